@@ -1,0 +1,149 @@
+# rlkbox. README.md says what the targets are for; `make help` lists them.
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+BUILD ?= build
+CFLAGS ?= -O2 -g
+
+WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	   -Wformat=2 -Wvla -Wconversion -Wpointer-arith -Wwrite-strings -Wundef
+ifeq ($(WERROR),1)
+WARNINGS += -Werror
+endif
+HARDENING = -fstack-protector-strong -fPIE
+CPPFLAGS += -D_GNU_SOURCE
+ifndef SANITIZE
+CPPFLAGS += -D_FORTIFY_SOURCE=2
+else
+HARDENING += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+LDFLAGS += -fsanitize=$(SANITIZE)
+endif
+ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(HARDENING) $(CFLAGS) -pthread -MMD -MP
+ALL_LDFLAGS = -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+
+SOURCES := $(sort $(wildcard *.c))
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
+LIBRARY := $(BUILD)/librlkbox.a
+CHECKS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/check_*.c)))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+C_FILES := $(wildcard *.c *.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.c tests/e2e/*.c)
+SHELL_FILES := $(wildcard tests/*.sh tests/e2e/*.sh tests/bench/*.sh) .ci/run
+
+.PHONY: all help check check-unit check-e2e test-programs asan tsan valgrind fuzz fuzz-replay \
+	lint format format-check bench demo install uninstall clean
+.DELETE_ON_ERROR:
+
+all: $(BUILD)/rlkbox ## build the program, build/rlkbox
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
+
+$(BUILD)/rlkbox: $(OBJECTS)
+	$(CC) $(ALL_LDFLAGS) -o $@ $(OBJECTS)
+
+$(BUILD)/%.o: %.c Makefile | $(BUILD)
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -c -o $@ $<
+
+$(BUILD) $(BUILD)/unit $(BUILD)/e2e $(BUILD)/fuzz:
+	mkdir -p $@
+
+# ---- tests ----
+
+$(LIBRARY): $(filter-out $(BUILD)/main.o,$(OBJECTS))
+	rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/unit/%: tests/unit/%.c $(LIBRARY) | $(BUILD)/unit
+	$(CC) $(CPPFLAGS) -I. $(ALL_CFLAGS) -Wno-pedantic -Wno-conversion $(ALL_LDFLAGS) -o $@ $< \
+		$(LIBRARY) $$(pkg-config --cflags --libs check)
+
+$(BUILD)/e2e/%: tests/e2e/%.c | $(BUILD)/e2e
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $<
+
+E2E_TOOLS := $(patsubst tests/e2e/%.c,$(BUILD)/e2e/%,$(wildcard tests/e2e/*.c))
+
+test-programs: all $(CHECKS) $(E2E_TOOLS)
+
+check: ## run every test; brings what is missing, if it may
+	tests/deps.sh
+	$(MAKE) test-programs
+	tests/run.sh $(BUILD) unit e2e
+
+check-unit: test-programs ## run the unit tests
+	tests/run.sh $(BUILD) unit
+
+check-e2e: test-programs ## run the end-to-end tests
+	tests/run.sh $(BUILD) e2e
+
+asan: ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
+	tests/deps.sh
+	$(MAKE) BUILD=build/asan SANITIZE=address,undefined CFLAGS='-O1 -g' test-programs
+	tests/run.sh build/asan unit e2e
+
+tsan: ## run every test under ThreadSanitizer
+	tests/deps.sh
+	$(MAKE) BUILD=build/tsan SANITIZE=thread CFLAGS='-O1 -g' test-programs
+	tests/run.sh build/tsan unit e2e
+
+valgrind: test-programs ## run the unit tests under valgrind
+	CHECK_WRAPPER='valgrind -q --error-exitcode=99 --leak-check=full' CK_FORK=no \
+		tests/run.sh $(BUILD) unit
+
+# ---- fuzzing the formats layer ----
+
+FORMATS = err json http portspec subid bpreq
+FUZZ_TIME ?= 60
+
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(FORMATS:%=%.c) | $(BUILD)/fuzz
+	clang $(CPPFLAGS) -I. -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined \
+		-o $@ $< $(FORMATS:%=%.c)
+
+fuzz: $(FUZZERS) ## fuzz each parser for FUZZ_TIME seconds
+	for f in $(FUZZERS); do \
+		mkdir -p $$f.corpus && \
+		$$f -max_total_time=$(FUZZ_TIME) -artifact_prefix=$$f- $$f.corpus \
+			tests/fuzz/corpus/$${f##*/fuzz_} || exit 1; \
+	done
+
+fuzz-replay: $(FUZZERS) ## run the fuzzers over their stored inputs only
+	for f in $(FUZZERS); do $$f -runs=0 tests/fuzz/corpus/$${f##*/fuzz_} || exit 1; done
+
+# ---- how it reads ----
+
+lint: format-check ## clang-format, clang-tidy, cppcheck, shellcheck
+	clang-tidy --quiet --warnings-as-errors='*' $(SOURCES) -- -std=gnu11 -D_GNU_SOURCE
+	cppcheck --quiet --enable=warning,performance,portability --inline-suppr --std=c11 \
+		--error-exitcode=1 --suppress=missingIncludeSystem -D_GNU_SOURCE $(SOURCES)
+	shellcheck -x $(SHELL_FILES)
+	tests/layers.sh
+
+format: ## format the sources
+	clang-format -i $(C_FILES)
+
+format-check:
+	clang-format --dry-run -Werror $(C_FILES)
+
+# ---- use ----
+
+bench: all ## measure against Debian's rootlesskit
+	tests/bench/start.sh $(BUILD)
+
+demo: all ## show the main job: a web server inside, reached from the host
+	tests/demo.sh $(BUILD)/rlkbox
+
+install: all ## install to PREFIX (/usr/local), with links for each name
+	install -d $(DESTDIR)$(BINDIR)
+	install -s -m 755 $(BUILD)/rlkbox $(DESTDIR)$(BINDIR)/rlkbox
+	$(DESTDIR)$(BINDIR)/rlkbox --install -s $(DESTDIR)$(BINDIR)
+
+uninstall: ## remove what install brought
+	for name in $$($(DESTDIR)$(BINDIR)/rlkbox --list); do \
+		[ ! $(DESTDIR)$(BINDIR)/$$name -ef $(DESTDIR)$(BINDIR)/rlkbox ] || \
+			rm -f $(DESTDIR)$(BINDIR)/$$name; \
+	done
+	rm -f $(DESTDIR)$(BINDIR)/rlkbox
+
+clean: ## remove what was built
+	rm -rf build
+
+-include $(OBJECTS:.o=.d)
