@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FD_H
+#define FD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "err.h"
+
+/* Descriptors. -1 means none. All functions may block only as far as the descriptor does. */
+
+/* Closes *fd if it is open and sets it to -1. errno stays. */
+void fd_close(int *fd);
+
+/* Gives up ownership: returns *fd and sets it to -1. */
+int fd_take(int *fd);
+
+/* A local variable that closes itself: `FD_AUTO int fd = -1;`. */
+#define FD_AUTO __attribute__((cleanup(fd_close)))
+
+/* All four return 0 or -errno. */
+int fd_set_nonblock(int fd);
+int fd_set_cloexec(int fd, bool on);
+/* Marks every descriptor from `low` on as close-on-exec. */
+int fd_cloexec_from(int low);
+/* Writes all of buf, going on after EINTR and short writes. The descriptor is a blocking one. */
+int fd_write_all(int fd, const void *buf, size_t len);
+
+/* Reads until end of file or until cap - 1 bytes; NUL-terminates. Returns the length, or -errno. */
+ssize_t fd_read_text(int fd, char *buf, size_t cap);
+
+/* Reads a whole file likewise, at most cap - 1 bytes. Returns the length, or -errno. */
+ssize_t fd_read_file(const char *path, char *buf, size_t cap);
+
+/* Writes text to an existing file such as one in /proc, in one write(2). Returns 0 or -errno with
+ * the reason. */
+int fd_write_file(const char *path, const char *text, struct err *e);
+
+/* Waits until `fd` is ready for `events` or has an error, at most `timeout_ms` (-1: for ever).
+ * Returns the events (> 0), 0 on time-out, or -errno. */
+int fd_wait(int fd, short events, int timeout_ms);
+
+/* Milliseconds of CLOCK_MONOTONIC. */
+unsigned long long fd_now_ms(void);
+
+#endif

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOG_LINE_LEN 2048 /* bytes; longer lines are cut */
+#define LOG_PAD	     44	  /* columns that a terminal line's text is padded to, as logrus does */
+
+static const struct {
+	const char *word;
+	const char *tty_word;
+	int colour; /* ANSI foreground */
+} levels[] = {
+	[LOG_DEBUG] = { "debug", "DEBU", 37 },
+	[LOG_INFO] = { "info", "INFO", 36 },
+	[LOG_WARNING] = { "warning", "WARN", 33 },
+	[LOG_ERROR] = { "error", "ERRO", 31 },
+};
+_Static_assert(sizeof(levels) / sizeof(levels[0]) == LOG_LEVEL_COUNT, "a name for each level");
+
+static struct {
+	const char *who;
+	bool debug;
+	bool tty;
+	time_t started;
+} state = { .who = "parent" };
+
+static time_t now(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return ts.tv_sec;
+}
+
+void log_init(const char *who, bool debug)
+{
+	state.who = who;
+	state.debug = debug;
+	state.tty = isatty(STDERR_FILENO) == 1;
+	state.started = now(CLOCK_MONOTONIC);
+}
+
+/* A line is lost if standard error cannot take it: there is nobody else to tell. */
+static void write_line(const char *line, size_t len)
+{
+	ssize_t n = write(STDERR_FILENO, line, len);
+
+	(void)n;
+}
+
+/* Go's quoting, near enough: what would break a line of key="value" pairs is escaped. */
+static size_t quote(char *out, size_t cap, const char *text)
+{
+	size_t n = 0;
+
+	for (; *text != '\0' && n + 2 < cap; text++) {
+		switch (*text) {
+		case '"':
+		case '\\':
+			out[n++] = '\\';
+			out[n++] = *text;
+			break;
+		case '\n':
+			out[n++] = '\\';
+			out[n++] = 'n';
+			break;
+		default:
+			out[n++] = *text;
+		}
+	}
+	return n;
+}
+
+static size_t format_tty(char *line, size_t cap, enum log_level level, const char *text)
+{
+	int n = snprintf(line, cap, "\033[%dm%s\033[0m[%04ld] %-*s \n", levels[level].colour,
+			 levels[level].tty_word, (long)(now(CLOCK_MONOTONIC) - state.started),
+			 LOG_PAD, text);
+
+	return n < (int)cap ? (size_t)n : cap - 1;
+}
+
+static size_t format_plain(char *line, size_t cap, enum log_level level, const char *text)
+{
+	time_t t = now(CLOCK_REALTIME);
+	char stamp[40];
+	char zone[8];
+	struct tm tm;
+	size_t n;
+
+	localtime_r(&t, &tm);
+	strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &tm);
+	if (tm.tm_gmtoff == 0)
+		snprintf(zone, sizeof(zone), "Z");
+	else
+		snprintf(zone, sizeof(zone), "%+03ld:%02ld", tm.tm_gmtoff / 3600 % 100,
+			 (tm.tm_gmtoff < 0 ? -tm.tm_gmtoff : tm.tm_gmtoff) / 60 % 60);
+	n = (size_t)snprintf(line, cap, "time=\"%s%s\" level=%s msg=\"", stamp, zone,
+			     levels[level].word);
+	n += quote(line + n, cap - n - 3, text);
+	memcpy(line + n, "\"\n", 2);
+	return n + 2;
+}
+
+void log_at(enum log_level level, const char *fmt, ...)
+{
+	char text[LOG_LINE_LEN];
+	char line[LOG_LINE_LEN + 128];
+	size_t len;
+	va_list ap;
+	int n;
+
+	if (level == LOG_DEBUG && !state.debug)
+		return;
+	n = snprintf(text, sizeof(text), "[rootlesskit:%s] ", state.who);
+	va_start(ap, fmt);
+	vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, ap);
+	va_end(ap);
+	len = state.tty ? format_tty(line, sizeof(line), level, text)
+			: format_plain(line, sizeof(line), level, text);
+	write_line(line, len);
+}
+
+void log_fatal(const struct err *reason)
+{
+	char line[ERR_LEN + 64];
+	int n = snprintf(line, sizeof(line), "[rootlesskit:%s] error: %s\n", state.who,
+			 reason->msg);
+
+	write_line(line, (size_t)n);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LOG_H
+#define LOG_H
+
+#include <stdbool.h>
+
+#include "err.h"
+
+/* Log lines on standard error, each in one write(2), in the forms that users of RootlessKit have
+ * their eyes and scripts set to:
+ *
+ *     time="2026-11-23T12:39:32Z" level=warning msg="[rootlesskit:parent] ..."      to a file
+ *     WARN[0000] [rootlesskit:parent] ...                               coloured, to a terminal
+ *
+ * May be called from any thread; blocks as long as standard error does.
+ */
+
+enum log_level {
+	LOG_DEBUG,
+	LOG_INFO,
+	LOG_WARNING,
+	LOG_ERROR,
+	LOG_LEVEL_COUNT,
+};
+
+/* `who` is "parent" or "child " (static), `debug` lets LOG_DEBUG lines through. Call it before any
+ * thread starts. */
+void log_init(const char *who, bool debug);
+
+void log_at(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#define log_debug(...) log_at(LOG_DEBUG, __VA_ARGS__)
+#define log_info(...)  log_at(LOG_INFO, __VA_ARGS__)
+#define log_warn(...)  log_at(LOG_WARNING, __VA_ARGS__)
+#define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)
+
+/* The last line of a program that fails: "[rootlesskit:parent] error: REASON". */
+void log_fatal(const struct err *reason);
+
+#endif
