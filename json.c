@@ -1,0 +1,785 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* JSON, written into a caller's buffer and read into a caller's index.
+ *
+ * The writer appends pieces, and drops a piece that does not fit as well as all that follow, so
+ * that the buffer holds the beginning of the text and `overflow` says that it is only that.
+ *
+ * The reader is a recursive descent over the text, no deeper than JSON_MAX_DEPTH. It checks the
+ * whole value and leaves one node per value in reading order; strings and numbers stay where they
+ * are and are converted when they are asked for. Nothing is owned here: text, index and buffers
+ * belong to the caller.
+ */
+#include "json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CP_REPLACEMENT	       0xfffdU /* stands for what is no character */
+#define CP_MAX		       0x10ffffU
+#define CP_LINE_SEPARATOR      0x2028U /* these two end a line in JavaScript, not in JSON */
+#define CP_PARAGRAPH_SEPARATOR 0x2029U
+
+/* ---- characters ---- */
+
+static bool is_digit(int c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* The value of a hexadecimal digit, or -1. */
+static int hex_value(int c)
+{
+	if (is_digit(c))
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+static bool is_surrogate(uint32_t cp)
+{
+	return cp >= 0xd800 && cp <= 0xdfff;
+}
+
+/* How many bytes a UTF-8 sequence has that begins with `first`; 0 if none begins so (RFC 3629). */
+static size_t utf8_len(unsigned char first)
+{
+	if (first < 0x80)
+		return 1;
+	if (first < 0xc2)
+		return 0;
+	if (first < 0xe0)
+		return 2;
+	if (first < 0xf0)
+		return 3;
+	return first < 0xf5 ? 4 : 0;
+}
+
+/* Reads one character of s[0..len), len > 0. Returns its bytes, or 0 if they are not UTF-8. */
+static size_t utf8_decode(const char *s, size_t len, uint32_t *cp)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	const unsigned char *b = (const unsigned char *)s;
+	size_t n = utf8_len(b[0]);
+	uint32_t value;
+
+	if (n == 0 || n > len)
+		return 0;
+	value = n == 1 ? b[0] : b[0] & (0x7fU >> n);
+	for (size_t i = 1; i < n; i++) {
+		if ((b[i] & 0xc0) != 0x80)
+			return 0;
+		value = value << 6 | (b[i] & 0x3fU);
+	}
+	if (value < least[n] || value > CP_MAX || is_surrogate(value))
+		return 0;
+	*cp = value;
+	return n;
+}
+
+/* Writes a character, at most 4 bytes, without a NUL. Returns the number of bytes. */
+static size_t utf8_encode(uint32_t cp, char *out)
+{
+	static const unsigned char mark[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
+	size_t n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
+
+	for (size_t i = n; i-- > 1; cp >>= 6)
+		out[i] = (char)(0x80 | (cp & 0x3f));
+	out[0] = (char)(mark[n == 1 ? 0 : n] | cp);
+	return n;
+}
+
+/* ---- writing ---- */
+
+void json_out_init(struct json_out *out, char *buf, size_t cap)
+{
+	*out = (struct json_out){ .buf = buf, .cap = cap };
+	if (cap > 0)
+		buf[0] = '\0';
+}
+
+static void put(struct json_out *out, const char *text, size_t len)
+{
+	if (out->overflow || len >= out->cap - out->len) {
+		out->overflow = true;
+		return;
+	}
+	memcpy(out->buf + out->len, text, len);
+	out->len += len;
+	out->buf[out->len] = '\0';
+}
+
+static void put_text(struct json_out *out, const char *text)
+{
+	put(out, text, strlen(text));
+}
+
+/* The two-character escape of a character, or NULL. */
+static const char *short_escape(uint32_t cp)
+{
+	switch (cp) {
+	case '"':
+		return "\\\"";
+	case '\\':
+		return "\\\\";
+	case '\b':
+		return "\\b";
+	case '\f':
+		return "\\f";
+	case '\n':
+		return "\\n";
+	case '\r':
+		return "\\r";
+	case '\t':
+		return "\\t";
+	default:
+		return NULL;
+	}
+}
+
+static bool needs_escape(uint32_t cp)
+{
+	return cp < 0x20 || cp == '<' || cp == '>' || cp == '&' || cp == CP_LINE_SEPARATOR ||
+	       cp == CP_PARAGRAPH_SEPARATOR;
+}
+
+/* Writes the first character of text[0..len) as it stands in a string. Returns its bytes. */
+static size_t put_char(struct json_out *out, const char *text, size_t len)
+{
+	char escape[sizeof("\\uffff")];
+	uint32_t cp;
+	size_t n = utf8_decode(text, len, &cp);
+
+	if (n == 0) {
+		put_text(out, "\\ufffd");
+		return 1;
+	}
+	if (short_escape(cp) != NULL) {
+		put_text(out, short_escape(cp));
+	} else if (needs_escape(cp)) {
+		snprintf(escape, sizeof(escape), "\\u%04x", cp & 0xffffU);
+		put_text(out, escape);
+	} else {
+		put(out, text, n);
+	}
+	return n;
+}
+
+static void put_quoted(struct json_out *out, const char *text)
+{
+	size_t len = strlen(text);
+
+	put_text(out, "\"");
+	for (size_t i = 0; i < len;)
+		i += put_char(out, text + i, len - i);
+	put_text(out, "\"");
+}
+
+/* What stands in front of a value: the comma after the one before, and the key. */
+static void begin_value(struct json_out *out, const char *key)
+{
+	if (out->need_comma)
+		put_text(out, ",");
+	if (key != NULL) {
+		put_quoted(out, key);
+		put_text(out, ":");
+	}
+	out->need_comma = true;
+}
+
+static void open_container(struct json_out *out, const char *key, const char *bracket)
+{
+	begin_value(out, key);
+	put_text(out, bracket);
+	out->need_comma = false;
+}
+
+static void close_container(struct json_out *out, const char *bracket)
+{
+	put_text(out, bracket);
+	out->need_comma = true;
+}
+
+void json_begin_object(struct json_out *out, const char *key)
+{
+	open_container(out, key, "{");
+}
+
+void json_end_object(struct json_out *out)
+{
+	close_container(out, "}");
+}
+
+void json_begin_array(struct json_out *out, const char *key)
+{
+	open_container(out, key, "[");
+}
+
+void json_end_array(struct json_out *out)
+{
+	close_container(out, "]");
+}
+
+void json_put_string(struct json_out *out, const char *key, const char *value)
+{
+	begin_value(out, key);
+	put_quoted(out, value);
+}
+
+void json_put_int(struct json_out *out, const char *key, int64_t value)
+{
+	char digits[sizeof("-9223372036854775808")];
+
+	snprintf(digits, sizeof(digits), "%" PRId64, value);
+	begin_value(out, key);
+	put_text(out, digits);
+}
+
+void json_put_bool(struct json_out *out, const char *key, bool value)
+{
+	begin_value(out, key);
+	put_text(out, value ? "true" : "false");
+}
+
+void json_put_null(struct json_out *out, const char *key)
+{
+	begin_value(out, key);
+	put_text(out, "null");
+}
+
+/* ---- reading: the parser ---- */
+
+static const char *const type_names[] = {
+	[JSON_NULL] = "null",	  [JSON_BOOL] = "bool",	  [JSON_NUMBER] = "number",
+	[JSON_STRING] = "string", [JSON_ARRAY] = "array", [JSON_OBJECT] = "object",
+};
+
+_Static_assert(sizeof(type_names) / sizeof(type_names[0]) == JSON_TYPE_COUNT, "a name per type");
+
+const char *json_type_name(enum json_type type)
+{
+	return type_names[type];
+}
+
+struct reader {
+	struct json_doc *doc;
+	size_t pos;
+	size_t len;
+	int depth;
+	struct err *e;
+};
+
+/* The byte at the reader's position, or -1 at the end of the text. */
+static int peek(const struct reader *r)
+{
+	return r->pos < r->len ? (unsigned char)r->doc->text[r->pos] : -1;
+}
+
+static void skip_space(struct reader *r)
+{
+	int c = peek(r);
+
+	while (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
+		r->pos++;
+		c = peek(r);
+	}
+}
+
+/* Moves past the digits that are next. Returns whether there were any. */
+static bool skip_digits(struct reader *r)
+{
+	size_t start = r->pos;
+
+	while (is_digit(peek(r)))
+		r->pos++;
+	return r->pos > start;
+}
+
+/* Writes a byte as the reference quotes it, taken for Latin-1: 'g', '\n', '\x00', 'é'. */
+static void quote_byte(unsigned char c, char *buf, size_t cap)
+{
+	static const char named[] = "\aa\bb\ff\nn\rr\tt\vv\\\\''";
+	char utf8[4];
+
+	for (size_t i = 0; i + 1 < sizeof(named); i += 2) {
+		if (c == (unsigned char)named[i]) {
+			snprintf(buf, cap, "'\\%c'", named[i + 1]);
+			return;
+		}
+	}
+	if (c < 0x20 || c == 0x7f) /* controls */
+		snprintf(buf, cap, "'\\x%02x'", c);
+	else if ((c > 0x7f && c <= 0xa0) || c == 0xad) /* controls, blank, soft hyphen */
+		snprintf(buf, cap, "'\\u%04x'", c);
+	else
+		snprintf(buf, cap, "'%.*s'", (int)utf8_encode(c, utf8), utf8);
+}
+
+/* Says that the byte at the reader's position, or the end there, does not belong. */
+static int refuse(const struct reader *r, const char *where)
+{
+	char quoted[sizeof("'\\uffff'")];
+	int c = peek(r);
+
+	if (c < 0)
+		return err_set(r->e, EINVAL, "unexpected EOF");
+	quote_byte((unsigned char)c, quoted, sizeof(quoted));
+	return err_set(r->e, EINVAL, "invalid character %s %s", quoted, where);
+}
+
+/* Adds a leaf node that begins at the reader's position. Returns its index or -E2BIG. */
+static int add_node(struct reader *r, enum json_type type)
+{
+	struct json_doc *doc = r->doc;
+	uint32_t index = doc->count;
+
+	if (index == JSON_MAX_NODES)
+		return err_set(r->e, E2BIG, "too many JSON values");
+	doc->nodes[index] = (struct json_node){
+		.type = type,
+		.start = (uint32_t)r->pos,
+		.next = index + 1,
+	};
+	doc->count++;
+	return (int)index;
+}
+
+/* Ends a node at the reader's position. */
+static int end_node(struct reader *r, int index)
+{
+	struct json_node *node = &r->doc->nodes[index];
+
+	node->len = (uint32_t)r->pos - node->start;
+	node->next = r->doc->count;
+	return 0;
+}
+
+/* Behind a backslash. */
+static int read_escape(struct reader *r)
+{
+	int c = peek(r);
+
+	if (c != 'u') {
+		if (c < 0 || memchr("\"\\/bfnrt", c, 8) == NULL)
+			return refuse(r, "in string escape code");
+		r->pos++;
+		return 0;
+	}
+	r->pos++;
+	for (int i = 0; i < 4; i++, r->pos++) {
+		if (hex_value(peek(r)) < 0)
+			return refuse(r, "in \\u hexadecimal character escape");
+	}
+	return 0;
+}
+
+/* At the opening quote. */
+static int read_string(struct reader *r)
+{
+	int index, c, ret = 0;
+
+	r->pos++;
+	index = add_node(r, JSON_STRING);
+	if (index < 0)
+		return index;
+	for (c = peek(r); c != '"' && ret == 0; c = peek(r)) {
+		if (c < 0x20) /* a control character, or the end */
+			return refuse(r, "in string literal");
+		r->pos++;
+		if (c == '\\')
+			ret = read_escape(r);
+	}
+	if (ret < 0)
+		return ret;
+	end_node(r, index);
+	r->pos++;
+	return 0;
+}
+
+static int read_number(struct reader *r)
+{
+	int index = add_node(r, JSON_NUMBER);
+
+	if (index < 0)
+		return index;
+	if (peek(r) == '-')
+		r->pos++;
+	if (peek(r) == '0')
+		r->pos++;
+	else if (!skip_digits(r))
+		return refuse(r, "in numeric literal");
+	if (peek(r) == '.') {
+		r->pos++;
+		if (!skip_digits(r))
+			return refuse(r, "after decimal point in numeric literal");
+	}
+	if (peek(r) == 'e' || peek(r) == 'E') {
+		r->pos++;
+		if (peek(r) == '+' || peek(r) == '-')
+			r->pos++;
+		if (!skip_digits(r))
+			return refuse(r, "in exponent of numeric literal");
+	}
+	return end_node(r, index);
+}
+
+static int read_literal(struct reader *r, const char *word, enum json_type type)
+{
+	char where[sizeof("in literal false (expecting 'x')")];
+	int index = add_node(r, type);
+
+	if (index < 0)
+		return index;
+	for (const char *w = word; *w != '\0'; w++, r->pos++) {
+		if (peek(r) != *w) {
+			snprintf(where, sizeof(where), "in literal %s (expecting '%c')", word, *w);
+			return refuse(r, where);
+		}
+	}
+	return end_node(r, index);
+}
+
+static int read_value(struct reader *r);
+
+/* A key and its value. */
+static int read_member(struct reader *r)
+{
+	int ret;
+
+	skip_space(r);
+	if (peek(r) != '"')
+		return refuse(r, "looking for beginning of object key string");
+	ret = read_string(r);
+	if (ret < 0)
+		return ret;
+	skip_space(r);
+	if (peek(r) != ':')
+		return refuse(r, "after object key");
+	r->pos++;
+	return read_value(r);
+}
+
+/* The elements of an array or the members of an object, up to the closing bracket. */
+static int read_elements(struct reader *r, bool is_object)
+{
+	const int end = is_object ? '}' : ']';
+	int ret;
+
+	skip_space(r);
+	if (peek(r) == end)
+		return 0;
+	for (;;) {
+		ret = is_object ? read_member(r) : read_value(r);
+		if (ret < 0)
+			return ret;
+		skip_space(r);
+		if (peek(r) == end)
+			return 0;
+		if (peek(r) != ',')
+			return refuse(r, is_object ? "after object key:value pair"
+						   : "after array element");
+		r->pos++;
+	}
+}
+
+/* At the opening bracket. */
+static int read_container(struct reader *r, enum json_type type)
+{
+	int index = add_node(r, type);
+	int ret;
+
+	if (index < 0)
+		return index;
+	if (r->depth == JSON_MAX_DEPTH)
+		return err_set(r->e, E2BIG, "exceeded max depth");
+	r->depth++;
+	r->pos++;
+	ret = read_elements(r, type == JSON_OBJECT);
+	if (ret < 0)
+		return ret;
+	r->depth--;
+	r->pos++;
+	return end_node(r, index);
+}
+
+static int read_value(struct reader *r)
+{
+	int c;
+
+	skip_space(r);
+	c = peek(r);
+	switch (c) {
+	case '{':
+		return read_container(r, JSON_OBJECT);
+	case '[':
+		return read_container(r, JSON_ARRAY);
+	case '"':
+		return read_string(r);
+	case 't':
+		return read_literal(r, "true", JSON_BOOL);
+	case 'f':
+		return read_literal(r, "false", JSON_BOOL);
+	case 'n':
+		return read_literal(r, "null", JSON_NULL);
+	default:
+		if (c == '-' || is_digit(c))
+			return read_number(r);
+		return refuse(r, "looking for beginning of value");
+	}
+}
+
+int json_parse(struct json_doc *doc, const char *text, size_t len, struct err *e)
+{
+	struct reader r = { .doc = doc, .len = len, .e = e };
+	int ret;
+
+	doc->text = text;
+	doc->count = 0;
+	if (len > INT_MAX)
+		return err_set(e, E2BIG, "too long a JSON text");
+	skip_space(&r);
+	if (peek(&r) < 0)
+		return err_set(e, EINVAL, "EOF");
+	ret = read_value(&r);
+	if (ret < 0)
+		doc->count = 0;
+	return ret;
+}
+
+/* ---- reading: the index ---- */
+
+const struct json_node *json_first(const struct json_doc *doc, const struct json_node *in)
+{
+	uint32_t index;
+
+	if (in == NULL || (in->type != JSON_ARRAY && in->type != JSON_OBJECT))
+		return NULL;
+	index = (uint32_t)(in - doc->nodes) + 1;
+	return index < in->next ? &doc->nodes[index] : NULL;
+}
+
+const struct json_node *json_next(const struct json_doc *doc, const struct json_node *in,
+				  const struct json_node *node)
+{
+	return node->next < in->next ? &doc->nodes[node->next] : NULL;
+}
+
+static bool is_key(const struct json_doc *doc, const struct json_node *node, const char *key)
+{
+	char name[64]; /* longer than any key that is asked for */
+
+	if (json_get_string(doc, node, name, sizeof(name)) < 0)
+		return false;
+	for (size_t i = 0;; i++) {
+		if (lower(name[i]) != lower(key[i]))
+			return false;
+		if (key[i] == '\0')
+			return true;
+	}
+}
+
+const struct json_node *json_member(const struct json_doc *doc, const struct json_node *obj,
+				    const char *key)
+{
+	const struct json_node *found = NULL;
+	const struct json_node *node;
+
+	if (obj == NULL || obj->type != JSON_OBJECT)
+		return NULL;
+	node = json_first(doc, obj);
+	while (node != NULL) {
+		const struct json_node *value = json_next(doc, obj, node);
+
+		if (is_key(doc, node, key))
+			found = value;
+		node = json_next(doc, obj, value);
+	}
+	return found;
+}
+
+/* The code unit of the \uXXXX at s, or 0 if none is there; a NUL escape is none to be paired with,
+ * which is all that this is asked for when it may be absent. */
+static uint32_t hex_escape(const char *s, size_t len)
+{
+	uint32_t unit = 0;
+
+	if (len < 6 || s[0] != '\\' || s[1] != 'u')
+		return 0;
+	for (int i = 2; i < 6; i++)
+		unit = unit << 4 | (uint32_t)hex_value(s[i]);
+	return unit;
+}
+
+/* Reads a \uXXXX or a surrogate pair of them. Returns the bytes taken. */
+static size_t unescape_hex(const char *s, size_t len, uint32_t *cp)
+{
+	uint32_t high = hex_escape(s, len);
+	uint32_t low;
+
+	*cp = high;
+	if (!is_surrogate(high))
+		return 6;
+	low = hex_escape(s + 6, len - 6);
+	if (high >= 0xdc00 || low < 0xdc00 || low > 0xdfff) {
+		*cp = CP_REPLACEMENT;
+		return 6;
+	}
+	*cp = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+	return 12;
+}
+
+/* Reads one character of a string that the parser has checked. Returns the bytes taken. */
+static size_t unescape(const char *s, size_t len, uint32_t *cp)
+{
+	static const char plain[] = "\"\\/bfnrt";
+	static const char meant[] = "\"\\/\b\f\n\r\t";
+	size_t n;
+
+	if (s[0] != '\\') {
+		n = utf8_decode(s, len, cp);
+		if (n > 0)
+			return n;
+		*cp = CP_REPLACEMENT;
+		return 1;
+	}
+	if (s[1] == 'u')
+		return unescape_hex(s, len, cp);
+	*cp = (unsigned char)meant[strchr(plain, s[1]) - plain];
+	return 2;
+}
+
+int json_get_string(const struct json_doc *doc, const struct json_node *node, char *buf, size_t cap)
+{
+	char utf8[4];
+	uint32_t cp;
+	size_t n, used = 0;
+
+	if (node == NULL || node->type != JSON_STRING)
+		return -EINVAL;
+	for (size_t i = 0; i < node->len;) {
+		const char *s = doc->text + node->start + i;
+
+		i += unescape(s, node->len - i, &cp);
+		if (cp == 0)
+			return -EINVAL;
+		n = utf8_encode(cp, utf8);
+		if (n >= cap - used)
+			return -ENOSPC;
+		memcpy(buf + used, utf8, n);
+		used += n;
+	}
+	if (used >= cap)
+		return -ENOSPC;
+	buf[used] = '\0';
+	return (int)used;
+}
+
+int json_get_int(const struct json_doc *doc, const struct json_node *node, int64_t *value)
+{
+	const char *s;
+	size_t i, len;
+	int64_t sum = 0;
+	bool negative;
+
+	if (node == NULL || node->type != JSON_NUMBER)
+		return -EINVAL;
+	s = json_raw(doc, node, &len);
+	for (i = 0; i < len; i++) {
+		if (!is_digit(s[i]) && s[i] != '-')
+			return -EINVAL;
+	}
+	negative = s[0] == '-';
+	/* Summed up below zero, where there is room for one more. */
+	for (i = negative; i < len; i++) {
+		if (__builtin_mul_overflow(sum, 10, &sum) ||
+		    __builtin_sub_overflow(sum, s[i] - '0', &sum))
+			return -ERANGE;
+	}
+	if (!negative && sum == INT64_MIN)
+		return -ERANGE;
+	*value = negative ? sum : -sum;
+	return 0;
+}
+
+int json_get_bool(const struct json_doc *doc, const struct json_node *node, bool *value)
+{
+	if (node == NULL || node->type != JSON_BOOL)
+		return -EINVAL;
+	*value = doc->text[node->start] == 't';
+	return 0;
+}
+
+const char *json_raw(const struct json_doc *doc, const struct json_node *node, size_t *len)
+{
+	*len = node->len;
+	return doc->text + node->start;
+}
+
+/* ---- reading: members of a known type ---- */
+
+/* The member's value, or NULL if it is missing or null, which is the same to the reference. */
+static const struct json_node *field(const struct json_doc *doc, const struct json_node *obj,
+				     const char *key)
+{
+	const struct json_node *node = json_member(doc, obj, key);
+
+	return node != NULL && node->type == JSON_NULL ? NULL : node;
+}
+
+static int wrong_type(const struct json_node *node, const char *key, const char *want,
+		      struct err *e)
+{
+	return err_set(e, EINVAL, "json: cannot unmarshal %s into field %s of type %s",
+		       json_type_name(node->type), key, want);
+}
+
+int json_field_string(const struct json_doc *doc, const struct json_node *obj, const char *key,
+		      char *buf, size_t cap, struct err *e)
+{
+	const struct json_node *node = field(doc, obj, key);
+	int len;
+
+	buf[0] = '\0';
+	if (node == NULL)
+		return 0;
+	if (node->type != JSON_STRING)
+		return wrong_type(node, key, "string", e);
+	len = json_get_string(doc, node, buf, cap);
+	if (len == -ENOSPC)
+		return err_set(e, EINVAL, "json: field %s is too long", key);
+	if (len < 0)
+		return err_set(e, EINVAL, "json: field %s holds a NUL character", key);
+	return 0;
+}
+
+int json_field_int(const struct json_doc *doc, const struct json_node *obj, const char *key,
+		   int64_t *value, struct err *e)
+{
+	const struct json_node *node = field(doc, obj, key);
+	const char *raw;
+	size_t len;
+
+	*value = 0;
+	if (node == NULL)
+		return 0;
+	if (node->type != JSON_NUMBER)
+		return wrong_type(node, key, "int", e);
+	if (json_get_int(doc, node, value) == 0)
+		return 0;
+	raw = json_raw(doc, node, &len);
+	if (len > ERR_LEN / 4) /* a number of any length is JSON; leave room for the rest */
+		len = ERR_LEN / 4;
+	return err_set(e, EINVAL, "json: cannot unmarshal number %.*s into field %s of type int",
+		       (int)len, raw, key);
+}
