@@ -1,0 +1,710 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* HTTP/1.1 messages in a buffer that grows.
+ *
+ * Each call looks at the buffer from its start and keeps no state: while a message is incomplete
+ * the caller reads more and asks again. A message is taken apart in the order of its bytes: where
+ * the head ends, its first line, its headers (all that matters of them is collected in struct
+ * headers), then the body as the headers frame it. Text is handled as (pointer, length), since
+ * nothing in the buffer is NUL-terminated. A chunked body is walked twice: once to see that it is
+ * all there, once to join it in place. Nothing is owned here.
+ */
+#include "http.h"
+
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#define INTERIM	     1 /* of a status divided by 100 */
+#define NO_CONTENT   204
+#define NOT_MODIFIED 304
+
+struct text {
+	const char *p;
+	size_t len;
+};
+
+/* What the headers of a message say that matters here. */
+struct headers {
+	size_t hosts;	  /* number of Host headers */
+	size_t encodings; /* of Transfer-Encoding headers */
+	size_t lengths;	  /* of Content-Length headers */
+	bool chunked;
+	bool bad_length;
+	uint64_t length; /* UINT64_MAX for any that does not fit */
+	bool close;
+	bool keep_alive;
+	bool expect_continue;
+};
+
+/* How far a message has come. */
+enum progress {
+	STEP_DONE,
+	STEP_MORE, /* bytes are missing */
+	STEP_BAD,
+};
+
+/* ---- text ---- */
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+static bool is_letter(char c)
+{
+	return lower(c) >= 'a' && lower(c) <= 'z';
+}
+
+static bool is_control(char c)
+{
+	return (unsigned char)c < 0x20 || c == 0x7f;
+}
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* The value of a hexadecimal digit, or -1. */
+static int hex_value(char c)
+{
+	if (is_digit(c))
+		return c - '0';
+	c = lower(c);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* A method or a header's name (RFC 9110, 5.6.2). */
+static bool is_token(struct text t)
+{
+	for (size_t i = 0; i < t.len; i++) {
+		char c = t.p[i];
+
+		if (!is_letter(c) && !is_digit(c) && (c == '\0' || !strchr("!#$%&'*+-.^_`|~", c)))
+			return false;
+	}
+	return t.len > 0;
+}
+
+static bool has_control(struct text t)
+{
+	for (size_t i = 0; i < t.len; i++) {
+		if (is_control(t.p[i]) && t.p[i] != '\t')
+			return true;
+	}
+	return false;
+}
+
+/* Does the text equal a word in small letters, without regard to case? */
+static bool is_word(struct text t, const char *word)
+{
+	if (t.len != strlen(word))
+		return false;
+	for (size_t i = 0; i < t.len; i++) {
+		if (lower(t.p[i]) != word[i])
+			return false;
+	}
+	return true;
+}
+
+static bool has_prefix(struct text t, const char *prefix)
+{
+	return t.len >= strlen(prefix) && memcmp(t.p, prefix, strlen(prefix)) == 0;
+}
+
+static struct text trim(struct text t)
+{
+	while (t.len > 0 && is_blank(t.p[0])) {
+		t.p++;
+		t.len--;
+	}
+	while (t.len > 0 && is_blank(t.p[t.len - 1]))
+		t.len--;
+	return t;
+}
+
+static void skip(struct text *t, size_t n)
+{
+	t->p += n;
+	t->len -= n;
+}
+
+/* Takes what is in front of `c`, or all if there is none, off the text, and the `c` too. */
+static struct text take_until(struct text *t, char c)
+{
+	const char *end = t->len > 0 ? memchr(t->p, c, t->len) : NULL;
+	struct text head = { t->p, end != NULL ? (size_t)(end - t->p) : t->len };
+
+	skip(t, end != NULL ? head.len + 1 : head.len);
+	return head;
+}
+
+/* Takes a line off the text; `line` is without its LF or CRLF. Returns whether one is complete. */
+static bool take_line(struct text *t, struct text *line)
+{
+	if (t->len == 0 || memchr(t->p, '\n', t->len) == NULL)
+		return false;
+	*line = take_until(t, '\n');
+	if (line->len > 0 && line->p[line->len - 1] == '\r')
+		line->len--;
+	return true;
+}
+
+/* ---- the head ---- */
+
+/* Takes the head, from its first line to the empty one, off the text. The empty lines in front of
+ * it are left out. Returns false if it is incomplete. */
+static bool take_head(struct text *t, struct text *head)
+{
+	struct text line, rest = *t;
+
+	head->len = 0;
+	while (take_line(&rest, &line)) {
+		if (head->len == 0)
+			head->p = line.p;
+		if (line.len > 0) {
+			head->len = (size_t)(rest.p - head->p);
+		} else if (head->len > 0) {
+			*t = rest;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void on_host(struct headers *h, struct text value)
+{
+	(void)value;
+	h->hosts++;
+}
+
+static void on_content_length(struct headers *h, struct text value)
+{
+	uint64_t length = 0;
+
+	for (size_t i = 0; i < value.len; i++) {
+		if (!is_digit(value.p[i]))
+			h->bad_length = true;
+		else if (length > (UINT64_MAX - 9) / 10)
+			length = UINT64_MAX;
+		else
+			length = length * 10 + (uint64_t)(value.p[i] - '0');
+	}
+	if (value.len == 0 || (h->lengths > 0 && h->length != length))
+		h->bad_length = true;
+	h->lengths++;
+	h->length = length;
+}
+
+static void on_transfer_encoding(struct headers *h, struct text value)
+{
+	h->encodings++;
+	h->chunked = is_word(value, "chunked");
+}
+
+static void on_connection(struct headers *h, struct text value)
+{
+	while (value.len > 0) {
+		struct text option = trim(take_until(&value, ','));
+
+		h->close |= is_word(option, "close");
+		h->keep_alive |= is_word(option, "keep-alive");
+	}
+}
+
+static void on_expect(struct headers *h, struct text value)
+{
+	h->expect_continue = is_word(value, "100-continue");
+}
+
+static const struct {
+	const char *name;
+	void (*take)(struct headers *h, struct text value);
+} known_headers[] = {
+	{ "connection", on_connection },
+	{ "content-length", on_content_length },
+	{ "expect", on_expect },
+	{ "host", on_host },
+	{ "transfer-encoding", on_transfer_encoding },
+};
+
+/* Reads "Name: value". A folded line fails too, as its name begins with a blank. */
+static bool read_header(struct headers *h, struct text line)
+{
+	struct text value = line;
+	struct text name = take_until(&value, ':');
+
+	if (name.len == line.len || !is_token(name) || has_control(value))
+		return false;
+	value = trim(value);
+	for (size_t i = 0; i < sizeof(known_headers) / sizeof(known_headers[0]); i++) {
+		if (is_word(name, known_headers[i].name))
+			known_headers[i].take(h, value);
+	}
+	return true;
+}
+
+static bool read_headers(struct headers *h, struct text lines)
+{
+	struct text line;
+
+	*h = (struct headers){ 0 };
+	while (take_line(&lines, &line)) {
+		if (!read_header(h, line))
+			return false;
+	}
+	return true;
+}
+
+/* Reads "HTTP/1.1". Returns the minor version, 1 for later ones too; -1 for a text that is no
+ * version, -2 for a major version other than 1. */
+static int read_version(struct text t)
+{
+	if (t.len != strlen("HTTP/1.1") || !has_prefix(t, "HTTP/") || !is_digit(t.p[5]) ||
+	    t.p[6] != '.' || !is_digit(t.p[7]))
+		return -1;
+	if (t.p[5] != '1')
+		return -2;
+	return t.p[7] == '0' ? 0 : 1;
+}
+
+static bool wants_keep_alive(const struct headers *h, int minor)
+{
+	return !h->close && (minor >= 1 || h->keep_alive);
+}
+
+/* ---- chunked bodies (RFC 9112, 7.1) ---- */
+
+/* Reads "HEX[;extension]". Returns the size, or -1; sizes above INT_MAX are INT_MAX. */
+static int read_chunk_size(struct text line)
+{
+	struct text digits = trim(take_until(&line, ';'));
+	int size = 0;
+
+	for (size_t i = 0; i < digits.len; i++) {
+		int digit = hex_value(digits.p[i]);
+
+		if (digit < 0)
+			return -1;
+		size = size > INT_MAX >> 4 ? INT_MAX : size << 4 | digit;
+	}
+	return digits.len > 0 ? size : -1;
+}
+
+/* Takes the line end behind a chunk's bytes off the text. */
+static enum progress take_line_end(struct text *t)
+{
+	size_t n = t->len > 0 && t->p[0] == '\r' ? 1 : 0;
+
+	if (t->len == n)
+		return STEP_MORE;
+	if (t->p[n] != '\n')
+		return STEP_BAD;
+	skip(t, n + 1);
+	return STEP_DONE;
+}
+
+/* Takes a chunk off the text. `data` is its bytes, none for the last one. */
+static enum progress take_chunk(struct text *t, struct text *data)
+{
+	struct text line;
+	int size;
+
+	if (!take_line(t, &line))
+		return STEP_MORE;
+	size = read_chunk_size(line);
+	if (size < 0)
+		return STEP_BAD;
+	if ((size_t)size > t->len)
+		return STEP_MORE;
+	*data = (struct text){ t->p, (size_t)size };
+	skip(t, data->len);
+	return size == 0 ? STEP_DONE : take_line_end(t);
+}
+
+/* Takes the trailers and the empty line at their end off the text. */
+static enum progress take_trailers(struct text *t)
+{
+	struct text line;
+
+	do {
+		if (!take_line(t, &line))
+			return STEP_MORE;
+	} while (line.len > 0);
+	return STEP_DONE;
+}
+
+/* Takes a chunked body off the text. Its bytes are put one behind the other at `join`, which may be
+ * the text's own start, or only counted if that is NULL. */
+static enum progress take_chunks(struct text *t, char *join, size_t *body_len)
+{
+	struct text data;
+	enum progress step;
+
+	*body_len = 0;
+	do {
+		step = take_chunk(t, &data);
+		if (step != STEP_DONE)
+			return step;
+		if (join != NULL)
+			memmove(join + *body_len, data.p, data.len);
+		*body_len += data.len;
+	} while (data.len > 0);
+	return take_trailers(t);
+}
+
+/* ---- requests ---- */
+
+static int refuse(struct http_request *req, enum http_status_line status, const char *problem)
+{
+	req->expect_continue = false;
+	req->refusal = status;
+	req->problem = problem;
+	return -1;
+}
+
+static int refuse_bad(struct http_request *req)
+{
+	return refuse(req, HTTP_BAD_REQUEST, "Bad Request");
+}
+
+static int refuse_head(struct http_request *req)
+{
+	return refuse(req, HTTP_HEADERS_TOO_LARGE, "Request Header Fields Too Large");
+}
+
+static int refuse_body(struct http_request *req)
+{
+	return refuse(req, HTTP_PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+}
+
+/* Takes "http://authority" off an absolute URI; leaves another target as it is. */
+static void skip_authority(struct text *target)
+{
+	size_t i = 0;
+
+	while (i < target->len && (is_letter(target->p[i]) || is_digit(target->p[i])))
+		i++;
+	if (i == 0 || target->len - i < 3 || memcmp(target->p + i, "://", 3) != 0)
+		return;
+	i += 3;
+	while (i < target->len && target->p[i] != '/' && target->p[i] != '?')
+		i++;
+	skip(target, i);
+	if (target->len == 0 || target->p[0] == '?')
+		*target = (struct text){ "/", 1 };
+}
+
+/* Takes one byte, or the escape that stands for one, off the path. Returns it, or -1 if it has no
+ * place in a path. */
+static int take_path_byte(struct text *path)
+{
+	int high, low;
+	char c = path->p[0];
+
+	skip(path, 1);
+	if (c == '%') {
+		if (path->len < 2)
+			return -1;
+		high = hex_value(path->p[0]);
+		low = hex_value(path->p[1]);
+		if (high < 0 || low < 0)
+			return -1;
+		c = (char)(high << 4 | low);
+		skip(path, 2);
+	}
+	return is_control(c) ? -1 : (unsigned char)c;
+}
+
+static int read_target(struct http_request *req, struct text target)
+{
+	struct text path;
+	size_t len = 0;
+	int c;
+
+	if (has_control(target) || memchr(target.p, '\t', target.len) != NULL)
+		return refuse_bad(req);
+	skip_authority(&target);
+	path = take_until(&target, '?');
+	if (path.len == 0 || path.p[0] != '/')
+		return refuse_bad(req);
+	while (path.len > 0) {
+		c = take_path_byte(&path);
+		if (c < 0)
+			return refuse_bad(req);
+		if (len + 1 == sizeof(req->path))
+			return refuse_head(req);
+		req->path[len++] = (char)c;
+	}
+	req->path[len] = '\0';
+	return 0;
+}
+
+/* Reads "METHOD TARGET VERSION". */
+static int read_request_line(struct http_request *req, struct text line)
+{
+	struct text method = take_until(&line, ' ');
+	struct text target = take_until(&line, ' ');
+
+	req->minor = read_version(line);
+	if (!is_token(method) || method.len >= sizeof(req->method) || req->minor == -1)
+		return refuse_bad(req);
+	memcpy(req->method, method.p, method.len);
+	req->method[method.len] = '\0';
+	return read_target(req, target);
+}
+
+/* What of the headers makes a request unacceptable? */
+static int check_headers(struct http_request *req, const struct headers *h)
+{
+	if (req->minor < 0)
+		return refuse(req, HTTP_VERSION_NOT_SUPPORTED,
+			      "HTTP Version Not Supported: unsupported protocol version");
+	if (h->hosts == 0 && req->minor >= 1)
+		return refuse(req, HTTP_BAD_REQUEST, "Bad Request: missing required Host header");
+	if (h->hosts > 1)
+		return refuse(req, HTTP_BAD_REQUEST, "Bad Request: too many Host headers");
+	if (h->bad_length || (h->encodings > 0 && (h->lengths > 0 || req->minor == 0)))
+		return refuse_bad(req);
+	if (h->encodings > 1 || (h->encodings > 0 && !h->chunked))
+		return refuse(req, HTTP_NOT_IMPLEMENTED,
+			      "Not Implemented: unsupported transfer encoding");
+	if (h->length > HTTP_MAX_BODY)
+		return refuse_body(req);
+	return 0;
+}
+
+/* Reads a chunked body. `rest` is the buffer behind the head. Returns the bytes that the body takes
+ * up there, 0 if more are needed, -1 if it is refused. */
+static int read_chunked_body(struct http_request *req, char *body, struct text rest)
+{
+	struct text after = rest;
+	enum progress step = take_chunks(&after, NULL, &req->body_len);
+	size_t used = rest.len - after.len;
+
+	if (step == STEP_BAD)
+		return refuse_bad(req);
+	if (step == STEP_MORE)
+		return rest.len >= HTTP_MAX_BODY ? refuse_body(req) : 0;
+	if (used > HTTP_MAX_BODY)
+		return refuse_body(req);
+	take_chunks(&rest, body, &req->body_len);
+	return (int)used;
+}
+
+int http_parse_request(char *buf, size_t len, struct http_request *req)
+{
+	struct text head, line, rest = { buf, len };
+	struct headers h;
+	size_t head_len;
+	int ret;
+
+	memset(req, 0, sizeof(*req));
+	if (!take_head(&rest, &head))
+		return len >= HTTP_MAX_HEAD ? refuse_head(req) : 0;
+	head_len = len - rest.len;
+	if (head_len > HTTP_MAX_HEAD)
+		return refuse_head(req);
+	take_line(&head, &line);
+	ret = read_request_line(req, line);
+	if (ret < 0)
+		return ret;
+	if (!read_headers(&h, head))
+		return refuse_bad(req);
+	ret = check_headers(req, &h);
+	if (ret < 0)
+		return ret;
+	req->keep_alive = wants_keep_alive(&h, req->minor);
+	req->expect_continue = h.expect_continue && req->minor >= 1;
+	req->body = buf + head_len;
+	req->body_len = (size_t)h.length;
+	if (h.chunked) {
+		ret = read_chunked_body(req, buf + head_len, rest);
+		return ret > 0 ? (int)head_len + ret : ret;
+	}
+	return rest.len >= req->body_len ? (int)(head_len + req->body_len) : 0;
+}
+
+/* ---- responses ---- */
+
+/* Reads "HTTP/1.1 200 OK", whose phrase may be missing. Returns the minor version, or -1. */
+static int read_status_line(struct text line, int *status)
+{
+	struct text version = take_until(&line, ' ');
+	struct text code = take_until(&line, ' ');
+	int minor = read_version(version);
+
+	*status = 0;
+	for (size_t i = 0; i < code.len && code.len == 3; i++) {
+		if (!is_digit(code.p[i]))
+			return -1;
+		*status = *status * 10 + code.p[i] - '0';
+	}
+	return minor >= 0 && *status >= 100 ? minor : -1;
+}
+
+/* Finds the body of a response in the buffer behind the head, as the headers frame it, and takes it
+ * off. */
+static enum progress take_response_body(struct http_response *res, const struct headers *h,
+					char *body, struct text *rest, bool eof)
+{
+	struct text again = *rest;
+	enum progress step;
+
+	res->body = body;
+	if (res->status / 100 == INTERIM || res->status == NO_CONTENT ||
+	    res->status == NOT_MODIFIED)
+		return STEP_DONE;
+	if (h->chunked) {
+		step = take_chunks(rest, NULL, &res->body_len);
+		if (step == STEP_DONE)
+			take_chunks(&again, body, &res->body_len);
+		return step;
+	}
+	if (h->lengths == 0) {
+		res->keep_alive = false;
+		res->body_len = rest->len;
+		skip(rest, rest->len);
+		return eof ? STEP_DONE : STEP_MORE;
+	}
+	if (h->length > rest->len)
+		return STEP_MORE;
+	res->body_len = (size_t)h->length;
+	skip(rest, res->body_len);
+	return STEP_DONE;
+}
+
+/* Takes one response off the buffer, an interim one too. */
+static enum progress take_response(struct text *rest, char *buf, bool eof,
+				   struct http_response *res)
+{
+	struct text head, line;
+	struct headers h;
+	const size_t len = rest->len;
+	int minor;
+
+	*res = (struct http_response){ 0 };
+	if (!take_head(rest, &head))
+		return len >= HTTP_MAX_HEAD ? STEP_BAD : STEP_MORE;
+	take_line(&head, &line);
+	minor = read_status_line(line, &res->status);
+	if (minor < 0 || len - rest->len > HTTP_MAX_HEAD || !read_headers(&h, head))
+		return STEP_BAD;
+	if (h.bad_length || h.length > INT_MAX || h.encodings > 1 ||
+	    (h.encodings > 0 && (!h.chunked || h.lengths > 0)))
+		return STEP_BAD;
+	res->keep_alive = wants_keep_alive(&h, minor);
+	return take_response_body(res, &h, buf + (len - rest->len), rest, eof);
+}
+
+int http_parse_response(char *buf, size_t len, bool eof, struct http_response *res)
+{
+	struct text rest = { buf, len };
+	enum progress step;
+
+	*res = (struct http_response){ 0 };
+	if (len > INT_MAX)
+		return -1;
+	do {
+		step = take_response(&rest, buf + (len - rest.len), eof, res);
+	} while (step == STEP_DONE && res->status / 100 == INTERIM);
+	if (step == STEP_DONE)
+		return (int)(len - rest.len);
+	return step == STEP_BAD || eof ? -1 : 0;
+}
+
+/* ---- for answers ---- */
+
+static const struct {
+	int status;
+	const char *reason;
+} reasons[] = {
+	{ 100, "Continue" },
+	{ 200, "OK" },
+	{ 201, "Created" },
+	{ 204, "No Content" },
+	{ 301, "Moved Permanently" },
+	{ 307, "Temporary Redirect" },
+	{ 308, "Permanent Redirect" },
+	{ 400, "Bad Request" },
+	{ 403, "Forbidden" },
+	{ 404, "Not Found" },
+	{ 405, "Method Not Allowed" },
+	{ 408, "Request Timeout" },
+	{ 413, "Request Entity Too Large" },
+	{ 431, "Request Header Fields Too Large" },
+	{ 500, "Internal Server Error" },
+	{ 501, "Not Implemented" },
+	{ 503, "Service Unavailable" },
+	{ 505, "HTTP Version Not Supported" },
+};
+
+const char *http_reason(int status)
+{
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+		if (reasons[i].status == status)
+			return reasons[i].reason;
+	}
+	return "Unknown";
+}
+
+const char *http_date(time_t when, char *buf, size_t cap)
+{
+	static const char days[] = "SunMonTueWedThuFriSat";
+	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	struct tm tm = { .tm_mday = 1, .tm_year = 70 };
+
+	gmtime_r(&when, &tm);
+	snprintf(buf, cap, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT", days + 3 * tm.tm_wday,
+		 tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour, tm.tm_min,
+		 tm.tm_sec);
+	return buf;
+}
+
+static bool is_dots(struct text segment, size_t n)
+{
+	return segment.len == n && memcmp(segment.p, "..", n) == 0;
+}
+
+/* Takes the last segment off out[0..len), which begins with '/'. Returns what is left. */
+static size_t drop_segment(const char *out, size_t len)
+{
+	while (len > 0 && out[--len] != '/')
+		;
+	return len;
+}
+
+/* `out` is built without a slash at its end, which is put there last. */
+bool http_clean_path(const char *path, char *out)
+{
+	struct text rest = { path, strlen(path) };
+	const bool slash = rest.len > 0 && path[rest.len - 1] == '/';
+	size_t len = 0;
+
+	while (rest.len > 0) {
+		struct text segment = take_until(&rest, '/');
+
+		if (segment.len == 0 || is_dots(segment, 1))
+			continue;
+		if (is_dots(segment, 2)) {
+			len = drop_segment(out, len);
+			continue;
+		}
+		if (segment.len >= HTTP_MAX_PATH - 1 - len)
+			break;
+		out[len++] = '/';
+		memcpy(out + len, segment.p, segment.len);
+		len += segment.len;
+	}
+	if (len == 0 || (slash && len + 1 < HTTP_MAX_PATH))
+		out[len++] = '/';
+	out[len] = '\0';
+	return strcmp(path, out) != 0;
+}
