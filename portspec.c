@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Port specs as text and as JSON, and the addresses and protos in them.
+ *
+ * A text is cut at the colons outside of brackets into three or four parts, and each part is
+ * checked for itself. Both readers fill a spec of their own and hand it over when all of it is
+ * good. An address stays the text that it was; `struct ipaddr` is made of it where it is used.
+ */
+#include "portspec.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PORT_MAX  65535
+#define PARTS_MAX 4 /* parent IP, parent port, child IP, child port */
+/* Bytes of a JSON string that are looked at: what is no address shall be shown in the error. */
+#define FIELD_LEN 256
+
+/* ---- addresses ---- */
+
+int ipaddr_parse(struct ipaddr *ip, const char *text)
+{
+	struct ipaddr new = { .family = AF_INET };
+
+	if (inet_pton(AF_INET, text, &new.v4) != 1) {
+		new.family = AF_INET6;
+		if (inet_pton(AF_INET6, text, &new.v6) != 1)
+			return -EINVAL;
+		if (IN6_IS_ADDR_V4MAPPED(&new.v6)) {
+			new.family = AF_INET;
+			memmove(&new.v4, &new.v6.s6_addr[12], sizeof(new.v4));
+		}
+	}
+	*ip = new;
+	return 0;
+}
+
+bool ipaddr_is_loopback(const struct ipaddr *ip)
+{
+	switch (ip->family) {
+	case AF_INET:
+		return ntohl(ip->v4.s_addr) >> 24 == IN_LOOPBACKNET;
+	case AF_INET6:
+		return IN6_IS_ADDR_LOOPBACK(&ip->v6);
+	default:
+		return false;
+	}
+}
+
+bool ipaddr_is_any(const struct ipaddr *ip)
+{
+	switch (ip->family) {
+	case AF_INET:
+		return ip->v4.s_addr == htonl(INADDR_ANY);
+	case AF_INET6:
+		return IN6_IS_ADDR_UNSPECIFIED(&ip->v6);
+	default:
+		return false;
+	}
+}
+
+bool ipaddr_equal(const struct ipaddr *a, const struct ipaddr *b)
+{
+	if (a->family != b->family)
+		return false;
+	switch (a->family) {
+	case AF_INET:
+		return a->v4.s_addr == b->v4.s_addr;
+	case AF_INET6:
+		return IN6_ARE_ADDR_EQUAL(&a->v6, &b->v6);
+	default:
+		return true;
+	}
+}
+
+socklen_t ipaddr_sockaddr(const struct ipaddr *ip, int port, struct sockaddr_storage *sa)
+{
+	struct sockaddr_in *sin = (struct sockaddr_in *)sa;
+	struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)sa;
+
+	memset(sa, 0, sizeof(*sa));
+	sa->ss_family = ip->family;
+	switch (ip->family) {
+	case AF_INET:
+		sin->sin_port = htons((uint16_t)port);
+		sin->sin_addr = ip->v4;
+		return sizeof(*sin);
+	case AF_INET6:
+		sin6->sin6_port = htons((uint16_t)port);
+		sin6->sin6_addr = ip->v6;
+		return sizeof(*sin6);
+	default:
+		return 0;
+	}
+}
+
+const char *ipaddr_text(const struct ipaddr *ip, char *buf, size_t cap)
+{
+	const void *addr = ip->family == AF_INET ? (const void *)&ip->v4 : &ip->v6;
+
+	buf[0] = '\0';
+	if (ip->family != AF_UNSPEC)
+		inet_ntop(ip->family, addr, buf, (socklen_t)cap);
+	return buf;
+}
+
+/* ---- protos ---- */
+
+static const char *const proto_names[] = {
+	[PROTO_TCP] = "tcp",   [PROTO_TCP4] = "tcp4",	[PROTO_TCP6] = "tcp6",
+	[PROTO_UDP] = "udp",   [PROTO_UDP4] = "udp4",	[PROTO_UDP6] = "udp6",
+	[PROTO_SCTP] = "sctp", [PROTO_SCTP4] = "sctp4", [PROTO_SCTP6] = "sctp6",
+};
+
+_Static_assert(sizeof(proto_names) / sizeof(proto_names[0]) == PROTO_COUNT, "a name per proto");
+
+const char *proto_name(enum proto proto)
+{
+	return proto_names[proto];
+}
+
+int proto_parse(enum proto *proto, const char *text, struct err *e)
+{
+	for (int i = 0; i < PROTO_COUNT; i++) {
+		if (strcmp(text, proto_names[i]) == 0) {
+			*proto = (enum proto)i;
+			return 0;
+		}
+	}
+	return err_set(e, EINVAL, "unknown proto: \"%s\"", text);
+}
+
+bool proto_is_tcp(enum proto proto)
+{
+	return proto == PROTO_TCP || proto == PROTO_TCP4 || proto == PROTO_TCP6;
+}
+
+bool proto_is_udp(enum proto proto)
+{
+	return proto == PROTO_UDP || proto == PROTO_UDP4 || proto == PROTO_UDP6;
+}
+
+/* ---- the text form ---- */
+
+struct part {
+	const char *p;
+	size_t len;
+};
+
+/* Cuts [p, end) at the colons outside of brackets. Returns the number of parts, which may be more
+ * than PARTS_MAX; that many are stored. */
+static size_t split(const char *p, const char *end, struct part *parts)
+{
+	const char *start = p;
+	size_t count = 0;
+	bool inside = false;
+
+	for (;; p++) {
+		if (p == end || (*p == ':' && !inside)) {
+			if (count < PARTS_MAX)
+				parts[count] = (struct part){ start, (size_t)(p - start) };
+			count++;
+			start = p + 1;
+		}
+		if (p == end)
+			return count;
+		if (*p == '[' || *p == ']')
+			inside = *p == '[';
+	}
+}
+
+/* Copies an address, which may be empty, without its brackets. Returns 0 or -EINVAL. */
+static int read_ip(struct part part, char *ip)
+{
+	struct ipaddr addr;
+
+	if (part.len > 0 && part.p[0] == '[') {
+		if (part.len < 3 || part.p[part.len - 1] != ']')
+			return -EINVAL;
+		part.p++;
+		part.len -= 2;
+	}
+	if (part.len >= PORTSPEC_IP_LEN)
+		return -EINVAL;
+	memcpy(ip, part.p, part.len);
+	ip[part.len] = '\0';
+	return part.len == 0 ? 0 : ipaddr_parse(&addr, ip);
+}
+
+/* Returns 0, -EINVAL for what is no number, -ERANGE for one that is no port. */
+static int read_port(struct part part, int *port)
+{
+	int value = 0;
+
+	if (part.len == 0 || (part.len > 1 && part.p[0] == '0'))
+		return -EINVAL;
+	for (size_t i = 0; i < part.len; i++) {
+		if (part.p[i] < '0' || part.p[i] > '9')
+			return -EINVAL;
+		if (value <= PORT_MAX)
+			value = value * 10 + (part.p[i] - '0');
+	}
+	if (value < 1 || value > PORT_MAX)
+		return -ERANGE;
+	*port = value;
+	return 0;
+}
+
+/* A text being read; a reason needs all of it. */
+struct reading {
+	const char *text;
+	struct err *e;
+};
+
+static int refuse(const struct reading *r, const char *what)
+{
+	return err_set(r->e, EINVAL, "unexpected %s PortSpec string: \"%s\"", what, r->text);
+}
+
+/* `which` is "ParentPort" or "ChildPort". */
+static int check_port(const struct reading *r, struct part part, const char *which, int *port)
+{
+	int ret = read_port(part, port);
+
+	if (ret == -ERANGE)
+		return err_set(r->e, EINVAL, "invalid %s: %.*s", which, (int)part.len, part.p);
+	if (ret < 0)
+		return err_set(r->e, EINVAL,
+			       "unexpected %s in PortSpec string: \"%s\": invalid port \"%.*s\"",
+			       which, r->text, (int)part.len, part.p);
+	return 0;
+}
+
+/* What stands in front of the slash, which is at `end`. */
+static int read_places(const struct reading *r, const char *end, struct portspec *spec)
+{
+	struct part parts[PARTS_MAX];
+	size_t count = split(r->text, end, parts);
+	int ret;
+
+	if (count < PARTS_MAX - 1 || read_ip(parts[0], spec->parent_ip) < 0)
+		return refuse(r, "ParentIP in");
+	/* "::1:8080:80" is an address that lacks its brackets. */
+	if (count > PARTS_MAX)
+		return refuse(r, strncmp(r->text, "::", 2) == 0 ? "ParentIP in" : "format of");
+	ret = check_port(r, parts[1], "ParentPort", &spec->parent_port);
+	if (ret < 0)
+		return ret;
+	if (count == PARTS_MAX && read_ip(parts[2], spec->child_ip) < 0)
+		return refuse(r, "ChildIP in");
+	return check_port(r, parts[count - 1], "ChildPort", &spec->child_port);
+}
+
+int portspec_parse(struct portspec *spec, const char *text, struct err *e)
+{
+	const struct reading r = { text, e };
+	const char *slash = strrchr(text, '/');
+	struct portspec new = { 0 };
+	int ret;
+
+	if (slash == NULL)
+		return err_set(e, EINVAL, "missing proto in PortSpec string: \"%s\"", text);
+	ret = proto_parse(&new.proto, slash + 1, e);
+	if (ret < 0) {
+		err_wrap(e, "invalid PortSpec string: \"%s\"", text);
+		return ret;
+	}
+	ret = read_places(&r, slash, &new);
+	if (ret == 0)
+		*spec = new;
+	return ret;
+}
+
+/* ---- JSON ---- */
+
+/* The members as they came, of the right types but not yet checked. */
+struct fields {
+	char proto[FIELD_LEN];
+	char parent_ip[FIELD_LEN];
+	int64_t parent_port;
+	int64_t child_port;
+	char child_ip[FIELD_LEN];
+};
+
+static int read_fields(struct fields *f, const struct json_doc *doc, const struct json_node *node,
+		       struct err *e)
+{
+	int ret = json_field_string(doc, node, "proto", f->proto, sizeof(f->proto), e);
+
+	if (ret == 0)
+		ret = json_field_string(doc, node, "parentIP", f->parent_ip, sizeof(f->parent_ip),
+					e);
+	if (ret == 0)
+		ret = json_field_int(doc, node, "parentPort", &f->parent_port, e);
+	if (ret == 0)
+		ret = json_field_int(doc, node, "childPort", &f->child_port, e);
+	if (ret == 0)
+		ret = json_field_string(doc, node, "childIP", f->child_ip, sizeof(f->child_ip), e);
+	return ret;
+}
+
+/* `which` is "ParentIP" or "ChildIP"; the text may be empty. */
+static int check_ip_field(const char *text, const char *which, char *ip, struct err *e)
+{
+	struct ipaddr addr;
+
+	if (text[0] != '\0' && ipaddr_parse(&addr, text) < 0)
+		return err_set(e, EINVAL, "invalid %s: \"%s\"", which, text);
+	snprintf(ip, PORTSPEC_IP_LEN, "%s", text);
+	return 0;
+}
+
+static int check_port_field(int64_t value, const char *which, int *port, struct err *e)
+{
+	if (value < 1 || value > PORT_MAX)
+		return err_set(e, EINVAL, "invalid %s: %" PRId64, which, value);
+	*port = (int)value;
+	return 0;
+}
+
+int portspec_from_json(struct portspec *spec, const struct json_doc *doc,
+		       const struct json_node *node, struct err *e)
+{
+	struct portspec new = { 0 };
+	struct fields f;
+	int ret;
+
+	if (node->type != JSON_OBJECT && node->type != JSON_NULL)
+		return err_set(e, EINVAL, "json: cannot unmarshal %s into a port spec",
+			       json_type_name(node->type));
+	ret = read_fields(&f, doc, node, e);
+	if (ret == 0)
+		ret = proto_parse(&new.proto, f.proto, e);
+	if (ret == 0)
+		ret = check_ip_field(f.parent_ip, "ParentIP", new.parent_ip, e);
+	if (ret == 0)
+		ret = check_ip_field(f.child_ip, "ChildIP", new.child_ip, e);
+	if (ret == 0)
+		ret = check_port_field(f.parent_port, "ParentPort", &new.parent_port, e);
+	if (ret == 0)
+		ret = check_port_field(f.child_port, "ChildPort", &new.child_port, e);
+	if (ret == 0)
+		*spec = new;
+	return ret;
+}
+
+void portspec_to_json(const struct portspec *spec, struct json_out *out, const char *key)
+{
+	json_begin_object(out, key);
+	json_put_string(out, "proto", proto_name(spec->proto));
+	if (spec->parent_ip[0] != '\0')
+		json_put_string(out, "parentIP", spec->parent_ip);
+	json_put_int(out, "parentPort", spec->parent_port);
+	json_put_int(out, "childPort", spec->child_port);
+	if (spec->child_ip[0] != '\0')
+		json_put_string(out, "childIP", spec->child_ip);
+	json_end_object(out);
+}
+
+/* ---- what is done with them ---- */
+
+const char *portspec_brief(const struct portspec *spec, char *buf, size_t cap)
+{
+	snprintf(buf, cap, "{%s %s %d %d %s}", proto_name(spec->proto), spec->parent_ip,
+		 spec->parent_port, spec->child_port, spec->child_ip);
+	return buf;
+}
+
+bool portspec_conflicts(const struct portspec *a, const struct portspec *b)
+{
+	return a->proto == b->proto && a->parent_port == b->parent_port &&
+	       strcmp(a->parent_ip, b->parent_ip) == 0;
+}
+
+/* An address that may be missing, which leaves AF_UNSPEC. */
+static int parse_given(struct ipaddr *ip, const char *text, const char *which, struct err *e)
+{
+	*ip = (struct ipaddr){ .family = AF_UNSPEC };
+	if (text[0] != '\0' && ipaddr_parse(ip, text) < 0)
+		return err_set(e, EINVAL, "invalid %s: \"%s\"", which, text);
+	return 0;
+}
+
+int portspec_dial_ip(struct ipaddr *ip, const char *child_ip, const char *parent_ip,
+		     const char *host_gateway_ip, struct err *e)
+{
+	struct ipaddr child, parent, gateway;
+	int ret = parse_given(&child, child_ip, "ChildIP", e);
+
+	if (ret == 0)
+		ret = parse_given(&parent, parent_ip, "ParentIP", e);
+	if (ret == 0)
+		ret = parse_given(&gateway, host_gateway_ip, "HostGatewayIP", e);
+	if (ret < 0)
+		return ret;
+	if (child.family != AF_UNSPEC) {
+		*ip = child;
+	} else if (parent.family == AF_UNSPEC || ipaddr_equal(&parent, &gateway) ||
+		   (parent.family == AF_INET && ipaddr_is_any(&parent))) {
+		*ip = (struct ipaddr){ .family = AF_INET, .v4.s_addr = htonl(INADDR_LOOPBACK) };
+	} else {
+		*ip = parent;
+	}
+	return 0;
+}
