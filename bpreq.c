@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The builtin port driver's requests and answers as JSON.
+ *
+ * Both ends are ours most of the time, but other programs may speak this protocol, so that the
+ * members are checked as those of an API client are: a request that has been decoded has a known
+ * proto, ports in range, and addresses that are addresses or empty.
+ */
+#include "bpreq.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PORT_MAX  65535
+#define FIELD_LEN 256 /* bytes; what is no address shall be shown in the error */
+
+static const char *const type_names[] = {
+	[BPREQ_INIT] = "init",
+	[BPREQ_CONNECT] = "connect",
+};
+
+_Static_assert(sizeof(type_names) / sizeof(type_names[0]) == BPREQ_TYPE_COUNT, "a name per type");
+
+/* ---- writing ---- */
+
+static int written(const struct json_out *out)
+{
+	return out->overflow ? -ENOSPC : (int)out->len;
+}
+
+int bpreq_encode(const struct bpreq *req, char *buf, size_t cap)
+{
+	struct json_out out;
+
+	json_out_init(&out, buf, cap);
+	json_begin_object(&out, NULL);
+	json_put_string(&out, "Type", type_names[req->type]);
+	json_put_string(&out, "Proto", req->type == BPREQ_INIT ? "" : proto_name(req->proto));
+	json_put_string(&out, "IP", req->ip);
+	json_put_int(&out, "Port", req->port);
+	json_put_string(&out, "ParentIP", req->parent_ip);
+	json_put_string(&out, "HostGatewayIP", req->host_gateway_ip);
+	if (req->source_ip[0] != '\0')
+		json_put_string(&out, "SourceIP", req->source_ip);
+	if (req->source_port != 0)
+		json_put_int(&out, "SourcePort", req->source_port);
+	json_end_object(&out);
+	return written(&out);
+}
+
+int bpreq_encode_error(const struct err *reason, char *buf, size_t cap)
+{
+	struct json_out out;
+
+	json_out_init(&out, buf, cap);
+	json_begin_object(&out, NULL);
+	json_put_string(&out, "Error", reason->msg);
+	json_end_object(&out);
+	return written(&out);
+}
+
+/* ---- reading ---- */
+
+/* Reads a text whose root is an object, or null, which is the same as an empty one. */
+static int parse_object(struct json_doc *doc, const char *text, size_t len, const char *what,
+			struct err *e)
+{
+	enum json_type type;
+
+	if (json_parse(doc, text, len, e) < 0)
+		return -EINVAL;
+	type = doc->nodes[0].type;
+	if (type != JSON_OBJECT && type != JSON_NULL)
+		return err_set(e, EINVAL, "json: cannot unmarshal %s into %s", json_type_name(type),
+			       what);
+	return 0;
+}
+
+/* Reads an address or nothing into ip[PORTSPEC_IP_LEN]. */
+static int read_ip(const struct json_doc *doc, const char *key, char *ip, struct err *e)
+{
+	char text[FIELD_LEN];
+	struct ipaddr addr;
+	int ret = json_field_string(doc, &doc->nodes[0], key, text, sizeof(text), e);
+
+	if (ret < 0)
+		return ret;
+	if (text[0] != '\0' && ipaddr_parse(&addr, text) < 0)
+		return err_set(e, EINVAL, "invalid %s: \"%s\"", key, text);
+	snprintf(ip, PORTSPEC_IP_LEN, "%.*s", PORTSPEC_IP_LEN - 1, text);
+	return 0;
+}
+
+static int read_port(const struct json_doc *doc, const char *key, int least, int *port,
+		     struct err *e)
+{
+	int64_t value;
+	int ret = json_field_int(doc, &doc->nodes[0], key, &value, e);
+
+	if (ret < 0)
+		return ret;
+	if (value < least || value > PORT_MAX)
+		return err_set(e, EINVAL, "invalid %s: %" PRId64, key, value);
+	*port = (int)value;
+	return 0;
+}
+
+static int read_type(const struct json_doc *doc, enum bpreq_type *type, struct err *e)
+{
+	char text[FIELD_LEN];
+	int ret = json_field_string(doc, &doc->nodes[0], "Type", text, sizeof(text), e);
+
+	if (ret < 0)
+		return ret;
+	for (int i = 0; i < BPREQ_TYPE_COUNT; i++) {
+		if (strcmp(text, type_names[i]) == 0) {
+			*type = (enum bpreq_type)i;
+			return 0;
+		}
+	}
+	return err_set(e, EINVAL, "unknown request type: \"%s\"", text);
+}
+
+static int read_proto(const struct json_doc *doc, enum proto *proto, struct err *e)
+{
+	char text[FIELD_LEN];
+	int ret = json_field_string(doc, &doc->nodes[0], "Proto", text, sizeof(text), e);
+
+	return ret < 0 ? ret : proto_parse(proto, text, e);
+}
+
+static int read_connect(const struct json_doc *doc, struct bpreq *req, struct err *e)
+{
+	int ret = read_proto(doc, &req->proto, e);
+
+	if (ret == 0)
+		ret = read_ip(doc, "IP", req->ip, e);
+	if (ret == 0)
+		ret = read_port(doc, "Port", 1, &req->port, e);
+	if (ret == 0)
+		ret = read_ip(doc, "ParentIP", req->parent_ip, e);
+	if (ret == 0)
+		ret = read_ip(doc, "HostGatewayIP", req->host_gateway_ip, e);
+	if (ret == 0)
+		ret = read_ip(doc, "SourceIP", req->source_ip, e);
+	if (ret == 0)
+		ret = read_port(doc, "SourcePort", 0, &req->source_port, e);
+	return ret;
+}
+
+int bpreq_decode(struct bpreq *req, const char *text, size_t len, struct err *e)
+{
+	struct json_doc doc;
+	int ret;
+
+	memset(req, 0, sizeof(*req));
+	ret = parse_object(&doc, text, len, "a request", e);
+	if (ret == 0)
+		ret = read_type(&doc, &req->type, e);
+	if (ret == 0 && req->type == BPREQ_CONNECT)
+		ret = read_connect(&doc, req, e);
+	return ret;
+}
+
+int bpreq_decode_answer(const char *text, size_t len, struct err *e)
+{
+	char reason[BPREQ_ERROR_MAX]; /* one of another program's may be long, and is cut */
+	struct json_doc doc;
+	int ret = parse_object(&doc, text, len, "an answer", e);
+
+	if (ret == 0)
+		ret = json_field_string(&doc, &doc.nodes[0], "Error", reason, sizeof(reason), e);
+	if (ret < 0)
+		return ret;
+	return reason[0] == '\0' ? 0 : err_set(e, EREMOTEIO, "%s", reason);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BPREQ_H
+#define BPREQ_H
+
+#include <stddef.h>
+
+#include "err.h"
+#include "portspec.h"
+
+/* A request of the builtin port driver, as it stands in one frame on .bp.sock:
+ *
+ *     {"Type":"connect","Proto":"tcp","IP":"","Port":8080,"ParentIP":"127.0.0.2",
+ *      "HostGatewayIP":"172.31.36.62","SourceIP":"192.0.2.7","SourcePort":40000}
+ *
+ * SourceIP and SourcePort are left out when empty. "init" has only Type that matters.
+ */
+
+enum bpreq_type {
+	BPREQ_INIT,
+	BPREQ_CONNECT,
+	BPREQ_TYPE_COUNT,
+};
+
+struct bpreq {
+	enum bpreq_type type;
+	enum proto proto;
+	char ip[PORTSPEC_IP_LEN]; /* child IP, "" if none */
+	int port;
+	char parent_ip[PORTSPEC_IP_LEN];
+	char host_gateway_ip[PORTSPEC_IP_LEN];
+	char source_ip[PORTSPEC_IP_LEN]; /* "" if the client's address is not to be kept */
+	int source_port;
+};
+
+#define BPREQ_MAX	1024 /* bytes of any request that bpreq_encode makes */
+/* Bytes of any answer that bpreq_encode_error makes: each byte of the reason may be \u00XX. */
+#define BPREQ_ERROR_MAX (ERR_LEN * 6 + 32)
+
+/* Writes the JSON text, NUL-terminated. Returns its length, or -ENOSPC. For "init" the other fields
+ * are written as they are (empty strings, 0, and Proto ""). */
+int bpreq_encode(const struct bpreq *req, char *buf, size_t cap);
+
+/* Reads a request. Unknown members are ignored, and of "init" all but the Type. Returns 0, or
+ * -EINVAL with a reason: malformed JSON, not an object, unknown Type ("unknown request type:
+ * \"foo\""), for connect an unknown Proto, Port out of 1..65535, an IP text that is neither empty
+ * nor an address. */
+int bpreq_decode(struct bpreq *req, const char *text, size_t len, struct err *e);
+
+/* The answer to a request that failed: {"Error":"..."}. Returns its length, or -ENOSPC, which
+ * BPREQ_ERROR_MAX bytes never give. */
+int bpreq_encode_error(const struct err *reason, char *buf, size_t cap);
+/* Reads an answer frame. Returns 0 if it is no error (null, an object without one), -EREMOTEIO with
+ * the reason that it holds in `e`, or -EINVAL. */
+int bpreq_decode_answer(const char *text, size_t len, struct err *e);
+
+#endif

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Frames and descriptors between parent and child. See msg.h. */
+#include "msg.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "fd.h"
+
+/* The most descriptors that the kernel passes in one message (SCM_MAX_FD): with room for all, a
+ * truncated control message can only mean that this process is out of descriptors. */
+#define MSG_MAX_FDS 253
+
+static void put_le32(unsigned char *out, uint32_t v)
+{
+	for (int i = 0; i < MSG_HEAD; i++)
+		out[i] = (unsigned char)(v >> (8 * i));
+}
+
+static uint32_t get_le32(const unsigned char *in)
+{
+	uint32_t v = 0;
+
+	for (int i = 0; i < MSG_HEAD; i++)
+		v |= (uint32_t)in[i] << (8 * i);
+	return v;
+}
+
+int msg_send(int fd, const void *body, size_t len)
+{
+	char frame[MSG_HEAD + MSG_MAX];
+
+	if (len == 0 || len > MSG_MAX)
+		return -EMSGSIZE;
+	put_le32((unsigned char *)frame, (uint32_t)len);
+	memcpy(frame + MSG_HEAD, body, len);
+	return fd_write_all(fd, frame, MSG_HEAD + len);
+}
+
+int msg_send_now(int sock, const void *body, size_t len)
+{
+	unsigned char head[MSG_HEAD];
+	struct iovec iov[2] = { { head, sizeof(head) }, { (void *)(uintptr_t)body, len } };
+	struct msghdr mh = { .msg_iov = iov, .msg_iovlen = 2 };
+	ssize_t n;
+
+	if (len == 0 || len > MSG_MAX)
+		return -EMSGSIZE;
+	put_le32(head, (uint32_t)len);
+	do
+		n = sendmsg(sock, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	return (size_t)n == sizeof(head) + len ? 0 : -EAGAIN;
+}
+
+/* Called when the four bytes of length are there. */
+static int start_body(struct msg_reader *r)
+{
+	uint32_t len = get_le32(r->head);
+
+	if (len == 0 || len > MSG_MAX)
+		return -EPROTO;
+	r->body = malloc((size_t)len + 1);
+	if (r->body == NULL)
+		return -ENOMEM;
+	r->len = len;
+	return 0;
+}
+
+/* Where the next bytes go, and how many of them. */
+static char *room(struct msg_reader *r, size_t *len)
+{
+	if (r->body == NULL) {
+		*len = MSG_HEAD - r->head_len;
+		return (char *)r->head + r->head_len;
+	}
+	*len = r->len - r->body_len;
+	return r->body + r->body_len;
+}
+
+/* Notes `n` bytes that came. Returns as msg_read. */
+static int advance(struct msg_reader *r, size_t n)
+{
+	if (r->body == NULL) {
+		r->head_len += n;
+		return r->head_len == MSG_HEAD ? start_body(r) : 0;
+	}
+	r->body_len += n;
+	if (r->body_len < r->len)
+		return 0;
+	r->body[r->len] = '\0';
+	return 1;
+}
+
+int msg_read(struct msg_reader *r, int fd)
+{
+	int done;
+
+	do {
+		size_t len;
+		char *to = room(r, &len);
+		ssize_t n = read(fd, to, len);
+
+		if (n < 0 && errno == EINTR) {
+			done = 0;
+			continue;
+		}
+		if (n < 0)
+			return errno == EAGAIN ? 0 : -errno;
+		if (n == 0)
+			return r->head_len == 0 ? -ENODATA : -EPIPE;
+		done = advance(r, (size_t)n);
+	} while (done == 0);
+	return done;
+}
+
+int msg_feed(struct msg_reader *r, const char *bytes, size_t len)
+{
+	int done = 0;
+
+	while (done == 0 && len > 0) {
+		size_t n;
+		char *to = room(r, &n);
+
+		if (n > len)
+			n = len;
+		memcpy(to, bytes, n);
+		bytes += n;
+		len -= n;
+		done = advance(r, n);
+	}
+	return done;
+}
+
+void msg_reader_reset(struct msg_reader *r)
+{
+	free(r->body);
+	memset(r, 0, sizeof(*r));
+}
+
+int msg_send_fd(int sock, int fd)
+{
+	char byte = 0;
+	struct iovec iov = { &byte, 1 };
+	union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { { 0 } };
+	struct msghdr mh = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.space,
+		.msg_controllen = sizeof(control.space),
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&mh);
+	ssize_t n;
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	do
+		n = sendmsg(sock, &mh, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+/* Takes the descriptors out of a control message. Returns how many there were; *fd is the first,
+ * the others are closed. */
+static size_t collect_fds(struct msghdr *mh, int *fd)
+{
+	size_t count = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c != NULL; c = CMSG_NXTHDR(mh, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
+			int got;
+
+			memcpy(&got, CMSG_DATA(c) + at, sizeof(int));
+			if (count++ == 0)
+				*fd = got;
+			else
+				close(got);
+		}
+	}
+	return count;
+}
+
+ssize_t msg_recv_fd(int sock, void *buf, size_t cap, int *fd)
+{
+	struct iovec iov = { buf, cap };
+	union {
+		char space[CMSG_SPACE(MSG_MAX_FDS * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr mh = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.space,
+		.msg_controllen = sizeof(control.space),
+	};
+	size_t count;
+	ssize_t n;
+
+	*fd = -1;
+	do
+		n = recvmsg(sock, &mh, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	count = collect_fds(&mh, fd);
+	if (count <= 1 && !(mh.msg_flags & MSG_CTRUNC))
+		return n;
+	fd_close(fd);
+	return mh.msg_flags & MSG_CTRUNC ? -EMFILE : -EPROTO;
+}
