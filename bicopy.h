@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BICOPY_H
+#define BICOPY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "loop.h"
+
+/* Copying between two connected stream sockets, both ways, until both are shut.
+ *
+ * End of file passes on as a shutdown of writing, the other direction flowing on; a reset or any
+ * other error passes on as a reset. No byte is lost, reordered or doubled short of a reset, and
+ * nothing is read that cannot be passed on: a slow reader stops its writer.
+ */
+
+/* Room for one read, shared by all pairs of a loop: nothing stays in it between two callbacks. */
+struct bicopy_buffer {
+	size_t cap;
+	char bytes[];
+};
+
+/* Returns a buffer to be freed with free(3), or NULL. */
+struct bicopy_buffer *bicopy_buffer_new(size_t cap);
+
+enum pump_state {
+	PUMP_OPEN,  /* bytes flow */
+	PUMP_DRAIN, /* end of file was read, bytes are still to be passed on */
+	PUMP_SHUT,  /* that, and writing is shut on the other side */
+};
+
+/* One direction. */
+struct pump {
+	enum pump_state state;
+	uint32_t left_at; /* of what could not be written: offset, */
+	uint32_t left;	  /* bytes, */
+	char *leftover;	  /* and the bytes; NULL if none */
+};
+
+/* One socket, and what is known about it. */
+struct bicopy_end {
+	struct watch watch;
+	bool readable;	 /* a read may give something */
+	bool writable;	 /* a write may take something */
+	bool peer_ended; /* POLLRDHUP or POLLHUP was heard: read on to the end of file */
+	bool failed;	 /* POLLERR was heard */
+};
+
+struct bicopy {
+	struct loop *loop;
+	struct bicopy_buffer *buffer;
+	struct bicopy_end end[2];
+	struct pump pump[2]; /* pump[i] reads end[i] and writes the other */
+	struct task task;    /* the next turn of a busy pair, or the report of its end */
+	bool ended;
+	void (*on_end)(struct bicopy *b);
+};
+
+/* Starts copying between two sockets, both taken, also on failure. `b` is the caller's memory and
+ * must stay until `on_end` is called, once, in a task of the loop; it may free it. Both sockets are
+ * closed by then. Never blocks, whether or not the sockets do. Returns 0 or -errno; then on_end is
+ * not called. */
+int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_buffer *buffer, int fd0,
+		 int fd1, void (*on_end)(struct bicopy *b));
+
+/* Ends a pair now: both sockets are closed, what is on the way is dropped. on_end follows. */
+void bicopy_cancel(struct bicopy *b);
+
+/* Makes close(2) of a TCP socket send a reset: SO_LINGER 0, socket(7). Takes the descriptor. */
+void bicopy_reset(int *fd);
+
+#endif
