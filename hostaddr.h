@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef HOSTADDR_H
+#define HOSTADDR_H
+
+#include <netinet/in.h>
+#include <stddef.h>
+
+/* The host's own first non-loopback IPv4 address ("HostGatewayIP"), which decides where a
+ * connection to a port that was published on it goes inside. Reading the host's addresses is slow,
+ * so it is done once and when they change, by the main thread; any thread may ask.
+ */
+
+/* Reads the host's addresses anew. Blocks a little. */
+void hostaddr_refresh(void);
+
+/* Writes the address to buf, "" if there is none. Returns buf, which has INET_ADDRSTRLEN bytes. */
+const char *hostaddr_gateway(char *buf, size_t cap);
+
+#endif

@@ -1,0 +1,633 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Accepting, dialling and copying. See worker.h.
+ *
+ * A connection (struct conn) is made when a client was accepted. While the child is asked for the
+ * other socket it has a `dial`, which is freed when that is done: what stays is the pair of pumps.
+ *
+ *     accept ──► DIALLING ── descriptor came ──► COPYING ── both ends shut ──► freed
+ *                  │  ▲                            │
+ *                  └──┘ refused: try again         └─ a reset, or the port is removed ──► freed
+ *                  │ no try is left: the client is reset
+ *
+ * Descriptors. A connection needs two for its life and a third while it is dialled, and a
+ * descriptor that comes when there is no room for it is lost. So a worker counts: it accepts only
+ * what it can bring to an end, and lets the others wait in the kernel's queue. Should the system
+ * run out all the same, or out of memory, accepting pauses for a moment. A listener is never closed
+ * for it.
+ */
+#include "worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "bicopy.h"
+#include "fd.h"
+#include "hostaddr.h"
+#include "log.h"
+#include "loop.h"
+#include "msg.h"
+
+#define COPY_BUFFER	 (64 * 1024) /* bytes of one read */
+#define ACCEPT_BATCH	 64	     /* clients accepted before others get their turn */
+#define PAUSE_MS	 100	     /* of accepting, when the system is out of something */
+#define COMPLAIN_MS	 60000	     /* between two log lines about that */
+#define DIAL_TRIES	 10	     /* compat: 3.0.1, the i-th */
+#define DIAL_STEP_MS	 5	     /* after a further 5 * i ms */
+#define DIAL_DEADLINE_MS 30000	     /* for the answer to one try; the child gives up earlier */
+#define FDS_DIALLING	 3	     /* client, request, target */
+#define FDS_COPYING	 2
+#define THREAD_STACK	 (256 * 1024) /* bytes; nothing in a worker recurses */
+
+#define OWNER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
+struct conn;
+
+struct port {
+	struct watch watch; /* on the listening socket */
+	struct worker *worker;
+	int id;
+	struct bpreq target;
+	struct conn *conns;
+	struct port *next;
+};
+
+/* A connection on its way to a target. */
+struct dial {
+	struct watch watch; /* on the request's socket, which it owns */
+	struct timer timer; /* the deadline of a try, or the pause before the next */
+	struct msg_reader reader;
+	int tries;
+	struct err why;
+	struct conn *conn;
+};
+
+struct conn {
+	struct bicopy copy;
+	struct port *port;
+	struct conn *prev, *next; /* among the port's */
+	int client;		  /* while dialling; then the pair owns it */
+	struct dial *dial;	  /* NULL when copying */
+	struct task reap;
+};
+
+struct worker {
+	struct loop *loop;
+	struct bicopy_buffer *buffer;
+	pthread_t thread;
+	struct sockaddr_un bp_address;
+	struct watch calls; /* pipe of pointers to struct call */
+	int calls_in;
+	struct port *ports;
+	size_t fds_used;
+	size_t fds_max;
+	bool paused;
+	struct timer resume;
+	unsigned long long complained_ms;
+};
+
+/* ---- calls from the main thread ---- */
+
+struct call {
+	void (*run)(struct worker *w, struct call *call);
+	sem_t done;
+	int id;
+	int listen_fd;
+	const struct bpreq *target;
+	int result;
+};
+
+static void on_calls(struct watch *watch, short revents)
+{
+	struct worker *w = OWNER(watch, struct worker, calls);
+	struct call *call;
+
+	(void)revents;
+	/* A write of a pointer is below PIPE_BUF, so that it comes in one piece. */
+	while (read(watch->fd, &call, sizeof(call)) == (ssize_t)sizeof(call)) {
+		call->run(w, call);
+		sem_post(&call->done);
+	}
+}
+
+/* Runs a function in the worker's thread and waits for it. */
+static int call_worker(struct worker *w, struct call *call)
+{
+	int r;
+
+	sem_init(&call->done, 0, 0);
+	r = fd_write_all(w->calls_in, &call, sizeof(call));
+	if (r == 0) {
+		while (sem_wait(&call->done) < 0 && errno == EINTR)
+			;
+		r = call->result;
+	}
+	sem_destroy(&call->done);
+	return r;
+}
+
+/* ---- accepting, pausing ---- */
+
+static void watch_listeners(struct worker *w, bool on)
+{
+	w->paused = !on;
+	for (struct port *p = w->ports; p != NULL; p = p->next)
+		loop_want(w->loop, &p->watch, on ? POLLIN : 0);
+}
+
+static void on_resume(struct timer *t)
+{
+	watch_listeners(OWNER(t, struct worker, resume), true);
+}
+
+/* Lets new clients wait, for a while or until a connection ends. */
+static void pause_accepting(struct worker *w, const char *why)
+{
+	unsigned long long now = fd_now_ms();
+
+	if (w->complained_ms == 0 || now - w->complained_ms > COMPLAIN_MS) {
+		log_warn("cannot accept connections for now: %s (%zu of %zu descriptors in use); "
+			 "they wait",
+			 why, w->fds_used, w->fds_max);
+		w->complained_ms = now;
+	}
+	watch_listeners(w, false);
+	loop_timer(w->loop, &w->resume, PAUSE_MS);
+}
+
+static void use_fds(struct worker *w, size_t count)
+{
+	w->fds_used += count;
+}
+
+static void release_fds(struct worker *w, size_t count)
+{
+	w->fds_used -= count;
+	if (w->paused && w->fds_used + FDS_DIALLING <= w->fds_max) {
+		loop_cancel(w->loop, &w->resume);
+		watch_listeners(w, true);
+	}
+}
+
+/* ---- the life of a connection ---- */
+
+static void link_conn(struct conn *c)
+{
+	c->next = c->port->conns;
+	if (c->next != NULL)
+		c->next->prev = c;
+	c->port->conns = c;
+}
+
+static void unlink_conn(struct conn *c)
+{
+	if (c->next != NULL)
+		c->next->prev = c->prev;
+	if (c->prev != NULL)
+		c->prev->next = c->next;
+	else
+		c->port->conns = c->next;
+}
+
+static void on_copy_end(struct bicopy *b)
+{
+	struct conn *c = OWNER(b, struct conn, copy);
+	struct worker *w = c->port->worker;
+
+	unlink_conn(c);
+	free(c);
+	release_fds(w, FDS_COPYING);
+}
+
+static void reap_conn(struct task *t)
+{
+	struct conn *c = OWNER(t, struct conn, reap);
+	struct worker *w = c->port->worker;
+
+	unlink_conn(c);
+	free(c->dial);
+	free(c);
+	release_fds(w, FDS_DIALLING);
+}
+
+/* Lets go of what a dial holds but its memory. */
+static void end_try(struct dial *d)
+{
+	struct loop *loop = d->conn->port->worker->loop;
+
+	loop_cancel(loop, &d->timer);
+	loop_remove(loop, &d->watch);
+	fd_close(&d->watch.fd);
+	msg_reader_reset(&d->reader);
+}
+
+/* Ends a connection that has no target; the client gets a reset, not a clean end. */
+static void give_up(struct conn *c)
+{
+	struct loop *loop = c->port->worker->loop;
+
+	end_try(c->dial);
+	bicopy_reset(&c->client);
+	c->reap.run = reap_conn;
+	loop_defer(loop, &c->reap);
+}
+
+static void free_dial(struct task *t)
+{
+	struct conn *c = OWNER(t, struct conn, reap);
+
+	free(c->dial);
+	c->dial = NULL;
+}
+
+static void connected(struct conn *c, int target)
+{
+	struct worker *w = c->port->worker;
+	int client = fd_take(&c->client);
+	int r;
+
+	end_try(c->dial);
+	r = bicopy_start(&c->copy, w->loop, w->buffer, client, target, on_copy_end);
+	if (r < 0) {
+		log_debug("port %d: %s", c->port->id, strerror(-r));
+		c->reap.run = reap_conn;
+		loop_defer(w->loop, &c->reap);
+		return;
+	}
+	/* The callback that brought us here still stands on the dial. */
+	c->reap.run = free_dial;
+	loop_defer(w->loop, &c->reap);
+	release_fds(w, FDS_DIALLING - FDS_COPYING);
+}
+
+/* ---- dialling ---- */
+
+static void try_dial(struct dial *d);
+
+static void on_next_try(struct timer *t)
+{
+	try_dial(OWNER(t, struct dial, timer));
+}
+
+static void on_deadline(struct timer *t)
+{
+	struct dial *d = OWNER(t, struct dial, timer);
+
+	log_debug("port %d: no answer from the child in %d ms", d->conn->port->id,
+		  DIAL_DEADLINE_MS);
+	give_up(d->conn);
+}
+
+/* A try failed, for the reason in d->why. */
+static void try_again(struct dial *d)
+{
+	struct loop *loop = d->conn->port->worker->loop;
+
+	end_try(d);
+	d->timer.on_due = on_next_try;
+	if (d->tries < DIAL_TRIES &&
+	    loop_timer(loop, &d->timer, (unsigned int)(DIAL_STEP_MS * d->tries)) == 0)
+		return;
+	log_debug("port %d: giving up after %d tries: %s", d->conn->port->id, d->tries, d->why.msg);
+	give_up(d->conn);
+}
+
+/* Is it what was asked for: a TCP socket? */
+static bool is_tcp_socket(int fd)
+{
+	int protocol = 0;
+	socklen_t len = sizeof(protocol);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
+	       protocol == IPPROTO_TCP;
+}
+
+/* Reads the answer as far as it is there. Returns the target's descriptor, -EAGAIN if more must
+ * come, or -errno with the reason in d->why. */
+static int read_answer(struct dial *d)
+{
+	char bytes[1024];
+	int fd;
+	ssize_t n = msg_recv_fd(d->watch.fd, bytes, sizeof(bytes), &fd);
+	int r;
+
+	if (n < 0)
+		return n == -EAGAIN ? -EAGAIN : err_sys(&d->why, (int)-n, "answer of the child");
+	if (fd >= 0 && is_tcp_socket(fd))
+		return fd;
+	fd_close(&fd);
+	if (n == 0)
+		return err_set(&d->why, EPIPE, "the child closed the connection");
+	r = msg_feed(&d->reader, bytes, (size_t)n);
+	if (r == 0)
+		return -EAGAIN;
+	if (r < 0)
+		return err_sys(&d->why, -r, "answer of the child");
+	r = bpreq_decode_answer(d->reader.body, d->reader.len, &d->why);
+	return r < 0 ? r : err_set(&d->why, EPROTO, "the child sent no descriptor");
+}
+
+static void on_answer(struct watch *watch, short revents)
+{
+	struct dial *d = OWNER(watch, struct dial, watch);
+	int r;
+
+	(void)revents;
+	do
+		r = read_answer(d);
+	while (r == -EAGAIN && d->reader.head_len > 0 && d->reader.body_len < d->reader.len &&
+	       (revents & POLLHUP));
+	if (r >= 0)
+		connected(d->conn, r);
+	else if (r != -EAGAIN)
+		try_again(d);
+}
+
+static int send_request(struct dial *d)
+{
+	const struct worker *w = d->conn->port->worker;
+	struct bpreq req = d->conn->port->target;
+	char text[BPREQ_MAX];
+	int len;
+
+	hostaddr_gateway(req.host_gateway_ip, sizeof(req.host_gateway_ip));
+	len = bpreq_encode(&req, text, sizeof(text));
+	if (len < 0)
+		return len;
+	d->watch.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (d->watch.fd < 0)
+		return -errno;
+	/* Fails with EAGAIN when too many requests wait for the child: that is worth a try later.
+	 */
+	if (connect(d->watch.fd, (const struct sockaddr *)&w->bp_address, sizeof(w->bp_address)) <
+	    0)
+		return -errno;
+	len = msg_send_now(d->watch.fd, text, (size_t)len);
+	if (len == 0 && shutdown(d->watch.fd, SHUT_WR) < 0)
+		len = -errno;
+	return len;
+}
+
+static void try_dial(struct dial *d)
+{
+	struct loop *loop = d->conn->port->worker->loop;
+	int r;
+
+	d->tries++;
+	r = send_request(d);
+	if (r == 0)
+		r = loop_add(loop, &d->watch);
+	d->timer.on_due = on_deadline;
+	if (r == 0)
+		r = loop_timer(loop, &d->timer, DIAL_DEADLINE_MS);
+	if (r < 0) {
+		err_sys(&d->why, -r, "asking the child");
+		try_again(d);
+	}
+}
+
+/* Takes an accepted client. */
+static int start_conn(struct port *p, int client)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+	struct dial *d = c == NULL ? NULL : calloc(1, sizeof(*d));
+
+	if (d == NULL) {
+		free(c);
+		bicopy_reset(&client);
+		return -ENOMEM;
+	}
+	c->port = p;
+	c->client = client;
+	c->dial = d;
+	d->conn = c;
+	d->watch =
+		(struct watch){ .fd = -1, .events = POLLIN, .edge = true, .on_event = on_answer };
+	link_conn(c);
+	use_fds(p->worker, FDS_DIALLING);
+	try_dial(d);
+	return 0;
+}
+
+/* Errors of accept4(2) that concern one client that has gone away, or a network that is down. */
+static bool is_client_error(int why)
+{
+	switch (why) {
+	case EINTR:
+	case ECONNABORTED:
+	case EPROTO:
+	case ENOPROTOOPT:
+	case ENETDOWN:
+	case EHOSTDOWN:
+	case ENONET:
+	case EHOSTUNREACH:
+	case EOPNOTSUPP:
+	case ENETUNREACH:
+	case EPERM: /* a firewall rule */
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void on_clients(struct watch *watch, short revents)
+{
+	struct port *p = OWNER(watch, struct port, watch);
+	struct worker *w = p->worker;
+	char why[128];
+
+	(void)revents;
+	for (int i = 0; i < ACCEPT_BATCH; i++) {
+		int fd;
+
+		if (w->fds_used + FDS_DIALLING > w->fds_max) {
+			pause_accepting(w, "too many connections are open");
+			return;
+		}
+		fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0 && start_conn(p, fd) == 0)
+			continue;
+		if (fd < 0 && errno == EAGAIN)
+			return;
+		if (fd < 0 && is_client_error(errno))
+			continue;
+		pause_accepting(w, err_text(fd < 0 ? errno : ENOMEM, why, sizeof(why)));
+		return;
+	}
+}
+
+/* ---- ports ---- */
+
+static void run_add_port(struct worker *w, struct call *call)
+{
+	struct port *p = calloc(1, sizeof(*p));
+
+	call->result = -ENOMEM;
+	if (p == NULL)
+		return;
+	p->worker = w;
+	p->id = call->id;
+	p->target = *call->target;
+	p->watch = (struct watch){ .fd = call->listen_fd,
+				   .events = w->paused ? 0 : POLLIN,
+				   .on_event = on_clients };
+	call->result = loop_add(w->loop, &p->watch);
+	if (call->result < 0) {
+		free(p);
+		return;
+	}
+	p->next = w->ports;
+	w->ports = p;
+}
+
+static void close_conns(struct port *p)
+{
+	for (struct conn *c = p->conns; c != NULL; c = c->next) {
+		if (c->client >= 0 && c->dial != NULL && !c->reap.queued)
+			give_up(c);
+		else if (c->copy.loop != NULL)
+			bicopy_cancel(&c->copy);
+	}
+}
+
+/* Frees a port when the last of its connections has been reaped. */
+static void run_remove_port(struct worker *w, struct call *call)
+{
+	struct port **at = &w->ports;
+	struct port *p;
+
+	while (*at != NULL && (*at)->id != call->id)
+		at = &(*at)->next;
+	p = *at;
+	call->result = 0;
+	if (p == NULL)
+		return;
+	*at = p->next;
+	loop_remove(w->loop, &p->watch);
+	close_conns(p);
+	/* Nothing but the reaping tasks is left to run for them: a few rounds that wait for
+	 * nothing. */
+	while (p->conns != NULL)
+		loop_run_tasks(w->loop);
+	free(p);
+}
+
+int worker_add_port(struct worker *w, int id, int listen_fd, const struct bpreq *target)
+{
+	struct call call = {
+		.run = run_add_port, .id = id, .listen_fd = listen_fd, .target = target
+	};
+
+	return call_worker(w, &call);
+}
+
+void worker_remove_port(struct worker *w, int id)
+{
+	struct call call = { .run = run_remove_port, .id = id };
+
+	call_worker(w, &call);
+}
+
+/* ---- the thread ---- */
+
+static void *run_thread(void *arg)
+{
+	struct worker *w = arg;
+	int r;
+
+	pthread_setname_np(pthread_self(), "worker");
+	r = loop_run(w->loop);
+	if (r < 0)
+		log_error("worker: %s", strerror(-r));
+	return NULL;
+}
+
+static int start_thread(struct worker *w)
+{
+	pthread_attr_t attr;
+	int r;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, THREAD_STACK);
+	r = pthread_create(&w->thread, &attr, run_thread, w);
+	pthread_attr_destroy(&attr);
+	return -r;
+}
+
+static void free_worker(struct worker *w)
+{
+	loop_free(w->loop);
+	free(w->buffer);
+	fd_close(&w->calls.fd);
+	fd_close(&w->calls_in);
+	free(w);
+}
+
+static int init_worker(struct worker *w, const char *bp_socket, size_t max_fds)
+{
+	int pipe_fds[2];
+
+	w->fds_max = max_fds;
+	w->calls.fd = w->calls_in = -1;
+	w->resume.on_due = on_resume;
+	w->bp_address.sun_family = AF_UNIX;
+	if (strlen(bp_socket) >= sizeof(w->bp_address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(w->bp_address.sun_path, bp_socket);
+	w->loop = loop_new(LOOP_EPOLL);
+	w->buffer = bicopy_buffer_new(COPY_BUFFER);
+	if (w->loop == NULL || w->buffer == NULL)
+		return -ENOMEM;
+	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+		return -errno;
+	w->calls_in = pipe_fds[1];
+	w->calls = (struct watch){ .fd = pipe_fds[0], .events = POLLIN, .on_event = on_calls };
+	fd_set_nonblock(w->calls.fd);
+	return loop_add(w->loop, &w->calls);
+}
+
+struct worker *worker_start(const char *bp_socket, size_t max_fds, struct err *e)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	int r = w == NULL ? -ENOMEM : init_worker(w, bp_socket, max_fds);
+
+	if (r == 0)
+		r = start_thread(w);
+	if (r == 0)
+		return w;
+	if (w != NULL)
+		free_worker(w);
+	err_sys(e, -r, "starting a worker");
+	return NULL;
+}
+
+static void run_stop(struct worker *w, struct call *call)
+{
+	while (w->ports != NULL) {
+		call->id = w->ports->id;
+		run_remove_port(w, call);
+	}
+	loop_cancel(w->loop, &w->resume);
+	loop_stop(w->loop);
+}
+
+void worker_stop(struct worker *w)
+{
+	struct call call = { .run = run_stop };
+
+	if (w == NULL)
+		return;
+	call_worker(w, &call);
+	pthread_join(w->thread, NULL);
+	free_worker(w);
+}
