@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROC_H
+#define PROC_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "err.h"
+
+/* Processes: how programs are found, started and waited for, and signals.
+ *
+ * A program that is started inherits descriptors 0 to 2 and those of its list, the signal mask and
+ * the SIGPIPE disposition that we were started with, and nothing else of ours. All of this runs in
+ * the main thread, since the parent-death signal (PR_SET_PDEATHSIG(2const)) goes by the thread that
+ * forked.
+ */
+
+struct proc_fd {
+	int from; /* borrowed */
+	int to;	  /* its number in the program */
+};
+
+struct proc_spec {
+	const char *path; /* for execve(2) */
+	char *const *argv;
+	char *const *envp; /* NULL: our own */
+	const struct proc_fd *fds;
+	size_t fd_count;
+	int out;	  /* standard output and error, -1: our own */
+	bool die_with_us; /* SIGKILL when this thread ends */
+	bool listen_pid;  /* set LISTEN_PID in its environment to its own PID, sd_listen_fds(3) */
+	const struct rlimit *nofile; /* RLIMIT_NOFILE for it, NULL: ours */
+};
+
+#define PROC_MAX_FDS 256 /* more than any service gets by socket activation */
+#define PROC_SPEC_INIT    \
+	{                 \
+		.out = -1 \
+	}
+
+/* Finds a program as execvp(3) would: a name with a slash is taken as it is, any other is sought in
+ * PATH. Returns 0 and the path in buf, or -errno with a reason in the words of the reference:
+ * `exec: "x": executable file not found in $PATH`, `exec: "/x": stat /x: no such file or
+ * directory`. */
+int proc_find(const char *name, char *buf, size_t cap, struct err *e);
+
+/* Starts a program. Returns its PID, or -errno with "fork/exec PATH: reason" if it could not be
+ * executed. */
+pid_t proc_spawn(const struct proc_spec *spec, struct err *e);
+
+/* Runs a program to its end and collects what it writes to standard output and error, cut to
+ * cap - 1 bytes. Blocks for at most timeout_ms; then the program is killed. Returns its wait
+ * status, or -errno with a reason. */
+int proc_run(char *const *argv, char *out, size_t cap, int timeout_ms, struct err *e);
+
+/* Waits for one process, for ever. Returns the wait status or -errno. */
+int proc_wait(pid_t pid);
+
+/* "exit status 42", or "signal: killed" with the reference's names. Returns buf. */
+const char *proc_status_text(int status, char *buf, size_t cap);
+/* The exit status that stands for a wait status: its own, or 255 for a signal. */
+int proc_exit_code(int status);
+
+/* Blocks all signals for this thread and those that it starts, ignores SIGPIPE, and returns a
+ * signalfd(2) that hears of all of them, or -errno. What the mask and SIGPIPE's disposition were is
+ * kept for the programs that we start. */
+int proc_take_signals(void);
+/* In a process forked by other means than proc_spawn, before it executes a program. */
+void proc_give_back_signals(void);
+
+/* Shall this signal be passed on to the next process down? All but SIGCHLD, SIGPIPE and SIGURG. */
+bool proc_is_forwarded(int signo);
+
+/* Asks for SIGKILL when the parent ends. `parent` is its PID as seen here, 0 if it is in another
+ * PID namespace: it must still be the same, else the function does not return. */
+void proc_die_with_parent(pid_t parent);
+
+/* Raises the soft limit of open files to the hard one; *old is what it was. Returns the limit. */
+rlim_t proc_raise_nofile(struct rlimit *old);
+
+#endif
