@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The child's mounts. See mount.h.
+ *
+ * Copy-up moves a mount: the directory is bind-mounted aside, a tmpfs covers it, and the bind mount
+ * moves into the tmpfs. When the tmpfs is there the aside may have become unreachable by its path
+ * (a state directory in /run/user with --copy-up=/run), so it is held by a descriptor and named
+ * through /proc/self/fd.
+ */
+#include "mount.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fd.h"
+
+#define CGROUP_PATH "/sys/fs/cgroup"
+
+static const struct {
+	const char *name;
+	unsigned long flags;
+} propagations[] = {
+	{ "private", MS_PRIVATE }, { "rprivate", MS_REC | MS_PRIVATE },
+	{ "slave", MS_SLAVE },	   { "rslave", MS_REC | MS_SLAVE },
+	{ "shared", MS_SHARED },   { "rshared", MS_REC | MS_SHARED },
+};
+
+#define PROPAGATION_COUNT (sizeof(propagations) / sizeof(propagations[0]))
+
+static unsigned long propagation_flags(const char *name)
+{
+	for (size_t i = 0; i < PROPAGATION_COUNT; i++)
+		if (strcmp(propagations[i].name, name) == 0)
+			return propagations[i].flags;
+	return 0;
+}
+
+bool mount_is_propagation(const char *name)
+{
+	return propagation_flags(name) != 0;
+}
+
+bool mount_is_shared(const char *name)
+{
+	return (propagation_flags(name) & MS_SHARED) != 0;
+}
+
+int mount_set_propagation(const char *name, struct err *e)
+{
+	if (mount(NULL, "/", NULL, propagation_flags(name), NULL) < 0)
+		return err_sys(e, errno, "setting the mount propagation of / to %s", name);
+	return 0;
+}
+
+/* The optional field of one line, if its mount point is "/":
+ * 36 35 98:0 / / rw,noatime shared:1 - ext3 ... */
+static bool root_optional_field(const char *line, char *buf, int cap)
+{
+	int at = 0;
+	char point[3];
+
+	if (sscanf(line, "%*s %*s %*s %*s %2s %*s %n", point, &at) != 1 || at == 0)
+		return false;
+	if (strcmp(point, "/") != 0)
+		return false;
+	snprintf(buf, (size_t)cap, "%.*s", line[at] == '-' ? 0 : (int)strcspn(line + at, " "),
+		 line + at);
+	return true;
+}
+
+void mount_root_propagation(char *buf, int cap)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL;
+	size_t size = 0;
+
+	buf[0] = '\0';
+	if (f == NULL)
+		return;
+	/* The last one counts: it lies on top. */
+	while (getline(&line, &size, f) >= 0)
+		root_optional_field(line, buf, cap);
+	free(line);
+	fclose(f);
+}
+
+/* ---- copy-up ---- */
+
+/* Makes in `dir` what entry `name` of `dir`/`ro` shall be. */
+static int link_entry(int dir_fd, int ro_fd, const char *ro, const char *name, struct err *e)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlinkat(ro_fd, name, target, sizeof(target) - 1);
+
+	if (n >= 0)
+		target[n] = '\0';
+	else if (snprintf(target, sizeof(target), "%s/%s", ro, name) >= (int)sizeof(target))
+		return err_sys(e, ENAMETOOLONG, "%s", name);
+	if (symlinkat(target, dir_fd, name) < 0)
+		return err_sys(e, errno, "creating the link %s", name);
+	return 0;
+}
+
+static int link_entries(const char *dir, const char *ro, struct err *e)
+{
+	FD_AUTO int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	FD_AUTO int ro_fd = dir_fd < 0 ? -1
+				       : openat(dir_fd, ro, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dirent *entry;
+	DIR *list;
+	int r = 0;
+
+	if (ro_fd < 0)
+		return err_sys(e, errno, "open %s/%s", dir, ro);
+	list = fdopendir(dup(ro_fd));
+	if (list == NULL)
+		return err_sys(e, errno, "reading %s/%s", dir, ro);
+	while (r == 0 && (entry = readdir(list)) != NULL) {
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			r = link_entry(dir_fd, ro_fd, ro, entry->d_name, e);
+	}
+	closedir(list);
+	return r;
+}
+
+/* Covers `dir` with a tmpfs and moves the mount that `aside_fd` is the root of into it. */
+static int cover(const char *dir, int aside_fd, struct err *e)
+{
+	char aside[64];
+	char ro[PATH_MAX];
+
+	if (mount("none", dir, "tmpfs", 0, NULL) < 0)
+		return err_sys(e, errno, "failed to mount tmpfs on %s", dir);
+	snprintf(ro, sizeof(ro), "%s/.roXXXXXX", dir);
+	if (mkdtemp(ro) == NULL)
+		return err_sys(e, errno, "creating a directory in %s", dir);
+	snprintf(aside, sizeof(aside), "/proc/self/fd/%d", aside_fd);
+	if (mount(aside, ro, NULL, MS_MOVE, NULL) < 0)
+		return err_sys(e, errno, "failed to move the old %s to %s", dir, ro);
+	return link_entries(dir, strrchr(ro, '/') + 1, e);
+}
+
+int mount_copy_up(const char *dir, const char *aside, struct err *e)
+{
+	FD_AUTO int fd = -1;
+	bool covered;
+	int r;
+
+	if (mkdir(aside, 0700) < 0)
+		return err_sys(e, errno, "creating %s", aside);
+	if (mount(dir, aside, NULL, MS_BIND | MS_REC, NULL) < 0) {
+		r = err_sys(e, errno, "failed to create bind mount on %s", dir);
+		rmdir(aside);
+		return r;
+	}
+	fd = open(aside, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r = fd < 0 ? err_sys(e, errno, "open %s", aside) : cover(dir, fd, e);
+	covered = r == 0;
+	if (!covered)
+		umount2(aside, MNT_DETACH);
+	/* By its old path, which a new link may lead to by now. */
+	if (rmdir(aside) < 0 && covered)
+		return err_sys(e, errno, "removing %s", aside);
+	return r;
+}
+
+/* ---- /sys ---- */
+
+static int mount_sysfs_on_sys(void)
+{
+	if (mount("none", "/sys", "sysfs", 0, NULL) == 0)
+		return 0;
+	/* Where the outer one is read-only (in a container) only such a one may be made. */
+	return mount("none", "/sys", "sysfs", MS_RDONLY, NULL) == 0 ? 0 : -errno;
+}
+
+int mount_sysfs(bool *kept, struct err *e)
+{
+	FD_AUTO int cgroup = open(CGROUP_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char source[64];
+	int r = mount_sysfs_on_sys();
+
+	*kept = r == -EPERM || r == -EACCES;
+	if (r < 0)
+		return *kept ? 0 : err_sys(e, -r, "mounting sysfs on /sys");
+	if (cgroup < 0)
+		return 0;
+	snprintf(source, sizeof(source), "/proc/self/fd/%d", cgroup);
+	if (mount(source, CGROUP_PATH, NULL, MS_BIND | MS_REC, NULL) < 0)
+		return err_sys(e, errno, "bind-mounting %s", CGROUP_PATH);
+	return 0;
+}
+
+int mount_file(const char *from, const char *on, struct err *e)
+{
+	if (mount(from, on, NULL, MS_BIND, NULL) < 0)
+		return err_sys(e, errno, "failed to create bind mount %s for %s", on, from);
+	return 0;
+}

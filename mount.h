@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOUNT_H
+#define MOUNT_H
+
+#include <stdbool.h>
+
+#include "err.h"
+
+/* Mounts that the child makes in its own mount namespace (mount_namespaces(7)). All return 0 or
+ * -errno with a reason. Nothing here ever removes anything recursively.
+ */
+
+/* Is `name` one of private, rprivate, slave, rslave, shared, rshared? */
+bool mount_is_propagation(const char *name);
+/* Can mounts of the child travel to other namespaces with it (shared, rshared)? */
+bool mount_is_shared(const char *name);
+
+/* Sets the propagation of "/". `name` is a valid one. */
+int mount_set_propagation(const char *name, struct err *e);
+
+/* The propagation of the host's root, as /proc/self/mountinfo (proc_pid_mountinfo(5)) names it:
+ * "shared:1", "master:2", or "" for a private one. Writes to buf, cut. */
+void mount_root_propagation(char *buf, int cap);
+
+/* Makes the directory `dir` writable: a tmpfs is mounted on it, in which the old content stands in
+ * a directory `.ro*` and each of its entries is a symbolic link into that; links are copied.
+ * `aside` is a path that does not exist, in a directory of ours: the old content is mounted there
+ * for a moment. The directory may itself be within `dir`. */
+int mount_copy_up(const char *dir, const char *aside, struct err *e);
+
+/* Mounts a sysfs of this thread's network namespace on /sys, with the host's /sys/fs/cgroup in it.
+ * A kernel or container that forbids it is no failure: /sys stays as it is then and *kept is set.
+ */
+int mount_sysfs(bool *kept, struct err *e);
+
+/* Bind-mounts a file over another. */
+int mount_file(const char *from, const char *on, struct err *e);
+
+#endif

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The state directory. See statedir.h.
+ *
+ * A launcher that ends removes its directory while another may just be opening it: the second one
+ * would hold the lock of a file that nobody can find. So after locking it looks whether the lock
+ * file is still the one in the directory, and starts again if not.
+ */
+#include "statedir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "fd.h"
+#include "log.h"
+
+#define DIR_MODE   0755
+#define LOCK_MODE  0600
+#define OPEN_TRIES 10 /* against launchers that are just ending */
+
+/* What a launcher makes. The lock comes last: it is removed last. */
+static const char *const own_files[] = {
+	STATE_CHILD_PID,    STATE_API_SOCKET, STATE_BP_SOCKET, STATE_BP_READY,
+	STATE_SLIRP_SOCKET, STATE_NETNS,      STATE_HOSTS,     STATE_RESOLV,
+	STATE_ASIDE,	    STATE_NEW,	      STATE_LOCK,
+};
+
+#define OWN_FILE_COUNT (sizeof(own_files) / sizeof(own_files[0]))
+
+const char *statedir_path(const char *dir, const char *name, char *buf)
+{
+	snprintf(buf, PATH_MAX, "%s/%s", dir, name);
+	return buf;
+}
+
+/* ---- opening ---- */
+
+static int make_absolute(char *path, const char *given, struct err *e)
+{
+	char cwd[PATH_MAX] = "";
+	size_t len;
+	int n;
+
+	if (*given == '\0')
+		return err_set(e, EINVAL, "--state-dir is empty");
+	if (*given != '/' && getcwd(cwd, sizeof(cwd)) == NULL)
+		return err_sys(e, errno, "current directory");
+	n = snprintf(path, PATH_MAX, "%s%s%s", cwd, *given == '/' ? "" : "/", given);
+	if (n >= PATH_MAX)
+		return err_sys(e, ENAMETOOLONG, "mkdir %s", given);
+	for (len = (size_t)n; len > 1 && path[len - 1] == '/'; len--)
+		path[len - 1] = '\0';
+	return 0;
+}
+
+static int check_length(const char *path, struct err *e)
+{
+	/* The longest name of a socket in it. */
+	const size_t max = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 -
+			   strlen("/" STATE_SLIRP_SOCKET);
+
+	if (strlen(path) <= max)
+		return 0;
+	return err_set(e, ENAMETOOLONG,
+		       "state directory path is too long for the sockets in it: %zu bytes, at most "
+		       "%zu: choose a shorter --state-dir (%s)",
+		       strlen(path), max, path);
+}
+
+/* Makes a directory and those above it. */
+static int make_dirs(char *path, struct err *e)
+{
+	struct stat st;
+
+	for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(path, DIR_MODE) < 0 && errno != EEXIST && stat(path, &st) < 0) {
+			int r = err_sys(e, errno, "mkdir %s", path);
+
+			*slash = '/';
+			return r;
+		}
+		*slash = '/';
+	}
+	if (mkdir(path, DIR_MODE) < 0 && errno != EEXIST)
+		return err_sys(e, errno, "mkdir %s", path);
+	return 0;
+}
+
+static int make_temporary(char *path, struct err *e)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(path, PATH_MAX, "%s/rootlesskitXXXXXX", tmp != NULL && *tmp == '/' ? tmp : "/tmp");
+	if (mkdtemp(path) == NULL)
+		return err_sys(e, errno, "mkdir %s", path);
+	return 0;
+}
+
+static bool is_own(const char *name)
+{
+	for (size_t i = 0; i < OWN_FILE_COUNT; i++)
+		if (strcmp(own_files[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* Is everything in the directory of a launcher's making? Returns 0, 1 with the name of what is
+ * not, or -errno. */
+static int find_foreign(int dir_fd, char *name, size_t cap)
+{
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	int found = 0;
+
+	if (dir == NULL) {
+		fd_close(&fd);
+		return -errno;
+	}
+	while (found == 0 && (entry = readdir(dir)) != NULL) {
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		if (!is_own(entry->d_name)) {
+			snprintf(name, cap, "%s", entry->d_name);
+			found = 1;
+		}
+	}
+	closedir(dir);
+	return found;
+}
+
+static int refuse_foreign(const struct statedir *sd, struct err *e)
+{
+	char name[NAME_MAX + 1];
+	int found = find_foreign(sd->dir_fd, name, sizeof(name));
+
+	if (found < 0)
+		return err_sys(e, -found, "reading state directory %s", sd->path);
+	if (found > 0)
+		return err_set(e, EEXIST,
+			       "state directory %s holds %s, which is not a launcher's: choose an "
+			       "empty --state-dir, or remove what is in it",
+			       sd->path, name);
+	return 0;
+}
+
+/* Takes the lock. Returns 0, -EAGAIN if the directory went away meanwhile, or -errno. */
+static int lock(struct statedir *sd, struct err *e)
+{
+	struct stat ours, there;
+
+	sd->lock_fd = openat(sd->dir_fd, STATE_LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+			     LOCK_MODE);
+	if (sd->lock_fd < 0 && errno == ENOENT)
+		return -EAGAIN;
+	if (sd->lock_fd < 0)
+		return err_sys(e, errno, "open %s/" STATE_LOCK, sd->path);
+	if (flock(sd->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		int why = errno;
+
+		fd_close(&sd->lock_fd);
+		return err_set(e, why,
+			       "failed to lock %s/" STATE_LOCK ": another RootlessKit is running "
+			       "with the same state directory",
+			       sd->path);
+	}
+	if (fstat(sd->lock_fd, &ours) < 0 ||
+	    fstatat(sd->dir_fd, STATE_LOCK, &there, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    ours.st_ino != there.st_ino) {
+		fd_close(&sd->lock_fd);
+		return -EAGAIN;
+	}
+	return 0;
+}
+
+/* Removes everything of a launcher's making, the lock only if asked. */
+static int clear(const struct statedir *sd, bool with_lock, struct err *e)
+{
+	size_t count = with_lock ? OWN_FILE_COUNT : OWN_FILE_COUNT - 1;
+
+	for (size_t i = 0; i < count; i++) {
+		if (unlinkat(sd->dir_fd, own_files[i], 0) == 0 || errno == ENOENT)
+			continue;
+		if (errno == EISDIR && unlinkat(sd->dir_fd, own_files[i], AT_REMOVEDIR) == 0)
+			continue;
+		return err_sys(e, errno, "remove %s/%s", sd->path, own_files[i]);
+	}
+	return 0;
+}
+
+static int open_dir(struct statedir *sd, struct err *e)
+{
+	int r;
+
+	sd->dir_fd = open(sd->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (sd->dir_fd < 0 && errno == ENOENT)
+		return -EAGAIN;
+	if (sd->dir_fd < 0)
+		return err_sys(e, errno, "mkdir %s", sd->path);
+	r = refuse_foreign(sd, e);
+	if (r == 0)
+		r = lock(sd, e);
+	if (r < 0)
+		fd_close(&sd->dir_fd);
+	return r;
+}
+
+int statedir_open(struct statedir *sd, const char *given, struct err *e)
+{
+	int r = -EAGAIN;
+
+	*sd = (struct statedir){ .dir_fd = -1, .lock_fd = -1 };
+	for (int i = 0; i < OPEN_TRIES && r == -EAGAIN; i++) {
+		if (given == NULL) {
+			r = make_temporary(sd->path, e);
+		} else {
+			r = make_absolute(sd->path, given, e);
+			if (r == 0)
+				r = check_length(sd->path, e);
+			if (r == 0)
+				r = make_dirs(sd->path, e);
+		}
+		if (r == 0)
+			r = open_dir(sd, e);
+	}
+	if (r == -EAGAIN)
+		err_sys(e, ENOENT, "state directory %s", sd->path);
+	if (r == 0 && given == NULL)
+		r = check_length(sd->path, e);
+	if (r == 0)
+		r = clear(sd, false, e);
+	if (r < 0 && sd->lock_fd >= 0)
+		statedir_remove(sd);
+	else if (r == 0)
+		/* A failure only means that the directory may be tidied away after weeks. */
+		flock(sd->dir_fd, LOCK_SH | LOCK_NB);
+	return r;
+}
+
+void statedir_remove(struct statedir *sd)
+{
+	struct err e;
+	char name[NAME_MAX + 1];
+
+	if (sd->dir_fd < 0)
+		return;
+	if (clear(sd, true, &e) < 0)
+		log_warn("state directory: %s", e.msg);
+	else if (rmdir(sd->path) < 0 && errno != ENOENT) {
+		if (find_foreign(sd->dir_fd, name, sizeof(name)) > 0)
+			log_warn("state directory %s stays: it holds %s", sd->path, name);
+		else
+			log_warn("state directory %s stays: %s", sd->path, strerror(errno));
+	}
+	fd_close(&sd->lock_fd);
+	fd_close(&sd->dir_fd);
+}
+
+/* ---- files ---- */
+
+static int write_new(const char *path, mode_t mode, const char *text, struct err *e)
+{
+	FD_AUTO int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+	int r = 0;
+
+	if (fd < 0)
+		return err_sys(e, errno, "creating %s", path);
+	if (fchmod(fd, mode) < 0)
+		r = -errno;
+	if (r == 0)
+		r = fd_write_all(fd, text, strlen(text));
+	if (r < 0) {
+		unlink(path);
+		return err_sys(e, -r, "writing %s", path);
+	}
+	return 0;
+}
+
+int statedir_write(const char *dir, const char *name, mode_t mode, const char *text, struct err *e)
+{
+	char new_path[PATH_MAX];
+	char path[PATH_MAX];
+	int r = write_new(statedir_path(dir, STATE_NEW, new_path), mode, text, e);
+
+	if (r < 0)
+		return r;
+	if (rename(new_path, statedir_path(dir, name, path)) < 0) {
+		r = err_sys(e, errno, "creating %s", path);
+		unlink(new_path);
+	}
+	return r;
+}
