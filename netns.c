@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Network namespaces and the devices in them. See netns.h. */
+#include "netns.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fd.h"
+#include "rtnl.h"
+
+#define TUN_PATH	"/dev/net/tun"
+#define NETNS_FILE_MODE 0444
+
+int netns_detach(const char *path, struct err *e)
+{
+	FD_AUTO int fd = -1;
+
+	if (unshare(CLONE_NEWNET) < 0)
+		return err_sys(e, errno, "creating a network namespace");
+	fd = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, NETNS_FILE_MODE);
+	if (fd < 0)
+		return err_sys(e, errno, "creating %s", path);
+	if (mount("/proc/thread-self/ns/net", path, NULL, MS_BIND, NULL) < 0)
+		return err_sys(e, errno, "bind-mounting the network namespace on %s", path);
+	return 0;
+}
+
+static int open_tun(struct err *e)
+{
+	int fd = open(TUN_PATH, O_RDWR | O_CLOEXEC);
+
+	if (fd >= 0)
+		return fd;
+	err_sys(e, errno, "open %s", TUN_PATH);
+	if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
+		err_add(e, " (the tun module is not there: as root, run `modprobe tun`)");
+	else
+		err_add(e, " (every user must be able to open it: as root, run `chmod 666 %s`)",
+			TUN_PATH);
+	return -errno;
+}
+
+int netns_make_tap(const char *name, struct err *e)
+{
+	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI };
+	FD_AUTO int fd = open_tun(e);
+
+	if (fd < 0)
+		return fd;
+	if (strlen(name) >= sizeof(ifr.ifr_name))
+		return err_set(e, ENAMETOOLONG, "interface name %s is longer than %zu characters",
+			       name, sizeof(ifr.ifr_name) - 1);
+	strcpy(ifr.ifr_name, name);
+	if (ioctl(fd, TUNSETIFF, &ifr) < 0)
+		return err_sys(e, errno, "creating the TAP device %s", name);
+	if (ioctl(fd, TUNSETPERSIST, 1) < 0)
+		return err_sys(e, errno, "keeping the TAP device %s", name);
+	return 0;
+}
+
+int netns_loopback_up(struct err *e)
+{
+	FD_AUTO int fd = rtnl_open(e);
+	int index;
+
+	if (fd < 0)
+		return fd;
+	index = rtnl_link_index("lo", e);
+	return index < 0 ? index : rtnl_link_up(fd, index, 0, e);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NETWORK_H
+#define NETWORK_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+
+#include "err.h"
+#include "json.h"
+#include "opts.h"
+
+/* The network that a network program such as slirp4netns makes: its settings, which the parent
+ * knows and sends to the child, and what the child does with them.
+ */
+
+#define NETWORK_DEV_LEN 16 /* IFNAMSIZ */
+
+struct network {
+	char dev[NETWORK_DEV_LEN]; /* "" if there is none */
+	struct in_addr ip;
+	int prefix_len;
+	struct in_addr gateway;
+	struct in_addr dns;
+	unsigned int mtu;
+};
+
+/* The settings by the command line. */
+void network_plan(struct network *net, const struct opts *o);
+
+/* As members of an object: Dev, IP, Netmask, Gateway, DNS, MTU. */
+void network_to_json(const struct network *net, struct json_out *out);
+/* Returns 0 or -EINVAL. */
+int network_from_json(struct network *net, const struct json_doc *doc,
+		      const struct json_node *node);
+
+/* In the network namespace itself: link up, MTU, address, default route. Returns 0 or -errno with
+ * a reason. */
+int network_configure(const struct network *net, struct err *e);
+
+/* Writes `resolv.conf` and `hosts` into the state directory. Returns 0 or -errno with a reason. */
+int network_write_files(const struct network *net, const char *state_dir, struct err *e);
+
+/* Mounts the two over those in /etc. If /etc is copied up, the links there are replaced by empty
+ * files first; else a warning says why that would be better. Returns 0 or -errno with a reason. */
+int network_mount_files(const char *state_dir, bool etc_is_copied_up, struct err *e);
+
+#endif

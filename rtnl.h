@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RTNL_H
+#define RTNL_H
+
+#include <netinet/in.h>
+
+#include "err.h"
+
+/* Links, addresses and routes by rtnetlink(7), in the network namespace of the thread that opened
+ * the socket. Each call sends one request and blocks until the kernel has acknowledged it.
+ * They return 0 or -errno with a reason.
+ */
+
+/* Returns a socket, or -errno. Closed with close(2). */
+int rtnl_open(struct err *e);
+
+/* The index of a link of this thread's namespace, or -errno. */
+int rtnl_link_index(const char *name, struct err *e);
+
+/* Sets a link up; `mtu` 0 leaves the MTU as it is. */
+int rtnl_link_up(int fd, int index, unsigned int mtu, struct err *e);
+int rtnl_addr_add(int fd, int index, struct in_addr addr, int prefix_len, struct err *e);
+int rtnl_default_route_add(int fd, int index, struct in_addr gateway, struct err *e);
+
+/* A non-blocking socket that becomes readable whenever an IPv4 address comes or goes, or -errno. */
+int rtnl_watch_addresses(void);
+/* Reads all that is there. Returns 1 if addresses may have changed, 0 if not. */
+int rtnl_drain(int fd);
+
+#endif
