@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The messages of the start. See handshake.h. */
+#include "handshake.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "json.h"
+#include "msg.h"
+
+#define MESSAGE_LEN 1024 /* bytes; the longest, with the network, has about 250 */
+
+static const char *const names[] = {
+	[HS_PARENT_HELLO] = "ParentHello",
+	[HS_CHILD_HELLO] = "ChildHello",
+	[HS_IDMAP_COMPLETED] = "ParentInitIdmapCompleted",
+	[HS_USERNS_COMPLETED] = "ChildInitUserNSCompleted",
+	[HS_NETWORK_COMPLETED] = "ParentInitNetworkDriverCompleted",
+	[HS_PORTS_COMPLETED] = "ParentInitPortDriverCompleted",
+	[HS_INIT_COMPLETED] = "ParentInitCompleted",
+};
+_Static_assert(sizeof(names) / sizeof(names[0]) == HS_COUNT, "a name for each message");
+
+int handshake_send(int fd, enum handshake which, const struct network *net, struct err *e)
+{
+	char text[MESSAGE_LEN];
+	struct json_out out;
+	int r;
+
+	json_out_init(&out, text, sizeof(text));
+	json_begin_object(&out, NULL);
+	json_put_string(&out, "Name", names[which]);
+	json_begin_object(&out, "U");
+	json_begin_object(&out, names[which]);
+	if (net != NULL)
+		network_to_json(net, &out);
+	json_end_object(&out);
+	json_end_object(&out);
+	json_end_object(&out);
+	r = out.overflow ? -EMSGSIZE : msg_send(fd, text, out.len);
+	return r < 0 ? err_sys(e, -r, "sending %s", names[which]) : 0;
+}
+
+/* Reads a message that is there. Returns 0 or -EINVAL. */
+static int decode(const char *text, size_t len, enum handshake which, struct network *net)
+{
+	const struct json_node *name, *body;
+	char got[64];
+	struct json_doc doc;
+
+	if (json_parse(&doc, text, len, NULL) < 0)
+		return -EINVAL;
+	name = json_member(&doc, &doc.nodes[0], "Name");
+	if (name == NULL || json_get_string(&doc, name, got, sizeof(got)) < 0 ||
+	    strcmp(got, names[which]) != 0)
+		return -EINVAL;
+	body = json_member(&doc, &doc.nodes[0], "U");
+	body = body == NULL ? NULL : json_member(&doc, body, names[which]);
+	if (body == NULL)
+		return -EINVAL;
+	return net == NULL ? 0 : network_from_json(net, &doc, body);
+}
+
+int handshake_recv(int fd, enum handshake which, struct network *net, struct err *e)
+{
+	struct msg_reader reader = { 0 };
+	int r = msg_read(&reader, fd);
+
+	if (r == 1)
+		r = decode(reader.body, reader.len, which, net);
+	msg_reader_reset(&reader);
+	if (r == -ENODATA)
+		return err_set(e, ENODATA, "EOF");
+	return r < 0 ? err_sys(e, -r, "waiting for %s", names[which]) : 0;
+}
