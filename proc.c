@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -21,6 +22,7 @@
 
 #include "fd.h"
 
+#define MASK_SIGNALS   64 /* signals in a mask, signal(7); as many as bits in what passes it on */
 #define LISTEN_PID_KEY "LISTEN_PID="
 #define LISTEN_PID_LEN (sizeof(LISTEN_PID_KEY) + 20) /* a 64-bit decimal and the NUL */
 
@@ -29,8 +31,9 @@ extern char **environ;
 static struct {
 	bool taken;
 	sigset_t mask;
-	struct sigaction sigpipe;
-} inherited;
+	bool sigpipe_ignored;
+	struct rlimit nofile;
+} kept;
 
 /* ---- finding ---- */
 
@@ -161,9 +164,7 @@ static void __attribute__((noreturn)) exec_program(const struct proc_spec *spec,
 			format_listen_pid(listen_pid, getpid());
 		if (spec->die_with_us)
 			proc_die_with_parent(parent);
-		if (spec->nofile != NULL)
-			setrlimit(RLIMIT_NOFILE, spec->nofile);
-		proc_give_back_signals();
+		proc_give_back();
 		execve(spec->path, spec->argv, envp);
 		why = errno;
 	}
@@ -336,9 +337,11 @@ int proc_exit_code(int status)
 
 /* ---- signals ---- */
 
-int proc_take_signals(void)
+/* Makes this process deaf to all signals but by the descriptor that is returned. */
+static int block_signals(void)
 {
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	const struct sigaction ignore = { .sa_handler = SIG_IGN };
+	const struct sigaction plain = { .sa_handler = SIG_DFL };
 	sigset_t all;
 	int fd;
 
@@ -346,18 +349,73 @@ int proc_take_signals(void)
 	fd = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
 		return -errno;
-	sigprocmask(SIG_SETMASK, &all, &inherited.mask);
-	sigaction(SIGPIPE, &ignore, &inherited.sigpipe);
-	inherited.taken = true;
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGCHLD, &plain, NULL); /* an ignored one would lose exit statuses */
 	return fd;
 }
 
-void proc_give_back_signals(void)
+int proc_take_over(void)
 {
-	if (!inherited.taken)
+	struct sigaction sigpipe;
+	struct rlimit raised;
+
+	sigprocmask(SIG_SETMASK, NULL, &kept.mask);
+	sigaction(SIGPIPE, NULL, &sigpipe);
+	kept.sigpipe_ignored = sigpipe.sa_handler == SIG_IGN;
+	getrlimit(RLIMIT_NOFILE, &kept.nofile);
+	kept.taken = true;
+	raised = kept.nofile;
+	raised.rlim_cur = raised.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &raised); /* a failure leaves fewer connections, no more */
+	return block_signals();
+}
+
+/* The mask as a number, one bit a signal. */
+static unsigned long long mask_bits(void)
+{
+	unsigned long long bits = 0;
+
+	for (int signo = 1; signo <= MASK_SIGNALS; signo++)
+		if (sigismember(&kept.mask, signo) == 1)
+			bits |= 1ULL << (signo - 1);
+	return bits;
+}
+
+void proc_kept_text(char *buf, size_t cap)
+{
+	snprintf(buf, cap, "%llx,%d,%llu", mask_bits(), kept.sigpipe_ignored,
+		 (unsigned long long)kept.nofile.rlim_cur);
+}
+
+int proc_take_over_kept(const char *text)
+{
+	unsigned long long bits, soft;
+	int ignored;
+
+	if (sscanf(text, "%llx,%d,%llu", &bits, &ignored, &soft) != 3)
+		return -EINVAL;
+	sigemptyset(&kept.mask);
+	for (int signo = 1; signo <= MASK_SIGNALS; signo++)
+		if (bits & (1ULL << (signo - 1)))
+			sigaddset(&kept.mask, signo);
+	kept.sigpipe_ignored = ignored != 0;
+	getrlimit(RLIMIT_NOFILE, &kept.nofile);
+	kept.nofile.rlim_cur = (rlim_t)soft;
+	kept.taken = true;
+	return block_signals();
+}
+
+void proc_give_back(void)
+{
+	const struct sigaction plain = { .sa_handler = SIG_DFL };
+
+	if (!kept.taken)
 		return;
-	sigaction(SIGPIPE, &inherited.sigpipe, NULL);
-	sigprocmask(SIG_SETMASK, &inherited.mask, NULL);
+	if (!kept.sigpipe_ignored)
+		sigaction(SIGPIPE, &plain, NULL);
+	setrlimit(RLIMIT_NOFILE, &kept.nofile);
+	sigprocmask(SIG_SETMASK, &kept.mask, NULL);
 }
 
 bool proc_is_forwarded(int signo)
@@ -373,14 +431,9 @@ void proc_die_with_parent(pid_t parent)
 		_exit(255);
 }
 
-rlim_t proc_raise_nofile(struct rlimit *old)
+size_t proc_max_fds(void)
 {
 	struct rlimit lim;
 
-	getrlimit(RLIMIT_NOFILE, old);
-	lim = *old;
-	lim.rlim_cur = lim.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
-		lim = *old;
-	return lim.rlim_cur;
+	return getrlimit(RLIMIT_NOFILE, &lim) < 0 ? 0 : (size_t)lim.rlim_cur;
 }

@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "err.h"
@@ -13,9 +12,9 @@
 /* Processes: how programs are found, started and waited for, and signals.
  *
  * A program that is started inherits descriptors 0 to 2 and those of its list, the signal mask and
- * the SIGPIPE disposition that we were started with, and nothing else of ours. All of this runs in
- * the main thread, since the parent-death signal (PR_SET_PDEATHSIG(2const)) goes by the thread that
- * forked.
+ * the SIGPIPE disposition that we were started with, the limit of open files, and nothing else of
+ * ours. All of this runs in the main thread, since the parent-death signal
+ * (PR_SET_PDEATHSIG(2const)) goes by the thread that forked.
  */
 
 struct proc_fd {
@@ -32,7 +31,6 @@ struct proc_spec {
 	int out;	  /* standard output and error, -1: our own */
 	bool die_with_us; /* SIGKILL when this thread ends */
 	bool listen_pid;  /* set LISTEN_PID in its environment to its own PID, sd_listen_fds(3) */
-	const struct rlimit *nofile; /* RLIMIT_NOFILE for it, NULL: ours */
 };
 
 #define PROC_MAX_FDS 256 /* more than any service gets by socket activation */
@@ -64,21 +62,31 @@ const char *proc_status_text(int status, char *buf, size_t cap);
 /* The exit status that stands for a wait status: its own, or 255 for a signal. */
 int proc_exit_code(int status);
 
-/* Blocks all signals for this thread and those that it starts, ignores SIGPIPE, and returns a
- * signalfd(2) that hears of all of them, or -errno. What the mask and SIGPIPE's disposition were is
- * kept for the programs that we start. */
-int proc_take_signals(void);
-/* In a process forked by other means than proc_spawn, before it executes a program. */
-void proc_give_back_signals(void);
+/* Takes over signals and limits at the start of a launcher, before any thread is started: blocks
+ * all signals, ignores SIGPIPE, raises the soft limit of open files to the hard one. What they were
+ * is kept for the programs that we start. Returns a non-blocking signalfd(2) that hears of all
+ * signals, or -errno. */
+int proc_take_over(void);
+
+/* What proc_take_over has kept, as a text for the environment of a process that goes on in our
+ * place, and the other end, which is called there instead of proc_take_over: returns the signalfd,
+ * or -errno (-EINVAL for a text that is none). */
+#define PROC_KEPT_LEN 64
+void proc_kept_text(char *buf, size_t cap);
+int proc_take_over_kept(const char *text);
+
+/* In a forked process, before it executes a program: everything as it was. Async-signal-safe. */
+void proc_give_back(void);
 
 /* Shall this signal be passed on to the next process down? All but SIGCHLD, SIGPIPE and SIGURG. */
 bool proc_is_forwarded(int signo);
 
 /* Asks for SIGKILL when the parent ends. `parent` is its PID as seen here, 0 if it is in another
- * PID namespace: it must still be the same, else the function does not return. */
+ * PID namespace: it must still be the same, else the function does not return. The kernel forgets
+ * the request when the UID changes or a set-UID program is executed. */
 void proc_die_with_parent(pid_t parent);
 
-/* Raises the soft limit of open files to the hard one; *old is what it was. Returns the limit. */
-rlim_t proc_raise_nofile(struct rlimit *old);
+/* How many files this process may have open. */
+size_t proc_max_fds(void);
 
 #endif
