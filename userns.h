@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef USERNS_H
+#define USERNS_H
+
+#include <sys/types.h>
+
+#include "err.h"
+
+/* User namespaces (user_namespaces(7)): a process is started in a new one, and where that is
+ * forbidden the user is told by what and what to do about it.
+ */
+
+/* Starts a process in new namespaces, `flags` of CLONE_NEW*(clone(2)). `run` is called there with
+ * `arg`, on a stack of its own, and what it returns is the exit status. Returns the PID, or -errno
+ * with a reason. */
+pid_t userns_clone(int flags, int (*run)(void *arg), void *arg, struct err *e);
+
+/* Adds to the reason of a failure within a new user namespace what on this host is known to forbid
+ * its use, if there is something. */
+void userns_explain(struct err *e);
+
+#endif
