@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,6 +33,44 @@ int netns_detach(const char *path, struct err *e)
 	if (mount("/proc/thread-self/ns/net", path, NULL, MS_BIND, NULL) < 0)
 		return err_sys(e, errno, "bind-mounting the network namespace on %s", path);
 	return 0;
+}
+
+int netns_enter(const char *path, struct err *e)
+{
+	FD_AUTO int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_sys(e, errno, "open %s", path);
+	if (setns(fd, CLONE_NEWNET) < 0)
+		return err_sys(e, errno, "entering the network namespace %s", path);
+	return 0;
+}
+
+struct job {
+	int (*fn)(void *arg, struct err *e);
+	void *arg;
+	struct err *e;
+	int result;
+};
+
+static void *run_job(void *arg)
+{
+	struct job *job = arg;
+
+	job->result = job->fn(job->arg, job->e);
+	return NULL;
+}
+
+int netns_run(int (*fn)(void *arg, struct err *e), void *arg, struct err *e)
+{
+	struct job job = { .fn = fn, .arg = arg, .e = e };
+	pthread_t thread;
+	int r = pthread_create(&thread, NULL, run_job, &job);
+
+	if (r != 0)
+		return err_sys(e, r, "starting a thread");
+	pthread_join(thread, NULL);
+	return job.result;
 }
 
 static int open_tun(struct err *e)

@@ -23,11 +23,11 @@
 #define HOST_DNS     3
 #define HOST_GUEST   100
 
-#define DEFAULT_MTU 65520 /* slirp4netns' largest useful one: few large packets are its fast way \
-			   */
-#define DEFAULT_DEV "tap0"
-#define FILE_MODE   0644
-#define HOSTS_LEN   262144 /* bytes; /etc/hosts is cut there */
+#define DEFAULT_MTU                                                                  \
+	65520 /* slirp4netns' largest useful one: few large packets are its fast way \
+	       */
+#define FILE_MODE 0644
+#define HOSTS_LEN 262144 /* bytes; /etc/hosts is cut there */
 
 static struct in_addr host_of(const struct cidr *cidr, uint32_t number)
 {
@@ -39,7 +39,8 @@ void network_plan(struct network *net, const struct opts *o)
 	*net = (struct network){ 0 };
 	if (o->net != NET_SLIRP4NETNS)
 		return;
-	snprintf(net->dev, sizeof(net->dev), "%s", o->ifname != NULL ? o->ifname : DEFAULT_DEV);
+	snprintf(net->dev, sizeof(net->dev), "%s",
+		 o->ifname != NULL ? o->ifname : NETWORK_DEFAULT_DEV);
 	net->ip = host_of(&o->cidr, HOST_GUEST);
 	net->prefix_len = o->cidr.prefix_len;
 	net->gateway = host_of(&o->cidr, HOST_GATEWAY);

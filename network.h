@@ -13,7 +13,8 @@
  * knows and sends to the child, and what the child does with them.
  */
 
-#define NETWORK_DEV_LEN 16 /* IFNAMSIZ */
+#define NETWORK_DEV_LEN	    16 /* IFNAMSIZ */
+#define NETWORK_DEFAULT_DEV "tap0"
 
 struct network {
 	char dev[NETWORK_DEV_LEN]; /* "" if there is none */
