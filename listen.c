@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening listening sockets. See listen.h. */
+#include "listen.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fd.h"
+#include "sockopt.h"
+
+#define UNPRIVILEGED_PORT_START	  "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+#define UNPRIVILEGED_PORT_DEFAULT 1024
+
+/* Where a spec listens. */
+struct place {
+	struct ipaddr ip;
+	bool both_families; /* an IPv6 socket that hears IPv4 too */
+};
+
+/* "127.0.0.1:80", "[::1]:80", ":80" */
+static const char *address_text(const struct portspec *spec, char *buf, size_t cap)
+{
+	bool v6 = strchr(spec->parent_ip, ':') != NULL;
+
+	snprintf(buf, cap, v6 ? "[%s]:%d" : "%s:%d", spec->parent_ip, spec->parent_port);
+	return buf;
+}
+
+static int find_place(const struct portspec *spec, struct place *place, struct err *e)
+{
+	bool v4_only = spec->proto == PROTO_TCP4;
+	bool v6_only = spec->proto == PROTO_TCP6;
+	bool given = spec->parent_ip[0] != '\0';
+
+	*place = (struct place){ .ip = { .family = v4_only ? AF_INET : AF_INET6 } };
+	if (given && ipaddr_parse(&place->ip, spec->parent_ip) < 0)
+		return err_set(e, EINVAL, "invalid ParentIP: \"%s\"", spec->parent_ip);
+	if ((v4_only && place->ip.family != AF_INET) || (v6_only && place->ip.family != AF_INET6))
+		return err_set(e, EADDRNOTAVAIL, "listen %s: address %s: no suitable address found",
+			       proto_name(spec->proto), spec->parent_ip);
+	if (!v4_only && !v6_only && (!given || ipaddr_is_any(&place->ip))) {
+		place->ip = (struct ipaddr){ .family = AF_INET6 };
+		place->both_families = true;
+	}
+	return 0;
+}
+
+/* Returns a listening socket; *step is what failed if not. */
+static int open_socket(const struct place *place, int port, const char **step)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = ipaddr_sockaddr(&place->ip, port, &sa);
+	FD_AUTO int fd = -1;
+	int one = 1;
+	int v6_only = !place->both_families;
+
+	*step = "socket";
+	fd = socket(place->ip.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	*step = "setsockopt";
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
+		return -errno;
+	if (place->ip.family == AF_INET6 &&
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only)) < 0)
+		return -errno;
+	sockopt_tcp_defaults(fd);
+	*step = "bind";
+	if (bind(fd, (struct sockaddr *)&sa, len) < 0)
+		return -errno;
+	*step = "listen";
+	if (listen(fd, SOCKOPT_BACKLOG) < 0)
+		return -errno;
+	return fd_take(&fd);
+}
+
+/* Is it that this host has no IPv6? */
+static bool is_without_ipv6(int why)
+{
+	return why == -EAFNOSUPPORT || why == -EADDRNOTAVAIL || why == -EPROTONOSUPPORT;
+}
+
+/* If the port is one that the user may not bind: says what to do. */
+static void explain_privileged(int port, struct err *e)
+{
+	char text[32];
+	long start = UNPRIVILEGED_PORT_DEFAULT;
+
+	if (fd_read_file(UNPRIVILEGED_PORT_START, text, sizeof(text)) > 0)
+		start = strtol(text, NULL, 10);
+	if (port >= start)
+		return;
+	err_wrap(e,
+		 "cannot expose privileged port %d, you can add "
+		 "'net.ipv4.ip_unprivileged_port_start=%d' to /etc/sysctl.conf (currently %ld), or "
+		 "set CAP_NET_BIND_SERVICE on rootlesskit binary, or choose a larger port number "
+		 "(>= %ld)",
+		 port, port, start, start);
+}
+
+int listen_tcp(const struct portspec *spec, struct err *e)
+{
+	char address[PORTSPEC_IP_LEN + sizeof("[]:65535")];
+	struct place place;
+	const char *step;
+	int fd = find_place(spec, &place, e);
+
+	if (fd < 0)
+		return fd;
+	fd = open_socket(&place, spec->parent_port, &step);
+	if (place.both_families && is_without_ipv6(fd)) {
+		place = (struct place){ .ip = { .family = AF_INET } };
+		fd = open_socket(&place, spec->parent_port, &step);
+	}
+	if (fd >= 0)
+		return fd;
+	err_sys(e, -fd, "listen %s %s: %s", proto_name(spec->proto),
+		address_text(spec, address, sizeof(address)), step);
+	if (fd == -EACCES)
+		explain_privileged(spec->parent_port, e);
+	return fd;
+}
