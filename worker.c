@@ -44,7 +44,7 @@
 #define COMPLAIN_MS	 60000	     /* between two log lines about that */
 #define DIAL_TRIES	 10	     /* compat: 3.0.1, the i-th */
 #define DIAL_STEP_MS	 5	     /* after a further 5 * i ms */
-#define DIAL_DEADLINE_MS 30000	     /* for the answer to one try; the child gives up earlier */
+#define DIAL_DEADLINE_MS 30000	     /* for all tries together; the child gives one up after 20 s */
 #define FDS_DIALLING	 3	     /* client, request, target */
 #define FDS_COPYING	 2
 #define THREAD_STACK	 (256 * 1024) /* bytes; nothing in a worker recurses */
@@ -68,6 +68,7 @@ struct dial {
 	struct timer timer; /* the deadline of a try, or the pause before the next */
 	struct msg_reader reader;
 	int tries;
+	unsigned long long until_ms; /* no try goes on after this, fd_now_ms()'s clock */
 	struct err why;
 	struct conn *conn;
 };
@@ -260,6 +261,7 @@ static void connected(struct conn *c, int target)
 	r = bicopy_start(&c->copy, w->loop, w->buffer, client, target, on_copy_end);
 	if (r < 0) {
 		log_debug("port %d: %s", c->port->id, strerror(-r));
+		c->copy.loop = NULL; /* there is no pair */
 		c->reap.run = reap_conn;
 		loop_defer(w->loop, &c->reap);
 		return;
@@ -295,7 +297,7 @@ static void try_again(struct dial *d)
 
 	end_try(d);
 	d->timer.on_due = on_next_try;
-	if (d->tries < DIAL_TRIES &&
+	if (d->tries < DIAL_TRIES && fd_now_ms() < d->until_ms &&
 	    loop_timer(loop, &d->timer, (unsigned int)(DIAL_STEP_MS * d->tries)) == 0)
 		return;
 	log_debug("port %d: giving up after %d tries: %s", d->conn->port->id, d->tries, d->why.msg);
@@ -312,8 +314,8 @@ static bool is_tcp_socket(int fd)
 	       protocol == IPPROTO_TCP;
 }
 
-/* Reads the answer as far as it is there. Returns the target's descriptor, -EAGAIN if more must
- * come, or -errno with the reason in d->why. */
+/* Reads a piece of the answer. Returns the target's descriptor; -EINPROGRESS if it should be called
+ * again, -EAGAIN if there is nothing more for now, or -errno with the reason in d->why. */
 static int read_answer(struct dial *d)
 {
 	char bytes[1024];
@@ -330,7 +332,7 @@ static int read_answer(struct dial *d)
 		return err_set(&d->why, EPIPE, "the child closed the connection");
 	r = msg_feed(&d->reader, bytes, (size_t)n);
 	if (r == 0)
-		return -EAGAIN;
+		return -EINPROGRESS;
 	if (r < 0)
 		return err_sys(&d->why, -r, "answer of the child");
 	r = bpreq_decode_answer(d->reader.body, d->reader.len, &d->why);
@@ -345,8 +347,7 @@ static void on_answer(struct watch *watch, short revents)
 	(void)revents;
 	do
 		r = read_answer(d);
-	while (r == -EAGAIN && d->reader.head_len > 0 && d->reader.body_len < d->reader.len &&
-	       (revents & POLLHUP));
+	while (r == -EINPROGRESS);
 	if (r >= 0)
 		connected(d->conn, r);
 	else if (r != -EAGAIN)
@@ -381,6 +382,7 @@ static int send_request(struct dial *d)
 static void try_dial(struct dial *d)
 {
 	struct loop *loop = d->conn->port->worker->loop;
+	unsigned long long now = fd_now_ms();
 	int r;
 
 	d->tries++;
@@ -389,7 +391,8 @@ static void try_dial(struct dial *d)
 		r = loop_add(loop, &d->watch);
 	d->timer.on_due = on_deadline;
 	if (r == 0)
-		r = loop_timer(loop, &d->timer, DIAL_DEADLINE_MS);
+		r = loop_timer(loop, &d->timer,
+			       now < d->until_ms ? (unsigned int)(d->until_ms - now) : 0);
 	if (r < 0) {
 		err_sys(&d->why, -r, "asking the child");
 		try_again(d);
@@ -411,6 +414,7 @@ static int start_conn(struct port *p, int client)
 	c->client = client;
 	c->dial = d;
 	d->conn = c;
+	d->until_ms = fd_now_ms() + DIAL_DEADLINE_MS;
 	d->watch =
 		(struct watch){ .fd = -1, .events = POLLIN, .edge = true, .on_event = on_answer };
 	link_conn(c);
