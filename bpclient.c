@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The "init" request. See bpclient.h. */
+#include "bpclient.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "bpreq.h"
+#include "fd.h"
+#include "msg.h"
+
+#define ANSWER_DEADLINE_MS 10000
+
+static int receive_answer(int sock, struct err *e)
+{
+	struct msg_reader reader = { 0 };
+	int r = fd_wait(sock, POLLIN, ANSWER_DEADLINE_MS);
+
+	if (r == 0)
+		r = -ETIMEDOUT;
+	/* A peer that stops within a frame is not to hold us up: it is of no use. */
+	if (r > 0)
+		r = msg_read(&reader, sock);
+	if (r == 1)
+		r = bpreq_decode_answer(reader.body, reader.len, e);
+	else
+		r = err_sys(e, r < 0 ? -r : EPROTO, "answer of the port service");
+	msg_reader_reset(&reader);
+	return r;
+}
+
+int bpclient_init(const char *path, struct err *e)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	const struct bpreq req = { .type = BPREQ_INIT };
+	FD_AUTO int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	char text[BPREQ_MAX];
+	int r = bpreq_encode(&req, text, sizeof(text));
+
+	if (sock < 0)
+		return err_sys(e, errno, "socket");
+	if (strlen(path) >= sizeof(sun.sun_path))
+		return err_sys(e, ENAMETOOLONG, "%s", path);
+	strcpy(sun.sun_path, path);
+	if (connect(sock, (const struct sockaddr *)&sun, sizeof(sun)) < 0)
+		return err_sys(e, errno, "connect %s", path);
+	if (r > 0)
+		r = msg_send_now(sock, text, (size_t)r);
+	if (r < 0)
+		return err_sys(e, -r, "asking the port service");
+	shutdown(sock, SHUT_WR);
+	return receive_answer(sock, e);
+}
