@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef API_H
+#define API_H
+
+#include <sys/types.h>
+
+#include "err.h"
+#include "loop.h"
+#include "ports.h"
+
+/* The REST API on `api.sock` (HTTP/1.1 over a UNIX socket), served in the parent's main loop:
+ *
+ *     GET    /v1/info       what runs here
+ *     GET    /v1/ports      the published ports, by ID
+ *     POST   /v1/ports      publishes a port
+ *     DELETE /v1/ports/ID   closes one
+ *
+ * Clients may keep their connection open and idle for ever. One that stops in the middle of a
+ * request, or does not take its answer, is cut off. Processes of other users are not heard.
+ */
+
+/* What /v1/info tells. All strings are borrowed for the API's life; NULL leaves a member out. */
+struct api_info {
+	const char *state_dir;
+	pid_t child_pid;
+	const char *network_driver; /* NULL: the host's network */
+	const char *dns;
+	const char *child_ip;
+	const char *port_driver; /* NULL: none */
+};
+
+struct api;
+
+/* Listens on `path` and serves in `loop`. `ports` is NULL without a port driver. Returns NULL with
+ * a reason. */
+struct api *api_start(struct loop *loop, const char *path, const struct api_info *info,
+		      struct ports *ports, struct err *e);
+
+/* Closes the socket and all clients. NULL is fine. */
+void api_stop(struct api *api);
+
+#endif
