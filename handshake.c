@@ -18,6 +18,7 @@ static const char *const names[] = {
 	[HS_USERNS_COMPLETED] = "ChildInitUserNSCompleted",
 	[HS_NETWORK_COMPLETED] = "ParentInitNetworkDriverCompleted",
 	[HS_PORTS_COMPLETED] = "ParentInitPortDriverCompleted",
+	[HS_CHILD_COMPLETED] = "ChildInitCompleted",
 	[HS_INIT_COMPLETED] = "ParentInitCompleted",
 };
 _Static_assert(sizeof(names) / sizeof(names[0]) == HS_COUNT, "a name for each message");

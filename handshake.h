@@ -13,10 +13,11 @@
  *     child  -> parent  ChildInitUserNSCompleted            namespaces and TAP are there
  *     parent -> child   ParentInitNetworkDriverCompleted    Dev IP Netmask Gateway DNS MTU
  *     parent -> child   ParentInitPortDriverCompleted
+ *     child  -> parent  ChildInitCompleted                  mounts, network and port service too
  *     parent -> child   ParentInitCompleted                 ports, API and child_pid are there
  *
- * as {"Name":"ParentHello","U":{"ParentHello":{}}}. The last one is our own addition: the command
- * starts when everything is ready.
+ * as {"Name":"ParentHello","U":{"ParentHello":{}}}. The last two are our own additions: nobody
+ * finds a child that is not ready, and the command starts when everything else is.
  */
 
 enum handshake {
@@ -26,6 +27,7 @@ enum handshake {
 	HS_USERNS_COMPLETED,
 	HS_NETWORK_COMPLETED,
 	HS_PORTS_COMPLETED,
+	HS_CHILD_COMPLETED,
 	HS_INIT_COMPLETED,
 	HS_COUNT,
 };

@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -126,11 +127,21 @@ void log_at(enum log_level level, const char *fmt, ...)
 	write_line(line, len);
 }
 
-void log_fatal(const struct err *reason)
+void log_fatal(const char *fmt, ...)
 {
-	char line[ERR_LEN + 64];
-	int n = snprintf(line, sizeof(line), "[rootlesskit:%s] error: %s\n", state.who,
-			 reason->msg);
+	char *reason, *line;
+	va_list ap;
+	int n;
 
+	va_start(ap, fmt);
+	n = vasprintf(&reason, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	n = asprintf(&line, "[rootlesskit:%s] error: %s\n", state.who, reason);
+	free(reason);
+	if (n < 0)
+		return;
 	write_line(line, (size_t)n);
+	free(line);
 }

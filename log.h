@@ -4,8 +4,6 @@
 
 #include <stdbool.h>
 
-#include "err.h"
-
 /* Log lines on standard error, each in one write(2), in the forms that users of RootlessKit have
  * their eyes and scripts set to:
  *
@@ -34,7 +32,8 @@ void log_at(enum log_level level, const char *fmt, ...) __attribute__((format(pr
 #define log_warn(...)  log_at(LOG_WARNING, __VA_ARGS__)
 #define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)
 
-/* The last line of a program that fails: "[rootlesskit:parent] error: REASON". */
-void log_fatal(const struct err *reason);
+/* The last line of a program that fails: "[rootlesskit:parent] error: REASON". It may be as long as
+ * a command line. */
+void log_fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

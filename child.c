@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The child process. See child.h.
+ *
+ * It is root of its user namespace and sees the host's files through its own mount namespace. What
+ * it sets up, in this order, is `set_up`; what it tells the parent and hears from it stands between
+ * the steps. With a detached network namespace the process itself stays in the host's network, and
+ * what concerns the other one is done by threads that enter it (netns.h).
+ *
+ * It needs no hand of its own on anything that it has made: mounts, links and namespaces go with
+ * the last process that is in them.
+ */
+#include "child.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fd.h"
+#include "handshake.h"
+#include "log.h"
+#include "mount.h"
+#include "netns.h"
+#include "network.h"
+#include "portservice.h"
+#include "proc.h"
+#include "reexec.h"
+#include "statedir.h"
+
+#define FIRST_FD (STDERR_FILENO + 1)
+
+struct child {
+	const struct opts *o;
+	struct reexec reexec;
+	int signal_fd;
+	struct network net;
+	char state_dir[PATH_MAX];
+	char netns[PATH_MAX]; /* "" unless it is detached */
+	pid_t command;
+};
+
+/* ---- the network namespace ---- */
+
+static int detach(void *arg, struct err *e)
+{
+	const struct child *c = arg;
+
+	return netns_detach(c->netns, e);
+}
+
+/* Before the network program is started: what it needs to find. */
+static int prepare_network(void *arg, struct err *e)
+{
+	const struct child *c = arg;
+	int r = c->netns[0] != '\0' ? netns_enter(c->netns, e) : 0;
+
+	if (r == 0)
+		r = netns_loopback_up(e);
+	if (r == 0 && c->o->net == NET_SLIRP4NETNS)
+		r = netns_make_tap(c->o->ifname != NULL ? c->o->ifname : NETWORK_DEFAULT_DEV, e);
+	return r;
+}
+
+static int configure_network(void *arg, struct err *e)
+{
+	const struct child *c = arg;
+	int r = c->netns[0] != '\0' ? netns_enter(c->netns, e) : 0;
+
+	return r < 0 ? r : network_configure(&c->net, e);
+}
+
+/* Runs a function in the network namespace. */
+static int in_netns(struct child *c, int (*fn)(void *arg, struct err *e), struct err *e)
+{
+	return c->netns[0] != '\0' ? netns_run(fn, c, e) : fn(c, e);
+}
+
+static int make_network(struct child *c, struct err *e)
+{
+	int r = 0;
+
+	if (c->o->net == NET_HOST)
+		return 0;
+	if (c->o->detach_netns) {
+		statedir_path(c->state_dir, STATE_NETNS, c->netns);
+		r = netns_run(detach, c, e);
+	}
+	return r < 0 ? r : in_netns(c, prepare_network, e);
+}
+
+static int use_network(struct child *c, struct err *e)
+{
+	int r;
+
+	if (c->net.dev[0] == '\0')
+		return 0;
+	r = in_netns(c, configure_network, e);
+	if (r == 0)
+		r = network_write_files(&c->net, c->state_dir, e);
+	if (r == 0 && !c->o->detach_netns)
+		r = network_mount_files(c->state_dir, opts_copies_up(c->o, "/etc"), e);
+	return r;
+}
+
+/* ---- mounts ---- */
+
+static int copy_up(struct child *c, struct err *e)
+{
+	char aside[PATH_MAX];
+	int r = 0;
+
+	statedir_path(c->state_dir, STATE_ASIDE, aside);
+	for (size_t i = 0; r == 0 && i < c->o->copy_up.count; i++)
+		r = mount_copy_up(c->o->copy_up.items[i], aside, e);
+	return r;
+}
+
+static int mount_sys(const struct child *c, struct err *e)
+{
+	bool kept = false;
+	int r;
+
+	if (c->o->net == NET_HOST || c->o->detach_netns)
+		return 0;
+	r = mount_sysfs(&kept, e);
+	if (r == 0 && kept)
+		log_debug("/sys stays the host's: a new one may not be mounted here");
+	return r;
+}
+
+/* ---- the start ---- */
+
+static int tell(struct child *c, enum handshake which, struct err *e)
+{
+	return handshake_send(c->reexec.to_parent, which, NULL, e);
+}
+
+static int hear(struct child *c, enum handshake which, struct err *e)
+{
+	struct network *net = which == HS_NETWORK_COMPLETED ? &c->net : NULL;
+
+	return handshake_recv(c->reexec.from_parent, which, net, e);
+}
+
+static int start_port_service(const struct child *c, struct err *e)
+{
+	if (c->o->port_driver != PORT_BUILTIN)
+		return 0;
+	return portservice_start(c->state_dir, c->netns[0] != '\0' ? c->netns : NULL, e);
+}
+
+static int set_up(struct child *c, struct err *e)
+{
+	int r = make_network(c, e);
+
+	if (r == 0)
+		r = tell(c, HS_USERNS_COMPLETED, e);
+	if (r == 0)
+		r = hear(c, HS_NETWORK_COMPLETED, e);
+	if (r == 0)
+		r = hear(c, HS_PORTS_COMPLETED, e);
+	if (r == 0)
+		r = mount_set_propagation(c->o->propagation, e);
+	if (r == 0)
+		r = copy_up(c, e);
+	if (r == 0)
+		r = mount_sys(c, e);
+	if (r == 0)
+		r = use_network(c, e);
+	if (r == 0)
+		r = start_port_service(c, e);
+	if (r == 0)
+		r = tell(c, HS_CHILD_COMPLETED, e);
+	if (r == 0)
+		r = hear(c, HS_INIT_COMPLETED, e);
+	return r;
+}
+
+static int init(struct child *c, struct err *e)
+{
+	const char *state_dir = getenv("ROOTLESSKIT_STATE_DIR");
+
+	c->signal_fd = reexec_take(&c->reexec, e);
+	if (c->signal_fd < 0)
+		return c->signal_fd;
+	proc_die_with_parent(c->reexec.parent);
+	if (state_dir == NULL || strlen(state_dir) >= sizeof(c->state_dir))
+		return err_set(e, EINVAL, "ROOTLESSKIT_STATE_DIR is not set");
+	strcpy(c->state_dir, state_dir);
+	return 0;
+}
+
+/* ---- the command ---- */
+
+/* Starts the command. Returns 0 or -errno with a reason. */
+static int start_command(struct child *c, struct err *e)
+{
+	const char *name = c->o->command[0];
+	struct proc_spec spec = PROC_SPEC_INIT;
+	struct proc_fd fds[PROC_MAX_FDS];
+	char path[PATH_MAX];
+	int r;
+
+	if (*name == '\0')
+		return err_set(e, EINVAL, "exec: no command");
+	for (int i = 0; i < c->reexec.activation_fds && i < PROC_MAX_FDS; i++)
+		fds[i] = (struct proc_fd){ FIRST_FD + i, FIRST_FD + i };
+	spec.path = name;
+	spec.argv = c->o->command;
+	spec.fds = fds;
+	spec.fd_count = (size_t)c->reexec.activation_fds;
+	spec.listen_pid = c->reexec.activation_fds > 0;
+	spec.die_with_us = true;
+	if (strchr(name, '/') == NULL) {
+		r = proc_find(name, path, sizeof(path), e);
+		if (r < 0)
+			return r;
+		spec.path = path;
+	}
+	r = proc_spawn(&spec, e);
+	if (r < 0)
+		return r;
+	c->command = r;
+	return 0;
+}
+
+/* Looks whether the command has ended; processes that it has left to us are reaped too. */
+static bool has_ended(struct child *c, int *status)
+{
+	int other;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &other, WNOHANG)) > 0) {
+		if (pid == c->command) {
+			*status = other;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Passes signals on until the command has ended. Returns its wait status. */
+static int wait_for_command(struct child *c)
+{
+	struct signalfd_siginfo info;
+	int status;
+
+	for (;;) {
+		if (has_ended(c, &status))
+			return status;
+		fd_wait(c->signal_fd, POLLIN, -1);
+		while (read(c->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+			if (proc_is_forwarded((int)info.ssi_signo))
+				kill(c->command, (int)info.ssi_signo);
+	}
+}
+
+/* "sh -c exit 42". Returns a text for the caller to free, or NULL. */
+static char *command_text(char *const *command)
+{
+	size_t len = 1;
+	char *text;
+
+	for (size_t i = 0; command[i] != NULL; i++)
+		len += strlen(command[i]) + 1;
+	text = malloc(len);
+	if (text == NULL)
+		return NULL;
+	text[0] = '\0';
+	for (size_t i = 0; command[i] != NULL; i++) {
+		strcat(text, i > 0 ? " " : "");
+		strcat(text, command[i]);
+	}
+	return text;
+}
+
+static void report(const struct child *c, const char *why)
+{
+	char *text = command_text(c->o->command);
+
+	log_fatal("command [%s] exited: %s", text != NULL ? text : c->o->command[0], why);
+	free(text);
+}
+
+static int run_command(struct child *c)
+{
+	char text[64];
+	struct err e;
+	int status;
+
+	if (start_command(c, &e) < 0) {
+		report(c, e.msg);
+		return 1;
+	}
+	status = wait_for_command(c);
+	if (status == 0)
+		return 0;
+	report(c, proc_status_text(status, text, sizeof(text)));
+	return proc_exit_code(status);
+}
+
+int child_main(const struct opts *o)
+{
+	static struct child c; /* threads know it as long as there are any */
+	struct err e;
+	int r;
+
+	c.o = o;
+	r = init(&c, &e);
+	if (r == 0)
+		r = set_up(&c, &e);
+	if (r == 0)
+		return run_command(&c);
+	/* The parent has gone away, and has said why. */
+	if (r != -ENODATA && r != -EPIPE)
+		log_fatal("%s", e.msg);
+	return 1;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The launcher's command line, and which of its two processes this is. See launcher.h. */
+#include "launcher.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "child.h"
+#include "log.h"
+#include "opts.h"
+#include "parent.h"
+#include "reexec.h"
+#include "version.h"
+
+static int print_semver(const char *part)
+{
+	static const struct {
+		const char *name;
+		const char *value;
+	} parts[] = {
+		{ "major", COMPAT_MAJOR },
+		{ "minor", COMPAT_MINOR },
+		{ "patch", COMPAT_PATCH },
+	};
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		if (strcmp(parts[i].name, part) == 0) {
+			printf("%s\n", parts[i].value);
+			return 0;
+		}
+	}
+	log_fatal("expected --print-semver=(major|minor|patch), got \"%s\"", part);
+	return 1;
+}
+
+/* Options that only print something. Returns the exit status, or -1 to go on. */
+static int run_printing(const struct opts *o)
+{
+	if (o->help) {
+		opts_print_help();
+		return 0;
+	}
+	if (o->version) {
+		printf("rootlesskit version " COMPAT_VERSION "\n");
+		return 0;
+	}
+	return o->print_semver != NULL && o->print_semver[0] != '\0' ? print_semver(o->print_semver)
+								     : -1;
+}
+
+static int run(struct opts *o, char **argv, bool is_child)
+{
+	struct err e;
+	int status;
+
+	if (is_child)
+		return opts_check(o, &e) == 0 ? child_main(o) : 1;
+	status = run_printing(o);
+	if (status >= 0)
+		return status;
+	if (opts_check(o, &e) < 0) {
+		log_fatal("%s", e.msg);
+		return 1;
+	}
+	if (o->command[0] == NULL) {
+		log_fatal("no command specified");
+		return 1;
+	}
+	opts_warn(o);
+	return parent_main(o, argv);
+}
+
+bool launcher_is_child(char *const *argv)
+{
+	return reexec_is_child(argv);
+}
+
+int launcher_main(int argc, char **argv)
+{
+	bool is_child = reexec_is_child(argv);
+	struct opts o;
+	struct err e;
+	int status;
+	int r = opts_parse(&o, argc, argv, &e);
+
+	log_init(is_child ? "child " : "parent", o.debug);
+	if (r < 0) {
+		/* compat: the help on standard output, the error on standard error. */
+		printf("Incorrect Usage: %s\n\n", e.msg);
+		opts_print_help();
+		fflush(stdout);
+		log_fatal("%s", e.msg);
+		status = 1;
+	} else {
+		status = run(&o, argv, is_child);
+	}
+	opts_free(&o);
+	return status;
+}

@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parent process. See parent.h.
+ *
+ * The start is a straight line of steps (`start`), each of which waits for the child or a helper
+ * program with a deadline, and hears meanwhile of a child that dies and of a user who has changed
+ * their mind. Only when everything is ready does the child hear that it may run the command. From
+ * then on everything happens in one poll loop. Whatever happens, `end` undoes what was done, last
+ * thing first.
+ */
+#include "parent.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "api.h"
+#include "bpclient.h"
+#include "fd.h"
+#include "handshake.h"
+#include "hostaddr.h"
+#include "idmap.h"
+#include "log.h"
+#include "loop.h"
+#include "network.h"
+#include "ports.h"
+#include "proc.h"
+#include "reexec.h"
+#include "rtnl.h"
+#include "slirp4netns.h"
+#include "statedir.h"
+#include "userns.h"
+
+#define NETWORK_DEADLINE_MS 30000 /* for the network program to be ready */
+#define DYING_MS	    2000  /* for a child that has closed its pipe to be gone */
+#define FIRST_FD	    (STDERR_FILENO + 1)
+#define CHILD_PID_MODE	    0444
+#define FIFO_MODE	    0600
+#define ID_TEXT_LEN	    16 /* bytes of a decimal UID, GID or PID with the NUL */
+
+#define OWNER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
+struct parent {
+	const struct opts *o;
+	char *const *argv;
+	int activation_fds;
+	struct statedir sd;
+	struct idmap map;
+	struct network net;
+	struct slirp4netns slirp;
+	struct loop *loop;
+	struct ports *ports;
+	struct api *api;
+
+	pid_t child; /* 0: none, or reaped */
+	int to_child, from_child;
+
+	struct watch signals;
+	struct watch addresses;
+	struct watch network_log;
+	int child_status;
+};
+
+/* ---- waiting during the start ---- */
+
+/* Reaps the child, which is dying, and says how it ended. */
+static int child_died(struct parent *p, struct err *e)
+{
+	char text[64];
+	int status;
+
+	/* A signal is SIGCHLD or as good a reason to look. */
+	while (waitpid(p->child, &status, WNOHANG) == 0) {
+		struct signalfd_siginfo info;
+
+		if (fd_wait(p->signals.fd, POLLIN, DYING_MS) <= 0)
+			kill(p->child, SIGKILL);
+		while (read(p->signals.fd, &info, sizeof(info)) > 0)
+			;
+	}
+	p->child = 0;
+	p->child_status = status;
+	return err_set(e, ECHILD, "child exited: %s", proc_status_text(status, text, sizeof(text)));
+}
+
+static bool ends_the_start(int signo)
+{
+	return signo == SIGTERM || signo == SIGINT || signo == SIGHUP || signo == SIGQUIT;
+}
+
+/* Looks at signals that came during the start. Those that end a program end it, others wait for
+ * nobody. Returns 0 or -EINTR with a reason. */
+static int check_signals(struct parent *p, struct err *e)
+{
+	struct signalfd_siginfo info;
+	char text[64];
+
+	while (read(p->signals.fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+		if (ends_the_start((int)info.ssi_signo))
+			return err_set(e, EINTR, "ended before the command was started: %s",
+				       proc_status_text((int)info.ssi_signo, text, sizeof(text)));
+	return 0;
+}
+
+/* Waits until `fd` has something to read, the child dies, or time is up. */
+static int wait_for(struct parent *p, int fd, int deadline_ms, const char *what, struct err *e)
+{
+	unsigned long long until = fd_now_ms() + (unsigned long long)deadline_ms;
+
+	for (;;) {
+		struct pollfd polls[] = {
+			{ .fd = fd, .events = POLLIN },
+			{ .fd = p->signals.fd, .events = POLLIN },
+			/* Not for what the child sends: that comes in its turn. */
+			{ .fd = p->from_child, .events = 0 },
+		};
+		unsigned long long now = fd_now_ms();
+		int r = poll(polls, 3, now < until ? (int)(until - now) : 0);
+
+		if (r < 0 && errno != EINTR)
+			return err_sys(e, errno, "poll");
+		if (r == 0)
+			return err_set(e, ETIMEDOUT, "%s: nothing happened for %d ms", what,
+				       deadline_ms);
+		if (r < 0)
+			continue;
+		r = check_signals(p, e);
+		if (r < 0 || polls[0].revents != 0)
+			return r;
+		if (polls[2].revents != 0)
+			return child_died(p, e);
+	}
+}
+
+/* Waits for a message of the child. Setting itself up may take it long, but then it says nothing of
+ * it, so there is no deadline: it is seen if it dies, and so is the user's wish to end it. */
+static int hear(struct parent *p, enum handshake which, struct err *e)
+{
+	int r = wait_for(p, p->from_child, INT_MAX, "waiting for the child", e);
+
+	if (r < 0)
+		return r;
+	r = handshake_recv(p->from_child, which, NULL, e);
+	return r == -ENODATA ? child_died(p, e) : r;
+}
+
+static int tell(struct parent *p, enum handshake which, struct err *e)
+{
+	const struct network *net = which == HS_NETWORK_COMPLETED ? &p->net : NULL;
+	int r = handshake_send(p->to_child, which, net, e);
+
+	return r == -EPIPE ? child_died(p, e) : r;
+}
+
+/* ---- the child is born ---- */
+
+static int namespaces(const struct opts *o)
+{
+	int flags = CLONE_NEWNS;
+
+	if (o->net != NET_HOST && !o->detach_netns)
+		flags |= CLONE_NEWNET;
+	return flags;
+}
+
+struct birth {
+	struct parent *parent;
+	struct reexec reexec;
+};
+
+/* Runs in the new process, which is still a copy of the parent: waits for the ID maps, becomes root
+ * of its namespace and executes itself. The environment is its own from here on. */
+static int be_born(struct birth *b, struct err *e)
+{
+	const struct reexec *r = &b->reexec;
+	int result;
+
+	/* A program with file capabilities (CAP_NET_BIND_SERVICE, say) is not dumpable, and
+	 * newuidmap(1) would take the process for root's. */
+	prctl(PR_SET_DUMPABLE, 1);
+	proc_die_with_parent(r->parent);
+	result = handshake_recv(r->from_parent, HS_PARENT_HELLO, NULL, e);
+	if (result == 0)
+		result = handshake_send(r->to_parent, HS_CHILD_HELLO, NULL, e);
+	if (result == 0)
+		result = handshake_recv(r->from_parent, HS_IDMAP_COMPLETED, NULL, e);
+	if (result < 0)
+		return result;
+	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+		return err_sys(e, errno, "becoming root of the user namespace");
+	proc_die_with_parent(r->parent);
+	return reexec_exec(r, b->parent->argv, e);
+}
+
+static int run_birth(void *arg)
+{
+	struct birth *b = arg;
+	struct err e;
+
+	close(b->parent->to_child);
+	close(b->parent->from_child);
+	log_init("child ", b->parent->o->debug);
+	if (be_born(b, &e) < 0)
+		log_fatal("%s", e.msg);
+	_exit(1);
+}
+
+static int set_environment(const struct parent *p)
+{
+	char euid[ID_TEXT_LEN], egid[ID_TEXT_LEN];
+
+	snprintf(euid, sizeof(euid), "%u", (unsigned int)geteuid());
+	snprintf(egid, sizeof(egid), "%u", (unsigned int)getegid());
+	if (setenv("ROOTLESSKIT_STATE_DIR", p->sd.path, 1) < 0 ||
+	    setenv("ROOTLESSKIT_PARENT_EUID", euid, 1) < 0 ||
+	    setenv("ROOTLESSKIT_PARENT_EGID", egid, 1) < 0)
+		return -errno;
+	return 0;
+}
+
+static int start_child(struct parent *p, struct err *e)
+{
+	struct birth b = { .parent = p,
+			   .reexec = { .parent = getpid(), .activation_fds = p->activation_fds } };
+	int down[2], up[2];
+
+	if (set_environment(p) < 0)
+		return err_sys(e, ENOMEM, "setting the environment");
+	if (pipe2(down, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "pipe");
+	if (pipe2(up, O_CLOEXEC) < 0) {
+		int r = err_sys(e, errno, "pipe");
+
+		close(down[0]);
+		close(down[1]);
+		return r;
+	}
+	p->to_child = down[1];
+	p->from_child = up[0];
+	b.reexec.from_parent = down[0];
+	b.reexec.to_parent = up[1];
+	p->child = userns_clone(namespaces(p->o), run_birth, &b, e);
+	close(down[0]);
+	close(up[1]);
+	if (p->child > 0)
+		return 0;
+	p->child = 0;
+	return -1;
+}
+
+static int give_ids(struct parent *p, struct err *e)
+{
+	int r = tell(p, HS_PARENT_HELLO, e);
+
+	if (r == 0)
+		r = hear(p, HS_CHILD_HELLO, e);
+	if (r < 0)
+		return r;
+	r = idmap_write(&p->map, p->child, e);
+	if (r < 0) {
+		userns_explain(e);
+		return r;
+	}
+	r = tell(p, HS_IDMAP_COMPLETED, e);
+	return r < 0 ? r : hear(p, HS_USERNS_COMPLETED, e);
+}
+
+/* ---- network ---- */
+
+static void on_network_log(struct watch *w, short revents)
+{
+	struct parent *p = OWNER(w, struct parent, network_log);
+
+	(void)revents;
+	slirp4netns_log(&p->slirp);
+	if (p->slirp.log_fd < 0)
+		loop_remove(p->loop, w);
+}
+
+static int start_network(struct parent *p, struct err *e)
+{
+	int r = 0;
+
+	if (p->o->net == NET_SLIRP4NETNS) {
+		r = slirp4netns_start(&p->slirp, p->o, &p->net, p->sd.path, p->child, e);
+		if (r == 0)
+			r = wait_for(p, p->slirp.ready_fd, NETWORK_DEADLINE_MS,
+				     "waiting for slirp4netns", e);
+		if (r == 0)
+			r = slirp4netns_ready(&p->slirp, e);
+		if (r < 0)
+			return r;
+		p->network_log = (struct watch){ .fd = p->slirp.log_fd,
+						 .events = POLLIN,
+						 .on_event = on_network_log };
+		loop_add(p->loop, &p->network_log);
+	}
+	return tell(p, HS_NETWORK_COMPLETED, e);
+}
+
+/* ---- ports ---- */
+
+static void on_addresses(struct watch *w, short revents)
+{
+	(void)revents;
+	if (rtnl_drain(w->fd) > 0)
+		hostaddr_refresh();
+}
+
+/* Without it only a change of the host's addresses goes unnoticed. */
+static void watch_addresses(struct parent *p)
+{
+	p->addresses = (struct watch){ .fd = -1, .events = POLLIN, .on_event = on_addresses };
+	p->addresses.fd = rtnl_watch_addresses();
+	if (p->addresses.fd >= 0)
+		loop_add(p->loop, &p->addresses);
+	hostaddr_refresh();
+}
+
+/* Makes the fifo on which the child's port service tells that it is up. Returns the reading end. */
+static int make_ready_fifo(const char *path, struct err *e)
+{
+	int fd;
+
+	if (mkfifo(path, FIFO_MODE) < 0)
+		return err_sys(e, errno, "mkfifo %s", path);
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, errno, "open %s", path) : fd;
+}
+
+/* Lets the child go on, and waits until it is ready in all respects. */
+static int finish_child(struct parent *p, struct err *e)
+{
+	FD_AUTO int ready = -1;
+	char path[PATH_MAX];
+	int r;
+
+	if (p->o->port_driver == PORT_BUILTIN) {
+		ready = make_ready_fifo(statedir_path(p->sd.path, STATE_BP_READY, path), e);
+		if (ready < 0)
+			return ready;
+	}
+	r = tell(p, HS_PORTS_COMPLETED, e);
+	if (r == 0)
+		r = hear(p, HS_CHILD_COMPLETED, e);
+	/* The end of the fifo comes before that message. */
+	if (r == 0 && ready >= 0 && !(fd_wait(ready, POLLIN, 0) & POLLHUP))
+		r = err_set(e, EPROTO, "the child's port service is not up");
+	return r;
+}
+
+static int publish(struct parent *p, const char *text, struct err *e)
+{
+	char brief[PORTSPEC_TEXT_LEN];
+	struct portspec spec;
+	int r = portspec_parse(&spec, text, e);
+
+	if (r < 0)
+		return r;
+	r = ports_add(p->ports, &spec, e);
+	if (r < 0)
+		err_wrap(e, "failed to expose port %s",
+			 portspec_brief(&spec, brief, sizeof(brief)));
+	return r;
+}
+
+static int start_ports(struct parent *p, struct err *e)
+{
+	char path[PATH_MAX];
+	int r;
+
+	if (p->o->port_driver != PORT_BUILTIN)
+		return 0;
+	statedir_path(p->sd.path, STATE_BP_SOCKET, path);
+	r = bpclient_init(path, e);
+	if (r < 0)
+		return r;
+	watch_addresses(p);
+	p->ports = ports_new(path, e);
+	if (p->ports == NULL)
+		return -1;
+	for (size_t i = 0; i < p->o->publish.count; i++) {
+		r = publish(p, p->o->publish.items[i], e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- API ---- */
+
+static int start_api(struct parent *p, struct err *e)
+{
+	char path[PATH_MAX];
+	char dns[INET_ADDRSTRLEN], ip[INET_ADDRSTRLEN];
+	struct api_info info = { .state_dir = p->sd.path, .child_pid = p->child };
+
+	if (p->o->net != NET_HOST)
+		info.network_driver = p->o->net_name;
+	if (p->net.dev[0] != '\0') {
+		info.dns = inet_ntop(AF_INET, &p->net.dns, dns, sizeof(dns));
+		info.child_ip = inet_ntop(AF_INET, &p->net.ip, ip, sizeof(ip));
+	}
+	if (p->ports != NULL)
+		info.port_driver = p->o->port_driver_name;
+	statedir_path(p->sd.path, STATE_API_SOCKET, path);
+	p->api = api_start(p->loop, path, &info, p->ports, e);
+	return p->api == NULL ? -1 : 0;
+}
+
+static int announce(struct parent *p, struct err *e)
+{
+	char text[ID_TEXT_LEN];
+	int r;
+
+	snprintf(text, sizeof(text), "%d", (int)p->child);
+	r = statedir_write(p->sd.path, STATE_CHILD_PID, CHILD_PID_MODE, text, e);
+	return r < 0 ? r : tell(p, HS_INIT_COMPLETED, e);
+}
+
+/* ---- the loop ---- */
+
+static void on_network_end(struct parent *p, int status)
+{
+	char text[64];
+
+	p->slirp.pid = 0;
+	log_error("slirp4netns ended (%s)%s%s: the command has no network any more; published "
+		  "ports still work",
+		  proc_status_text(status, text, sizeof(text)),
+		  p->slirp.last_words[0] != '\0' ? ": " : "", p->slirp.last_words);
+}
+
+static void reap(struct parent *p)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == p->slirp.pid) {
+			on_network_end(p, status);
+		} else if (pid == p->child) {
+			p->child = 0;
+			p->child_status = status;
+			loop_stop(p->loop);
+		}
+	}
+}
+
+static void on_signals(struct watch *w, short revents)
+{
+	struct parent *p = OWNER(w, struct parent, signals);
+	struct signalfd_siginfo info;
+
+	(void)revents;
+	while (read(w->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap(p);
+		else if (proc_is_forwarded((int)info.ssi_signo) && p->child > 0)
+			kill(p->child, (int)info.ssi_signo);
+	}
+}
+
+/* ---- start and end ---- */
+
+/* Descriptors of systemd's socket activation that are meant for us, sd_listen_fds(3). */
+static int count_activation_fds(struct err *e)
+{
+	const char *pid = getenv("LISTEN_PID");
+	const char *fds = getenv("LISTEN_FDS");
+	long count;
+
+	if (pid == NULL || fds == NULL || strtol(pid, NULL, 10) != (long)getpid())
+		return 0;
+	count = strtol(fds, NULL, 10);
+	if (count < 0 || count > PROC_MAX_FDS)
+		return err_set(e, EINVAL, "LISTEN_FDS=%s: 0 to %d descriptors can be passed on",
+			       fds, PROC_MAX_FDS);
+	for (int fd = FIRST_FD; fd < FIRST_FD + (int)count; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			return err_sys(e, errno, "LISTEN_FDS=%s, but descriptor %d", fds, fd);
+	return (int)count;
+}
+
+static int init(struct parent *p, struct err *e)
+{
+	int r;
+
+	p->activation_fds = count_activation_fds(e);
+	if (p->activation_fds < 0)
+		return p->activation_fds;
+	r = fd_cloexec_from(FIRST_FD);
+	if (r < 0)
+		return err_sys(e, -r, "closing descriptors");
+	p->loop = loop_new(LOOP_POLL);
+	if (p->loop == NULL)
+		return err_sys(e, errno, "starting");
+	p->signals = (struct watch){ .events = POLLIN, .on_event = on_signals };
+	p->signals.fd = proc_take_over();
+	if (p->signals.fd < 0)
+		return err_sys(e, -p->signals.fd, "taking over signals");
+	return loop_add(p->loop, &p->signals);
+}
+
+/* What can fail for want of something on the host, before anything is made. */
+static int find_helpers(struct parent *p, struct err *e)
+{
+	int r = idmap_find(&p->map, p->o->subid_source, e);
+
+	if (r == 0 && p->o->net == NET_SLIRP4NETNS)
+		r = slirp4netns_find(&p->slirp, p->o, e);
+	return r;
+}
+
+static int start(struct parent *p, struct err *e)
+{
+	int r = init(p, e);
+
+	if (r == 0)
+		r = find_helpers(p, e);
+	if (r == 0)
+		r = statedir_open(&p->sd, p->o->state_dir, e);
+	if (r == 0)
+		r = start_child(p, e);
+	if (r == 0)
+		r = give_ids(p, e);
+	if (r == 0)
+		r = start_network(p, e);
+	if (r == 0)
+		r = finish_child(p, e);
+	if (r == 0)
+		r = start_ports(p, e);
+	if (r == 0)
+		r = start_api(p, e);
+	if (r == 0)
+		r = announce(p, e);
+	return r;
+}
+
+/* Runs until the child has ended. */
+static int run(struct parent *p, struct err *e)
+{
+	char text[64];
+	int r = loop_run(p->loop);
+
+	if (r < 0)
+		return err_sys(e, -r, "poll");
+	if (p->child_status == 0)
+		return 0;
+	return err_set(e, ECHILD, "child exited: %s",
+		       proc_status_text(p->child_status, text, sizeof(text)));
+}
+
+static void end(struct parent *p)
+{
+	api_stop(p->api);
+	ports_free(p->ports);
+	if (p->child > 0) {
+		kill(p->child, SIGKILL);
+		proc_wait(p->child);
+	}
+	slirp4netns_stop(&p->slirp);
+	statedir_remove(&p->sd);
+	fd_close(&p->addresses.fd);
+	fd_close(&p->to_child);
+	fd_close(&p->from_child);
+	fd_close(&p->signals.fd);
+	loop_free(p->loop);
+}
+
+int parent_main(const struct opts *o, char *const *argv)
+{
+	struct parent p = {
+		.o = o,
+		.argv = argv,
+		.sd = { .dir_fd = -1, .lock_fd = -1 },
+		.slirp = { .ready_fd = -1, .exit_fd = -1, .log_fd = -1 },
+		.to_child = -1,
+		.from_child = -1,
+		.signals = { .fd = -1 },
+		.addresses = { .fd = -1 },
+	};
+	struct err e;
+	int r;
+
+	if (geteuid() == 0)
+		log_warn("Running RootlessKit as the root user is unsupported.");
+	network_plan(&p.net, o);
+	r = start(&p, &e);
+	if (r == 0)
+		r = run(&p, &e);
+	end(&p);
+	if (r == 0)
+		return 0;
+	log_fatal("%s", e.msg);
+	return p.child_status != 0 ? proc_exit_code(p.child_status) : 1;
+}
