@@ -11,8 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RTNL_BUF 4096 /* bytes; an acknowledgement quotes the request, all of ours are below 128 \
-		       */
+/* Bytes; an acknowledgement quotes the request, and all of ours are below 128. */
+#define RTNL_BUF 4096
 
 /* A request under construction. */
 struct request {

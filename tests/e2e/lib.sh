@@ -1,0 +1,248 @@
+# shellcheck shell=sh
+# What the end-to-end tests share. A test file sources this, defines functions `case_NAME`, and ends
+# with `run_cases NAME...`; each case runs in a subshell under `set -eu` and fails with its first
+# failing command. Case names are written with blanks for the underscores in the output.
+#
+# A case has a directory of its own ($tmp), which is also where its state directories are; at its end
+# all processes that it left are ended, and it fails if the launcher left anything behind.
+
+: "${BUILD:?run this by tests/run.sh, or set BUILD to the build directory}"
+here=$(CDPATH='' cd "$(dirname "$0")" && pwd)
+export here
+
+bin=$BUILD/bin
+mkdir -p "$bin" && "$BUILD/rlkbox" --install -s "$bin" || exit 1
+ln -sf "$BUILD/rlkbox" "$bin/rlkbox"
+PATH=$bin:$PATH
+export PATH
+
+# ---- telling ----
+
+fail() {
+	echo "FAILED: $*" >&2
+	exit 1
+}
+
+# skip FACILITY REASON
+skip() {
+	echo "$1: $2" >"$tmp/skipped"
+	exit 77
+}
+
+# assert_eq WHAT EXPECTED ACTUAL
+assert_eq() {
+	[ "$2" = "$3" ] || fail "$1: expected:
+$2
+but it is:
+$3"
+}
+
+# assert_match WHAT PATTERN TEXT: a shell pattern, for all of the text
+assert_match() {
+	# shellcheck disable=SC2254 # it is a pattern
+	case $3 in
+	$2) ;;
+	*) fail "$1: expected a match of:
+$2
+but it is:
+$3" ;;
+	esac
+}
+
+assert_fails() {
+	if "$@" >/dev/null 2>&1; then
+		fail "succeeded, but should have failed: $*"
+	fi
+}
+
+# ---- waiting ----
+
+# wait_until SECONDS COMMAND...: until the command succeeds
+wait_until() {
+	deadline=$(($(date +%s) + $1))
+	limit=$1
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ "$(date +%s)" -le "$deadline" ] || fail "not within $limit s: $*"
+		sleep 0.02
+	done
+}
+
+is_gone() {
+	! kill -0 "$1" 2>/dev/null
+}
+
+# A zombie is gone too: it is for its parent to reap.
+has_ended() {
+	is_gone "$1" || grep -q '^State:	Z' "/proc/$1/status" 2>/dev/null
+}
+
+# ---- the launcher ----
+
+# Runs a launcher to its end: `out`, `err` and `rc` are what came of it.
+launch() {
+	rc=0
+	rootlesskit "$@" >"$tmp/out" 2>"$tmp/err" </dev/null || rc=$?
+	out=$(cat "$tmp/out")
+	err=$(grep -v 'level=warning' "$tmp/err" || true)
+}
+
+# Starts a launcher in the background with the state directory $state and waits until it is ready;
+# `pid` is the parent's PID, `child` the child's. Its output is in $tmp/bg.out and $tmp/bg.err.
+state_of() {
+	echo "$tmp/state${1-}"
+}
+start() {
+	state=${state:-$(state_of)}
+	# A shell lets what it starts in the background ignore SIGINT and SIGQUIT.
+	env --default-signal=INT,QUIT rootlesskit --state-dir="$state" "$@" >"$tmp/bg.out" 2>"$tmp/bg.err" </dev/null &
+	pid=$!
+	wait_ready
+}
+wait_ready() {
+	deadline=$(($(date +%s) + 20))
+	# The file may be one that a launcher before this one has left.
+	until grep -q "^PPid:	$pid\$" "/proc/$(cat "$state/child_pid" 2>/dev/null)/status" \
+		2>/dev/null; do
+		if has_ended "$pid"; then
+			fail "the launcher ended: $(cat "$tmp/bg.err")"
+		fi
+		[ "$(date +%s)" -le "$deadline" ] || fail "the launcher is not ready"
+		sleep 0.02
+	done
+	child=$(cat "$state/child_pid")
+}
+
+# Ends it and sets rc. No trace may be left.
+stop() {
+	kill -TERM "$pid"
+	finish
+}
+finish() {
+	rc=0
+	wait "$pid" || rc=$?
+	[ ! -e "$state" ] || fail "the state directory is still there: $(ls -A "$state")"
+}
+
+# Runs a command in the namespaces of the launcher that was started.
+inside() {
+	nsenter --preserve-credentials -U -m -n -t "$child" "$@"
+}
+# Likewise in the detached network namespace.
+inside_detached() {
+	# shellcheck disable=SC2016 # for the inner shell
+	nsenter --preserve-credentials -U -m -t "$child" sh -c \
+		'n=$1; shift; exec nsenter --net="$n" "$@"' - "$state/netns" "$@"
+}
+
+# ---- ports ----
+
+# A TCP port that nobody has; below the range that the kernel takes for clients.
+free_port() {
+	while :; do
+		port=$((10000 + $(od -An -N2 -tu2 /dev/urandom) % 20000))
+		hex=$(printf ':%04X ' "$port")
+		if ! cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q "$hex"; then
+			echo "$port"
+			return
+		fi
+	done
+}
+
+# A page for busybox httpd in $tmp/www, and the server's command line in $httpd but for the port.
+make_page() {
+	mkdir -p "$tmp/www"
+	echo "${1-hello from inside}" >"$tmp/www/index.html"
+}
+
+# fetch URL: prints the body
+fetch() {
+	curl -s -g --max-time 10 "$@"
+}
+
+# ---- facilities ----
+
+need_tun() {
+	: 2>/dev/null <>/dev/net/tun || skip tun "/dev/net/tun cannot be opened"
+	command -v slirp4netns >/dev/null || skip slirp4netns "it is not installed"
+}
+need_ipv6() {
+	[ -e /proc/net/if_inet6 ] && grep -q ' lo$' /proc/net/if_inet6 ||
+		skip ipv6 "this host has none"
+}
+need() {
+	command -v "$1" >/dev/null || skip "$1" "it is not installed"
+}
+
+# ---- running ----
+
+# PIDs of all processes of this case: they have its directory in their environment.
+leftovers() {
+	for dir in /proc/[0-9]*; do
+		[ "${dir#/proc/}" != "$$" ] || continue
+		if tr '\0' '\n' 2>/dev/null <"$dir/environ" | grep -q "^E2E_CASE=$tmp\$"; then
+			echo "${dir#/proc/}"
+		fi
+	done
+}
+
+# A process that is just ending is not one that was left.
+check_nothing_left() {
+	for try in 1 2 3 4 5 6 7 8 9 10; do
+		found=
+		for p in $(leftovers); do
+			has_ended "$p" || found="$found $p"
+		done
+		[ -n "$found" ] || return 0
+		sleep 0.1
+	done
+	echo "left behind after try $try:"
+	for p in $found; do
+		echo "$p: $(tr '\0' ' ' <"/proc/$p/cmdline")"
+		kill -KILL "$p" 2>/dev/null || true
+	done
+	return 1
+}
+
+run_case() {
+	tmp=$(mktemp -d /tmp/e2e.XXXXXX)
+	began=$(date +%s)
+	# Only processes of the case itself carry the mark, not this shell, which exports nothing.
+	(
+		E2E_CASE=$tmp
+		TMPDIR=$tmp
+		export E2E_CASE TMPDIR
+		unset state
+		set -eu
+		"case_$1"
+	) >"$tmp/log" 2>&1 </dev/null
+	status=$?
+	if ! check_nothing_left >"$tmp/left" && [ "$status" -eq 0 ]; then
+		status=1
+		cat "$tmp/left" >>"$tmp/log"
+	fi
+	name="$(echo "$1" | tr _ ' ') ($(($(date +%s) - began)) s)"
+	number=$((number + 1))
+	if [ "$status" -eq 77 ] && [ -e "$tmp/skipped" ]; then
+		echo "ok $number - $name # SKIP $(cat "$tmp/skipped")"
+	elif [ "$status" -eq 0 ]; then
+		echo "ok $number - $name"
+	else
+		echo "not ok $number - $name"
+		tail -n 60 "$tmp/log" | sed 's/^/# /'
+		failures=$((failures + 1))
+	fi
+	chmod -R u+rwX "$tmp" 2>/dev/null
+	rm -rf "$tmp"
+}
+
+run_cases() {
+	number=0 failures=0
+	echo "1..$#"
+	for case_name; do
+		if [ -z "${CASES-}" ] || echo " $CASES " | grep -q " $case_name "; then
+			run_case "$case_name"
+		fi
+	done
+	[ "$failures" -eq 0 ]
+}

@@ -1,0 +1,42 @@
+#!/bin/sh
+# A file includes only headers of its own layer or of one below. The layers, lowest first:
+set -eu
+
+base="err log fd loop sockopt version"
+formats="json http portspec subid bpreq"
+parts="msg bicopy worker netns mount proc rtnl listen userns hostaddr reexec"
+features="opts statedir idmap network slirp4netns handshake portservice bpclient ports api client \
+ctlview"
+programs="main launcher parent child ctl demo"
+
+status=0
+
+layer_of() {
+	n=0
+	for layer in "$base" "$formats" "$parts" "$features" "$programs"; do
+		n=$((n + 1))
+		case " $layer " in *" $1 "*) echo "$n"; return ;; esac
+	done
+	echo "tests/layers.sh: $1 is in no layer" >&2
+	echo 0
+}
+
+for file in *.c *.h; do
+	own=$(layer_of "${file%.*}")
+	[ "$own" -gt 0 ] || status=1
+	for header in $(sed -n 's/^#include "\(.*\)\.h"$/\1/p' "$file"); do
+		if [ "$(layer_of "$header")" -gt "$own" ]; then
+			echo "$file includes $header.h, which is in a higher layer" >&2
+			status=1
+		fi
+	done
+done
+
+# What formats may not do: touch descriptors or processes.
+for file in $formats; do
+	if grep -nE '\b(open|read|write|close|socket|fork|exec[vl]p?e?|malloc|free)\(' "$file.c" "$file.h"; then
+		echo "$file is of the formats layer, which touches no descriptor or process" >&2
+		status=1
+	fi
+done
+exit $status
