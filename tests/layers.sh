@@ -24,6 +24,7 @@ layer_of() {
 for file in *.c *.h; do
 	own=$(layer_of "${file%.*}")
 	[ "$own" -gt 0 ] || status=1
+	# shellcheck disable=SC2013 # names, one a line
 	for header in $(sed -n 's/^#include "\(.*\)\.h"$/\1/p' "$file"); do
 		if [ "$(layer_of "$header")" -gt "$own" ]; then
 			echo "$file includes $header.h, which is in a higher layer" >&2

@@ -128,7 +128,9 @@ case_socket_activation_for_another_process_is_let_alone() {
 }
 
 case_limits_and_signals_of_the_command_are_as_they_were() {
+	# shellcheck disable=SC3045 # dash, ash and bash have it
 	ulimit -Sn 512
+	# shellcheck disable=SC3045
 	before=$(ulimit -Sn -Hn; sh -c 'grep -E "^Sig(Blk|Ign)" /proc/$$/status')
 	launch --net=none --port-driver=builtin sh -c 'ulimit -Sn -Hn; grep -E "^Sig(Blk|Ign)" /proc/$$/status'
 	assert_eq 'limits and signals' "$before" "$out"
@@ -253,7 +255,7 @@ case_a_signal_during_the_start_ends_it() {
 	# A network program that never becomes ready.
 	printf '#!/bin/sh\nexec sleep 60\n' >"$tmp/slow"
 	chmod +x "$tmp/slow"
-	state=$(state_of)
+	state=$tmp/state
 	rootlesskit --state-dir="$state" --net=slirp4netns --slirp4netns-binary="$tmp/slow" \
 		--disable-host-loopback true >"$tmp/bg.out" 2>"$tmp/bg.err" &
 	pid=$!

@@ -79,7 +79,8 @@ has_ended() {
 
 # ---- the launcher ----
 
-# Runs a launcher to its end: `out`, `err` and `rc` are what came of it.
+# Runs a launcher to its end: `out`, `err` (but for warnings) and `rc` are what came of it.
+# shellcheck disable=SC2034 # for the test files
 launch() {
 	rc=0
 	rootlesskit "$@" >"$tmp/out" 2>"$tmp/err" </dev/null || rc=$?
@@ -89,11 +90,8 @@ launch() {
 
 # Starts a launcher in the background with the state directory $state and waits until it is ready;
 # `pid` is the parent's PID, `child` the child's. Its output is in $tmp/bg.out and $tmp/bg.err.
-state_of() {
-	echo "$tmp/state${1-}"
-}
 start() {
-	state=${state:-$(state_of)}
+	state=$tmp/state
 	# A shell lets what it starts in the background ignore SIGINT and SIGQUIT.
 	env --default-signal=INT,QUIT rootlesskit --state-dir="$state" "$@" >"$tmp/bg.out" 2>"$tmp/bg.err" </dev/null &
 	pid=$!
@@ -114,10 +112,12 @@ wait_ready() {
 }
 
 # Ends it and sets rc. No trace may be left.
+# shellcheck disable=SC2034 # for the test files
 stop() {
 	kill -TERM "$pid"
 	finish
 }
+# shellcheck disable=SC2034
 finish() {
 	rc=0
 	wait "$pid" || rc=$?
@@ -167,7 +167,7 @@ need_tun() {
 	command -v slirp4netns >/dev/null || skip slirp4netns "it is not installed"
 }
 need_ipv6() {
-	[ -e /proc/net/if_inet6 ] && grep -q ' lo$' /proc/net/if_inet6 ||
+	grep -q ' lo$' /proc/net/if_inet6 2>/dev/null ||
 		skip ipv6 "this host has none"
 }
 need() {
@@ -212,7 +212,6 @@ run_case() {
 		E2E_CASE=$tmp
 		TMPDIR=$tmp
 		export E2E_CASE TMPDIR
-		unset state
 		set -eu
 		"case_$1"
 	) >"$tmp/log" 2>&1 </dev/null
