@@ -557,6 +557,70 @@ int json_parse(struct json_doc *doc, const char *text, size_t len, struct err *e
 	return ret;
 }
 
+/* ---- reading: long arrays ---- */
+
+void json_walk_init(struct json_walk *walk, const char *text, size_t len)
+{
+	*walk = (struct json_walk){ .text = text, .len = len };
+}
+
+/* Reads what opens the array. */
+static int walk_in(struct json_walk *walk, struct reader *r)
+{
+	int ret;
+
+	walk->at = JSON_WALK_END;
+	skip_space(r);
+	if (peek(r) == '[') {
+		r->pos++;
+		skip_space(r);
+		if (peek(r) != ']')
+			walk->at = JSON_WALK_INSIDE;
+		return 0;
+	}
+	ret = peek(r) < 0 ? err_set(r->e, EINVAL, "EOF") : read_value(r);
+	if (ret == 0 && r->doc->nodes[0].type != JSON_NULL)
+		ret = err_set(r->e, EINVAL, "json: cannot unmarshal %s into an array",
+			      json_type_name(r->doc->nodes[0].type));
+	return ret;
+}
+
+/* Reads an element and what closes it. */
+static int walk_on(struct json_walk *walk, struct reader *r)
+{
+	int ret = read_value(r);
+
+	if (ret < 0)
+		return ret;
+	skip_space(r);
+	if (peek(r) == ']')
+		walk->at = JSON_WALK_END;
+	else if (peek(r) != ',')
+		return refuse(r, "after array element");
+	walk->pos = r->pos + 1;
+	return 1;
+}
+
+int json_walk_next(struct json_walk *walk, struct json_doc *doc, struct err *e)
+{
+	struct reader r = { .doc = doc, .pos = walk->pos, .len = walk->len, .e = e };
+	int ret = 0;
+
+	doc->text = walk->text;
+	doc->count = 0;
+	if (walk->len > INT_MAX)
+		return err_set(e, E2BIG, "too long a JSON text");
+	if (walk->at == JSON_WALK_START)
+		ret = walk_in(walk, &r);
+	if (ret == 0 && walk->at == JSON_WALK_INSIDE)
+		ret = walk_on(walk, &r);
+	if (ret <= 0) {
+		walk->at = JSON_WALK_END;
+		doc->count = 0;
+	}
+	return ret;
+}
+
 /* ---- reading: the index ---- */
 
 const struct json_node *json_first(const struct json_doc *doc, const struct json_node *in)
@@ -724,6 +788,80 @@ const char *json_raw(const struct json_doc *doc, const struct json_node *node, s
 {
 	*len = node->len;
 	return doc->text + node->start;
+}
+
+/* ---- writing what was read ---- */
+
+/* Writes a string of the text: each character is decoded and then escaped as the writer does. */
+static void put_read_string(struct json_out *out, const struct json_doc *doc,
+			    const struct json_node *node)
+{
+	char utf8[4];
+	uint32_t cp;
+
+	put_text(out, "\"");
+	for (size_t i = 0; i < node->len;) {
+		const char *s = doc->text + node->start + i;
+
+		i += unescape(s, node->len - i, &cp);
+		put_char(out, utf8, utf8_encode(cp, utf8));
+	}
+	put_text(out, "\"");
+}
+
+static void put_line_start(struct json_out *out, int column)
+{
+	put_text(out, "\n");
+	for (int i = 0; i < column; i++)
+		put_text(out, " ");
+}
+
+/* A value that is `column` blanks in. Goes no deeper than the parser did. */
+static void put_node(struct json_out *out, const struct json_doc *doc, const struct json_node *node,
+		     int blanks, int column)
+{
+	const bool is_object = node->type == JSON_OBJECT;
+	const struct json_node *item = json_first(doc, node);
+
+	if (node->type == JSON_STRING) {
+		put_read_string(out, doc, node);
+		return;
+	}
+	if (item == NULL) { /* an empty container may have had blanks in it */
+		if (is_object || node->type == JSON_ARRAY)
+			put_text(out, is_object ? "{}" : "[]");
+		else
+			put(out, doc->text + node->start, node->len);
+		return;
+	}
+	put_text(out, is_object ? "{" : "[");
+	for (const char *comma = ""; item != NULL; item = json_next(doc, node, item)) {
+		put_text(out, comma);
+		comma = ",";
+		put_line_start(out, column + blanks);
+		if (is_object) {
+			put_read_string(out, doc, item);
+			put_text(out, ": ");
+			item = json_next(doc, node, item);
+		}
+		put_node(out, doc, item, blanks, column + blanks);
+	}
+	put_line_start(out, column);
+	put_text(out, is_object ? "}" : "]");
+}
+
+void json_put_indented(struct json_out *out, const struct json_doc *doc,
+		       const struct json_node *node, int blanks)
+{
+	put_node(out, doc, node, blanks, 0);
+}
+
+/* A byte of a string becomes six at most; each value and each end of a container has a line. */
+size_t json_indented_cap(size_t len, int blanks)
+{
+	const size_t lines = 2 * JSON_MAX_NODES;
+
+	return 6 * len + lines * (size_t)(blanks * JSON_MAX_DEPTH + 1) + 1;
 }
 
 /* ---- reading: members of a known type ---- */

@@ -37,6 +37,15 @@ void json_put_string(struct json_out *out, const char *key, const char *value);
 void json_put_int(struct json_out *out, const char *key, int64_t value);
 void json_put_bool(struct json_out *out, const char *key, bool value);
 void json_put_null(struct json_out *out, const char *key);
+/* Writes a value that was read, laid out in lines: each level `blanks` further in than the one
+ * before, empty containers in one piece, strings escaped anew, numbers as they were. Without a line
+ * feed at the end. */
+struct json_doc;
+struct json_node;
+void json_put_indented(struct json_out *out, const struct json_doc *doc,
+		       const struct json_node *node, int blanks);
+/* Bytes that json_put_indented needs at most for a text of `len` bytes, with the final NUL. */
+size_t json_indented_cap(size_t len, int blanks);
 
 /* ---- reading ---- */
 
@@ -114,6 +123,24 @@ int json_get_bool(const struct json_doc *doc, const struct json_node *node, bool
 /* The raw text of a node, for error messages; not NUL-terminated, `*len` bytes. The node must not
  * be a null pointer. */
 const char *json_raw(const struct json_doc *doc, const struct json_node *node, size_t *len);
+
+/* An array that is too long for an index: its elements one by one, each in an index of its own. */
+struct json_walk {
+	const char *text; /* borrowed */
+	size_t len;
+	size_t pos; /* of what is read next */
+	enum {
+		JSON_WALK_START,
+		JSON_WALK_INSIDE,
+		JSON_WALK_END,
+	} at;
+};
+
+/* Begins a walk along the array that text[0..len) begins with; null is as good as an empty one. */
+void json_walk_init(struct json_walk *walk, const char *text, size_t len);
+/* Reads the next element into `doc`, as its root. Returns 1; 0 at the end of the array, what
+ * follows it is ignored; or -EINVAL or -E2BIG with a reason as json_parse gives it. */
+int json_walk_next(struct json_walk *walk, struct json_doc *doc, struct err *e);
 
 /* Reads member `key` of an object that must be of the type asked for. One that is missing or null
  * gives "" or 0. Returns 0, or -EINVAL with a reason for clients: "json: cannot unmarshal string

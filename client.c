@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The client's side of HTTP. See client.h.
+ *
+ * Each call has a connection of its own, so that no state is left when one fails. The answer is
+ * read into a buffer that doubles, and the parser is asked after each piece whether that is all:
+ * servers are free to keep the connection open.
+ */
+#include "client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "fd.h"
+#include "http.h"
+#include "json.h"
+
+#define FIRST_BUFFER	16384			/* bytes; every answer but a long list fits */
+#define MAX_REQUEST	2048			/* bytes; a port spec has about 100 */
+#define MAX_MESSAGE	4096			/* bytes of an error's text that are read */
+#define MAX_ESCAPE	(sizeof("\\u0000") - 1) /* bytes that JSON makes of one */
+#define MAX_QUOTED_BODY 200			/* bytes of a body that is no message */
+
+/* ---- one request, one answer ---- */
+
+/* Waits for `events`. Returns 0, or -errno with the reason. */
+static int wait_for(int sock, short events, unsigned long long until_ms, struct err *e)
+{
+	unsigned long long now = fd_now_ms();
+	int ret = now < until_ms ? fd_wait(sock, events, (int)(until_ms - now)) : 0;
+
+	if (ret < 0)
+		return err_sys(e, -ret, "poll");
+	if (ret == 0)
+		return err_set(e, ETIMEDOUT, "no answer in time");
+	return 0;
+}
+
+static int send_all(int sock, const char *data, size_t len, unsigned long long until_ms,
+		    struct err *e)
+{
+	while (len > 0) {
+		ssize_t n = send(sock, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		int ret = 0;
+
+		if (n > 0) {
+			data += n;
+			len -= (size_t)n;
+		} else if (errno == EPIPE) { /* it may have answered before it closed */
+			return 0;
+		} else if (errno == EAGAIN) {
+			ret = wait_for(sock, POLLOUT, until_ms, e);
+		} else if (errno != EINTR) {
+			ret = err_sys(e, errno, "write");
+		}
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+/* Returns the number of bytes, 0 at the end of the stream, or -errno with the reason. */
+static ssize_t receive_some(int sock, char *buf, size_t cap, unsigned long long until_ms,
+			    struct err *e)
+{
+	for (;;) {
+		int ret = wait_for(sock, POLLIN, until_ms, e);
+		ssize_t n;
+
+		if (ret < 0)
+			return ret;
+		n = recv(sock, buf, cap, MSG_DONTWAIT);
+		if (n >= 0)
+			return n;
+		if (errno != EAGAIN && errno != EINTR)
+			return err_sys(e, errno, "read");
+	}
+}
+
+/* Makes room in a buffer of *cap bytes that is full. */
+static int grow(char **buf, size_t *cap, struct err *e)
+{
+	size_t more = *cap == 0 ? FIRST_BUFFER : 2 * *cap;
+	char *larger;
+
+	if (more > CLIENT_MAX_ANSWER)
+		return err_set(e, EMSGSIZE, "the answer is longer than %zu bytes",
+			       CLIENT_MAX_ANSWER);
+	larger = realloc(*buf, more);
+	if (larger == NULL)
+		return err_sys(e, ENOMEM, "reading the answer");
+	*buf = larger;
+	*cap = more;
+	return 0;
+}
+
+static int receive(int sock, unsigned long long until_ms, struct client_answer *answer,
+		   struct err *e)
+{
+	struct http_response res = { .status = 0 };
+	size_t len = 0, cap = 0;
+	ssize_t n;
+	int ret;
+
+	do {
+		ret = len == cap ? grow(&answer->buf, &cap, e) : 0;
+		if (ret < 0)
+			return ret;
+		n = receive_some(sock, answer->buf + len, cap - len, until_ms, e);
+		if (n < 0)
+			return (int)n;
+		len += (size_t)n;
+		ret = http_parse_response(answer->buf, len, n == 0, &res);
+		if (ret < 0)
+			return err_set(e, EPROTO, "%s",
+				       n > 0	 ? "malformed HTTP response"
+				       : len > 0 ? "unexpected EOF"
+						 : "EOF");
+	} while (ret == 0);
+	answer->status = res.status;
+	answer->body = res.body;
+	answer->body_len = res.body_len;
+	return 0;
+}
+
+int client_exchange(int sock, const char *request, size_t len, unsigned long long until_ms,
+		    struct client_answer *answer, struct err *e)
+{
+	int ret;
+
+	*answer = (struct client_answer){ 0 };
+	ret = send_all(sock, request, len, until_ms, e);
+	if (ret == 0)
+		ret = receive(sock, until_ms, answer, e);
+	if (ret < 0)
+		client_answer_free(answer);
+	return ret;
+}
+
+void client_answer_free(struct client_answer *answer)
+{
+	free(answer->buf);
+	*answer = (struct client_answer){ 0 };
+}
+
+/* ---- the API ---- */
+
+/* Returns a connected socket, or -errno with the reason. */
+static int dial(const char *path, struct err *e)
+{
+	/* With a full backlog connect(2) waits as long as a send would, unix(7). */
+	const struct timeval limit = { .tv_sec = CLIENT_DEADLINE_MS / 1000 };
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	FD_AUTO int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int ret;
+
+	if (sock < 0)
+		return err_sys(e, errno, "dial unix %s: socket", path);
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return err_sys(e, EINVAL, "dial unix %s: connect", path);
+	memcpy(sa.sun_path, path, strlen(path));
+	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	do {
+		ret = connect(sock, (const struct sockaddr *)&sa, sizeof(sa));
+	} while (ret < 0 && errno == EINTR);
+	if (ret < 0)
+		return err_sys(e, errno == EAGAIN ? ETIMEDOUT : errno, "dial unix %s: connect",
+			       path);
+	return fd_take(&sock);
+}
+
+static int call(const char *socket_path, const char *request, size_t len,
+		struct client_answer *answer, struct err *e)
+{
+	const unsigned long long until_ms = fd_now_ms() + CLIENT_DEADLINE_MS;
+	FD_AUTO int sock = dial(socket_path, e);
+
+	if (sock < 0)
+		return sock;
+	return client_exchange(sock, request, len, until_ms, answer, e);
+}
+
+/* Sets the reason to what an answer that is no success says: {"message":"..."}, else its body. */
+static int refused(const struct client_answer *answer, struct err *e)
+{
+	size_t len = answer->body_len < MAX_QUOTED_BODY ? answer->body_len : MAX_QUOTED_BODY;
+	char message[MAX_MESSAGE], body[MAX_QUOTED_BODY + 1];
+	char quoted[MAX_ESCAPE * MAX_QUOTED_BODY + sizeof("\"\"")];
+	struct json_doc doc;
+	struct json_out out;
+
+	if (json_parse(&doc, answer->body, answer->body_len, NULL) == 0 &&
+	    json_field_string(&doc, &doc.nodes[0], "message", message, sizeof(message), NULL) ==
+		    0 &&
+	    message[0] != '\0')
+		return err_set(e, EREMOTEIO, "%s", message);
+	memcpy(body, answer->body, len);
+	body[len] = '\0';
+	json_out_init(&out, quoted, sizeof(quoted));
+	json_put_string(&out, NULL, body);
+	return err_set(e, EREMOTEIO, "unexpected HTTP status %d %s, body=%s", answer->status,
+		       http_reason(answer->status), quoted);
+}
+
+static int format_request(char *buf, size_t cap, const char *method, const char *target,
+			  const char *json)
+{
+	if (json == NULL)
+		return snprintf(buf, cap,
+				"%s %s HTTP/1.1\r\n"
+				"Host: rootlesskit\r\n"
+				"Connection: close\r\n"
+				"\r\n",
+				method, target);
+	return snprintf(buf, cap,
+			"%s %s HTTP/1.1\r\n"
+			"Host: rootlesskit\r\n"
+			"Connection: close\r\n"
+			"Content-Type: application/json\r\n"
+			"Content-Length: %zu\r\n"
+			"\r\n"
+			"%s",
+			method, target, strlen(json), json);
+}
+
+/* "DELETE" as the reference's messages have it: "Delete". */
+static void title(char *to, size_t cap, const char *method)
+{
+	snprintf(to, cap, "%s", method);
+	for (char *c = to + 1; to[0] != '\0' && *c != '\0'; c++) {
+		if (*c >= 'A' && *c <= 'Z')
+			*c = (char)(*c - 'A' + 'a');
+	}
+}
+
+int client_call(const char *socket_path, const char *method, const char *target, const char *json,
+		struct client_answer *answer, struct err *e)
+{
+	char request[MAX_REQUEST], verb[HTTP_MAX_METHOD];
+	int len = format_request(request, sizeof(request), method, target, json);
+	struct stat st;
+	int ret;
+
+	*answer = (struct client_answer){ 0 };
+	if (len < 0 || (size_t)len >= sizeof(request))
+		return err_set(e, EMSGSIZE, "too long a request");
+	if (stat(socket_path, &st) < 0)
+		return err_sys(e, errno, "stat %s", socket_path);
+	ret = call(socket_path, request, (size_t)len, answer, e);
+	if (ret < 0) {
+		title(verb, sizeof(verb), method);
+		err_wrap(e, "%s \"http://rootlesskit%s\"", verb, target);
+		return ret;
+	}
+	if (answer->status / 100 == 2)
+		return 0;
+	ret = refused(answer, e);
+	client_answer_free(answer);
+	return ret;
+}

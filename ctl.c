@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The applet rootlessctl. See ctl.h.
+ *
+ * Two tables say what there is, commands and options: lines are read by them and help is printed
+ * from them. Options are read as Go's flag package reads them, since scripts are written for that:
+ * one dash or two, "--opt=value" or "--opt value", booleans without a value or with "=true". Those
+ * of a command stand between its name and its arguments.
+ *
+ * All arguments are checked before the first request. Requests are made one after the other, and
+ * each result is shown at once: what was done before an error stays done and is known.
+ */
+#include "ctl.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client.h"
+#include "ctlview.h"
+#include "err.h"
+#include "json.h"
+#include "portspec.h"
+#include "version.h"
+
+#define STATUS_ERROR	1
+#define STATUS_NO_TOPIC 3 /* compat: 3.0.1 */
+
+#define PORTS	 "/v1/ports"
+#define INFO	 "/v1/info"
+#define SPEC_LEN 512 /* of a spec's JSON: two addresses, two ports, a proto, the names */
+
+#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+struct ctl {
+	bool debug; /* compat: 3.0.1 takes it, and shows nothing more for it */
+	bool json;
+	bool help;
+	bool version;
+	const char *socket; /* as given, NULL or "" for the default */
+	char *socket_path;  /* owned */
+};
+
+struct option {
+	const char *name;
+	const char *alias; /* NULL if none */
+	const char *value; /* its name in the help; NULL for a boolean */
+	size_t offset;	   /* in struct ctl */
+	const char *help;
+};
+
+#define FIELD(name) offsetof(struct ctl, name)
+
+static const struct option help_option = { "help", "h", NULL, FIELD(help), "show this help" };
+static const struct option json_option = { "json", NULL, NULL, FIELD(json), "print JSON" };
+static const struct option socket_option = {
+	"socket", NULL, "PATH", FIELD(socket),
+	"the API's socket (default: $ROOTLESSKIT_STATE_DIR/api.sock)"
+};
+static const struct option debug_option = { "debug", NULL, NULL, FIELD(debug),
+					    "taken for compatibility, changes nothing" };
+static const struct option version_option = { "version", "v", NULL, FIELD(version),
+					      "show the version" };
+
+/* Lists end with NULL. */
+static const struct option *const global_options[] = { &socket_option, &debug_option, &help_option,
+						       &version_option, NULL };
+static const struct option *const json_options[] = { &json_option, &help_option, NULL };
+static const struct option *const plain_options[] = { &help_option, NULL };
+
+struct command {
+	const char *name;
+	const char *alias; /* NULL if none */
+	const char *args;  /* of the usage line */
+	const char *summary;
+	const char *details; /* more lines of the help, or NULL */
+	const struct option *const *options;
+	/* Does the work. `args` ends with NULL. Returns 0 or -errno with the reason. NULL: help. */
+	int (*run)(const struct ctl *ctl, char *const *args, struct err *e);
+};
+
+static int list_ports(const struct ctl *ctl, char *const *args, struct err *e);
+static int add_ports(const struct ctl *ctl, char *const *args, struct err *e);
+static int remove_ports(const struct ctl *ctl, char *const *args, struct err *e);
+static int show_info(const struct ctl *ctl, char *const *args, struct err *e);
+
+static const struct command commands[] = {
+	{ "list-ports", NULL, "", "show the published ports", NULL, json_options, list_ports },
+	{ "add-ports", NULL, " SPEC...", "publish ports, print their IDs",
+	  "SPEC is IP:PORT:[IP:]PORT/PROTO, outside first: 127.0.0.1:8080:80/tcp makes port 80\n"
+	  "inside reachable at port 8080 of this host's loopback. PROTO is tcp, tcp4, tcp6, udp,\n"
+	  "udp4 or udp6; IPv6 addresses stand in brackets.\n",
+	  json_options, add_ports },
+	{ "remove-ports", NULL, " ID...", "stop publishing ports",
+	  "IDs are those that list-ports shows.\n", plain_options, remove_ports },
+	{ "info", NULL, "", "show how rootlesskit is set up", NULL, json_options, show_info },
+	{ "help", "h", " [COMMAND]", "show help, of one command if it is named", NULL,
+	  plain_options, NULL },
+};
+
+/* ---- help ---- */
+
+static void print_options(const struct option *const *options)
+{
+	printf("\nOptions:\n");
+	for (; *options != NULL; options++) {
+		const struct option *opt = *options;
+		char left[64];
+
+		snprintf(left, sizeof(left), "--%s%s%s%s%s", opt->name,
+			 opt->value != NULL ? " " : "", opt->value != NULL ? opt->value : "",
+			 opt->alias != NULL ? ", -" : "", opt->alias != NULL ? opt->alias : "");
+		printf("  %-22s %s\n", left, opt->help);
+	}
+}
+
+static void print_main_help(void)
+{
+	printf("Usage: rootlessctl [OPTIONS] COMMAND [ARGUMENTS]\n"
+	       "\n"
+	       "Asks a running rootlesskit, through its API socket.\n"
+	       "rlkbox %s, compatible with RootlessKit %s.%s.%s.\n"
+	       "\n"
+	       "Commands:\n",
+	       RLKBOX_VERSION, COMPAT_MAJOR, COMPAT_MINOR, COMPAT_PATCH);
+	for (size_t i = 0; i < COUNT_OF(commands); i++) {
+		char left[64];
+
+		snprintf(left, sizeof(left), "%s%s", commands[i].name, commands[i].args);
+		printf("  %-22s %s\n", left, commands[i].summary);
+	}
+	print_options(global_options);
+}
+
+/* `cmd` NULL or the command "help": of the program. */
+static void print_help(const struct command *cmd)
+{
+	if (cmd == NULL || cmd->run == NULL) {
+		print_main_help();
+		return;
+	}
+	printf("Usage: rootlessctl %s [OPTIONS]%s\n"
+	       "\n"
+	       "%c%s.\n",
+	       cmd->name, cmd->args, cmd->summary[0] - 'a' + 'A', cmd->summary + 1);
+	if (cmd->details != NULL)
+		printf("\n%s", cmd->details);
+	print_options(cmd->options);
+}
+
+/* ---- the command line ---- */
+
+static bool is_named(const char *name, const char *alias, const char *text, size_t len)
+{
+	if (strlen(name) == len && strncmp(name, text, len) == 0)
+		return true;
+	return alias != NULL && strlen(alias) == len && strncmp(alias, text, len) == 0;
+}
+
+static const struct option *find_option(const struct option *const *options, const char *text,
+					size_t len)
+{
+	for (; *options != NULL; options++) {
+		if (is_named((*options)->name, (*options)->alias, text, len))
+			return *options;
+	}
+	return NULL;
+}
+
+static const struct command *find_command(const char *text)
+{
+	for (size_t i = 0; i < COUNT_OF(commands); i++) {
+		if (is_named(commands[i].name, commands[i].alias, text, strlen(text)))
+			return &commands[i];
+	}
+	return NULL;
+}
+
+static int set_bool(bool *to, const struct option *opt, const char *value, struct err *e)
+{
+	static const char *const yes[] = { "1", "t", "T", "true", "TRUE", "True" };
+	static const char *const no[] = { "0", "f", "F", "false", "FALSE", "False" };
+
+	for (size_t i = 0; i < COUNT_OF(yes); i++) {
+		if (value == NULL || strcmp(value, yes[i]) == 0 || strcmp(value, no[i]) == 0) {
+			*to = value == NULL || strcmp(value, yes[i]) == 0;
+			return 0;
+		}
+	}
+	return err_set(e, EINVAL, "invalid boolean value \"%s\" for -%s: parse error", value,
+		       opt->name);
+}
+
+static int set_option(struct ctl *ctl, const struct option *opt, const char *value, struct err *e)
+{
+	void *to = (char *)ctl + opt->offset;
+
+	if (opt->value == NULL)
+		return set_bool(to, opt, value, e);
+	*(const char **)to = value;
+	return 0;
+}
+
+/* Reads the options at *argv, which ends with NULL, and moves it to the first argument behind them.
+ * Returns 0, or -EINVAL with the reason in the words of the reference. */
+static int read_options(struct ctl *ctl, const struct option *const *options, char ***argv,
+			struct err *e)
+{
+	int ret = 0;
+
+	while (ret == 0 && **argv != NULL && (**argv)[0] == '-' && (**argv)[1] != '\0') {
+		const char *word = *(*argv)++;
+		const char *name = word + (word[1] == '-' ? 2 : 1);
+		size_t len = strcspn(name, "=");
+		const char *value = name[len] == '=' ? name + len + 1 : NULL;
+		const struct option *opt = find_option(options, name, len);
+
+		if (strcmp(word, "--") == 0)
+			break;
+		if (len == 0 || name[0] == '-')
+			return err_set(e, EINVAL, "bad flag syntax: %s", word);
+		if (opt == NULL)
+			return err_set(e, EINVAL, "flag provided but not defined: -%.*s", (int)len,
+				       name);
+		if (value == NULL && opt->value != NULL) {
+			if (**argv == NULL)
+				return err_set(e, EINVAL, "flag needs an argument: -%s", opt->name);
+			value = *(*argv)++;
+		}
+		ret = set_option(ctl, opt, value, e);
+	}
+	return ret;
+}
+
+/* Sets the path of the socket. */
+static int find_socket(struct ctl *ctl, struct err *e)
+{
+	const char *dir = getenv("ROOTLESSKIT_STATE_DIR");
+	size_t len;
+
+	if (ctl->socket != NULL && ctl->socket[0] != '\0') {
+		ctl->socket_path = strdup(ctl->socket);
+		return ctl->socket_path != NULL ? 0 : err_sys(e, ENOMEM, "--socket");
+	}
+	if (dir == NULL || dir[0] == '\0')
+		return err_set(e, EINVAL, "please specify --socket or set $ROOTLESSKIT_STATE_DIR");
+	len = strlen(dir);
+	while (len > 0 && dir[len - 1] == '/')
+		len--;
+	if (asprintf(&ctl->socket_path, "%.*s/api.sock", (int)len, dir) < 0) {
+		ctl->socket_path = NULL;
+		return err_sys(e, ENOMEM, "$ROOTLESSKIT_STATE_DIR");
+	}
+	return 0;
+}
+
+/* ---- commands ---- */
+
+/* Gets a document and shows it. */
+static int get(const struct ctl *ctl, const char *target,
+	       int (*view)(FILE *out, const char *json, size_t len, bool as_json, struct err *e),
+	       struct err *e)
+{
+	struct client_answer answer = { .buf = NULL };
+	int ret = client_call(ctl->socket_path, "GET", target, NULL, &answer, e);
+
+	if (ret < 0)
+		return ret;
+	ret = view(stdout, answer.body, answer.body_len, ctl->json, e);
+	client_answer_free(&answer);
+	return ret;
+}
+
+/* compat: 3.0.1 takes no notice of arguments here and in show_info. */
+static int list_ports(const struct ctl *ctl, char *const *args, struct err *e)
+{
+	(void)args;
+	return get(ctl, PORTS, ctlview_ports, e);
+}
+
+static int show_info(const struct ctl *ctl, char *const *args, struct err *e)
+{
+	(void)args;
+	return get(ctl, INFO, ctlview_info, e);
+}
+
+static int add_port(const struct ctl *ctl, const struct portspec *spec, struct err *e)
+{
+	struct client_answer answer = { .buf = NULL };
+	char body[SPEC_LEN];
+	struct json_out out;
+	int ret;
+
+	json_out_init(&out, body, sizeof(body));
+	portspec_to_json(spec, &out, NULL);
+	if (out.overflow)
+		return err_set(e, EMSGSIZE, "too long a port spec");
+	ret = client_call(ctl->socket_path, "POST", PORTS, body, &answer, e);
+	if (ret < 0)
+		return ret;
+	ret = ctlview_port(stdout, answer.body, answer.body_len, ctl->json, e);
+	fflush(stdout); /* the next port may take a while */
+	client_answer_free(&answer);
+	return ret;
+}
+
+static int add_ports(const struct ctl *ctl, char *const *args, struct err *e)
+{
+	struct portspec spec;
+	int ret = 0;
+
+	if (*args == NULL)
+		return err_set(e, EINVAL, "no port specified");
+	for (char *const *arg = args; ret == 0 && *arg != NULL; arg++)
+		ret = portspec_parse(&spec, *arg, e);
+	for (; ret == 0 && *args != NULL; args++) {
+		ret = portspec_parse(&spec, *args, e);
+		if (ret == 0)
+			ret = add_port(ctl, &spec, e);
+	}
+	return ret;
+}
+
+/* compat: 3.0.1's errors. A sign is taken, blanks are not. */
+static int read_id(long long *id, const char *text, struct err *e)
+{
+	const char *digits = text + (*text == '-' || *text == '+');
+
+	if (*digits == '\0' || digits[strspn(digits, "0123456789")] != '\0')
+		return err_set(e, EINVAL, "strconv.Atoi: parsing \"%s\": invalid syntax", text);
+	errno = 0;
+	*id = strtoll(text, NULL, 10);
+	if (errno != 0)
+		return err_set(e, ERANGE, "strconv.Atoi: parsing \"%s\": value out of range", text);
+	return 0;
+}
+
+static int remove_port(const struct ctl *ctl, long long id, struct err *e)
+{
+	char target[sizeof(PORTS) + sizeof("/-9223372036854775808")];
+	struct client_answer answer = { .buf = NULL };
+	int ret;
+
+	snprintf(target, sizeof(target), PORTS "/%lld", id);
+	ret = client_call(ctl->socket_path, "DELETE", target, NULL, &answer, e);
+	if (ret < 0)
+		return ret;
+	client_answer_free(&answer);
+	printf("%lld\n", id);
+	fflush(stdout);
+	return 0;
+}
+
+static int remove_ports(const struct ctl *ctl, char *const *args, struct err *e)
+{
+	long long id = 0;
+	int ret = 0;
+
+	if (*args == NULL)
+		return err_set(e, EINVAL, "no ID specified");
+	for (char *const *arg = args; ret == 0 && *arg != NULL; arg++)
+		ret = read_id(&id, *arg, e);
+	for (; ret == 0 && *args != NULL; args++) {
+		ret = read_id(&id, *args, e);
+		if (ret == 0)
+			ret = remove_port(ctl, id, e);
+	}
+	return ret;
+}
+
+/* ---- the applet ---- */
+
+/* The end of all ways: shows what went wrong. Returns the exit status. */
+static int finish(struct err *e, int ret)
+{
+	if ((fflush(stdout) != 0 || ferror(stdout)) && ret == 0)
+		ret = err_sys(e, errno, "write to standard output");
+	if (ret == 0)
+		return 0;
+	ctlview_clean(e->msg);
+	fprintf(stderr, "error: %s\n", e->msg);
+	return STATUS_ERROR;
+}
+
+/* For a line that cannot be read. `cmd` NULL: in front of the command. */
+static int finish_with_help(struct err *e, int ret, const struct command *cmd)
+{
+	printf("Incorrect Usage: %s\n\n", e->msg);
+	print_help(cmd);
+	return finish(e, ret);
+}
+
+static int no_topic(const char *name)
+{
+	fprintf(stderr, "No help topic for '%s'\n", name);
+	return STATUS_NO_TOPIC;
+}
+
+static int finish_help_command(struct err *e, char *const *args)
+{
+	const struct command *topic = *args != NULL ? find_command(*args) : NULL;
+
+	if (*args != NULL && topic == NULL)
+		return no_topic(*args);
+	print_help(topic);
+	return finish(e, 0);
+}
+
+/* `argv` is behind the command's name. */
+static int run_command(struct ctl *ctl, const struct command *cmd, char **argv)
+{
+	struct err e = { "" };
+	int ret = read_options(ctl, cmd->options, &argv, &e);
+
+	if (ret < 0)
+		return finish_with_help(&e, ret, cmd);
+	if (ctl->help) {
+		print_help(cmd);
+		return finish(&e, 0);
+	}
+	if (cmd->run == NULL)
+		return finish_help_command(&e, argv);
+	/* compat: 3.0.1 has a command "help" in each command. */
+	if (*argv != NULL && is_named("help", "h", *argv, strlen(*argv))) {
+		print_help(cmd);
+		return finish(&e, 0);
+	}
+	ret = find_socket(ctl, &e);
+	if (ret == 0)
+		ret = cmd->run(ctl, argv, &e);
+	free(ctl->socket_path);
+	return finish(&e, ret);
+}
+
+int ctl_main(int argc, char **argv)
+{
+	struct ctl ctl = { .debug = false };
+	const struct command *cmd;
+	struct err e = { "" };
+	int ret;
+
+	argv += argc > 0;
+	ret = read_options(&ctl, global_options, &argv, &e);
+	if (ret < 0)
+		return finish_with_help(&e, ret, NULL);
+	if (ctl.version && !ctl.help) {
+		printf("rootlessctl version %s\n", COMPAT_VERSION);
+		return finish(&e, 0);
+	}
+	if (ctl.help || *argv == NULL || **argv == '\0') {
+		print_help(NULL);
+		return finish(&e, 0);
+	}
+	cmd = find_command(*argv);
+	return cmd != NULL ? run_command(&ctl, cmd, argv + 1) : no_topic(*argv);
+}
