@@ -26,7 +26,7 @@ OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY := $(BUILD)/librlkbox.a
 CHECKS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/check_*.c)))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-C_FILES := $(wildcard *.c *.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.c tests/e2e/*.c)
+C_FILES := $(wildcard *.c *.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.[ch])
 SHELL_FILES := $(wildcard tests/*.sh tests/e2e/*.sh tests/bench/*.sh) .ci/run
 
 .PHONY: all help check check-unit check-e2e test-programs asan tsan valgrind fuzz fuzz-replay \
@@ -44,7 +44,7 @@ $(BUILD)/rlkbox: $(OBJECTS)
 $(BUILD)/%.o: %.c Makefile | $(BUILD)
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -c -o $@ $<
 
-$(BUILD) $(BUILD)/unit $(BUILD)/e2e $(BUILD)/fuzz:
+$(BUILD) $(BUILD)/unit $(BUILD)/fuzz:
 	mkdir -p $@
 
 # ---- tests ----
@@ -57,12 +57,7 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY) | $(BUILD)/unit
 	$(CC) $(CPPFLAGS) -I. $(ALL_CFLAGS) -Wno-pedantic -Wno-conversion $(ALL_LDFLAGS) -o $@ $< \
 		$(LIBRARY) $$(pkg-config --cflags --libs check)
 
-$(BUILD)/e2e/%: tests/e2e/%.c | $(BUILD)/e2e
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $<
-
-E2E_TOOLS := $(patsubst tests/e2e/%.c,$(BUILD)/e2e/%,$(wildcard tests/e2e/*.c))
-
-test-programs: all $(CHECKS) $(E2E_TOOLS)
+test-programs: all $(CHECKS)
 
 check: ## run every test; brings what is missing, if it may
 	tests/deps.sh
@@ -94,7 +89,7 @@ valgrind: test-programs ## run the unit tests under valgrind
 FORMATS = err json http portspec subid bpreq
 FUZZ_TIME ?= 60
 
-$(BUILD)/fuzz/%: tests/fuzz/%.c $(FORMATS:%=%.c) | $(BUILD)/fuzz
+$(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(FORMATS:%=%.c) | $(BUILD)/fuzz
 	clang $(CPPFLAGS) -I. -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined \
 		-o $@ $< $(FORMATS:%=%.c)
 

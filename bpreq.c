@@ -166,7 +166,7 @@ int bpreq_decode(struct bpreq *req, const char *text, size_t len, struct err *e)
 
 int bpreq_decode_answer(const char *text, size_t len, struct err *e)
 {
-	char reason[BPREQ_ERROR_MAX]; /* one of another program's may be long, and is cut */
+	char reason[BPREQ_ERROR_MAX] = ""; /* a longer one is not an answer of ours */
 	struct json_doc doc;
 	int ret = parse_object(&doc, text, len, "an answer", e);
 

@@ -387,7 +387,7 @@ static int parse_given(struct ipaddr *ip, const char *text, const char *which, s
 int portspec_dial_ip(struct ipaddr *ip, const char *child_ip, const char *parent_ip,
 		     const char *host_gateway_ip, struct err *e)
 {
-	struct ipaddr child, parent, gateway;
+	struct ipaddr child = { 0 }, parent = { 0 }, gateway = { 0 };
 	int ret = parse_given(&child, child_ip, "ChildIP", e);
 
 	if (ret == 0)

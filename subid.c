@@ -159,8 +159,8 @@ bool subid_find_user(const char *text, size_t len, uint32_t uid, char *buf, size
 		take_until(&line, ':'); /* the password */
 		if (!read_id(take_until(&line, ':'), &id) || id != uid)
 			continue;
-		/* A line needs a group to be one. */
-		if (line.len == 0 || name.len == 0 || name.len >= cap ||
+		/* A line needs a group to be one, and is a comment for the C library with a '#'. */
+		if (line.len == 0 || name.len == 0 || name.p[0] == '#' || name.len >= cap ||
 		    memchr(name.p, '\0', name.len) != NULL)
 			continue;
 		memcpy(buf, name.p, name.len);

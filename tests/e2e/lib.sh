@@ -178,12 +178,7 @@ need() {
 
 # PIDs of all processes of this case: they have its directory in their environment.
 leftovers() {
-	for dir in /proc/[0-9]*; do
-		[ "${dir#/proc/}" != "$$" ] || continue
-		if tr '\0' '\n' 2>/dev/null <"$dir/environ" | grep -q "^E2E_CASE=$tmp\$"; then
-			echo "${dir#/proc/}"
-		fi
-	done
+	grep -lszx "E2E_CASE=$tmp" /proc/[0-9]*/environ | cut -d/ -f3
 }
 
 # A process that is just ending is not one that was left.

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* JSON: the index of any text is a tree within the text; a value ends where it ends, whatever
+ * follows; what is read, written and read again is the same. */
+#include "json.h"
+
+#include <errno.h>
+
+#include "fuzz.h"
+
+#define ESCAPED_MAX 6 /* bytes that the writer makes of one, as in \u00XX */
+
+/* Nodes stand in the order of their texts, each within the container that it is in. */
+static void check_tree(const struct json_doc *doc, uint32_t index, size_t len)
+{
+	const struct json_node *node = &doc->nodes[index];
+	const struct json_node *child;
+	uint32_t children = 0, next = index + 1;
+
+	REQUIRE(node->type < JSON_TYPE_COUNT);
+	REQUIRE(node->next > index && node->next <= doc->count);
+	REQUIRE((size_t)node->start + node->len <= len);
+	for (child = json_first(doc, node); child != NULL; child = json_next(doc, node, child)) {
+		REQUIRE(child == &doc->nodes[next]);
+		REQUIRE(child->start > node->start);
+		REQUIRE(child->start + child->len < node->start + node->len);
+		if (node->type == JSON_OBJECT && children % 2 == 0)
+			REQUIRE(child->type == JSON_STRING);
+		check_tree(doc, next, len);
+		next = child->next;
+		children++;
+	}
+	REQUIRE(next == node->next);
+	REQUIRE(node->type != JSON_OBJECT || children % 2 == 0);
+}
+
+/* A string's value, or NULL if it holds a NUL; the caller frees it. */
+static char *string_value(const struct json_doc *doc, const struct json_node *node)
+{
+	size_t cap = (size_t)node->len * 3 + 1; /* each byte may become U+FFFD */
+	char *value = malloc(cap);
+	int len = json_get_string(doc, node, value, cap);
+
+	REQUIRE(len >= 0 || len == -EINVAL);
+	if (len < 0) {
+		free(value);
+		return NULL;
+	}
+	REQUIRE(strlen(value) == (size_t)len);
+	REQUIRE(json_get_string(doc, node, value, (size_t)len) == -ENOSPC);
+	REQUIRE(json_get_string(doc, node, value, (size_t)len + 1) == len);
+	return value;
+}
+
+/* Writes a value again. What the writer has no words for becomes a string: numbers with a fraction
+ * and strings with a NUL. */
+static void write_value(struct json_out *out, const struct json_doc *doc,
+			const struct json_node *node, const char *key)
+{
+	const struct json_node *child;
+	char *text;
+	int64_t number;
+	size_t len;
+	bool truth;
+
+	switch (node->type) {
+	case JSON_NULL:
+		json_put_null(out, key);
+		break;
+	case JSON_BOOL:
+		REQUIRE(json_get_bool(doc, node, &truth) == 0);
+		json_put_bool(out, key, truth);
+		break;
+	case JSON_NUMBER:
+		json_raw(doc, node, &len);
+		REQUIRE(len > 0);
+		if (json_get_int(doc, node, &number) == 0)
+			json_put_int(out, key, number);
+		else
+			json_put_string(out, key, "number");
+		break;
+	case JSON_STRING:
+		text = string_value(doc, node);
+		json_put_string(out, key, text != NULL ? text : "string");
+		free(text);
+		break;
+	case JSON_ARRAY:
+		json_begin_array(out, key);
+		for (child = json_first(doc, node); child != NULL;
+		     child = json_next(doc, node, child))
+			write_value(out, doc, child, NULL);
+		json_end_array(out);
+		break;
+	default:
+		json_begin_object(out, key);
+		for (child = json_first(doc, node); child != NULL;
+		     child = json_next(doc, node, child)) {
+			text = string_value(doc, child);
+			child = json_next(doc, node, child);
+			write_value(out, doc, child, text != NULL ? text : "key");
+			free(text);
+		}
+		json_end_object(out);
+	}
+}
+
+static char *write_root(const struct json_doc *doc, size_t cap, size_t *len)
+{
+	char *buf = malloc(cap);
+	struct json_out out;
+
+	json_out_init(&out, buf, cap);
+	write_value(&out, doc, &doc->nodes[0], NULL);
+	REQUIRE(!out.overflow);
+	REQUIRE(out.len == strlen(buf));
+	*len = out.len;
+	return buf;
+}
+
+static void check_round_trip(const struct json_doc *doc, size_t size)
+{
+	size_t cap = (size + 64) * ESCAPED_MAX, len, len_again;
+	char *text = write_root(doc, cap, &len);
+	char *copy = exact_copy(text, len);
+	struct json_doc again;
+	char *text_again;
+
+	REQUIRE(json_parse(&again, copy, len, NULL) == 0);
+	REQUIRE(again.count == doc->count);
+	for (uint32_t i = 0; i < doc->count; i++)
+		REQUIRE(again.nodes[i].next == doc->nodes[i].next);
+	text_again = write_root(&again, cap, &len_again);
+	REQUIRE(strcmp(text, text_again) == 0);
+	free(text_again);
+	free(copy);
+	free(text);
+}
+
+/* Without what follows the root the index is the same; without its last byte too, the text ends
+ * early, but for a number, which is one with fewer digits as well. */
+static void check_end(const struct json_doc *doc, const uint8_t *data)
+{
+	const struct json_node *root = &doc->nodes[0];
+	size_t end = root->start + root->len + (root->type == JSON_STRING);
+	char *copy = exact_copy(data, end);
+	struct json_doc again;
+	struct err e;
+
+	REQUIRE(json_parse(&again, copy, end, &e) == 0);
+	REQUIRE(again.count == doc->count);
+	REQUIRE(memcmp(again.nodes, doc->nodes, doc->count * sizeof(doc->nodes[0])) == 0);
+	free(copy);
+	if (root->type == JSON_NUMBER)
+		return;
+	copy = exact_copy(data, end - 1);
+	REQUIRE(json_parse(&again, copy, end - 1, &e) == -EINVAL);
+	REQUIRE(strcmp(e.msg, "unexpected EOF") == 0);
+	REQUIRE(again.count == 0);
+	free(copy);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char *text = exact_copy(data, size);
+	struct json_doc doc;
+	struct err e = { "" };
+	int ret = json_parse(&doc, text, size, &e);
+
+	if (ret == 0) {
+		REQUIRE(e.msg[0] == '\0');
+		REQUIRE(doc.nodes[0].next == doc.count);
+		check_tree(&doc, 0, size);
+		check_end(&doc, data);
+		check_round_trip(&doc, size);
+	} else {
+		REQUIRE(ret == -EINVAL || ret == -E2BIG);
+		REQUIRE(e.msg[0] != '\0');
+		REQUIRE(doc.count == 0);
+	}
+	free(text);
+	return 0;
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FIXTURE_H
+#define FIXTURE_H
+
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+/* What the suites share: that no test leaks a descriptor, a directory for a test, signals that
+ * interrupt system calls, and giving up root's rights for a while.
+ */
+
+#define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
+
+/* An argument vector of string literals, as execve(2) wants them. */
+#define FIXTURE_ARGV(...) ((char *const *)(const char *const[]){ __VA_ARGS__, NULL })
+
+/* A test that needs this long has failed: far above what a loaded machine with sanitizers takes. */
+#define FIXTURE_DEADLINE_S 120
+#define FIXTURE_NOBODY	   65534
+
+static inline unsigned long long fixture_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (unsigned long long)ts.tv_sec * 1000 + (unsigned long long)ts.tv_nsec / 1000000;
+}
+
+/* ---- descriptors ---- */
+
+static int fixture_fds_before;
+
+static inline int fixture_count_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int count = 0;
+
+	ck_assert_ptr_nonnull(dir);
+	while (readdir(dir) != NULL)
+		count++;
+	closedir(dir);
+	return count;
+}
+
+static inline void fixture_note_fds(void)
+{
+	fixture_fds_before = fixture_count_fds();
+}
+
+static inline void fixture_check_fds(void)
+{
+	ck_assert_int_eq(fixture_count_fds(), fixture_fds_before);
+}
+
+static inline bool fixture_is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+static inline bool fixture_is_cloexec(int fd)
+{
+	return (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0;
+}
+
+static inline void fixture_socketpair(int fds[2])
+{
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+}
+
+/* It plays RLIMIT_NOFILE itself, and recvmsg(2) does not hear of that. */
+static inline bool fixture_is_valgrind(void)
+{
+	const char *preload = getenv("LD_PRELOAD");
+
+	return preload != NULL && strstr(preload, "vgpreload") != NULL;
+}
+
+/* Lets the process open no more than `room` further descriptors; returns the limit to be put back
+ * by fixture_restore_fds. */
+static inline struct rlimit fixture_limit_fds(int room)
+{
+	struct rlimit old, lim;
+	int fds[16] = { 0 };
+
+	ck_assert(room >= 0 && room < COUNT(fds));
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+	for (int i = 0; i <= room; i++)
+		ck_assert_int_ge(fds[i] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0), 0);
+	lim = old;
+	lim.rlim_cur = (rlim_t)fds[room];
+	for (int i = 0; i <= room; i++)
+		close(fds[i]);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &lim), 0);
+	return old;
+}
+
+static inline void fixture_restore_fds(const struct rlimit *old)
+{
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, old), 0);
+}
+
+/* ---- a directory ---- */
+
+static char fixture_dir[32];
+
+static inline int fixture_remove_one(const char *path, const struct stat *st, int type,
+				     struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+/* Makes fixture_dir: short, without symbolic links, and open to those who have lost their rights.
+ */
+static inline void fixture_make_dir(void)
+{
+	strcpy(fixture_dir, "/tmp/rlkbox-check-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(fixture_dir));
+	ck_assert_int_eq(chmod(fixture_dir, 0755), 0);
+}
+
+static inline void fixture_remove_dir(void)
+{
+	ck_assert_int_eq(nftw(fixture_dir, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+/* The path of something in it, good for three further calls. */
+static inline char *fixture_path(const char *name)
+{
+	static char paths[4][sizeof(fixture_dir) + PATH_MAX];
+	static unsigned int next;
+	char *path = paths[next++ % 4];
+
+	snprintf(path, sizeof(paths[0]), "%s/%s", fixture_dir, name);
+	return path;
+}
+
+/* Creates a file in it, with exactly this mode. */
+static inline char *fixture_file(const char *name, const char *text, mode_t mode)
+{
+	char *path = fixture_path(name);
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	ck_assert_int_eq(fchmod(fd, mode), 0);
+	close(fd);
+	return path;
+}
+
+static inline void fixture_assert_content(const char *path, const char *text)
+{
+	char buf[4096];
+	FILE *f = fopen(path, "re");
+	size_t len;
+
+	ck_assert_msg(f != NULL, "%s: %s", path, strerror(errno));
+	len = fread(buf, 1, sizeof(buf) - 1, f);
+	fclose(f);
+	buf[len] = '\0';
+	ck_assert_str_eq(buf, text);
+}
+
+/* ---- rights ---- */
+
+/* For cases that root would not see. The real UID stays, so that it can be undone. */
+static inline void fixture_drop_root(void)
+{
+	if (getuid() == 0)
+		ck_assert_int_eq(seteuid(FIXTURE_NOBODY), 0);
+}
+
+static inline void fixture_regain_root(void)
+{
+	if (getuid() == 0)
+		ck_assert_int_eq(seteuid(0), 0);
+}
+
+/* ---- signals that interrupt ---- */
+
+static int fixture_tick_fds[2];
+
+static inline void fixture_on_tick(int signo)
+{
+	int saved = errno;
+	ssize_t n = write(fixture_tick_fds[1], "", 1);
+
+	(void)signo;
+	(void)n;
+	errno = saved;
+}
+
+/* From now on SIGALRM interrupts this thread once a millisecond; others must block it. */
+static inline void fixture_start_ticks(void)
+{
+	const struct itimerval every_ms = { { 0, 1000 }, { 0, 1000 } };
+	struct sigaction sa = { .sa_handler = fixture_on_tick }; /* without SA_RESTART */
+
+	ck_assert_int_eq(pipe2(fixture_tick_fds, O_CLOEXEC), 0);
+	ck_assert_int_eq(fcntl(fixture_tick_fds[1], F_SETFL, O_NONBLOCK), 0);
+	ck_assert_int_eq(sigaction(SIGALRM, &sa, NULL), 0);
+	ck_assert_int_eq(setitimer(ITIMER_REAL, &every_ms, NULL), 0);
+}
+
+/* Waits for that many more of them, in another thread than the one that they interrupt. */
+static inline void fixture_await_ticks(int count)
+{
+	int old = 0;
+	char byte;
+
+	ioctl(fixture_tick_fds[0], FIONREAD, &old);
+	for (count += old; count > 0;)
+		if (read(fixture_tick_fds[0], &byte, 1) == 1)
+			count--;
+}
+
+static inline void fixture_stop_ticks(void)
+{
+	const struct itimerval never = { { 0, 0 }, { 0, 0 } };
+
+	setitimer(ITIMER_REAL, &never, NULL);
+	signal(SIGALRM, SIG_IGN); /* forgets one that is pending, too */
+	close(fixture_tick_fds[0]);
+	close(fixture_tick_fds[1]);
+}
+
+/* Starts a thread that blocks all signals. */
+static inline pthread_t fixture_thread(void *(*run)(void *), void *arg)
+{
+	sigset_t all, old;
+	pthread_t thread;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ck_assert_int_eq(pthread_create(&thread, NULL, run, arg), 0);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return thread;
+}
+
+/* ---- running ---- */
+
+static inline TCase *fixture_case(const char *name)
+{
+	TCase *tc = tcase_create(name);
+
+	tcase_set_timeout(tc, FIXTURE_DEADLINE_S);
+	tcase_add_checked_fixture(tc, fixture_note_fds, fixture_check_fds);
+	return tc;
+}
+
+/* The same with fixture_dir for each test. */
+static inline TCase *fixture_case_with_dir(const char *name)
+{
+	TCase *tc = fixture_case(name);
+
+	tcase_add_checked_fixture(tc, fixture_make_dir, fixture_remove_dir);
+	return tc;
+}
+
+/* Runs the suite; returns the exit status of the program. */
+static inline int fixture_run(Suite *s)
+{
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	srunner_run_all(sr, CK_ENV);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed != 0;
+}
+
+#endif
