@@ -512,7 +512,8 @@ int http_parse_request(char *buf, size_t len, struct http_request *req)
 	head_len = len - rest.len;
 	if (head_len > HTTP_MAX_HEAD)
 		return refuse_head(req);
-	take_line(&head, &line);
+	if (!take_line(&head, &line))
+		return refuse_bad(req);
 	ret = read_request_line(req, line);
 	if (ret < 0)
 		return ret;
@@ -593,7 +594,8 @@ static enum progress take_response(struct text *rest, char *buf, bool eof,
 	*res = (struct http_response){ 0 };
 	if (!take_head(rest, &head))
 		return len >= HTTP_MAX_HEAD ? STEP_BAD : STEP_MORE;
-	take_line(&head, &line);
+	if (!take_line(&head, &line))
+		return STEP_BAD;
 	minor = read_status_line(line, &res->status);
 	if (minor < 0 || len - rest->len > HTTP_MAX_HEAD || !read_headers(&h, head))
 		return STEP_BAD;
