@@ -7,8 +7,16 @@
  * and one answer in memory, however fast it asks.
  *
  *     READING ── request complete ──► WRITING ── answer taken ──► READING, or closed
- *        │                               │
+ *        │                               │  └─ to no request ──► LEAVING ──► closed
  *        └─ end, or a deadline while there is something unfinished ──► closed
+ *
+ * LEAVING: after a refusal the client may still be sending. A socket that is closed with bytes
+ * unread makes its writes fail, and most clients then do not look for the answer. So only our
+ * writing side is shut down, and what comes is dropped until the client has ended too.
+ *
+ * The list of clients is in the order of their last requests. When there are too many, or no
+ * descriptor is left, the one that has been idle for the longest makes room: HTTP clients expect
+ * that of an idle connection and make a new one. (Docker's proxies keep one for each port.)
  */
 #include "api.h"
 
@@ -48,12 +56,14 @@ struct client {
 	struct watch watch;
 	struct timer deadline;
 	struct task reap;
-	struct client *prev, *next;
+	struct client *newer, *older;
 	char *in; /* REQUEST_MAX at most, owned */
 	size_t in_len, in_cap;
 	char *out; /* owned; NULL while READING */
 	size_t out_at, out_len;
-	bool close_after;   /* the answer is the last one */
+	bool close_after; /* the answer is the last one */
+	bool refused;	  /* what it has sent was no request */
+	bool leaving;
 	bool at_end;	    /* it has shut down its writing side */
 	bool told_to_go_on; /* "100 Continue" was sent for the present request */
 };
@@ -64,7 +74,7 @@ struct api {
 	struct timer resume;
 	struct api_info info;
 	struct ports *ports;
-	struct client *clients;
+	struct client *newest, *oldest;
 	size_t client_count;
 };
 
@@ -209,7 +219,7 @@ static void get_ports(struct api *api, const struct http_request *req, struct an
 
 static void post_port(struct api *api, const struct http_request *req, struct answer *a)
 {
-	struct port_entry entry;
+	struct port_entry entry = { 0 };
 	struct json_doc doc;
 	struct json_out out;
 	struct err why;
@@ -407,6 +417,7 @@ static void refuse(struct client *c, const struct http_request *req)
 			   (int)req->refusal, req->problem, (int)req->refusal, req->problem);
 
 	c->close_after = true;
+	c->refused = true;
 	queue(c, text, (size_t)len, NULL, 0);
 }
 
@@ -421,6 +432,33 @@ static void free_client(struct task *t)
 	free(c);
 }
 
+static void link_client(struct client *c)
+{
+	struct api *api = c->api;
+
+	c->newer = NULL;
+	c->older = api->newest;
+	if (c->older != NULL)
+		c->older->newer = c;
+	else
+		api->oldest = c;
+	api->newest = c;
+}
+
+static void unlink_client(struct client *c)
+{
+	struct api *api = c->api;
+
+	if (c->newer != NULL)
+		c->newer->older = c->older;
+	else
+		api->newest = c->older;
+	if (c->older != NULL)
+		c->older->newer = c->newer;
+	else
+		api->oldest = c->newer;
+}
+
 static void close_client(struct client *c)
 {
 	struct api *api = c->api;
@@ -430,12 +468,7 @@ static void close_client(struct client *c)
 	loop_cancel(api->loop, &c->deadline);
 	loop_remove(api->loop, &c->watch);
 	fd_close(&c->watch.fd);
-	if (c->next != NULL)
-		c->next->prev = c->prev;
-	if (c->prev != NULL)
-		c->prev->next = c->next;
-	else
-		api->clients = c->next;
+	unlink_client(c);
 	/* One that waited for a place has it now. */
 	if (api->client_count-- == MAX_CLIENTS)
 		loop_want(api->loop, &api->listener, POLLIN);
@@ -454,7 +487,7 @@ static void want_events(struct client *c)
 
 	if (c->watch.fd < 0)
 		return;
-	if (c->out == NULL && c->in_len == 0)
+	if (c->out == NULL && c->in_len == 0 && !c->leaving)
 		loop_cancel(loop, &c->deadline);
 	else if (c->deadline.slot == 0 && loop_timer(loop, &c->deadline, DEADLINE_MS) < 0)
 		close_client(c);
@@ -483,10 +516,19 @@ static bool take_request(struct client *c)
 		return false;
 	}
 	c->told_to_go_on = false;
+	unlink_client(c); /* the newest from now on */
+	link_client(c);
 	respond(c, &req);
 	c->in_len -= (size_t)used;
 	memmove(c->in, c->in + used, c->in_len);
 	return true;
+}
+
+static void leave(struct client *c)
+{
+	if (c->at_end || shutdown(c->watch.fd, SHUT_WR) < 0)
+		close_client(c);
+	c->leaving = true;
 }
 
 /* Writes what the socket takes. Returns false if the client is gone, or has not taken all. */
@@ -510,7 +552,9 @@ static bool flush(struct client *c)
 	}
 	free(c->out);
 	c->out = NULL;
-	if (c->close_after)
+	if (c->refused)
+		leave(c);
+	else if (c->close_after)
 		close_client(c);
 	return c->watch.fd >= 0;
 }
@@ -564,7 +608,8 @@ static void on_client(struct watch *w, short revents)
 			return;
 		}
 		c->at_end = n == 0;
-		c->in_len += (size_t)n;
+		if (!c->leaving)
+			c->in_len += (size_t)n;
 	}
 	advance(c);
 }
@@ -586,12 +631,30 @@ static int start_client(struct api *api, int fd)
 		free(c);
 		return -ENOMEM;
 	}
-	c->next = api->clients;
-	if (c->next != NULL)
-		c->next->prev = c;
-	api->clients = c;
+	link_client(c);
 	api->client_count++;
 	return 0;
+}
+
+/* Has it nothing under way, not even a request that waits to be read? */
+static bool is_idle(const struct client *c)
+{
+	char byte;
+
+	return c->out == NULL && c->in_len == 0 && !c->leaving &&
+	       recv(c->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
+}
+
+/* Closes the client that has been idle for the longest. Returns false if none is idle. */
+static bool make_place(struct api *api)
+{
+	for (struct client *c = api->oldest; c != NULL; c = c->newer) {
+		if (is_idle(c)) {
+			close_client(c);
+			return true;
+		}
+	}
+	return false;
 }
 
 static void on_resume(struct timer *t)
@@ -608,7 +671,7 @@ static void on_listener(struct watch *w, short revents)
 	int fd;
 
 	(void)revents;
-	if (api->client_count >= MAX_CLIENTS) {
+	if (api->client_count >= MAX_CLIENTS && !make_place(api)) {
 		loop_want(api->loop, w, 0); /* until one leaves */
 		return;
 	}
@@ -620,6 +683,8 @@ static void on_listener(struct watch *w, short revents)
 	if (fd >= 0 && start_client(api, fd) == 0)
 		return;
 	if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
+		return;
+	if (fd < 0 && errno == EMFILE && make_place(api))
 		return;
 	loop_want(api->loop, w, 0);
 	loop_timer(api->loop, &api->resume, PAUSE_MS);
@@ -668,8 +733,8 @@ void api_stop(struct api *api)
 {
 	if (api == NULL)
 		return;
-	while (api->clients != NULL)
-		close_client(api->clients);
+	while (api->newest != NULL)
+		close_client(api->newest);
 	loop_run_tasks(api->loop);
 	loop_cancel(api->loop, &api->resume);
 	loop_remove(api->loop, &api->listener);
