@@ -54,6 +54,16 @@ pid_t proc_spawn(const struct proc_spec *spec, struct err *e);
  * status, or -errno with a reason. */
 int proc_run(char *const *argv, char *out, size_t cap, int timeout_ms, struct err *e);
 
+/* The same in two steps, so that programs run side by side. Each that was started has to be
+ * finished. */
+struct proc_run {
+	const char *name; /* borrowed */
+	pid_t pid;
+	int out;
+};
+int proc_run_start(struct proc_run *run, char *const *argv, struct err *e);
+int proc_run_finish(struct proc_run *run, char *out, size_t cap, int timeout_ms, struct err *e);
+
 /* Waits for one process, for ever. Returns the wait status or -errno. */
 int proc_wait(pid_t pid);
 

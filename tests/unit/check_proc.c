@@ -456,6 +456,7 @@ static const char *const endless[] = {
 	"printf begun; exec sleep 1000",
 	"while :; do echo word; done",
 	"trap '' TERM INT HUP; while :; do :; done",
+	"exec >&- 2>&-; while :; do :; done",
 };
 
 START_TEST(run_kills_what_does_not_end)
@@ -466,6 +467,18 @@ START_TEST(run_kills_what_does_not_end)
 	ck_assert_int_eq(run(endless[_i], out, sizeof(out), 100), -ETIMEDOUT);
 	ck_assert_uint_ge(fixture_now_ms() - begin, 100);
 	ck_assert_str_eq(e.msg, "sh did not end within 100 ms");
+}
+END_TEST
+
+/* Who else holds the pipe does not matter. */
+START_TEST(run_ends_with_the_program)
+{
+	char out[64];
+	unsigned long long begin = fixture_now_ms();
+
+	ck_assert_int_eq(run("sleep 5 & echo done", out, sizeof(out), ENOUGH_MS), 0);
+	ck_assert_str_eq(out, "done\n");
+	ck_assert_uint_lt(fixture_now_ms() - begin, 4000);
 }
 END_TEST
 
@@ -605,6 +618,7 @@ static TCase *running_case(void)
 	tcase_add_test(tc, run_collects_output_and_status);
 	tcase_add_test(tc, run_cuts_output);
 	tcase_add_loop_test(tc, run_kills_what_does_not_end, 0, COUNT(endless));
+	tcase_add_test(tc, run_ends_with_the_program);
 	tcase_add_test(tc, run_says_what_it_cannot_find);
 	return tc;
 }
