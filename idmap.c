@@ -220,16 +220,15 @@ static int write_self(pid_t pid, struct err *e)
 #define MAX_WORDS (5 + 3 * SUBID_MAX_RANGES)
 #define WORD_LEN  12
 
-static int run_helper(enum kind kind, pid_t pid, unsigned int own,
-		      const struct subid_ranges *ranges, struct err *e)
+static int start_helper(struct proc_run *run, enum kind kind, pid_t pid, unsigned int own,
+			const struct subid_ranges *ranges, struct err *e)
 {
 	char text[MAX_WORDS][WORD_LEN];
 	char program[16];
-	char output[1024];
 	char *argv[MAX_WORDS + 1];
 	unsigned int inside = 1;
 	int words = 0;
-	int status;
+	int r;
 
 	snprintf(text[words++], WORD_LEN, "%d", (int)pid);
 	snprintf(text[words++], WORD_LEN, "0");
@@ -246,27 +245,48 @@ static int run_helper(enum kind kind, pid_t pid, unsigned int own,
 	for (int i = 0; i < words; i++)
 		argv[i + 1] = text[i];
 	argv[words + 1] = NULL;
-	status = proc_run(argv, output, sizeof(output), HELPER_TIMEOUT_MS, e);
-	if (status < 0)
+	r = proc_run_start(run, argv, e);
+	run->name = kinds[kind].program;
+	return r;
+}
+
+static int finish_helper(struct proc_run *run, pid_t pid, struct err *e)
+{
+	char output[1024];
+	char text[64];
+	int status = proc_run_finish(run, output, sizeof(output), HELPER_TIMEOUT_MS, e);
+
+	if (status <= 0)
 		return status;
-	if (status == 0)
-		return 0;
 	output[strcspn(output, "\n")] = '\0';
-	return err_set(e, EPERM, "%s %d failed: %s: %s", program, (int)pid, output,
-		       proc_status_text(status, text[0], sizeof(text)));
+	return err_set(e, EPERM, "%s %d failed: %s: %s", run->name, (int)pid, output,
+		       proc_status_text(status, text, sizeof(text)));
+}
+
+/* The two run side by side: each is a set-UID program whose start takes most of its time. */
+static int run_helpers(const struct idmap *map, pid_t pid, struct err *e)
+{
+	struct proc_run uids, gids;
+	struct err why;
+	int r, r2;
+
+	r = start_helper(&uids, UIDS, pid, (unsigned int)geteuid(), &map->uids, e);
+	if (r < 0)
+		return r;
+	r2 = start_helper(&gids, GIDS, pid, (unsigned int)getegid(), &map->gids, &why);
+	r = finish_helper(&uids, pid, e);
+	if (r2 == 0)
+		r2 = finish_helper(&gids, pid, &why);
+	if (r == 0 && r2 < 0)
+		*e = why;
+	return r < 0 ? r : r2;
 }
 
 int idmap_write(const struct idmap *map, pid_t pid, struct err *e)
 {
 	int r;
 
-	if (map->only_self) {
-		r = write_self(pid, e);
-	} else {
-		r = run_helper(UIDS, pid, (unsigned int)geteuid(), &map->uids, e);
-		if (r == 0)
-			r = run_helper(GIDS, pid, (unsigned int)getegid(), &map->gids, e);
-	}
+	r = map->only_self ? write_self(pid, e) : run_helpers(map, pid, e);
 	if (r < 0)
 		err_wrap(e, "failed to setup UID/GID map");
 	return r;
