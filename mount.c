@@ -93,6 +93,20 @@ void mount_root_propagation(char *buf, int cap)
 
 /* ---- copy-up ---- */
 
+bool mount_may_be_covered(const char *dir)
+{
+	static const char *const kept[] = { "/", "/tmp" };
+	struct stat st, other;
+
+	if (stat(dir, &st) < 0)
+		return true;
+	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+		if (stat(kept[i], &other) == 0 && st.st_dev == other.st_dev &&
+		    st.st_ino == other.st_ino)
+			return false;
+	return true;
+}
+
 /* Makes in `dir` what entry `name` of `dir`/`ro` shall be. */
 static int link_entry(int dir_fd, int ro_fd, const char *ro, const char *name, struct err *e)
 {

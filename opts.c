@@ -8,6 +8,7 @@
 #include "opts.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,8 +100,8 @@ static const struct option options[] = {
 	{ NULL, "publish", "p", OPT_LIST, DONE, FIELD(publish), "SPEC",
 	  "publish a port, [IP:]PORT:[IP:]PORT/PROTO, such as 127.0.0.1:8080:80/tcp; may be "
 	  "repeated" },
-	{ NULL, "source-ip-transparent", NULL, OPT_BOOL, DONE, FIELD(source_ip_transparent), NULL,
-	  "show the client's address to the server inside" },
+	{ NULL, "source-ip-transparent", NULL, OPT_BOOL, NOT_YET, FIELD(source_ip_transparent),
+	  NULL, "show the client's address to the server inside" },
 
 	{ "Processes", "pidns", NULL, OPT_BOOL, NOT_YET, FIELD(pidns), NULL,
 	  "a new PID namespace" },
@@ -188,7 +189,7 @@ static int set_int(int64_t *to, const struct option *opt, const char *value, str
 
 	errno = 0;
 	*to = strtoll(value, &end, 10);
-	if (errno != 0 || end == value || *end != '\0' || *value == ' ')
+	if (errno != 0 || end == value || *end != '\0' || isspace((unsigned char)*value))
 		return err_set(e, EINVAL, "invalid value \"%s\" for flag -%s: parse error", value,
 			       opt->name);
 	return 0;
@@ -230,14 +231,10 @@ static int set_option(struct opts *o, const struct option *opt, const char *valu
 	return -EINVAL;
 }
 
-/* Options whose values cannot be told from their defaults afterwards. */
+/* Refuses what is not done yet; that a switch is off is fine. */
 static int check_given(const struct option *opt, const struct opts *o, struct err *e)
 {
-	bool is_transparent = opt->offset == FIELD(source_ip_transparent);
-
 	if (opt->state == NOT_YET && (opt->type != OPT_BOOL || *(const bool *)const_field(o, opt)))
-		return err_set(e, ENOTSUP, "not supported yet: --%s", opt->name);
-	if (is_transparent && o->source_ip_transparent)
 		return err_set(e, ENOTSUP, "not supported yet: --%s", opt->name);
 	return 0;
 }
@@ -262,7 +259,8 @@ int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e)
 				       name);
 		if (value == NULL && opt->type != OPT_BOOL) {
 			if (i == argc)
-				return err_set(e, EINVAL, "flag needs an argument: -%s", opt->name);
+				return err_set(e, EINVAL, "flag needs an argument: -%.*s", (int)len,
+					       name);
 			value = argv[i++];
 		}
 		r = set_option(o, opt, value, e);
@@ -385,6 +383,13 @@ static bool has_network_program(const struct opts *o)
 	return o->net == NET_SLIRP4NETNS;
 }
 
+/* As the kernel's dev_valid_name(). */
+static bool is_ifname(const char *name)
+{
+	return *name != '\0' && strlen(name) <= IFNAME_MAX && strcmp(name, ".") != 0 &&
+	       strcmp(name, "..") != 0 && strpbrk(name, " \t\n:%") == NULL;
+}
+
 static int check_network(struct opts *o, struct err *e)
 {
 	if (o->mtu > MTU_MAX || o->mtu < 0)
@@ -396,8 +401,7 @@ static int check_network(struct opts *o, struct err *e)
 		return err_set(e, EINVAL, "ifname cannot be specified for --net=%s", o->net_name);
 	if (o->ifname != NULL && strchr(o->ifname, '/') != NULL)
 		return err_set(e, EINVAL, "ifname must not contain \"/\"");
-	if (o->ifname != NULL && (*o->ifname == '\0' || strlen(o->ifname) > IFNAME_MAX ||
-				  strpbrk(o->ifname, " \t\n:%") != NULL))
+	if (o->ifname != NULL && !is_ifname(o->ifname))
 		return err_set(e, EINVAL,
 			       "--ifname=%s is not a valid interface name: 1 to %d characters, no "
 			       "blanks, colons or percent signs",
@@ -467,13 +471,10 @@ static int check_copy_up(const struct opts *o, struct err *e)
 			       o->propagation, o->copy_up_mode, o->propagation);
 	for (size_t i = 0; i < o->copy_up.count; i++) {
 		const char *dir = o->copy_up.items[i];
-		size_t len = strlen(dir);
 
 		if (dir[0] != '/')
 			return err_set(e, EINVAL, "--copy-up=%s is not an absolute path", dir);
-		while (len > 0 && dir[len - 1] == '/')
-			len--;
-		if (len == 0 || (len == 4 && strncmp(dir, "/tmp", 4) == 0))
+		if (!mount_may_be_covered(dir))
 			return err_set(e, EINVAL, "%s cannot be copied up", dir);
 	}
 	return 0;

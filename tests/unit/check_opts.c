@@ -405,6 +405,8 @@ static const struct {
 	{ { "--copy-up-mode=foo" }, "unknown copy-up mode: foo" },
 	{ { "--copy-up=/tmp" }, "/tmp cannot be copied up" },
 	{ { "--copy-up=/etc,/tmp/" }, "/tmp/ cannot be copied up" },
+	{ { "--copy-up=//tmp/." }, "//tmp/. cannot be copied up" },
+	{ { "--copy-up=/etc/.." }, "/etc/.. cannot be copied up" },
 	{ { "--propagation=rshared", "--copy-up=/etc" },
 	  "propagation rshared does not support copy-up driver tmpfs+symlink" },
 	{ { "--propagation=shared", "--copy-up=/etc" },
