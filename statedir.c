@@ -54,7 +54,10 @@ static int make_absolute(char *path, const char *given, struct err *e)
 		return err_sys(e, errno, "current directory");
 	n = snprintf(path, PATH_MAX, "%s%s%s", cwd, *given == '/' ? "" : "/", given);
 	if (n >= PATH_MAX)
-		return err_sys(e, ENAMETOOLONG, "mkdir %s", given);
+		return err_set(e, ENAMETOOLONG,
+			       "state directory path is too long: %d bytes: choose a shorter "
+			       "--state-dir (%s)",
+			       n, given);
 	for (len = (size_t)n; len > 1 && path[len - 1] == '/'; len--)
 		path[len - 1] = '\0';
 	return 0;
@@ -74,15 +77,23 @@ static int check_length(const char *path, struct err *e)
 		       strlen(path), max, path);
 }
 
-/* Makes a directory and those above it. */
-static int make_dirs(char *path, struct err *e)
+static bool is_there(const char *path)
 {
 	struct stat st;
 
+	return stat(path, &st) == 0;
+}
+
+/* Makes a directory and those above it. */
+static int make_dirs(char *path, struct err *e)
+{
 	for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+		int why;
+
 		*slash = '\0';
-		if (mkdir(path, DIR_MODE) < 0 && errno != EEXIST && stat(path, &st) < 0) {
-			int r = err_sys(e, errno, "mkdir %s", path);
+		why = mkdir(path, DIR_MODE) < 0 ? errno : 0;
+		if (why != 0 && why != EEXIST && !is_there(path)) {
+			int r = err_sys(e, why, "mkdir %s", path);
 
 			*slash = '/';
 			return r;
@@ -167,7 +178,10 @@ static int lock(struct statedir *sd, struct err *e)
 		int why = errno;
 
 		fd_close(&sd->lock_fd);
-		return err_set(e, why,
+		if (why != EWOULDBLOCK)
+			return err_sys(e, why, "lock %s/" STATE_LOCK, sd->path);
+		/* EWOULDBLOCK is EAGAIN, and this is not to be tried again. */
+		return err_set(e, EBUSY,
 			       "failed to lock %s/" STATE_LOCK ": another RootlessKit is running "
 			       "with the same state directory",
 			       sd->path);
@@ -181,19 +195,22 @@ static int lock(struct statedir *sd, struct err *e)
 	return 0;
 }
 
-/* Removes everything of a launcher's making, the lock only if asked. */
+/* Removes everything of a launcher's making, the lock only if asked. What cannot be removed does
+ * not keep the rest; the first is the error. */
 static int clear(const struct statedir *sd, bool with_lock, struct err *e)
 {
 	size_t count = with_lock ? OWN_FILE_COUNT : OWN_FILE_COUNT - 1;
+	int r = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		if (unlinkat(sd->dir_fd, own_files[i], 0) == 0 || errno == ENOENT)
 			continue;
 		if (errno == EISDIR && unlinkat(sd->dir_fd, own_files[i], AT_REMOVEDIR) == 0)
 			continue;
-		return err_sys(e, errno, "remove %s/%s", sd->path, own_files[i]);
+		if (r == 0)
+			r = err_sys(e, errno, "remove %s/%s", sd->path, own_files[i]);
 	}
-	return 0;
+	return r;
 }
 
 static int open_dir(struct statedir *sd, struct err *e)
@@ -211,6 +228,22 @@ static int open_dir(struct statedir *sd, struct err *e)
 	if (r < 0)
 		fd_close(&sd->dir_fd);
 	return r;
+}
+
+static void let_go(struct statedir *sd)
+{
+	fd_close(&sd->lock_fd);
+	fd_close(&sd->dir_fd);
+}
+
+/* After a failure that has been told already. */
+static void undo(struct statedir *sd)
+{
+	struct err ignored;
+
+	if (clear(sd, true, &ignored) == 0)
+		rmdir(sd->path);
+	let_go(sd);
 }
 
 int statedir_open(struct statedir *sd, const char *given, struct err *e)
@@ -232,13 +265,13 @@ int statedir_open(struct statedir *sd, const char *given, struct err *e)
 			r = open_dir(sd, e);
 	}
 	if (r == -EAGAIN)
-		err_sys(e, ENOENT, "state directory %s", sd->path);
+		r = err_sys(e, ENOENT, "state directory %s", sd->path);
 	if (r == 0 && given == NULL)
 		r = check_length(sd->path, e);
 	if (r == 0)
 		r = clear(sd, false, e);
 	if (r < 0 && sd->lock_fd >= 0)
-		statedir_remove(sd);
+		undo(sd);
 	else if (r == 0)
 		/* A failure only means that the directory may be tidied away after weeks. */
 		flock(sd->dir_fd, LOCK_SH | LOCK_NB);
@@ -260,8 +293,7 @@ void statedir_remove(struct statedir *sd)
 		else
 			log_warn("state directory %s stays: %s", sd->path, strerror(errno));
 	}
-	fd_close(&sd->lock_fd);
-	fd_close(&sd->dir_fd);
+	let_go(sd);
 }
 
 /* ---- files ---- */
