@@ -30,6 +30,24 @@ static uint32_t get_le32(const unsigned char *in)
 	return v;
 }
 
+/* As fd_write_all, but a socket raises no SIGPIPE. */
+static int write_all(int fd, const char *bytes, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = send(fd, bytes, len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == ENOTSOCK)
+			return fd_write_all(fd, bytes, len);
+		if (n < 0)
+			return -errno;
+		bytes += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
 int msg_send(int fd, const void *body, size_t len)
 {
 	char frame[MSG_HEAD + MSG_MAX];
@@ -38,7 +56,7 @@ int msg_send(int fd, const void *body, size_t len)
 		return -EMSGSIZE;
 	put_le32((unsigned char *)frame, (uint32_t)len);
 	memcpy(frame + MSG_HEAD, body, len);
-	return fd_write_all(fd, frame, MSG_HEAD + len);
+	return write_all(fd, frame, MSG_HEAD + len);
 }
 
 int msg_send_now(int sock, const void *body, size_t len)
