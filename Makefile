@@ -81,7 +81,8 @@ tsan: ## run every test under ThreadSanitizer
 	tests/run.sh build/tsan unit e2e
 
 valgrind: test-programs ## run the unit tests under valgrind
-	CHECK_WRAPPER='valgrind -q --error-exitcode=99 --leak-check=full' CK_FORK=no \
+	CHECK_WRAPPER='valgrind -q --error-exitcode=99 --leak-check=full \
+		--show-leak-kinds=definite --errors-for-leak-kinds=definite' CK_FORK=no \
 		tests/run.sh $(BUILD) unit
 
 # ---- fuzzing the formats layer ----
@@ -121,7 +122,7 @@ format-check:
 # ---- use ----
 
 bench: all ## measure against Debian's rootlesskit
-	tests/bench/start.sh $(BUILD)
+	tests/bench/run.sh $(BUILD)
 
 demo: all ## show the main job: a web server inside, reached from the host
 	tests/demo.sh $(BUILD)/rlkbox
@@ -141,4 +142,4 @@ uninstall: ## remove what install brought
 clean: ## remove what was built
 	rm -rf build
 
--include $(OBJECTS:.o=.d)
+-include $(OBJECTS:.o=.d) $(CHECKS:=.d)

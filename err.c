@@ -11,7 +11,7 @@ const char *err_text(int errnum, char *buf, int len)
 	char tmp[ERR_LEN];
 
 	snprintf(buf, (size_t)len, "%s", strerror_r(errnum, tmp, sizeof(tmp)));
-	/* "Permission denied", but "RPC ..." */
+	/* "Permission denied", but "RFS specific error" */
 	if (len > 1 && buf[0] != '\0' && islower((unsigned char)buf[1]))
 		buf[0] = (char)tolower((unsigned char)buf[0]);
 	return buf;

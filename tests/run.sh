@@ -41,7 +41,7 @@ become_user() {
 		env -i HOME="/home/$USER_NAME" USER="$USER_NAME" LOGNAME="$USER_NAME" \
 		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		CI="${CI-}" ALLOW_SKIPS="${ALLOW_SKIPS-}" TESTS="${TESTS-}" \
-		CHECK_WRAPPER="${CHECK_WRAPPER-}" CK_FORK="${CK_FORK-yes}" \
+		CASES="${CASES-}" CHECK_WRAPPER="${CHECK_WRAPPER-}" CK_FORK="${CK_FORK-yes}" \
 		ASAN_OPTIONS="${ASAN_OPTIONS-}" TSAN_OPTIONS="${TSAN_OPTIONS-}" \
 		sh tests/run.sh "$work/build" "$@" || status=$?
 	exit $status

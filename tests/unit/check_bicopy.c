@@ -12,7 +12,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 
-#define BUFFER_LEN 16384
+#define BUFFER_LEN 65536
 #define TINY	   4096	     /* bytes of a socket buffer; the kernel makes more of it */
 #define BOUND	   (1 << 20) /* more than the socket buffers on a tiny way and our own can hold */
 #define BIG	   (4 << 20) /* more than those on any way */
@@ -104,7 +104,7 @@ static void on_end(struct bicopy *b)
 	ck_assert(!fixture_is_open(r->inner[1]));
 }
 
-static void rig_prepare(struct rig *r, int i, int size)
+static void rig_prepare_sides(struct rig *r, int i, const int sizes[2])
 {
 	int fds[2];
 
@@ -114,10 +114,15 @@ static void rig_prepare(struct rig *r, int i, int size)
 	ck_assert_ptr_nonnull(r->loop);
 	ck_assert_ptr_nonnull(r->buffer);
 	for (int side = 0; side < 2; side++) {
-		socket_pair(fds, kind_of(i), size);
+		socket_pair(fds, kind_of(i), sizes[side]);
 		r->peer[side] = fds[0];
 		r->inner[side] = fds[1];
 	}
+}
+
+static void rig_prepare(struct rig *r, int i, int size)
+{
+	rig_prepare_sides(r, i, (const int[2]){ size, size });
 }
 
 static void rig_start(struct rig *r)
@@ -397,6 +402,34 @@ START_TEST(a_slow_reader_stops_its_writer)
 	end_sending(&r, s.from);
 	ck_assert_int_eq(stream_end(&r, &s, 997), -ENODATA);
 	ck_assert_uint_eq(s.received, s.sent);
+	rig_close(&r);
+}
+END_TEST
+
+/* What was read at once fits into the other side's socket only in many parts. */
+START_TEST(a_large_piece_goes_out_in_parts)
+{
+	struct stream s = { .from = _i / ALL_WAYS };
+	int sizes[2] = { TINY, TINY };
+	struct rig r;
+	int parts = 0;
+
+	sizes[s.from] = 0;
+	rig_prepare_sides(&r, _i, sizes);
+	ck_assert_int_gt(stream_send(&r, &s, BUFFER_LEN), TINY);
+	rig_start(&r);
+	end_sending(&r, s.from);
+	settle(&r);
+	while (s.received < s.sent) {
+		const struct pump *p = &r.b.pump[s.from];
+		uint32_t left = p->left;
+
+		step(&r, 1);
+		parts += p->left < left && p->left > 0;
+		stream_receive(&r, &s, BUFFER_LEN);
+	}
+	ck_assert_int_gt(parts, 0);
+	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), -ENODATA);
 	rig_close(&r);
 }
 END_TEST
@@ -783,6 +816,7 @@ static TCase *pressure_case(void)
 	TCase *tc = make_case("back-pressure");
 
 	tcase_add_loop_test(tc, a_slow_reader_stops_its_writer, 0, 2 * ALL_WAYS);
+	tcase_add_loop_test(tc, a_large_piece_goes_out_in_parts, 0, 2 * ALL_WAYS);
 	tcase_add_loop_test(tc, a_stuck_direction_does_not_hold_up_the_other, 0, ALL_WAYS);
 	tcase_add_loop_test(tc, never_blocks, 0, ALL_WAYS);
 	return tc;

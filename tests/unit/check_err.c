@@ -102,7 +102,7 @@ static const struct {
 	{ EIO, "input/output error" },
 	{ ENOENT, "no such file or directory" },
 	/* An abbreviation keeps its large letters. */
-	{ EBADRPC, "RPC struct is bad" },
+	{ EDOTDOT, "RFS specific error" },
 };
 
 START_TEST(text_begins_with_a_small_letter)
