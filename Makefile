@@ -107,7 +107,8 @@ fuzz-replay: $(FUZZERS) ## run the fuzzers over their stored inputs only
 # ---- how it reads ----
 
 lint: format-check ## clang-format, clang-tidy, cppcheck, shellcheck
-	clang-tidy --quiet --warnings-as-errors='*' $(SOURCES) -- -std=gnu11 -D_GNU_SOURCE
+	printf '%s\n' $(SOURCES) | xargs -P 2 -I FILE clang-tidy --quiet --warnings-as-errors='*' \
+		FILE -- -std=gnu11 -D_GNU_SOURCE
 	cppcheck --quiet --enable=warning,performance,portability --inline-suppr --std=c11 \
 		--error-exitcode=1 --suppress=missingIncludeSystem -D_GNU_SOURCE $(SOURCES)
 	shellcheck -x $(SHELL_FILES)

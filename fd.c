@@ -74,6 +74,20 @@ int fd_cloexec_from(int low)
 	return cloexec_by_proc(low);
 }
 
+int fd_open_std(void)
+{
+	int fd;
+
+	/* The lowest free number is taken each time. */
+	do
+		fd = open("/dev/null", O_RDWR); /* inherited, as the others are */
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
 int fd_write_all(int fd, const void *buf, size_t len)
 {
 	const char *p = buf;

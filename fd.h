@@ -19,11 +19,14 @@ int fd_take(int *fd);
 /* A local variable that closes itself: `FD_AUTO int fd = -1;`. */
 #define FD_AUTO __attribute__((cleanup(fd_close)))
 
-/* All four return 0 or -errno. */
+/* These return 0 or -errno. */
 int fd_set_nonblock(int fd);
 int fd_set_cloexec(int fd, bool on);
 /* Marks every descriptor from `low` on as close-on-exec. */
 int fd_cloexec_from(int low);
+/* Opens /dev/null for each of descriptors 0 to 2 that is closed, so that no file of ours becomes
+ * somebody's standard output. */
+int fd_open_std(void);
 /* Writes all of buf, going on after EINTR and short writes. The descriptor is a blocking one. */
 int fd_write_all(int fd, const void *buf, size_t len);
 

@@ -213,7 +213,7 @@ static int run_birth(void *arg)
 	log_init("child ", b->parent->o->debug);
 	if (be_born(b, &e) < 0)
 		log_fatal("%s", e.msg);
-	_exit(1);
+	return 1;
 }
 
 static int set_environment(const struct parent *p)
@@ -500,9 +500,11 @@ static int init(struct parent *p, struct err *e)
 	p->activation_fds = count_activation_fds(e);
 	if (p->activation_fds < 0)
 		return p->activation_fds;
-	r = fd_cloexec_from(FIRST_FD);
+	r = fd_open_std();
+	if (r == 0)
+		r = fd_cloexec_from(FIRST_FD);
 	if (r < 0)
-		return err_sys(e, -r, "closing descriptors");
+		return err_sys(e, -r, "descriptors");
 	p->loop = loop_new(LOOP_POLL);
 	if (p->loop == NULL)
 		return err_sys(e, errno, "starting");
@@ -591,6 +593,7 @@ int parent_main(const struct opts *o, char *const *argv)
 		.signals = { .fd = -1 },
 		.addresses = { .fd = -1 },
 	};
+	bool started;
 	struct err e;
 	int r;
 
@@ -598,11 +601,12 @@ int parent_main(const struct opts *o, char *const *argv)
 		log_warn("Running RootlessKit as the root user is unsupported.");
 	network_plan(&p.net, o);
 	r = start(&p, &e);
-	if (r == 0)
+	started = r == 0;
+	if (started)
 		r = run(&p, &e);
 	end(&p);
 	if (r == 0)
 		return 0;
 	log_fatal("%s", e.msg);
-	return p.child_status != 0 ? proc_exit_code(p.child_status) : 1;
+	return started && p.child_status != 0 ? proc_exit_code(p.child_status) : 1;
 }

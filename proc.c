@@ -25,10 +25,11 @@
 
 #include "fd.h"
 
-#define SPAWN_STACK    (64 * 1024) /* bytes; a process is on it until it executes its program */
-#define MASK_SIGNALS   64 /* signals in a mask, signal(7); as many as bits in what passes it on */
-#define LISTEN_PID_KEY "LISTEN_PID="
-#define LISTEN_PID_LEN (sizeof(LISTEN_PID_KEY) + 20) /* a 64-bit decimal and the NUL */
+#define EXIT_NOT_EXECUTED 127	      /* as shells have it; nobody looks at it */
+#define SPAWN_STACK	  (64 * 1024) /* bytes; a process is on it until it executes its program */
+#define MASK_SIGNALS	  64 /* signals in a mask, signal(7); as many as bits in what passes it on */
+#define LISTEN_PID_KEY	  "LISTEN_PID="
+#define LISTEN_PID_LEN	  (sizeof(LISTEN_PID_KEY) + 20) /* a 64-bit decimal and the NUL */
 
 extern char **environ;
 
@@ -179,7 +180,7 @@ static int exec_program(void *arg)
 		execve(spec->path, spec->argv, b->envp);
 		b->why = errno;
 	}
-	_exit(127);
+	return EXIT_NOT_EXECUTED;
 }
 
 /* Starts the process. Copying nothing of ours, it costs a third of what fork(2) does. */
@@ -229,7 +230,7 @@ pid_t proc_spawn(const struct proc_spec *spec, struct err *e)
 /* Reads what is there. Closes the pipe at its end. */
 static void read_output(int *pipe, char *out, size_t cap, size_t *len)
 {
-	char sink[512]; /* for what is too much */
+	char sink[512] = ""; /* for what is too much */
 	ssize_t n;
 
 	do {

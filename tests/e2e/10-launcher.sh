@@ -127,17 +127,21 @@ case_socket_activation_for_another_process_is_let_alone() {
 	assert_eq output "$(printf '1 1\nnone')" "$out"
 }
 
+# Signals that are blocked or ignored. 32 and 33 are glibc's own: each program sets them as it likes.
+signals() {
+	"$@" sh -c 'ulimit -Sn -Hn; grep -E "^Sig(Blk|Ign)" /proc/$$/status' |
+		sed 's/[0189]\([0-9a-f]\{7\}\)$/_\1/; s/[0-3]_/_/'
+}
+
 case_limits_and_signals_of_the_command_are_as_they_were() {
 	# shellcheck disable=SC3045 # dash, ash and bash have it
 	ulimit -Sn 512
-	# shellcheck disable=SC3045
-	before=$(ulimit -Sn -Hn; sh -c 'grep -E "^Sig(Blk|Ign)" /proc/$$/status')
-	launch --net=none --port-driver=builtin sh -c 'ulimit -Sn -Hn; grep -E "^Sig(Blk|Ign)" /proc/$$/status'
-	assert_eq 'limits and signals' "$before" "$out"
+	before=$(signals env)
+	assert_eq 'limits and signals' "$before" "$(signals rootlesskit --net=none --port-driver=builtin)"
 	trap '' PIPE USR2
-	before=$(sh -c 'grep -E "^Sig(Blk|Ign)" /proc/$$/status')
-	launch sh -c 'grep -E "^Sig(Blk|Ign)" /proc/$$/status'
-	assert_eq 'ignored signals' "$before" "$out"
+	before=$(signals env)
+	assert_match 'ignored signals' '*SigIgn*[1-9a-f]*' "$before"
+	assert_eq 'ignored signals' "$before" "$(signals rootlesskit)"
 }
 
 case_inside_the_user_is_root_with_its_subordinate_IDs() {

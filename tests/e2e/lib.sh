@@ -128,6 +128,10 @@ finish() {
 inside() {
 	nsenter --preserve-credentials -U -m -n -t "$child" "$@"
 }
+# Likewise, but in our own network namespace: where the launcher's is detached.
+inside_mounts() {
+	nsenter --preserve-credentials -U -m -t "$child" "$@"
+}
 # Likewise in the detached network namespace.
 inside_detached() {
 	# shellcheck disable=SC2016 # for the inner shell

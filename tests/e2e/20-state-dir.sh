@@ -1,0 +1,418 @@
+#!/bin/sh
+# The state directory: what is in it, when, for how long, and what is never touched.
+. "$(dirname "$0")/lib.sh"
+
+# Names, modes and kinds of all that is in the directory $1.
+listing() {
+	find "$1" -mindepth 1 -printf '%P %m %y\n' | LC_ALL=C sort
+}
+
+# Like `launch`, but it has to fail with the pattern $1 as its one line.
+refused() {
+	pattern=$1
+	shift
+	launch "$@"
+	assert_eq "status of $*" 1 "$rc"
+	assert_match "error of $*" "\[rootlesskit:parent\] error: $pattern" "$err"
+	assert_eq "lines of $*" 1 "$(wc -l <"$tmp/err")"
+	assert_eq "output of $*" '' "$out"
+}
+
+case_files_with_the_hosts_network() {
+	umask 022
+	start sleep 60
+	assert_eq files 'api.sock 755 s
+child_pid 444 f
+lock 600 f' "$(listing "$state")"
+	assert_eq directory 755 "$(stat -c %a "$state")"
+	stop
+}
+
+case_files_with_the_builtin_port_driver() {
+	umask 022
+	start --net=none --port-driver=builtin sleep 60
+	assert_eq files '.bp-ready.pipe 600 p
+.bp.sock 755 s
+api.sock 755 s
+child_pid 444 f
+lock 600 f' "$(listing "$state")"
+	stop
+}
+
+case_files_with_slirp4netns() {
+	need_tun
+	umask 022
+	start --net=slirp4netns --disable-host-loopback --copy-up=/etc --port-driver=builtin sleep 60
+	assert_eq files '.bp-ready.pipe 600 p
+.bp.sock 755 s
+api.sock 755 s
+child_pid 444 f
+hosts 644 f
+lock 600 f
+resolv.conf 644 f' "$(listing "$state")"
+	assert_eq resolv.conf 'nameserver 10.0.2.3' "$(cat "$state/resolv.conf")"
+	{
+		cat /etc/hosts
+		printf '\n127.0.0.1 %s\n::1 %s\n' "$(uname -n)" "$(uname -n)"
+	} >"$tmp/hosts"
+	cmp "$tmp/hosts" "$state/hosts"
+	stop
+}
+
+case_files_with_a_detached_namespace() {
+	need_tun
+	umask 022
+	start --net=slirp4netns --disable-host-loopback --detach-netns sleep 60
+	assert_eq files 'api.sock 755 s
+child_pid 444 f
+hosts 644 f
+lock 600 f
+netns 444 f
+resolv.conf 644 f' "$(listing "$state")"
+	assert_eq 'mode inside' 444 "$(inside_mounts stat -c %a "$state/netns")"
+	assert_eq 'namespace inside' nsfs "$(inside_mounts stat -f -c %T "$state/netns")"
+	# Those outside find it in the child's root.
+	assert_eq 'namespace from outside' nsfs "$(stat -f -c %T "/proc/$child/root$state/netns")"
+	stop
+}
+
+case_modes_do_not_depend_on_the_umask() {
+	need_tun
+	for mask in 000 077; do
+		umask "$mask"
+		start --net=slirp4netns --disable-host-loopback --copy-up=/etc --port-driver=builtin sleep 60
+		assert_eq "modes with umask $mask" '.bp-ready.pipe 600
+child_pid 444
+hosts 644
+lock 600
+resolv.conf 644' "$(listing "$state" | sed -n 's/ [fp]$//p')"
+		stop
+	done
+}
+
+case_child_pid_is_the_child() {
+	start --net=none --port-driver=builtin sleep 60
+	assert_eq 'length: no newline' "${#child}" "$(wc -c <"$state/child_pid")"
+	assert_eq 'lines of lock' 0 "$(wc -c <"$state/lock")"
+	assert_eq 'parent of the child' "$pid" "$(sed -n 's/^PPid:	//p' "/proc/$child/status")"
+	assert_eq 'command below it' sleep "$(ps -o comm= --ppid "$child")"
+	[ "$(readlink "/proc/$child/ns/user")" != "$(readlink /proc/self/ns/user)" ] ||
+		fail 'the child is in our own user namespace'
+	assert_match info "*\"stateDir\":\"$state\",\"childPID\":$child,*" \
+		"$(fetch --unix-socket "$state/api.sock" http://rootlesskit/v1/info)"
+	# nerdctl's set-up tool reads these there.
+	for variable in "ROOTLESSKIT_STATE_DIR=$state" "ROOTLESSKIT_PARENT_EUID=$(id -u)" "ROOTLESSKIT_PARENT_EGID=$(id -g)"; do
+		grep -qzxF "$variable" "/proc/$child/environ" || fail "the child has no $variable"
+	done
+	stop
+}
+
+# The command is in the host's network, so it can see the published port.
+case_all_is_there_before_the_command_starts() {
+	port=$(free_port)
+	cat >"$tmp/command" <<-'EOF'
+		cd "$ROOTLESSKIT_STATE_DIR" || exit 2
+		[ "$(cat child_pid)" = "$PPID" ] || exit 3
+		[ -e netns ] || exit 4
+		code=0
+		curl -s --max-time 5 "http://127.0.0.1:$1/" || code=$?
+		[ "$code" -ne 7 ] || exit 5 # refused
+		curl -sf --max-time 5 --unix-socket api.sock http://x/v1/ports
+	EOF
+	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		launch --state-dir="$tmp/st" --net=none --detach-netns --port-driver=builtin \
+			-p "127.0.0.1:$port:80/tcp" sh "$tmp/command" "$port"
+		assert_eq "status of run $i" 0 "$rc"
+		assert_match "ports of run $i" "\[{\"id\":1,*\"parentPort\":$port,*}\]" "$out"
+	done
+}
+
+case_a_second_launcher_with_the_same_directory_fails_at_once() {
+	start --net=none --port-driver=builtin sleep 60
+	before=$(listing "$state")
+	began=$(date +%s)
+	for i in 1 2 3; do
+		refused "failed to lock $state/lock: another RootlessKit is running with the same state directory" \
+			--state-dir="$state" touch "$tmp/ran"
+	done
+	[ $(($(date +%s) - began)) -le 5 ] || fail 'it took long'
+	[ ! -e "$tmp/ran" ] || fail 'the command ran'
+	assert_eq files "$before" "$(listing "$state")"
+	assert_eq child_pid "$child" "$(cat "$state/child_pid")"
+	assert_eq 'ports of the first' '[]' "$(fetch --unix-socket "$state/api.sock" http://x/v1/ports)"
+	inside true
+	stop
+	assert_eq status 255 "$rc"
+}
+
+case_launchers_that_race_for_a_directory() {
+	state=$tmp/st
+	for i in 1 2 3 4 5 6 7 8; do
+		rootlesskit --state-dir="$state" sh -c "echo $i >>'$tmp/ran'; [ \"\$(cat '$state/child_pid')\" = \$PPID ]" \
+			2>"$tmp/err.$i" &
+		eval "pid$i=$!"
+	done
+	won=0
+	for i in 1 2 3 4 5 6 7 8; do
+		eval "p=\$pid$i"
+		if wait "$p"; then
+			won=$((won + 1))
+		else
+			assert_match "error of $i" '*another RootlessKit is running*' "$(cat "$tmp/err.$i")"
+		fi
+	done
+	assert_eq 'launchers that ran' "$(wc -l <"$tmp/ran")" "$won"
+	[ "$won" -ge 1 ] || fail 'none ran'
+	[ ! -e "$state" ] || fail 'the directory is still there'
+}
+
+case_files_of_a_killed_launcher_are_cleared() {
+	need_tun
+	umask 022
+	start --net=slirp4netns --disable-host-loopback --detach-netns --port-driver=builtin sleep 60
+	kill -KILL "$pid"
+	wait_until 5 has_ended "$child"
+	wait "$pid" || true
+	for file in api.sock .bp.sock .bp-ready.pipe child_pid hosts lock netns resolv.conf; do
+		[ -e "$state/$file" ] || fail "no $file is left, so this tests nothing"
+	done
+	# What launchers that died in the middle of something leave.
+	mkdir "$state/.copy-up"
+	echo half >"$state/.new"
+	start sleep 60
+	# No netns: clients take a launcher with one for one with a detached namespace.
+	assert_eq files 'api.sock 755 s
+child_pid 444 f
+lock 600 f' "$(listing "$state")"
+	fetch --unix-socket "$state/api.sock" http://x/v1/info | grep -qF "\"childPID\":$child"
+	stop
+}
+
+case_foreign_things_are_refused_and_untouched() {
+	for foreign in precious .hidden 'two words' ports.sock; do
+		rm -rf "$tmp/st"
+		mkdir "$tmp/st"
+		echo content >"$tmp/st/$foreign"
+		echo 4711 >"$tmp/st/child_pid"
+		before=$(listing "$tmp/st")
+		refused "state directory $tmp/st holds $foreign, which is not a launcher's: *" \
+			--state-dir="$tmp/st" true
+		assert_eq "content of $foreign" content "$(cat "$tmp/st/$foreign")"
+		assert_eq "files beside $foreign" "$before" "$(listing "$tmp/st")"
+	done
+	rm -rf "$tmp/st"
+	mkdir -p "$tmp/st/work/deep"
+	echo content >"$tmp/st/work/deep/file"
+	refused '*holds work, *' --state-dir="$tmp/st" true
+	assert_eq 'deep content' content "$(cat "$tmp/st/work/deep/file")"
+	# A home directory by mistake.
+	refused '*holds *, which is not a launcher*' --state-dir="$tmp" true
+}
+
+case_links_with_our_names_are_removed_not_followed() {
+	echo precious >"$tmp/precious"
+	mkdir "$tmp/dir"
+	echo precious >"$tmp/dir/api.sock"
+	for name in child_pid api.sock .bp.sock .bp-ready.pipe netns hosts resolv.conf .new; do
+		mkdir "$tmp/st"
+		ln -s "$tmp/precious" "$tmp/st/$name"
+		[ "$name" != hosts ] || ln -s "$tmp/dir" "$tmp/st/.copy-up"
+		[ "$name" != hosts ] || ln -s "$tmp/nowhere" "$tmp/st/resolv.conf"
+		launch --state-dir="$tmp/st" --net=none --port-driver=builtin true
+		assert_eq "status with $name" 0 "$rc"
+		assert_eq "target of $name" precious "$(cat "$tmp/precious")"
+		assert_eq "its mode" 644 "$(stat -c %a "$tmp/precious")"
+		[ ! -e "$tmp/st" ] || fail "the directory with $name is still there"
+	done
+	assert_eq 'file in a target' precious "$(cat "$tmp/dir/api.sock")"
+	[ ! -e "$tmp/nowhere" ] || fail 'a dangling link was followed'
+}
+
+case_a_lock_that_is_a_link_is_refused() {
+	mkdir "$tmp/st"
+	echo precious >"$tmp/precious"
+	ln -s "$tmp/precious" "$tmp/st/lock"
+	refused "open $tmp/st/lock: *" --state-dir="$tmp/st" true
+	assert_eq target precious "$(cat "$tmp/precious")"
+	ln -sf "$tmp/nowhere" "$tmp/st/lock"
+	refused "open $tmp/st/lock: *" --state-dir="$tmp/st" true
+	[ ! -e "$tmp/nowhere" ] || fail 'a dangling link was followed'
+}
+
+case_a_full_directory_with_our_name_is_refused() {
+	mkdir -p "$tmp/st/hosts"
+	echo content >"$tmp/st/hosts/file"
+	refused "remove $tmp/st/hosts: *" --state-dir="$tmp/st" true
+	assert_eq content content "$(cat "$tmp/st/hosts/file")"
+}
+
+case_a_directory_that_is_not_writable() {
+	mkdir "$tmp/st" "$tmp/above"
+	chmod 555 "$tmp/st" "$tmp/above"
+	refused "*$tmp/st*: permission denied*" --state-dir="$tmp/st" true
+	assert_eq mode 555 "$(stat -c %a "$tmp/st")"
+	refused "mkdir $tmp/above/st: permission denied" --state-dir="$tmp/above/st" true
+	refused "mkdir $tmp/above/a: permission denied" --state-dir="$tmp/above/a/b" true
+	refused "*/proc/foo*" --state-dir=/proc/foo true
+}
+
+case_a_path_that_is_not_a_directory() {
+	echo content >"$tmp/file"
+	refused "mkdir $tmp/file: not a directory" --state-dir="$tmp/file" true
+	refused "mkdir $tmp/file*: not a directory" --state-dir="$tmp/file/st" true
+	assert_eq content content "$(cat "$tmp/file")"
+	ln -s "$tmp/nowhere" "$tmp/dangling"
+	refused "*$tmp/dangling*" --state-dir="$tmp/dangling" true
+	[ ! -e "$tmp/nowhere" ] || fail 'the target of a dangling link was made'
+	refused "*--state-dir is empty*" --state-dir= true
+}
+
+# as_long_as N: a path of N bytes in $tmp
+as_long_as() {
+	printf '%s/%0*d' "$tmp" "$(($1 - ${#tmp} - 1))" 0
+}
+
+case_a_path_too_long_for_a_socket_names_the_limit() {
+	# 108 bytes of a socket address without the NUL and /.s4nn.sock
+	limit=96
+	state=$(as_long_as $((limit + 1)))
+	refused "*too long*$((limit + 1)) bytes, at most $limit: choose a shorter --state-dir ($state)" \
+		--state-dir="$state" --net=none --port-driver=builtin true
+	refused '*too long*' --state-dir="$(as_long_as 4000)/x" true
+	refused '*too long*' --state-dir="$(as_long_as 5000)" true
+	assert_eq 'what was made' '' "$(find "$tmp" -mindepth 1 -type d)"
+	state=$(as_long_as "$limit")
+	# shellcheck disable=SC2016 # for the inner shell
+	launch --state-dir="$state" --net=none --port-driver=builtin sh -c 'rootlessctl list-ports --json; echo $?'
+	assert_eq 'of the longest that may be' 0 "$out$err"
+	# Likewise where it is not of the user's choosing.
+	mkdir "$state"
+	TMPDIR=$state refused '*too long*' true
+	assert_eq 'temporary directories' '' "$(find "$state" -mindepth 1)"
+}
+
+case_a_relative_path() {
+	cd "$tmp"
+	mkdir sub
+	# shellcheck disable=SC2016 # for the inner shell
+	launch --state-dir=st --net=none --port-driver=builtin sh -c 'cd /; echo $ROOTLESSKIT_STATE_DIR; ls $ROOTLESSKIT_STATE_DIR'
+	assert_eq output "$(printf '%s\n' "$tmp/st" api.sock child_pid lock)" "$out"
+	[ ! -e "$tmp/st" ] || fail 'it is still there'
+	# shellcheck disable=SC2016 # for the inner shell
+	launch --state-dir sub/st/ sh -c 'echo $ROOTLESSKIT_STATE_DIR'
+	assert_eq 'without the slash' "$tmp/sub/st" "$out"
+	[ ! -e "$tmp/sub/st" ] || fail 'it is still there'
+}
+
+case_missing_directories_above_are_made() {
+	umask 022
+	# shellcheck disable=SC2016 # for the inner shell
+	launch --state-dir="$tmp/a/b/st" stat -c %a "$tmp/a" "$tmp/a/b" "$tmp/a/b/st"
+	assert_eq modes "$(printf '755\n755\n755')" "$out"
+	[ ! -e "$tmp/a/b/st" ] || fail 'it is still there'
+}
+
+case_odd_names() {
+	need_tun
+	state="$tmp/two  words'\"\$(x)%d,ü"
+	# shellcheck disable=SC2016 # for the inner shell
+	launch --state-dir="$state" --net=slirp4netns --disable-host-loopback --detach-netns --port-driver=builtin \
+		sh -c 'echo "$ROOTLESSKIT_STATE_DIR"; rootlessctl list-ports --json; nsenter --net="$ROOTLESSKIT_STATE_DIR/netns" ip -br a show tap0'
+	assert_match output "$state
+tap0*10.0.2.100/24*" "$out"
+	assert_eq error '' "$err"
+	[ ! -e "$state" ] || fail 'it is still there'
+}
+
+case_a_path_through_an_absolute_link() {
+	need_tun
+	mkdir "$tmp/real"
+	ln -s "$tmp/real" "$tmp/link"
+	# As with /var/run, a link to /run.
+	# shellcheck disable=SC2016 # for the inner shell
+	launch --state-dir="$tmp/link/st" --net=slirp4netns --disable-host-loopback --detach-netns --port-driver=builtin \
+		sh -c 'echo "$ROOTLESSKIT_STATE_DIR"; nsenter --net="$ROOTLESSKIT_STATE_DIR/netns" ip -br a show tap0'
+	assert_eq error '' "$err"
+	assert_match output "$tmp/link/st
+tap0*10.0.2.100/24*" "$out"
+	assert_eq 'what is left' '' "$(ls -A "$tmp/real")"
+}
+
+case_the_temporary_directory() {
+	# shellcheck disable=SC2016 # for the inner shell
+	show='echo "$ROOTLESSKIT_STATE_DIR"; stat -c %a "$ROOTLESSKIT_STATE_DIR"'
+	mkdir "$tmp/tmpdir"
+	TMPDIR=$tmp/tmpdir launch sh -c "$show"
+	assert_match output "$tmp/tmpdir/rootlesskit*
+700" "$out"
+	assert_eq 'what is left' '' "$(ls -A "$tmp/tmpdir")"
+	launch --state-dir="$tmp/st" sh -c 'exit 3'
+	TMPDIR=$tmp/tmpdir launch sh -c 'exit 3'
+	assert_eq 'what is left after a failure' '' "$(ls -A "$tmp/tmpdir")"
+	TMPDIR='' launch sh -c "$show"
+	assert_match 'without TMPDIR' "/tmp/rootlesskit*
+700" "$out"
+	[ ! -e "${out%
+*}" ] || fail "$out is still there"
+	TMPDIR=$tmp/nowhere refused "mkdir $tmp/nowhere/rootlesskit*: no such file or directory" true
+}
+
+case_the_users_own_directory_is_removed_at_the_end() {
+	mkdir "$tmp/st"
+	chmod 700 "$tmp/st"
+	launch --state-dir="$tmp/st" stat -c %a "$tmp/st"
+	assert_eq 'mode stays' 700 "$out"
+	[ ! -e "$tmp/st" ] || fail 'it is still there'
+	mkdir "$tmp/st"
+	launch --state-dir="$tmp/st" nosuchcommand
+	[ ! -e "$tmp/st" ] || fail 'it is still there after a failure'
+}
+
+case_the_directory_is_held_with_a_shared_flock() {
+	start sleep 60
+	# An exclusive one is what systemd-tmpfiles tries.
+	assert_fails flock -n -x "$state" true
+	flock -n -s "$state" true
+	assert_fails flock -n -s "$state/lock" true
+	stop
+	mkdir "$state"
+	flock -n -x "$state" true
+}
+
+case_a_directory_with_a_file_of_the_command_stays() {
+	# shellcheck disable=SC2016 # for the inner shell
+	launch --state-dir="$tmp/st" --net=none --port-driver=builtin sh -c 'echo content >$ROOTLESSKIT_STATE_DIR/mine'
+	assert_eq status 0 "$rc"
+	assert_match warning "time=* level=warning msg=\"\[rootlesskit:parent\] state directory $tmp/st stays: it holds mine\"" \
+		"$(cat "$tmp/err")"
+	assert_eq 'what is left' mine "$(ls -A "$tmp/st")"
+	assert_eq content content "$(cat "$tmp/st/mine")"
+	refused '*holds mine, *' --state-dir="$tmp/st" true
+}
+
+run_cases \
+	files_with_the_hosts_network \
+	files_with_the_builtin_port_driver \
+	files_with_slirp4netns \
+	files_with_a_detached_namespace \
+	modes_do_not_depend_on_the_umask \
+	child_pid_is_the_child \
+	all_is_there_before_the_command_starts \
+	a_second_launcher_with_the_same_directory_fails_at_once \
+	launchers_that_race_for_a_directory \
+	files_of_a_killed_launcher_are_cleared \
+	foreign_things_are_refused_and_untouched \
+	links_with_our_names_are_removed_not_followed \
+	a_lock_that_is_a_link_is_refused \
+	a_full_directory_with_our_name_is_refused \
+	a_directory_that_is_not_writable \
+	a_path_that_is_not_a_directory \
+	a_path_too_long_for_a_socket_names_the_limit \
+	a_relative_path \
+	missing_directories_above_are_made \
+	odd_names \
+	a_path_through_an_absolute_link \
+	the_temporary_directory \
+	the_users_own_directory_is_removed_at_the_end \
+	the_directory_is_held_with_a_shared_flock \
+	a_directory_with_a_file_of_the_command_stays

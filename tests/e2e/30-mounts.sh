@@ -1,0 +1,446 @@
+#!/bin/sh
+# The child's mounts: copy-up, propagation, /sys. What the host has must stay as it is.
+. "$(dirname "$0")/lib.sh"
+
+# ---- trees ----
+
+# Makes the directory $1 with all kinds of things in it.
+make_tree() {
+	mkdir -p "$1/sub/deep"
+	echo one >"$1/file"
+	echo nested >"$1/sub/deep/nested"
+	echo hidden >"$1/.hidden"
+	echo odd >"$1/two  words"
+	echo odd >"$1/new
+line"
+	: >"$1/--empty"
+	ln -s file "$1/relative"
+	ln -s ../tree/sub "$1/upward"
+	ln -s /proc/self/comm "$1/absolute"
+	ln -s /nonexistent/x "$1/dangling"
+	mkfifo "$1/fifo"
+	chmod 600 "$1/.hidden"
+	tree=$1
+}
+
+# All that there is to know of a tree, in one line.
+sum_of() {
+	(
+		cd "$1"
+		find . -printf '%p %y %m %U %G %s %l %T@\n' | LC_ALL=C sort
+		find . -type f -exec cat {} + | cksum
+	) | cksum
+}
+
+# untouched COMMAND...: runs it and sees that nothing of $tree and nothing beside it has changed.
+untouched() {
+	sum=$(sum_of "$tree")
+	beside=$(ls -A "$tree/..")
+	"$@"
+	assert_eq "tree after $*" "$sum" "$(sum_of "$tree")"
+	assert_eq "directory of the tree after $*" "$beside" "$(ls -A "$tree/..")"
+}
+
+# ---- copy-up ----
+
+case_a_directory_becomes_a_tmpfs_of_links() {
+	mkdir "$tmp/host"
+	make_tree "$tmp/host/tree"
+	cat >"$tmp/command" <<-'EOF'
+		set -eu
+		cd "$1"
+		stat -f -c %T .
+		ro=$(echo .ro*)
+		[ -d "$ro" ] && [ ! -L "$ro" ]
+		for name in file sub .hidden 'two  words' 'new
+		line' --empty fifo; do
+			[ "$(readlink -- "$name")" = "$ro/$name" ] || echo "$name is $(readlink -- "$name")"
+		done
+		for name in relative upward absolute dangling; do
+			[ "$(readlink "$name")" = "$(readlink "$ro/$name")" ] || echo "$name is $(readlink "$name")"
+		done
+		cat file sub/deep/nested .hidden 'two  words' relative upward/deep/nested
+		stat -c %a .hidden -L
+		[ -p fifo ] && echo fifo
+		find . -mindepth 1 -maxdepth 1 -print0 | tr -dc '\0' | wc -c
+	EOF
+	count=$(find "$tree" -mindepth 1 -maxdepth 1 -print0 | tr -dc '\0' | wc -c)
+	untouched launch --copy-up="$tree" sh "$tmp/command" "$tree"
+	assert_eq error '' "$err"
+	assert_eq output "tmpfs
+one
+nested
+hidden
+odd
+one
+nested
+600
+fifo
+$((count + 1))" "$out"
+}
+
+case_changes_in_it_do_not_reach_the_host() {
+	mkdir "$tmp/host"
+	make_tree "$tmp/host/tree"
+	cat >"$tmp/command" <<-'EOF'
+		set -eu
+		cd "$1"
+		rm file relative absolute dangling fifo sub ./--empty
+		echo new >file
+		mkdir sub more
+		echo new >sub/x
+		ln -s file relative
+		mv .hidden shown
+		cat file sub/x relative shown
+	EOF
+	untouched launch --copy-up="$tree" sh "$tmp/command" "$tree"
+	assert_eq error '' "$err"
+	assert_eq output 'new
+new
+new
+hidden' "$out"
+	# What is below a link is the host's own.
+	launch --copy-up="$tree" sh -c "echo written >'$tree/sub/deep/new'"
+	assert_eq 'below a link' written "$(cat "$tree/sub/deep/new")"
+}
+
+case_several_directories() {
+	mkdir -p "$tmp/host/a" "$tmp/host/b" "$tmp/host/c"
+	make_tree "$tmp/host/tree"
+	show="stat -f -c %T '$tmp/host/a' '$tmp/host/b' '$tmp/host/c' '$tree'; cat '$tree/file'"
+	plain=$(sh -c "$show" | head -n 1)
+	[ "$plain" != tmpfs ] || skip tmpfs "$tmp is on one itself, so copy-up is not to be told from it"
+	copied=$(printf 'tmpfs\ntmpfs\n%s\ntmpfs\none' "$plain")
+	untouched launch --copy-up="$tmp/host/a" --copy-up="$tmp/host/b" --copy-up "$tree" sh -c "$show"
+	assert_eq repeated "$copied" "$out$err"
+	untouched launch --copy-up="$tmp/host/a,$tmp/host/b,$tree" sh -c "$show"
+	assert_eq 'a list' "$copied" "$out$err"
+	untouched launch --copy-up="$tmp/host/a/" --copy-up="$tmp/host/b//,$tree/" sh -c "$show"
+	assert_eq 'trailing slashes' "$copied" "$out$err"
+	untouched launch --copy-up-mode=tmpfs+symlink --copy-up="$tree" sh -c "$show"
+	assert_eq 'with the mode' "$(printf '%s\n%s\n%s\ntmpfs\none' "$plain" "$plain" "$plain")" "$out$err"
+}
+
+case_directories_within_each_other_and_twice() {
+	mkdir "$tmp/host"
+	make_tree "$tmp/host/tree"
+	show="cat '$tree/sub/deep/nested'; touch '$tree/new' '$tree/sub/new'; stat -f -c %T '$tree' '$tree/sub/'"
+	untouched launch --copy-up="$tree" --copy-up="$tree/sub" sh -c "$show"
+	assert_eq 'the outer one first' "$(printf 'nested\ntmpfs\ntmpfs')" "$out$err"
+	untouched launch --copy-up="$tree/sub" --copy-up="$tree" sh -c "$show"
+	assert_eq 'the inner one first' "$(printf 'nested\ntmpfs\ntmpfs')" "$out$err"
+	untouched launch --copy-up="$tree" --copy-up="$tree" sh -c "cat '$tree/file'; stat -f -c %T '$tree'"
+	assert_eq twice "$(printf 'one\ntmpfs')" "$out$err"
+}
+
+case_of_a_directory_in_the_home() {
+	home=$(mktemp -d "$HOME/e2e.XXXXXX")
+	trap 'rm -rf "$home"' EXIT
+	make_tree "$home/tree"
+	# shellcheck disable=SC2016 # for the inner shell
+	untouched launch --copy-up="$home/tree" sh -c 'cd "$1" && cat file && rm file && echo x >y && stat -f -c %T .' - "$home/tree"
+	assert_eq output "$(printf 'one\ntmpfs')" "$out$err"
+}
+
+case_of_system_directories() {
+	launch --copy-up=/etc --copy-up=/run --copy-up=/var/lib sh -c \
+		'stat -f -c %T /etc /run /var/lib; touch /etc/e2e /run/e2e /var/lib/e2e && id -un && ls /etc /var/lib >/dev/null'
+	assert_eq output "$(printf 'tmpfs\ntmpfs\ntmpfs\nroot')" "$out$err"
+	assert_fails ls /etc/e2e /run/e2e /var/lib/e2e
+}
+
+# As with the state directory in /run/user and --copy-up=/run.
+case_of_a_directory_that_holds_the_state_directory() {
+	port=$(free_port)
+	mkdir -p "$tmp/run/user/1000"
+	make_page 'hello from inside'
+	for holder in "$tmp/run" "$tmp/run/user/1000"; do
+		for net in '--net=host' '--net=none --port-driver=builtin'; do
+			# shellcheck disable=SC2086 # options
+			launch --state-dir="$tmp/run/user/1000/st" $net --copy-up="$holder" sh -c \
+				'cd $ROOTLESSKIT_STATE_DIR && [ "$(cat child_pid)" = $PPID ] && ls -A && curl -sf --unix-socket api.sock http://x/v1/info >/dev/null && echo answered'
+			assert_eq "error of $holder $net" '' "$err"
+			assert_match "output of $holder $net" 'api.sock
+child_pid
+lock
+answered' "$(echo "$out" | grep -v '^\.bp')"
+			assert_eq "what is left in $holder" '' "$(ls -A "$tmp/run/user/1000")"
+		done
+	done
+	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" --copy-up="$tmp" \
+		busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www"
+	[ ! -e "$state/.copy-up" ] || fail '.copy-up is still there'
+	wait_until 5 fetch "http://127.0.0.1:$port/"
+	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
+	stop
+}
+
+case_a_detached_namespace_in_a_copied_up_directory() {
+	need_tun
+	mkdir -p "$tmp/run/user"
+	# shellcheck disable=SC2016 # for the inner shell
+	launch --state-dir="$tmp/run/user/st" --net=slirp4netns --disable-host-loopback --detach-netns \
+		--port-driver=builtin --copy-up="$tmp/run" sh -c 'nsenter --net="$ROOTLESSKIT_STATE_DIR/netns" ip -br a show tap0; rootlessctl list-ports --json'
+	assert_eq error '' "$err"
+	assert_match output 'tap0*10.0.2.100/24*' "$out"
+	assert_eq 'what is left' '' "$(ls -A "$tmp/run/user")"
+}
+
+# copy_up_fails PATTERN OPTION...: with the child's and the parent's line, and nothing deleted.
+copy_up_fails() {
+	pattern=$1
+	shift
+	for net in '--net=host' '--net=none --port-driver=builtin'; do
+		# shellcheck disable=SC2086 # options
+		untouched launch $net "$@" touch "$tmp/ran"
+		assert_eq "status of $*" 1 "$rc"
+		assert_match "error of $*" "\[rootlesskit:child \] error: $pattern
+\[rootlesskit:parent\] error: child exited: exit status 1" "$err"
+	done
+	[ ! -e "$tmp/ran" ] || fail 'the command ran'
+	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*' -o -name '.copy-up' -o -name '.ro*')"
+}
+
+case_a_copy_up_that_fails_deletes_nothing() {
+	mkdir "$tmp/host"
+	make_tree "$tmp/host/tree"
+	for missing in "$tmp/missing" "$tree/dangling"; do
+		copy_up_fails "failed to create bind mount on $missing: no such file or directory" \
+			--copy-up="$tree" --copy-up="$missing"
+		copy_up_fails "failed to create bind mount on $missing: no such file or directory" \
+			--copy-up="$missing,$tree"
+	done
+	copy_up_fails "failed to create bind mount on $tree/file: not a directory" --copy-up="$tree,$tree/file"
+	copy_up_fails "failed to create bind mount on $tree/fifo: not a directory" --copy-up="$tree/fifo"
+	# Of the user's own state directory, and of one in a directory that is copied up.
+	mkdir "$tmp/host/run"
+	for holder in "$tree" "$tmp/host/run"; do
+		copy_up_fails '*missing*' --state-dir="$tmp/host/run/st" --copy-up="$holder" --copy-up="$tmp/missing"
+		copy_up_fails '*missing*' --state-dir="$tmp/host/run/st" --copy-up="$tmp/missing" --copy-up="$holder"
+	done
+}
+
+# Here it fails late: the directory is covered already when it turns out that it cannot be read.
+case_a_copy_up_that_fails_late_deletes_nothing() {
+	mkdir "$tmp/host"
+	make_tree "$tmp/host/tree"
+	if ls /root >/dev/null 2>&1; then
+		skip root "there is no directory that this user may not read"
+	fi
+	copy_up_fails 'open /root/.ro*: permission denied' --copy-up="$tree" --copy-up=/root
+	copy_up_fails 'open /root/.ro*: permission denied' --state-dir="$tmp/host/st" --copy-up=/root,"$tree"
+}
+
+case_directories_that_must_not_be_copied_up() {
+	mkdir "$tmp/host"
+	make_tree "$tmp/host/tree"
+	ln -s / "$tmp/root"
+	while read -r dir; do
+		untouched launch --copy-up="$dir" true
+		assert_eq "status of $dir" 1 "$rc"
+		assert_match "error of $dir" '\[rootlesskit:parent\] error: */* cannot be copied up' "$err"
+		untouched launch --copy-up="$tree,$dir" true
+		assert_match "error of $dir behind another" '\[rootlesskit:parent\] error: */* cannot be copied up' "$err"
+	done <<-EOF
+		/
+		//
+		/tmp
+		/tmp/
+	EOF
+	# Whatever the root is called, and whoever finds it out.
+	for dir in /. /../ /etc/.. "$tmp/root" "$tmp/root/"; do
+		for first in '' "$tree,"; do
+			untouched launch --copy-up="$first$dir" touch "$tmp/ran"
+			assert_eq "status of $first$dir" 1 "$rc"
+			assert_match "error of $first$dir" "\[rootlesskit:*\] error: $dir cannot be copied up*" "$err"
+			[ ! -e "$tmp/ran" ] || fail 'the command ran'
+		done
+	done
+	for dir in etc ./etc '' "$tree,"; do
+		untouched launch --copy-up="$dir" true
+		assert_match "error of $dir" '\[rootlesskit:parent\] error: --copy-up=* is not an absolute path' "$err"
+	done
+}
+
+# ---- propagation ----
+
+case_propagation_of_the_root() {
+	show='findmnt -no PROPAGATION / | tail -n 1'
+	assert_eq default private "$(rootlesskit sh -c "$show")"
+	# With a host as systemd makes it, a shared one. There `slave` has something to be a slave of.
+	while read -r propagation expected; do
+		unshare -rm --propagation shared \
+			rootlesskit --subid-source=self --propagation="$propagation" sh -c "$show" >"$tmp/out" 2>"$tmp/err"
+		assert_eq "$propagation" "$expected" "$(cat "$tmp/out")"
+		assert_eq "warnings of $propagation" '' "$(grep -v 'as the root user' "$tmp/err" || true)"
+	done <<-'EOF'
+		private private
+		rprivate private
+		slave private,slave
+		rslave private,slave
+		shared shared,slave
+		rshared shared,slave
+	EOF
+}
+
+case_only_the_recursive_kinds_reach_other_mounts() {
+	mkdir "$tmp/mnt"
+	for each in private:private,slave rprivate:private; do
+		unshare -rm --propagation shared sh -c '
+			mount -t tmpfs none "$1"
+			mount --make-shared "$1"
+			exec rootlesskit --subid-source=self --propagation="$2" findmnt -no PROPAGATION "$1"
+		' - "$tmp/mnt" "${each%%:*}" >"$tmp/out" 2>/dev/null
+		assert_eq "of a mount with $each" "${each#*:}" "$(cat "$tmp/out")"
+	done
+}
+
+# What the host mounts while the command runs: seen or not.
+case_later_mounts_of_the_host() {
+	mkdir "$tmp/mnt"
+	mkfifo "$tmp/up" "$tmp/down"
+	for each in rprivate: rslave:seen rshared:seen; do
+		# shellcheck disable=SC2016 # for the inner shells
+		timeout 20 unshare -rm --propagation shared sh -c '
+			rootlesskit --subid-source=self --propagation="$2" sh -c "
+				echo ready >\"\$1/up\"
+				read -r line <\"\$1/down\"
+				ls \"\$1/mnt\"" - "$1" &
+			read -r line <"$1/up"
+			mount -t tmpfs none "$1/mnt"
+			touch "$1/mnt/seen"
+			echo mounted >"$1/down"
+			wait' - "$tmp" "${each%%:*}" >"$tmp/out" 2>"$tmp/err" || fail "$(cat "$tmp/err")"
+		assert_eq "${each%%:*}" "${each#*:}" "$(cat "$tmp/out")"
+	done
+}
+
+case_a_host_that_is_private_is_warned_of() {
+	for propagation in rslave rshared; do
+		unshare -rm --propagation private \
+			rootlesskit --subid-source=self --propagation=$propagation true 2>"$tmp/err"
+		assert_match "warning of $propagation" "*The host root filesystem is mounted as*Setting child propagation to *$propagation* is not supported.*" \
+			"$(cat "$tmp/err")"
+	done
+}
+
+# ---- the host ----
+
+mounts() {
+	cat /proc/self/mountinfo
+}
+
+case_the_host_sees_no_mount() {
+	need_tun
+	mkdir "$tmp/host"
+	make_tree "$tmp/host/tree"
+	before=$(mounts)
+	for detach in '' --detach-netns; do
+		# shellcheck disable=SC2086 # nothing or an option
+		start --net=slirp4netns --disable-host-loopback --port-driver=builtin --copy-up=/etc --copy-up="$tree" \
+			--propagation=rslave $detach sleep 60
+		[ "$(inside_mounts cat /proc/self/mountinfo)" != "$before" ] || fail 'there are none inside either'
+		assert_eq "mounts of the host $detach" "$before" "$(mounts)"
+		stop
+		assert_eq "mounts after the end $detach" "$before" "$(mounts)"
+	done
+	assert_eq file one "$(cat "$tree/file")"
+}
+
+# Likewise with a shared root, from which mounts would spread.
+case_a_host_with_shared_mounts_sees_no_mount() {
+	mkdir "$tmp/host"
+	make_tree "$tmp/host/tree"
+	while read -r options; do
+		# shellcheck disable=SC2016,SC2086 # for the inner shells; options
+		unshare -rm --propagation shared sh -c '
+			tmp=$1
+			shift
+			cat /proc/self/mountinfo >"$tmp/before"
+			mkfifo "$tmp/up" "$tmp/down"
+			rootlesskit --subid-source=self "$@" sh -c "
+				mkdir -p \"\$1/mnt\"
+				mount -t tmpfs none \"\$1/mnt\" && echo ready >\"\$1/up\"
+				read -r line <\"\$1/down\"" - "$tmp" &
+			read -r line <"$tmp/up"
+			cat /proc/self/mountinfo >"$tmp/during"
+			echo end >"$tmp/down"
+			wait
+			cat /proc/self/mountinfo >"$tmp/after"
+			rm "$tmp/up" "$tmp/down"' - "$tmp" $options 2>"$tmp/err" || fail "$(cat "$tmp/err")"
+		for when in during after; do
+			cmp "$tmp/before" "$tmp/$when" || fail "$when $options: $(diff "$tmp/before" "$tmp/$when")"
+		done
+	done <<-EOF
+		--net=none --propagation=rslave --copy-up=/etc --copy-up=$tree
+		--net=none --propagation=rprivate --copy-up=$tree
+		--net=none --detach-netns --propagation=rshared
+	EOF
+	assert_eq file one "$(cat "$tree/file")"
+}
+
+# ---- /sys ----
+
+# Mount points at and below /sys with what is there.
+sys_mounts() {
+	awk '$5 ~ "^/sys(/|$)" { print $5, $3, $4 }' /proc/self/mountinfo
+}
+sys_mounts_text="awk '\$5 ~ \"^/sys(/|\$)\" { print \$5, \$3, \$4 }' /proc/self/mountinfo"
+
+case_sys_shows_the_namespaces_own_interfaces() {
+	need_tun
+	[ "$(cat /sys/class/net/lo/ifindex)" = 1 ] || fail 'this host has no lo'
+	launch --net=none ls /sys/class/net
+	assert_eq none lo "$out$err"
+	launch --net=slirp4netns --disable-host-loopback --copy-up=/etc sh -c 'ls /sys/class/net; cat /sys/class/net/tap0/mtu'
+	assert_eq slirp4netns "$(printf 'lo\ntap0\n65520')" "$out$err"
+}
+
+case_cgroups_are_kept() {
+	[ -d /sys/fs/cgroup ] || skip cgroup 'this host has none'
+	host=$(sys_mounts | grep ^/sys/fs/cgroup || true)
+	for net in none slirp4netns; do
+		[ $net = none ] || need_tun
+		launch --net=$net sh -c "$sys_mounts_text | tac"
+		# The ones on top: what is below them counts for nothing.
+		assert_eq "cgroups with $net" "$host" \
+			"$(echo "$out" | grep ^/sys/fs/cgroup | head -n "$(echo "$host" | wc -l)" | tac)"
+		launch --net=$net ls /sys/fs/cgroup
+		assert_eq "directory with $net" "$(ls /sys/fs/cgroup)" "$out"
+	done
+}
+
+case_sys_of_the_hosts_network_is_left_alone() {
+	need_tun
+	host=$(sys_mounts)
+	for options in --net=host '--net=none --detach-netns' '--net=slirp4netns --disable-host-loopback --detach-netns'; do
+		# shellcheck disable=SC2086 # options
+		launch $options sh -c "$sys_mounts_text"
+		assert_eq "mounts with $options" "$host" "$out$err"
+		# shellcheck disable=SC2086 # options
+		launch $options ls /sys/class/net
+		assert_eq "interfaces with $options" "$(ls /sys/class/net)" "$out"
+	done
+}
+
+run_cases \
+	a_directory_becomes_a_tmpfs_of_links \
+	changes_in_it_do_not_reach_the_host \
+	several_directories \
+	directories_within_each_other_and_twice \
+	of_a_directory_in_the_home \
+	of_system_directories \
+	of_a_directory_that_holds_the_state_directory \
+	a_detached_namespace_in_a_copied_up_directory \
+	a_copy_up_that_fails_deletes_nothing \
+	a_copy_up_that_fails_late_deletes_nothing \
+	directories_that_must_not_be_copied_up \
+	propagation_of_the_root \
+	only_the_recursive_kinds_reach_other_mounts \
+	later_mounts_of_the_host \
+	a_host_that_is_private_is_warned_of \
+	the_host_sees_no_mount \
+	a_host_with_shared_mounts_sees_no_mount \
+	sys_shows_the_namespaces_own_interfaces \
+	cgroups_are_kept \
+	sys_of_the_hosts_network_is_left_alone

@@ -1,0 +1,502 @@
+#!/bin/sh
+# The network of the command: host, none, slirp4netns; detached or not.
+. "$(dirname "$0")/lib.sh"
+
+slirp='--net=slirp4netns --disable-host-loopback'
+
+# A web server on the host's 127.0.0.1 only; sets `port`.
+start_host_server() {
+	port=$(free_port)
+	mkdir -p "$tmp/host-www"
+	echo 'hello from the host' >"$tmp/host-www/index.html"
+	busybox httpd -f -p "127.0.0.1:$port" -h "$tmp/host-www" &
+	server=$!
+	trap 'kill $server' EXIT
+	wait_until 5 fetch "http://127.0.0.1:$port/"
+}
+
+is_refused() {
+	code=0
+	fetch "$1" || code=$?
+	[ "$code" -eq 7 ]
+}
+
+# The command line of the slirp4netns that belongs to this launcher; sets `slirp_pid`.
+find_slirp() {
+	slirp_pid=$(pgrep -P "$pid" -x slirp4netns) || fail 'there is no slirp4netns'
+	slirp_line=$(tr '\0' ' ' <"/proc/$slirp_pid/cmdline")
+}
+
+# The state of a namespace, as commands that can be run anywhere.
+cat_network='ip -o -4 addr show dev tap0 | awk "{ print \$2, \$4 }"
+	ip -o link show dev tap0 | grep -o "mtu [0-9]*"
+	ip -o link show dev tap0 | grep -o "[<,]UP[,>]" | tr -d "<,>"
+	ip -4 route show default | awk "{ print \$1, \$2, \$3, \$4, \$5 }"
+	ip -o link show dev lo | grep -o "[<,]UP[,>]" | tr -d "<,>"'
+
+# network IP/LEN MTU GATEWAY: what that prints
+network() {
+	printf 'tap0 %s\nmtu %s\nUP\ndefault via %s dev tap0\nUP' "$1" "$2" "$3"
+}
+
+fails_with() {
+	pattern=$1
+	shift
+	launch "$@" touch "$tmp/ran"
+	assert_eq "status of $*" 1 "$rc"
+	assert_match "error of $*" "$pattern" "$err"
+	[ ! -e "$tmp/ran" ] || fail 'the command ran'
+	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
+}
+
+# ---- host and none ----
+
+case_the_hosts_network() {
+	launch sh -c 'readlink /proc/self/ns/net; cat /etc/resolv.conf; ls $ROOTLESSKIT_STATE_DIR'
+	assert_eq output "$(readlink /proc/self/ns/net)
+$(cat /etc/resolv.conf)
+api.sock
+child_pid
+lock" "$out"
+	assert_eq 'standard error' '' "$(cat "$tmp/err")"
+	start_host_server
+	launch curl -s "http://127.0.0.1:$port/"
+	assert_eq page 'hello from the host' "$out"
+}
+
+case_no_network_but_lo() {
+	launch --net=none sh -c 'ip -o link | grep -c .; ip -o -4 addr | awk "{ print \$2, \$4 }"; ip route; ip -o link show lo | grep -o "[<,]UP[,>]" | tr -d "<,>"; cat /etc/resolv.conf; readlink /proc/self/ns/net'
+	assert_eq output "1
+lo 127.0.0.1/8
+UP
+$(cat /etc/resolv.conf)" "$(echo "$out" | sed '$d')"
+	[ "${out##*
+}" != "$(readlink /proc/self/ns/net)" ] || fail "it is the host's network namespace"
+	assert_eq 'standard error' '' "$(cat "$tmp/err")"
+	start_host_server
+	launch --net=none curl -s "http://127.0.0.1:$port/"
+	assert_eq "status of curl to the host's server" 7 "$rc"
+}
+
+case_none_detached_never_fails() {
+	host=$(readlink /proc/self/ns/net)
+	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		# shellcheck disable=SC2016 # for the inner shell
+		launch --net=none --detach-netns sh -c 'readlink /proc/self/ns/net; nsenter --net=$ROOTLESSKIT_STATE_DIR/netns sh -c "readlink /proc/self/ns/net; ip -br link"'
+		assert_eq "error of run $i" '' "$err"
+		assert_eq "namespace of run $i" "$host" "$(echo "$out" | sed -n 1p)"
+		assert_match "detached namespace of run $i" 'net:*
+lo *<LOOPBACK,UP*' "$(echo "$out" | sed 1d)"
+		[ "$(echo "$out" | sed -n 2p)" != "$host" ] || fail 'the detached one is the same'
+	done
+}
+
+# ---- slirp4netns ----
+
+case_slirp4netns_as_it_is_by_default() {
+	need_tun
+	# shellcheck disable=SC2086 # options
+	launch $slirp --copy-up=/etc sh -c "$cat_network"
+	assert_eq network "$(network 10.0.2.100/24 65520 10.0.2.2)" "$out"
+	assert_eq 'standard error' '' "$(cat "$tmp/err")"
+}
+
+case_files_in_etc() {
+	need_tun
+	{
+		cat /etc/hosts
+		printf '\n127.0.0.1 %s\n::1 %s\n' "$(uname -n)" "$(uname -n)"
+	} >"$tmp/hosts"
+	before=$(cat /etc/hosts /etc/resolv.conf)
+	for copy_up in '' --copy-up=/etc --copy-up=/etc/; do
+		# shellcheck disable=SC2086 # options
+		start $slirp $copy_up sleep 60
+		inside cat /etc/hosts | cmp - "$tmp/hosts"
+		cmp "$state/hosts" "$tmp/hosts"
+		assert_eq resolv.conf 'nameserver 10.0.2.3' "$(inside cat /etc/resolv.conf)"
+		assert_eq 'and in the state directory' 'nameserver 10.0.2.3' "$(cat "$state/resolv.conf")"
+		assert_eq 'of the host' "$before" "$(cat /etc/hosts /etc/resolv.conf)"
+		if [ -n "$copy_up" ]; then
+			assert_eq kinds "$(printf 'regular file\nregular file')" "$(inside stat -c %F /etc/hosts /etc/resolv.conf)"
+			# An /etc that is a tmpfs takes what programs such as resolvconf do.
+			inside touch /etc/e2e
+			assert_eq warnings '' "$(cat "$tmp/bg.err")"
+		else
+			assert_match warning '*level=warning msg="\[rootlesskit:child \] Mounting /etc/resolv.conf without copying-up /etc. *copying-up /etc is highly recommended*--copy-up=/etc*' \
+				"$(cat "$tmp/bg.err")"
+			assert_eq warnings 1 "$(wc -l <"$tmp/bg.err")"
+		fi
+		stop
+	done
+}
+
+case_names_are_found_by_the_hosts_file() {
+	need_tun
+	# shellcheck disable=SC2086 # options
+	launch $slirp --copy-up=/etc getent hosts "$(uname -n)"
+	assert_match 'own name' "::1*$(uname -n)*" "$out"
+}
+
+case_cidr() {
+	need_tun
+	start_host_server
+	while read -r cidr net; do
+		launch --net=slirp4netns --copy-up=/etc --cidr="$cidr" sh -c \
+			"$cat_network; cat /etc/resolv.conf; curl -s --max-time 10 http://$net.2:$port/"
+		assert_eq "network $cidr" "$(network "$net.100/${cidr#*/}" 65520 "$net.2")
+nameserver $net.3
+hello from the host" "$out"
+	done <<-'EOF'
+		10.9.0.0/16 10.9.0
+		192.168.77.0/24 192.168.77
+		10.0.2.0/25 10.0.2
+	EOF
+	fails_with '*too small*' --net=slirp4netns --cidr=10.9.0.0/30
+	fails_with '*invalid CIDR address: foo' --net=slirp4netns --cidr=foo
+	fails_with '*custom cidr is not supported for --net=none' --net=none --cidr=10.9.0.0/24
+}
+
+case_mtu() {
+	need_tun
+	for mtu in 1280 1500 65521; do
+		# shellcheck disable=SC2086 # options
+		launch $slirp --copy-up=/etc --mtu=$mtu sh -c "$cat_network"
+		assert_eq "network with $mtu" "$(network 10.0.2.100/24 "$mtu" 10.0.2.2)" "$out"
+	done
+	# shellcheck disable=SC2086 # options
+	start $slirp --copy-up=/etc --mtu 1400 sleep 60
+	find_slirp
+	assert_match 'the program is told' '*--mtu 1400 *' "$slirp_line"
+	stop
+}
+
+case_ifname() {
+	need_tun
+	for detach in '' --detach-netns; do
+		# shellcheck disable=SC2016,SC2086 # for the inner shell; options
+		launch $slirp --copy-up=/etc --ifname=net_0-x.y $detach sh -c \
+			'[ ! -e $ROOTLESSKIT_STATE_DIR/netns ] || set -- nsenter --net=$ROOTLESSKIT_STATE_DIR/netns; "$@" ip -o -4 addr | awk "{ print \$2, \$4 }"'
+		assert_eq "interfaces $detach" "$(printf 'lo 127.0.0.1/8\nnet_0-x.y 10.0.2.100/24')" "$out$err"
+	done
+	fails_with '*--ifname=averyverylongname0 is not a valid interface name*' --net=slirp4netns --ifname=averyverylongname0
+}
+
+case_the_network_works_for_the_commands_first_packet() {
+	need_tun
+	start_host_server
+	for i in 1 2 3 4 5 6; do
+		launch --net=slirp4netns --copy-up=/etc curl -s --max-time 5 "http://10.0.2.2:$port/"
+		assert_eq "run $i" 'hello from the host' "$out"
+	done
+}
+
+case_the_hosts_loopback() {
+	need_tun
+	start_host_server
+	# shellcheck disable=SC2016 # for the inner shell
+	in_netns='curl -s --max-time 5 "http://10.0.2.2:$1/" || echo "failed with $?"'
+	launch --net=slirp4netns --copy-up=/etc sh -c "$in_netns" - "$port"
+	assert_eq page 'hello from the host' "$out"
+	assert_match warning '*specifying --disable-host-loopback is highly recommended*' "$(cat "$tmp/err")"
+	launch --net=slirp4netns --disable-host-loopback --copy-up=/etc sh -c "$in_netns" - "$port"
+	assert_match 'with --disable-host-loopback' 'failed with *' "$out"
+	assert_eq warnings '' "$(cat "$tmp/err")"
+	launch --net=slirp4netns --disable-host-loopback=false --copy-up=/etc sh -c "$in_netns" - "$port"
+	assert_eq 'with =false' 'hello from the host' "$out"
+	# shellcheck disable=SC2016 # for the inner shell
+	launch --net=slirp4netns --detach-netns sh -c 'exec nsenter --net=$ROOTLESSKIT_STATE_DIR/netns curl -s --max-time 5 "http://10.0.2.2:$1/"' - "$port"
+	assert_eq 'from the detached namespace' 'hello from the host' "$out"
+}
+
+case_sandbox_and_seccomp_are_passed_on() {
+	need_tun
+	# options | sandbox | seccomp, as seen in the program's command line and its process
+	while IFS='|' read -r options sandbox seccomp; do
+		# shellcheck disable=SC2086 # options
+		start $slirp --copy-up=/etc $options sleep 60
+		find_slirp
+		case $slirp_line in *--enable-sandbox*) got=yes ;; *) got=no ;; esac
+		assert_eq "sandbox with $options" "$sandbox" "$got"
+		case $slirp_line in *--enable-seccomp*) got=yes ;; *) got=no ;; esac
+		assert_eq "seccomp with $options" "$seccomp" "$got"
+		got=no
+		! grep -q '^Seccomp:	2' "/proc/$slirp_pid/status" || got=yes
+		assert_eq "filters with $options" "$seccomp" "$got"
+		stop
+	done <<-'EOF'
+		|no|no
+		--slirp4netns-sandbox=auto --slirp4netns-seccomp=auto|yes|yes
+		--slirp4netns-sandbox=true --slirp4netns-seccomp=false|yes|no
+		--slirp4netns-sandbox=false --slirp4netns-seccomp=true|no|yes
+		--slirp4netns-sandbox=auto --slirp4netns-seccomp=auto --detach-netns|no|yes
+	EOF
+	fails_with '*--slirp4netns-sandbox conflicts with --detach-netns*' --net=slirp4netns --detach-netns --slirp4netns-sandbox=true
+	fails_with '*unsupported slirp4netns-seccomp mode: "foo"*' --net=slirp4netns --slirp4netns-seccomp=foo
+}
+
+case_a_detached_namespace() {
+	need_tun
+	host=$(readlink /proc/self/ns/net)
+	etc=$(stat -c '%n %i %s %y' /etc/hosts /etc/resolv.conf)
+	# shellcheck disable=SC2086 # options
+	start $slirp --detach-netns sleep 60
+	assert_eq "the command's namespace" "$host" "$(readlink "/proc/$(pgrep -P "$child" sleep)/ns/net")"
+	assert_eq "the child's namespace" "$host" "$(readlink "/proc/$child/ns/net")"
+	[ "$(inside_detached readlink /proc/self/ns/net)" != "$host" ] || fail 'it is the same as the detached one'
+	assert_eq network "$(network 10.0.2.100/24 65520 10.0.2.2)" "$(inside_detached sh -c "$cat_network")"
+	assert_eq 'files in /etc' "$etc" "$(inside_mounts stat -c '%n %i %s %y' /etc/hosts /etc/resolv.conf)"
+	inside_mounts cat /etc/resolv.conf | cmp - /etc/resolv.conf
+	assert_eq 'mounts on them' '' "$(inside_mounts grep -E ' /etc/(hosts|resolv.conf) ' /proc/self/mountinfo)"
+	assert_eq 'interfaces in /sys' "$(ls /sys/class/net)" "$(inside_mounts ls /sys/class/net)"
+	assert_eq resolv.conf 'nameserver 10.0.2.3' "$(cat "$state/resolv.conf")"
+	assert_eq warnings '' "$(cat "$tmp/bg.err")"
+	find_slirp
+	stop
+	wait_until 5 has_ended "$slirp_pid"
+}
+
+# ---- a network program that fails ----
+
+# fake LINE...: a program in $tmp/fake
+fake() {
+	{
+		echo '#!/bin/sh'
+		printf '%s\n' "$@"
+	} >"$tmp/fake"
+	chmod +x "$tmp/fake"
+}
+
+case_a_missing_network_program() {
+	fails_with '\[rootlesskit:parent\] error: exec: "nosuchslirp": executable file not found in $PATH (*install*slirp4netns*--slirp4netns-binary*)' \
+		--net=slirp4netns --slirp4netns-binary=nosuchslirp
+	fails_with '\[rootlesskit:parent\] error: exec: "/nonexistent": stat /nonexistent: no such file or directory (*install*)' \
+		--net=slirp4netns --slirp4netns-binary=/nonexistent
+	fails_with '\[rootlesskit:parent\] error: exec: "/etc/passwd": permission denied (*)' \
+		--net=slirp4netns --slirp4netns-binary=/etc/passwd
+	mkdir "$tmp/bin"
+	for program in touch newuidmap newgidmap rootlesskit; do
+		ln -s "$(command -v $program)" "$tmp/bin/$program"
+	done
+	PATH=$tmp/bin rootlesskit --net=slirp4netns --disable-host-loopback touch "$tmp/ran" 2>"$tmp/err" &&
+		fail 'it ran without slirp4netns'
+	assert_match 'not in PATH' '*exec: "slirp4netns": executable file not found in $PATH (*' "$(cat "$tmp/err")"
+	[ ! -e "$tmp/ran" ] || fail 'the command ran'
+}
+
+case_a_network_program_that_fails_at_the_start() {
+	need_tun
+	fake 'echo the reason is this >&2' 'exit 1'
+	for detach in '' --detach-netns; do
+		# shellcheck disable=SC2086 # options
+		fails_with '\[rootlesskit:parent\] error: failed to setup network: slirp4netns*: exit status 1: the reason is this' \
+			$slirp --slirp4netns-binary="$tmp/fake" $detach
+	done
+	# As the real one does: the last line tells least.
+	fake 'echo "setns(CLONE_NEWNET): Invalid argument" >&2' 'echo "child failed(1)" >&2' 'exit 1'
+	# shellcheck disable=SC2086 # options
+	fails_with '*: exit status 1: setns(CLONE_NEWNET): Invalid argument; child failed(1)' \
+		$slirp --slirp4netns-binary="$tmp/fake"
+	fake 'i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i + 1)); done; printf "the end"; exit 3'
+	# shellcheck disable=SC2086 # options
+	fails_with '\[rootlesskit:parent\] error: failed to setup network: *: exit status 3: *line 299; the end' \
+		$slirp --slirp4netns-binary="$tmp/fake"
+	assert_eq lines 1 "$(wc -l <"$tmp/err")"
+	# shellcheck disable=SC2086 # options
+	fails_with '*failed to setup network: *: exit status 0' $slirp --slirp4netns-binary=/bin/true
+	printf '#!/nonexistent\n' >"$tmp/fake"
+	# shellcheck disable=SC2086 # options
+	fails_with "*fork/exec $tmp/fake: no such file or directory" $slirp --slirp4netns-binary="$tmp/fake"
+}
+
+case_a_network_program_that_is_killed_at_the_start() {
+	need_tun
+	# shellcheck disable=SC2016 # for the program
+	fake 'kill -KILL $$'
+	# shellcheck disable=SC2086 # options
+	fails_with '\[rootlesskit:parent\] error: failed to setup network: *signal: killed*' $slirp --slirp4netns-binary="$tmp/fake"
+}
+
+# It says by closing its descriptor that it will never be ready, but does not end by itself.
+case_a_network_program_that_gives_up_and_hangs() {
+	need_tun
+	fake "trap '' TERM" 'exec 3>&-' 'while :; do sleep 1; done'
+	# shellcheck disable=SC2086 # options
+	fails_with '\[rootlesskit:parent\] error: failed to setup network: *' $slirp --slirp4netns-binary="$tmp/fake"
+}
+
+case_the_error_of_the_real_one_names_the_reason() {
+	need_tun
+	fake 'exec slirp4netns -r 3 --netns-type=path /proc/self/ns/uts tap0'
+	# shellcheck disable=SC2086 # options
+	fails_with '*exit status 1: setns(CLONE_NEWNET): *' $slirp --slirp4netns-binary="$tmp/fake"
+}
+
+case_a_network_program_that_says_nothing() {
+	need_tun
+	# shellcheck disable=SC2016 # for the program
+	fake 'exec slirp4netns "$@" >/dev/null 2>&1'
+	# shellcheck disable=SC2086 # options
+	start $slirp --slirp4netns-binary="$tmp/fake" --copy-up=/etc sleep 60
+	assert_eq network "$(network 10.0.2.100/24 65520 10.0.2.2)" "$(inside sh -c "$cat_network")"
+	stop
+	assert_eq status 255 "$rc"
+}
+
+# ---- /dev/net/tun ----
+
+# without_tun HOW PATTERN: in a mount namespace of our own, where HOW is done to it
+without_tun() {
+	for detach in '' --detach-netns; do
+		rc=0
+		# shellcheck disable=SC2016 # for the inner shell
+		unshare -rm sh -c "set -e; $1; "'shift
+			exec rootlesskit --subid-source=self --net=slirp4netns --disable-host-loopback "$@"' - x $detach touch "$tmp/ran" \
+			>"$tmp/out" 2>"$tmp/err" || rc=$?
+		assert_eq "status $detach" 1 "$rc"
+		assert_match "error $detach" "\[rootlesskit:child \] error: $2
+\[rootlesskit:parent\] error: child exited: exit status 1" "$(grep -v level=warning "$tmp/err")"
+		[ ! -e "$tmp/ran" ] || fail 'the command ran'
+		assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
+	done
+}
+
+case_without_dev_net_tun() {
+	[ -d /dev/net ] || skip tun 'there is no /dev/net to hide'
+	without_tun 'mount -t tmpfs none /dev/net' \
+		'open /dev/net/tun: no such file or directory (*modprobe tun*)'
+}
+
+case_a_forbidden_dev_net_tun() {
+	[ -e /dev/net/tun ] || skip tun 'there is none'
+	without_tun 'mount --bind /dev/net/tun /dev/net/tun; mount -o remount,bind,nodev,nosuid,noexec /dev/net/tun' \
+		'open /dev/net/tun: permission denied (*chmod 666 /dev/net/tun*)'
+}
+
+case_a_dev_net_tun_that_is_something_else() {
+	[ -e /dev/net/tun ] || skip tun 'there is none'
+	without_tun 'mount --bind /dev/null /dev/net/tun' \
+		'creating the TAP device tap0: inappropriate ioctl for device*'
+}
+
+# ---- ends ----
+
+case_a_network_program_that_dies_later_is_told_of() {
+	need_tun
+	port=$(free_port)
+	make_page 'hello from inside'
+	# shellcheck disable=SC2086 # options
+	start $slirp --copy-up=/etc --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
+		busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www"
+	wait_until 5 fetch "http://127.0.0.1:$port/"
+	find_slirp
+	kill -KILL "$slirp_pid"
+	wait_until 5 grep -q 'level=error msg="\[rootlesskit:parent\] slirp4netns ended (signal: killed): the command has no network' "$tmp/bg.err"
+	wait_until 5 is_gone "$slirp_pid"
+	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
+	assert_eq 'lines of the log' 1 "$(wc -l <"$tmp/bg.err")"
+	stop
+	assert_eq status 255 "$rc"
+}
+
+case_no_network_program_is_left() {
+	need_tun
+	for options in '' '--slirp4netns-sandbox=auto --slirp4netns-seccomp=auto' --detach-netns; do
+		for signal in TERM KILL; do
+			# shellcheck disable=SC2086 # options
+			start $slirp --copy-up=/etc --port-driver=builtin $options sleep 60
+			find_slirp
+			kill -$signal "$pid"
+			wait_until 5 has_ended "$slirp_pid"
+			wait_until 5 has_ended "$child"
+			wait "$pid" || true
+			rm -rf "$state"
+		done
+	done
+}
+
+# ---- all of it ----
+
+ctl() {
+	rootlessctl --socket "$state/api.sock" "$@"
+}
+
+# nerdctl's command line; further options and the command are added.
+start_all() {
+	start --net=slirp4netns --mtu=65520 --slirp4netns-sandbox=auto --slirp4netns-seccomp=auto \
+		--disable-host-loopback --port-driver=builtin --copy-up=/etc --copy-up=/run --copy-up=/var/lib \
+		--propagation=rslave -p "127.0.0.2:$port:80/tcp" "$@"
+	assert_eq warnings '' "$(grep -v 'The host root filesystem is mounted as' "$tmp/bg.err" || true)"
+}
+
+check_all() {
+	url=http://127.0.0.2:$port/
+	assert_eq network "$(network 10.0.2.100/24 65520 10.0.2.2)" "$("$@" sh -c "$cat_network")"
+	wait_until 5 fetch "$url"
+	assert_eq page 'hello from inside' "$(fetch "$url")"
+	is_refused "http://127.0.0.1:$port/" || fail '127.0.0.1 answers too'
+	assert_eq ports "ID    PROTO    PARENTIP     PARENTPORT    CHILDIP    CHILDPORT
+1     tcp      127.0.0.2    $port                    80" "$(ctl list-ports | sed 's/ *$//')"
+	assert_eq removed 1 "$(ctl remove-ports 1)"
+	is_refused "$url" || fail 'a removed port answers'
+	port6=$(free_port)
+	assert_eq added 2 "$(ctl add-ports "[::1]:$port6:80/tcp6")"
+	assert_eq 'page by IPv6' 'hello from inside' "$(fetch "http://[::1]:$port6/")"
+	is_refused "http://127.0.0.1:$port6/" || fail 'tcp6 listens on 127.0.0.1 too'
+	assert_eq 'statement of ports' "{\"id\":2,\"spec\":{\"proto\":\"tcp6\",\"parentIP\":\"::1\",\"parentPort\":$port6,\"childPort\":80}}" \
+		"$(ctl list-ports --json)"
+	find_slirp
+	stop
+	assert_eq status 255 "$rc"
+	wait_until 5 has_ended "$slirp_pid"
+	is_refused "http://[::1]:$port6/" || fail 'a port is still open'
+}
+
+# -p 127.0.0.2:... is dialled as 127.0.0.2, [::1] as ::1: the server listens on all addresses.
+case_the_whole_line() {
+	need_tun
+	need_ipv6
+	port=$(free_port)
+	make_page 'hello from inside'
+	start_all busybox httpd -f -p '[::]:80' -h "$tmp/www"
+	check_all inside
+}
+
+case_the_whole_line_detached() {
+	need_tun
+	need_ipv6
+	port=$(free_port)
+	make_page 'hello from inside'
+	# The server has to enter the detached namespace; the command itself is in the host's.
+	# shellcheck disable=SC2016 # for the inner shell
+	start_all --detach-netns sh -c \
+		'exec nsenter --net="$ROOTLESSKIT_STATE_DIR/netns" busybox httpd -f -p "[::]:80" -h "$1"' - "$tmp/www"
+	check_all inside_detached
+}
+
+run_cases \
+	the_hosts_network \
+	no_network_but_lo \
+	none_detached_never_fails \
+	slirp4netns_as_it_is_by_default \
+	files_in_etc \
+	names_are_found_by_the_hosts_file \
+	cidr \
+	mtu \
+	ifname \
+	the_network_works_for_the_commands_first_packet \
+	the_hosts_loopback \
+	sandbox_and_seccomp_are_passed_on \
+	a_detached_namespace \
+	a_missing_network_program \
+	a_network_program_that_fails_at_the_start \
+	a_network_program_that_is_killed_at_the_start \
+	a_network_program_that_gives_up_and_hangs \
+	the_error_of_the_real_one_names_the_reason \
+	a_network_program_that_says_nothing \
+	without_dev_net_tun \
+	a_forbidden_dev_net_tun \
+	a_dev_net_tun_that_is_something_else \
+	a_network_program_that_dies_later_is_told_of \
+	no_network_program_is_left \
+	the_whole_line \
+	the_whole_line_detached

@@ -1,0 +1,115 @@
+#!/bin/sh
+# The one program: its names, its links, what it needs, and the demo.
+. "$(dirname "$0")/lib.sh"
+
+names='rootlesskit
+docker-rootlesskit
+rootlessctl'
+
+case_list() {
+	assert_eq names "$names" "$(rlkbox --list)"
+}
+
+case_an_applet_is_called_by_its_name_or_by_a_word() {
+	for name in rootlesskit docker-rootlesskit; do
+		assert_match "$name" 'rootlesskit version 3.*' "$("$name" --version)"
+		assert_match "rlkbox $name" 'rootlesskit version 3.*' "$(rlkbox "$name" --version)"
+	done
+	assert_match rootlessctl 'rootlessctl version 3.*' "$(rlkbox rootlessctl --version)"
+	assert_eq output works "$(rlkbox rootlesskit echo works)"
+	assert_eq output works "$(docker-rootlesskit echo works)"
+	assert_fails rlkbox
+	assert_fails rlkbox nosuchapplet
+	assert_match usage '*APPLET*' "$(rlkbox --help)"
+	assert_match version 'rlkbox *' "$(rlkbox --version)"
+}
+
+case_hard_links() {
+	mkdir "$tmp/dir"
+	cp "$BUILD/rlkbox" "$tmp/dir/rlkbox"
+	"$tmp/dir/rlkbox" --install "$tmp/dir"
+	for name in $names; do
+		[ "$tmp/dir/$name" -ef "$tmp/dir/rlkbox" ] || fail "$name is another file"
+		[ ! -L "$tmp/dir/$name" ] || fail "$name is a symbolic link"
+	done
+	# Again, and by one of the links: nothing is lost.
+	"$tmp/dir/rlkbox" --install "$tmp/dir"
+	"$tmp/dir/rootlessctl" --version >/dev/null
+	cp "$tmp/dir/rootlesskit" "$tmp/dir/copy"
+}
+
+case_symbolic_links() {
+	mkdir "$tmp/dir" "$tmp/other"
+	cp "$BUILD/rlkbox" "$tmp/dir/rlkbox"
+	"$tmp/dir/rlkbox" --install -s "$tmp/dir"
+	"$tmp/dir/rlkbox" --install -s "$tmp/other"
+	"$tmp/dir/rlkbox" --install -s "$tmp/other"
+	for name in $names; do
+		assert_eq "$name in the same directory" rlkbox "$(readlink "$tmp/dir/$name")"
+		assert_eq "$name elsewhere" "$tmp/dir/rlkbox" "$(readlink "$tmp/other/$name")"
+	done
+	mv "$tmp/dir" "$tmp/moved"
+	"$tmp/moved/rootlesskit" --version >/dev/null
+}
+
+case_foreign_files_are_not_overwritten() {
+	mkdir "$tmp/dir"
+	echo precious >"$tmp/dir/rootlesskit"
+	rc=0
+	rlkbox --install -s "$tmp/dir" 2>"$tmp/err" || rc=$?
+	assert_eq status 1 "$rc"
+	assert_match error "*$tmp/dir/rootlesskit is there already*-f*" "$(cat "$tmp/err")"
+	assert_eq file precious "$(cat "$tmp/dir/rootlesskit")"
+	# The others are made all the same.
+	[ "$tmp/dir/rootlessctl" -ef "$BUILD/rlkbox" ] || fail 'rootlessctl is not there'
+	rlkbox --install -s -f "$tmp/dir"
+	[ "$tmp/dir/rootlesskit" -ef "$BUILD/rlkbox" ] || fail 'it was not replaced'
+	# A link to nowhere is foreign too, and a directory is never replaced.
+	rm "$tmp/dir/rootlesskit"
+	ln -s /nonexistent "$tmp/dir/rootlesskit"
+	assert_fails rlkbox --install -s "$tmp/dir"
+	rm "$tmp/dir/rootlesskit"
+	mkdir "$tmp/dir/rootlesskit"
+	assert_fails rlkbox --install -s -f "$tmp/dir"
+	assert_fails rlkbox --install -s /nonexistent/dir
+	assert_fails rlkbox --install
+	assert_fails rlkbox --install -x "$tmp/dir"
+}
+
+case_nothing_but_libc_is_needed() {
+	ldd "$BUILD/rlkbox" >"$tmp/ldd"
+	if grep -q -e libasan -e libtsan -e libubsan "$tmp/ldd"; then
+		return # a sanitizer brings its own
+	fi
+	assert_eq libraries 'libc.so.6' \
+		"$(sed -n 's/^[[:space:]]*\([^ ]*\) => .*/\1/p' "$tmp/ldd")"
+}
+
+case_the_demo() {
+	sh "$here/../demo.sh" "$BUILD/rlkbox" >"$tmp/demo" 2>&1 || fail "$(cat "$tmp/demo")"
+	for part in 'Hello from' 'PARENTPORT' 'api.sock' 'connection refused' 'exit status 0'; do
+		grep -q "$part" "$tmp/demo" || fail "no \"$part\" in: $(cat "$tmp/demo")"
+	done
+}
+
+case_the_demo_without_newuidmap() {
+	mkdir "$tmp/bin"
+	for program in sh cat date sed grep ls mktemp sleep rm rmdir kill id cut tr expr env head tail awk \
+		seq printf readlink wc ps basename dirname find sort touch mkdir; do
+		path=$(command -v "$program" || true)
+		case $path in /*) ln -s "$path" "$tmp/bin/$program" ;; esac
+	done
+	env PATH="$tmp/bin" sh "$here/../demo.sh" "$BUILD/rlkbox" >"$tmp/demo" 2>&1 ||
+		fail "$(cat "$tmp/demo")"
+	grep -q -e '--subid-source=self' "$tmp/demo" || fail "it does not say so: $(cat "$tmp/demo")"
+}
+
+run_cases \
+	list \
+	an_applet_is_called_by_its_name_or_by_a_word \
+	hard_links \
+	symbolic_links \
+	foreign_files_are_not_overwritten \
+	nothing_but_libc_is_needed \
+	the_demo \
+	the_demo_without_newuidmap
