@@ -134,7 +134,6 @@ signals() {
 }
 
 case_limits_and_signals_of_the_command_are_as_they_were() {
-	# shellcheck disable=SC3045 # dash, ash and bash have it
 	ulimit -Sn 512
 	before=$(signals env)
 	assert_eq 'limits and signals' "$before" "$(signals rootlesskit --net=none --port-driver=builtin)"

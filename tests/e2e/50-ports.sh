@@ -380,7 +380,6 @@ case_no_descriptors_left_is_no_end_of_a_port() {
 	port=$(free_port)
 	make_page
 	(
-		# shellcheck disable=SC3045 # dash has it
 		ulimit -n 64
 		exec env --default-signal=INT,QUIT rootlesskit --state-dir="$tmp/state" --net=none \
 			--port-driver=builtin -p "127.0.0.1:$port:80/tcp" sh -c "ulimit -n 1024 2>/dev/null
