@@ -167,6 +167,8 @@ int mount_copy_up(const char *dir, const char *aside, struct err *e)
 	bool covered;
 	int r;
 
+	if (!mount_may_be_covered(dir))
+		return err_set(e, EINVAL, "%s cannot be copied up", dir);
 	if (mkdir(aside, 0700) < 0)
 		return err_sys(e, errno, "creating %s", aside);
 	if (mount(dir, aside, NULL, MS_BIND | MS_REC, NULL) < 0) {

@@ -76,16 +76,17 @@ int netns_run(int (*fn)(void *arg, struct err *e), void *arg, struct err *e)
 static int open_tun(struct err *e)
 {
 	int fd = open(TUN_PATH, O_RDWR | O_CLOEXEC);
+	int why = errno;
 
 	if (fd >= 0)
 		return fd;
-	err_sys(e, errno, "open %s", TUN_PATH);
-	if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
+	err_sys(e, why, "open %s", TUN_PATH);
+	if (why == ENOENT || why == ENODEV || why == ENXIO)
 		err_add(e, " (the tun module is not there: as root, run `modprobe tun`)");
 	else
 		err_add(e, " (every user must be able to open it: as root, run `chmod 666 %s`)",
 			TUN_PATH);
-	return -errno;
+	return -why;
 }
 
 int netns_make_tap(const char *name, struct err *e)

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@
 #define EXIT_FD	 4
 #define MAX_ARGS 24
 #define ARGS_LEN (3 * PATH_MAX)
+#define LOG_LEN	 2048 /* bytes of its output that are read at once */
 
 /* A command line under construction; the words lie one behind the other in `text`. */
 struct args {
@@ -50,6 +52,17 @@ static bool is_wanted(const char *when, bool by_auto)
 	return strcmp(when, "true") == 0 || (strcmp(when, "auto") == 0 && by_auto);
 }
 
+/* The file of the detached network namespace as seen from outside. No absolute link may be in its
+ * path: it would lead out of the child's root again. */
+static void add_netns(struct args *args, const char *state_dir, pid_t child_pid)
+{
+	char real[PATH_MAX];
+
+	add(args, "--netns-type=path");
+	add(args, "/proc/%d/root%s/" STATE_NETNS, (int)child_pid,
+	    realpath(state_dir, real) != NULL ? real : state_dir);
+}
+
 static void build(struct args *args, const struct slirp4netns *s, const struct opts *o,
 		  const struct network *net, const char *state_dir, pid_t child_pid)
 {
@@ -72,8 +85,7 @@ static void build(struct args *args, const struct slirp4netns *s, const struct o
 		add(args, "--enable-seccomp");
 	if (o->detach_netns) {
 		add(args, "--userns-path=/proc/%d/ns/user", (int)child_pid);
-		add(args, "--netns-type=path");
-		add(args, "/proc/%d/root%s/" STATE_NETNS, (int)child_pid, state_dir);
+		add_netns(args, state_dir, child_pid);
 	} else {
 		add(args, "%d", (int)child_pid);
 	}
@@ -157,9 +169,22 @@ int slirp4netns_start(struct slirp4netns *s, const struct opts *o, const struct 
 	return pid < 0 ? pid : 0;
 }
 
-void slirp4netns_log(struct slirp4netns *s)
+/* Keeps the end of what it printed, as one line. */
+static void remember(struct slirp4netns *s, const char *line)
 {
-	char text[2048];
+	char text[sizeof(s->last_words) + LOG_LEN];
+	int n = snprintf(text, sizeof(text), "%s%s%s", s->last_words,
+			 s->last_words[0] != '\0' ? "; " : "", line);
+	size_t len = (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
+	size_t cut = len < sizeof(s->last_words) ? 0 : len - (sizeof(s->last_words) - 1);
+
+	memcpy(s->last_words, text + cut, len - cut + 1);
+}
+
+/* Returns whether there was something. */
+static bool read_log(struct slirp4netns *s)
+{
+	char text[LOG_LEN];
 	char *rest = text;
 	char *line;
 	ssize_t n;
@@ -170,14 +195,20 @@ void slirp4netns_log(struct slirp4netns *s)
 	if (n == 0 || (n < 0 && errno != EAGAIN))
 		fd_close(&s->log_fd);
 	if (n <= 0)
-		return;
+		return false;
 	text[n] = '\0';
 	while ((line = strsep(&rest, "\n")) != NULL) {
 		if (*line == '\0')
 			continue;
 		log_debug("slirp4netns: %s", line);
-		snprintf(s->last_words, sizeof(s->last_words), "%s", line);
+		remember(s, line);
 	}
+	return true;
+}
+
+void slirp4netns_log(struct slirp4netns *s)
+{
+	read_log(s);
 }
 
 int slirp4netns_ready(struct slirp4netns *s, struct err *e)
@@ -191,14 +222,21 @@ int slirp4netns_ready(struct slirp4netns *s, struct err *e)
 		n = read(s->ready_fd, &byte, 1);
 	while (n < 0 && errno == EINTR);
 	fd_close(&s->ready_fd);
-	if (n == 1)
+	if (n == 1) {
+		/* How it started is of no interest when it ends one day. */
+		while (read_log(s))
+			;
+		s->last_words[0] = '\0';
 		return 0;
-	/* It has closed the pipe, so it is ending; if not, it is of no use. */
+	}
+	/* It has closed the pipe, so it is ending, and a signal changes nothing; if not, it is of
+	 * no use. */
 	fd_close(&s->exit_fd);
-	kill(s->pid, SIGTERM);
+	kill(s->pid, SIGKILL);
 	status = proc_wait(s->pid);
 	s->pid = 0;
-	slirp4netns_log(s);
+	while (read_log(s))
+		;
 	return err_set(
 		e, ECHILD,
 		"failed to setup network: slirp4netns ended before it was ready (%s): %s%s%s",

@@ -21,7 +21,7 @@ struct slirp4netns {
 	int exit_fd;	      /* open as long as it shall run */
 	int log_fd;	      /* what it prints; non-blocking */
 	char command[1024];   /* for messages */
-	char last_words[256]; /* the last line that it printed */
+	char last_words[256]; /* the end of what it printed, lines joined by "; " */
 };
 
 /* Finds the program. Returns 0 or -errno with a reason that says how to get it. */
@@ -32,8 +32,8 @@ int slirp4netns_find(struct slirp4netns *s, const struct opts *o, struct err *e)
 int slirp4netns_start(struct slirp4netns *s, const struct opts *o, const struct network *net,
 		      const char *state_dir, pid_t child_pid, struct err *e);
 
-/* When `ready_fd` is readable: did it come up? Returns 0, or -errno with a reason. Blocks no longer
- * than a program takes to end on SIGTERM. */
+/* When `ready_fd` is readable: did it come up? Returns 0, or -errno with a reason; then it has
+ * been ended. */
 int slirp4netns_ready(struct slirp4netns *s, struct err *e);
 
 /* When `log_fd` is readable: logs what it printed, with --debug. Closes `log_fd` at its end. */

@@ -190,13 +190,10 @@ case_a_detached_namespace_in_a_copied_up_directory() {
 copy_up_fails() {
 	pattern=$1
 	shift
-	for net in '--net=host' '--net=none --port-driver=builtin'; do
-		# shellcheck disable=SC2086 # options
-		untouched launch $net "$@" touch "$tmp/ran"
-		assert_eq "status of $*" 1 "$rc"
-		assert_match "error of $*" "\[rootlesskit:child \] error: $pattern
+	untouched launch --net=none --port-driver=builtin "$@" touch "$tmp/ran"
+	assert_eq "status of $*" 1 "$rc"
+	assert_match "error of $*" "\[rootlesskit:child \] error: $pattern
 \[rootlesskit:parent\] error: child exited: exit status 1" "$err"
-	done
 	[ ! -e "$tmp/ran" ] || fail 'the command ran'
 	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*' -o -name '.copy-up' -o -name '.ro*')"
 }
