@@ -41,7 +41,7 @@
 #define REQUEST_MAX   (HTTP_MAX_HEAD + HTTP_MAX_BODY) /* bytes; a longer one is refused */
 #define READ_STEP     4096			      /* bytes by which the buffer grows */
 #define DEADLINE_MS   10000 /* for a request to be complete, or an answer to be taken further */
-#define PAUSE_MS      100   /* of accepting, when the system is out of something */
+#define PAUSE_MS      100   /* of accepting, when all are busy or something has run out */
 #define HEAD_MAX      1024  /* bytes of the head of an answer */
 #define PORT_JSON_MAX 512   /* bytes of one port in a list: two addresses, each byte escaped */
 #define INFO_JSON_MAX (PATH_MAX * 6 + 1024) /* a path whose every byte is escaped */
@@ -72,7 +72,7 @@ struct api {
 	struct loop *loop;
 	struct watch listener;
 	struct timer resume;
-	struct api_info info;
+	char *info; /* the answer to GET /v1/info, which never changes; owned */
 	struct ports *ports;
 	struct client *newest, *oldest;
 	size_t client_count;
@@ -181,14 +181,15 @@ static void put_port_driver(struct json_out *out, const struct api_info *info)
 	json_end_object(out);
 }
 
-static void get_info(struct api *api, const struct http_request *req, struct answer *a)
+/* Returns the body of GET /v1/info, to be freed, or NULL if there is no memory. */
+static char *info_to_json(const struct api_info *info)
 {
-	const struct api_info *info = &api->info;
+	char *text = malloc(INFO_JSON_MAX);
 	struct json_out out;
 
-	(void)req;
-	if (!begin_json(a, &out, INFO_JSON_MAX))
-		return;
+	if (text == NULL)
+		return NULL;
+	json_out_init(&out, text, INFO_JSON_MAX);
 	json_begin_object(&out, NULL);
 	json_put_string(&out, "apiVersion", API_VERSION);
 	json_put_string(&out, "version", COMPAT_VERSION);
@@ -199,7 +200,13 @@ static void get_info(struct api *api, const struct http_request *req, struct ans
 	if (info->port_driver != NULL)
 		put_port_driver(&out, info);
 	json_end_object(&out);
-	end_json(a, &out, 200);
+	return text;
+}
+
+static void get_info(struct api *api, const struct http_request *req, struct answer *a)
+{
+	(void)req;
+	answer_text(a, 200, TYPE_JSON, api->info);
 }
 
 static void get_ports(struct api *api, const struct http_request *req, struct answer *a)
@@ -469,9 +476,7 @@ static void close_client(struct client *c)
 	loop_remove(api->loop, &c->watch);
 	fd_close(&c->watch.fd);
 	unlink_client(c);
-	/* One that waited for a place has it now. */
-	if (api->client_count-- == MAX_CLIENTS)
-		loop_want(api->loop, &api->listener, POLLIN);
+	api->client_count--;
 	loop_defer(api->loop, &c->reap);
 }
 
@@ -661,8 +666,13 @@ static void on_resume(struct timer *t)
 {
 	struct api *api = OWNER(t, struct api, resume);
 
-	if (api->client_count < MAX_CLIENTS)
-		loop_want(api->loop, &api->listener, POLLIN);
+	loop_want(api->loop, &api->listener, POLLIN);
+}
+
+static void pause_accepting(struct api *api)
+{
+	if (loop_timer(api->loop, &api->resume, PAUSE_MS) == 0)
+		loop_want(api->loop, &api->listener, 0);
 }
 
 static void on_listener(struct watch *w, short revents)
@@ -672,7 +682,7 @@ static void on_listener(struct watch *w, short revents)
 
 	(void)revents;
 	if (api->client_count >= MAX_CLIENTS && !make_place(api)) {
-		loop_want(api->loop, w, 0); /* until one leaves */
+		pause_accepting(api);
 		return;
 	}
 	fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -686,8 +696,7 @@ static void on_listener(struct watch *w, short revents)
 		return;
 	if (fd < 0 && errno == EMFILE && make_place(api))
 		return;
-	loop_want(api->loop, w, 0);
-	loop_timer(api->loop, &api->resume, PAUSE_MS);
+	pause_accepting(api);
 }
 
 /* ---- start and stop ---- */
@@ -717,12 +726,15 @@ struct api *api_start(struct loop *loop, const char *path, const struct api_info
 		return NULL;
 	}
 	api->loop = loop;
-	api->info = *info;
+	api->info = info_to_json(info);
 	api->ports = ports;
-	api->listener = (struct watch){ .events = POLLIN, .on_event = on_listener };
+	api->listener = (struct watch){ .fd = -1, .events = POLLIN, .on_event = on_listener };
 	api->resume.on_due = on_resume;
-	if (listen_on(api, path, e) < 0) {
+	if (api->info == NULL)
+		err_sys(e, ENOMEM, "starting the API");
+	if (api->info == NULL || listen_on(api, path, e) < 0) {
 		fd_close(&api->listener.fd);
+		free(api->info);
 		free(api);
 		return NULL;
 	}
@@ -739,5 +751,6 @@ void api_stop(struct api *api)
 	loop_cancel(api->loop, &api->resume);
 	loop_remove(api->loop, &api->listener);
 	fd_close(&api->listener.fd);
+	free(api->info);
 	free(api);
 }

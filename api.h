@@ -15,11 +15,12 @@
  *     POST   /v1/ports      publishes a port
  *     DELETE /v1/ports/ID   closes one
  *
- * Clients may keep their connection open and idle for ever. One that stops in the middle of a
- * request, or does not take its answer, is cut off. Processes of other users are not heard.
+ * Clients may keep their connection open and idle for ever; only when there are too many, those
+ * that have been idle for the longest are closed. One that stops in the middle of a request, or
+ * does not take its answer, is cut off. Processes of other users are not heard.
  */
 
-/* What /v1/info tells. All strings are borrowed for the API's life; NULL leaves a member out. */
+/* What /v1/info tells. NULL leaves a member out. */
 struct api_info {
 	const char *state_dir;
 	pid_t child_pid;

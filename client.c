@@ -4,7 +4,8 @@
  *
  * Each call has a connection of its own, so that no state is left when one fails. The answer is
  * read into a buffer that doubles, and the parser is asked after each piece whether that is all:
- * servers are free to keep the connection open.
+ * servers are free to keep the connection open. Interim answers ("100 Continue") are passed over,
+ * but not for ever.
  */
 #include "client.h"
 
@@ -24,6 +25,7 @@
 #include "json.h"
 
 #define FIRST_BUFFER	16384			/* bytes; every answer but a long list fits */
+#define MAX_HEADS	(2 * HTTP_MAX_HEAD)	/* bytes up to the end of the answer's head */
 #define MAX_REQUEST	2048			/* bytes; a port spec has about 100 */
 #define MAX_MESSAGE	4096			/* bytes of an error's text that are read */
 #define MAX_ESCAPE	(sizeof("\\u0000") - 1) /* bytes that JSON makes of one */
@@ -119,7 +121,7 @@ static int receive(int sock, unsigned long long until_ms, struct client_answer *
 			return (int)n;
 		len += (size_t)n;
 		ret = http_parse_response(answer->buf, len, n == 0, &res);
-		if (ret < 0)
+		if (ret < 0 || (ret == 0 && res.status == 0 && len >= MAX_HEADS))
 			return err_set(e, EPROTO, "%s",
 				       n > 0	 ? "malformed HTTP response"
 				       : len > 0 ? "unexpected EOF"
