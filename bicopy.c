@@ -74,9 +74,21 @@ static void finish(struct bicopy *b, bool reset)
 	loop_defer(b->loop, &b->task);
 }
 
+/* Is there something that was read but not written, or could be read? */
+static bool has_pending(const struct bicopy *b, int i)
+{
+	char byte;
+
+	if (b->pump[i].left > 0)
+		return true;
+	return b->pump[i].state == PUMP_OPEN &&
+	       recv(b->end[i].watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 void bicopy_cancel(struct bicopy *b)
 {
-	finish(b, false);
+	if (!b->ended)
+		finish(b, has_pending(b, 0) || has_pending(b, 1));
 }
 
 /* ---- one direction ---- */
@@ -248,9 +260,22 @@ static void run_pair(struct bicopy *b)
 	if (p0 == SPENT || p1 == SPENT) {
 		b->task.run = next_turn;
 		loop_defer(b->loop, &b->task);
+	} else if (b->draining && !has_pending(b, 0) && !has_pending(b, 1)) {
+		finish(b, false);
+		return;
 	}
 	for (int i = 0; i < 2; i++)
 		loop_want(b->loop, &b->end[i].watch, interest(b, i));
+}
+
+void bicopy_drain(struct bicopy *b)
+{
+	if (b->ended)
+		return;
+	b->draining = true;
+	for (int i = 0; i < 2; i++)
+		b->end[i].readable = true; /* an event may still be on its way */
+	run_pair(b);
 }
 
 static void on_ready(struct bicopy *b, int i, short revents)

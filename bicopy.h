@@ -53,6 +53,7 @@ struct bicopy {
 	struct bicopy_end end[2];
 	struct pump pump[2]; /* pump[i] reads end[i] and writes the other */
 	struct task task;    /* the next turn of a busy pair, or the report of its end */
+	bool draining;	     /* ends as soon as nothing is on the way */
 	bool ended;
 	void (*on_end)(struct bicopy *b);
 };
@@ -64,8 +65,13 @@ struct bicopy {
 int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_buffer *buffer, int fd0,
 		 int fd1, void (*on_end)(struct bicopy *b));
 
-/* Ends a pair now: both sockets are closed, what is on the way is dropped. on_end follows. */
+/* Ends a pair now: both sockets are closed. If anything was on the way they are reset, so that
+ * nobody takes what is there for the whole. on_end follows. */
 void bicopy_cancel(struct bicopy *b);
+
+/* Ends a pair as soon as all that has been sent by now is passed on. on_end follows; how long that
+ * takes is up to the readers. */
+void bicopy_drain(struct bicopy *b);
 
 /* Makes close(2) of a TCP socket send a reset: SO_LINGER 0, socket(7). Takes the descriptor. */
 void bicopy_reset(int *fd);

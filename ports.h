@@ -23,7 +23,8 @@ struct port_entry {
  * NULL with a reason. */
 struct ports *ports_new(const char *bp_socket, struct err *e);
 
-/* Closes all ports and their connections. NULL is fine. */
+/* Closes all ports and their connections, which get some seconds to take what was sent to them
+ * (worker_stop). Blocks as long. NULL is fine. */
 void ports_free(struct ports *ports);
 
 /* Publishes a port. Returns its ID, or -errno with a reason in the words that clients look for:

@@ -11,8 +11,8 @@
  */
 
 /* Starts a process in new namespaces, `flags` of CLONE_NEW*(clone(2)). `run` is called there with
- * `arg`, on a stack of its own, and what it returns is the exit status; no exit handlers are run. Returns the PID, or -errno
- * with a reason. */
+ * `arg`, on a stack of its own, and what it returns is the exit status; no exit handlers are run.
+ * Returns the PID, or -errno with a reason. */
 pid_t userns_clone(int flags, int (*run)(void *arg), void *arg, struct err *e);
 
 /* Adds to the reason of a failure within a new user namespace what on this host is known to forbid

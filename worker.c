@@ -47,6 +47,7 @@
 #define DIAL_DEADLINE_MS 30000	     /* for all tries together; the child gives one up after 20 s */
 #define FDS_DIALLING	 3	     /* client, request, target */
 #define FDS_COPYING	 2
+#define DRAIN_MS	 5000	      /* for connections to take what was sent before the end */
 #define THREAD_STACK	 (256 * 1024) /* bytes; nothing in a worker recurses */
 
 #define OWNER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
@@ -93,7 +94,9 @@ struct worker {
 	size_t fds_used;
 	size_t fds_max;
 	bool paused;
+	bool stopping;
 	struct timer resume;
+	struct timer drained; /* when stopping: no connection is waited for any longer */
 	unsigned long long complained_ms;
 };
 
@@ -190,6 +193,17 @@ static void link_conn(struct conn *c)
 	c->port->conns = c;
 }
 
+/* A worker that is stopping ends with its last connection. */
+static void end_if_idle(struct worker *w)
+{
+	if (!w->stopping)
+		return;
+	for (struct port *p = w->ports; p != NULL; p = p->next)
+		if (p->conns != NULL)
+			return;
+	loop_stop(w->loop);
+}
+
 static void unlink_conn(struct conn *c)
 {
 	if (c->next != NULL)
@@ -198,6 +212,7 @@ static void unlink_conn(struct conn *c)
 		c->prev->next = c->next;
 	else
 		c->port->conns = c->next;
+	end_if_idle(c->port->worker);
 }
 
 static void on_copy_end(struct bicopy *b)
@@ -494,13 +509,14 @@ static void run_add_port(struct worker *w, struct call *call)
 	w->ports = p;
 }
 
-static void close_conns(struct port *p)
+/* Ends the connections of a port: those that have no target yet, and the others by `end_pair`. */
+static void end_conns(struct port *p, void (*end_pair)(struct bicopy *b))
 {
 	for (struct conn *c = p->conns; c != NULL; c = c->next) {
 		if (c->client >= 0 && c->dial != NULL && !c->reap.queued)
 			give_up(c);
 		else if (c->copy.loop != NULL)
-			bicopy_cancel(&c->copy);
+			end_pair(&c->copy);
 	}
 }
 
@@ -518,7 +534,7 @@ static void run_remove_port(struct worker *w, struct call *call)
 		return;
 	*at = p->next;
 	loop_remove(w->loop, &p->watch);
-	close_conns(p);
+	end_conns(p, bicopy_cancel);
 	/* Nothing but the reaping tasks is left to run for them: a few rounds that wait for
 	 * nothing. */
 	while (p->conns != NULL)
@@ -570,6 +586,12 @@ static int start_thread(struct worker *w)
 
 static void free_worker(struct worker *w)
 {
+	while (w->ports != NULL) {
+		struct port *p = w->ports;
+
+		w->ports = p->next;
+		free(p);
+	}
 	loop_free(w->loop);
 	free(w->buffer);
 	fd_close(&w->calls.fd);
@@ -615,14 +637,28 @@ struct worker *worker_start(const char *bp_socket, size_t max_fds, struct err *e
 	return NULL;
 }
 
+static void on_drained(struct timer *t)
+{
+	struct worker *w = OWNER(t, struct worker, drained);
+
+	for (struct port *p = w->ports; p != NULL; p = p->next)
+		end_conns(p, bicopy_cancel);
+}
+
+/* The servers inside have most likely ended, but what they sent last may still be on its way. */
 static void run_stop(struct worker *w, struct call *call)
 {
-	while (w->ports != NULL) {
-		call->id = w->ports->id;
-		run_remove_port(w, call);
-	}
+	call->result = 0;
+	w->stopping = true;
 	loop_cancel(w->loop, &w->resume);
-	loop_stop(w->loop);
+	for (struct port *p = w->ports; p != NULL; p = p->next) {
+		loop_remove(w->loop, &p->watch);
+		end_conns(p, bicopy_drain);
+	}
+	w->drained.on_due = on_drained;
+	if (loop_timer(w->loop, &w->drained, DRAIN_MS) < 0)
+		on_drained(&w->drained);
+	end_if_idle(w);
 }
 
 void worker_stop(struct worker *w)

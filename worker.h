@@ -27,7 +27,9 @@ int worker_add_port(struct worker *w, int id, int listen_fd, const struct bpreq 
 /* Stops accepting on the port and closes its connections. Main thread; returns when it is done. */
 void worker_remove_port(struct worker *w, int id);
 
-/* Closes all connections, ends the thread and frees the worker. NULL is fine. */
+/* Ends the thread and frees the worker. Connections take what has been sent by now, for which they
+ * have some seconds, and are closed; one that does not is reset. Main thread; blocks as long. NULL
+ * is fine. */
 void worker_stop(struct worker *w);
 
 #endif

@@ -349,6 +349,46 @@ while True:
 s.close()'
 }
 
+# The command has sent its last words and ended, while they are still on the way to a slow client.
+case_last_words_arrive_though_the_command_has_ended() {
+	talk '
+s.settimeout(30)
+while not os.path.exists(os.path.join(os.path.dirname(sys.argv[0]), "said")):
+    time.sleep(0.02)
+time.sleep(0.3) # the server has ended by now, and the launcher wants to
+got = 0
+while True:
+    b = s.recv(100000)
+    if not b: break
+    got += len(b); time.sleep(0.001)
+assert got == 8000000, got' '
+s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 20)
+s.sendall(b"x" * 8000000)
+open(os.path.join(os.path.dirname(sys.argv[0]), "said"), "w").close()'
+}
+
+case_a_client_that_takes_nothing_is_reset_at_the_end() {
+	talk '
+deadline = time.time() + 20
+while os.path.exists(os.path.join(os.path.dirname(sys.argv[0]), "state")):
+    assert time.time() < deadline, "the launcher waits for ever"
+    time.sleep(0.05)
+got = 0
+try:
+    while True:
+        b = s.recv(100000)
+        if not b: sys.exit("a clean end, not a reset")
+        got += len(b)
+except ConnectionResetError:
+    pass
+assert got < 100 << 20, got' '
+s.settimeout(2)
+try:
+    while True: s.sendall(b"x" * 1000000)
+except socket.timeout:
+    pass'
+}
+
 case_sockets_have_nodelay_and_keepalive() {
 	port=$(free_port)
 	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
@@ -460,6 +500,8 @@ run_cases \
 	a_reset_by_the_server_reaches_the_client \
 	a_slow_reader_stops_the_writer_and_loses_nothing \
 	bulk_data_arrives_as_it_was_sent \
+	last_words_arrive_though_the_command_has_ended \
+	a_client_that_takes_nothing_is_reset_at_the_end \
 	sockets_have_nodelay_and_keepalive \
 	no_descriptors_left_is_no_end_of_a_port \
 	many_connections_at_once

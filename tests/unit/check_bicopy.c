@@ -742,6 +742,73 @@ START_TEST(a_busy_pair_can_be_cancelled)
 }
 END_TEST
 
+START_TEST(cancel_of_a_quiet_pair_is_a_clean_end)
+{
+	struct stream s[2] = { { .from = CLIENT }, { .from = SERVER } };
+	struct rig r;
+
+	rig_open(&r, _i, 0);
+	pass(&r, &s[0], 1000);
+	pass(&r, &s[1], 1000);
+	bicopy_cancel(&r.b);
+	ck_assert_int_eq(stream_end(&r, &s[0], BUFFER_LEN), -ENODATA);
+	ck_assert_int_eq(stream_end(&r, &s[1], BUFFER_LEN), -ENODATA);
+	rig_close(&r);
+}
+END_TEST
+
+/* What is there must not be taken for the whole. */
+START_TEST(cancel_with_something_on_the_way_is_a_reset)
+{
+	struct stream s = { .from = _i % 2 };
+	struct rig r;
+
+	rig_open(&r, TCP_WAYS(_i / 2), TINY);
+	stream_fill(&r, &s, BIG);
+	bicopy_cancel(&r.b);
+	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), -ECONNRESET);
+	ck_assert_uint_lt(s.received, s.sent);
+	rig_close(&r);
+}
+END_TEST
+
+/* The sender has gone, or still waits for more to say. */
+START_TEST(a_pair_that_drains_passes_all_on)
+{
+	struct stream s = { .from = SERVER };
+	struct rig r;
+
+	rig_open(&r, _i / 2, TINY);
+	stream_fill(&r, &s, BIG);
+	if (_i % 2 == 0)
+		shut_peer(&r, SERVER);
+	bicopy_drain(&r.b);
+	settle(&r);
+	ck_assert_int_eq(r.ended, 0);
+	ck_assert_int_eq(stream_end(&r, &s, 1000), -ENODATA);
+	ck_assert_uint_eq(s.received, s.sent);
+	await_end(&r);
+	rig_close(&r);
+}
+END_TEST
+
+START_TEST(a_quiet_pair_drains_at_once)
+{
+	struct stream s = { .from = SERVER };
+	struct rig r;
+
+	rig_open(&r, _i, 0);
+	pass(&r, &s, 1000);
+	bicopy_drain(&r.b);
+	ck_assert(!fixture_is_open(r.inner[0]));
+	loop_run_tasks(r.loop);
+	ck_assert_int_eq(r.ended, 1);
+	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), -ENODATA);
+	bicopy_drain(&r.b); /* once more does nothing */
+	rig_close(&r);
+}
+END_TEST
+
 START_TEST(on_end_may_free_the_pair)
 {
 	struct rig r;
@@ -855,6 +922,10 @@ static TCase *life_case(void)
 
 	tcase_add_loop_test(tc, cancel_ends_the_pair_in_a_task, 0, 2 * ALL_WAYS);
 	tcase_add_loop_test(tc, a_busy_pair_can_be_cancelled, 0, ALL_WAYS);
+	tcase_add_loop_test(tc, cancel_of_a_quiet_pair_is_a_clean_end, 0, ALL_WAYS);
+	tcase_add_loop_test(tc, cancel_with_something_on_the_way_is_a_reset, 0, 2 * ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_pair_that_drains_passes_all_on, 0, 2 * ALL_WAYS);
+	tcase_add_loop_test(tc, a_quiet_pair_drains_at_once, 0, ALL_WAYS);
 	tcase_add_loop_test(tc, on_end_may_free_the_pair, 0, ALL_WAYS);
 	tcase_add_loop_test(tc, a_failed_start_closes_both, 0, 2);
 	tcase_add_test(tc, reset_takes_the_descriptor);
