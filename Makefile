@@ -10,8 +10,18 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-proto
 ifeq ($(WERROR),1)
 WARNINGS += -Werror
 endif
-HARDENING = -fstack-protector-strong -fPIE
+HARDENING = -fstack-protector-strong
 CPPFLAGS += -D_GNU_SOURCE
+ifeq ($(STATIC),1)
+# musl does not bring the kernel's headers; glibc's come after its own.
+# musl's CMSG_NXTHDR converts signs.
+WARNINGS += -Wno-sign-conversion
+CPPFLAGS += -idirafter /usr/include -idirafter /usr/include/$(shell $(CC) -print-multiarch)
+LINKING = -static
+else
+HARDENING += -fPIE
+LINKING = -pie
+endif
 ifndef SANITIZE
 CPPFLAGS += -D_FORTIFY_SOURCE=2
 else
@@ -19,7 +29,7 @@ HARDENING += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recove
 LDFLAGS += -fsanitize=$(SANITIZE)
 endif
 ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(HARDENING) $(CFLAGS) -pthread -MMD -MP
-ALL_LDFLAGS = -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+ALL_LDFLAGS = $(LINKING) -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 
 SOURCES := $(sort $(wildcard *.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
@@ -29,11 +39,14 @@ FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/fuz
 C_FILES := $(wildcard *.c *.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.[ch])
 SHELL_FILES := $(wildcard tests/*.sh tests/e2e/*.sh tests/bench/*.sh) .ci/run
 
-.PHONY: all help check check-unit check-e2e test-programs asan tsan valgrind fuzz fuzz-replay \
+.PHONY: all help static check check-unit check-e2e check-static test-programs asan tsan valgrind fuzz fuzz-replay \
 	lint format format-check bench demo install uninstall clean
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/rlkbox ## build the program, build/rlkbox
+
+static: ## build one static file with musl-gcc, build/static/rlkbox
+	$(MAKE) BUILD=build/static CC=musl-gcc STATIC=1 CFLAGS='-Os -g'
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
@@ -69,6 +82,11 @@ check-unit: test-programs ## run the unit tests
 
 check-e2e: test-programs ## run the end-to-end tests
 	tests/run.sh $(BUILD) e2e
+
+check-static: ## run the end-to-end tests with the static file
+	tests/deps.sh
+	$(MAKE) static
+	tests/run.sh build/static e2e
 
 asan: ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	tests/deps.sh

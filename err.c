@@ -2,15 +2,73 @@
 #include "err.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+/* The words that clients and people look for, whatever libc would say in their place. */
+static const struct {
+	int errnum;
+	const char *text;
+} words[] = {
+	{ EPERM, "operation not permitted" },
+	{ ENOENT, "no such file or directory" },
+	{ ESRCH, "no such process" },
+	{ EIO, "input/output error" },
+	{ ENXIO, "no such device or address" },
+	{ E2BIG, "argument list too long" },
+	{ ENOEXEC, "exec format error" },
+	{ EBADF, "bad file descriptor" },
+	{ ECHILD, "no child processes" },
+	{ EAGAIN, "resource temporarily unavailable" },
+	{ ENOMEM, "cannot allocate memory" },
+	{ EACCES, "permission denied" },
+	{ EBUSY, "device or resource busy" },
+	{ EEXIST, "file exists" },
+	{ EXDEV, "invalid cross-device link" },
+	{ ENODEV, "no such device" },
+	{ ENOTDIR, "not a directory" },
+	{ EISDIR, "is a directory" },
+	{ EINVAL, "invalid argument" },
+	{ ENFILE, "too many open files in system" },
+	{ EMFILE, "too many open files" },
+	{ ENOTTY, "inappropriate ioctl for device" },
+	{ ETXTBSY, "text file busy" },
+	{ ENOSPC, "no space left on device" },
+	{ EROFS, "read-only file system" },
+	{ EPIPE, "broken pipe" },
+	{ ENAMETOOLONG, "file name too long" },
+	{ ENOSYS, "function not implemented" },
+	{ ENOTEMPTY, "directory not empty" },
+	{ ELOOP, "too many levels of symbolic links" },
+	{ EPROTO, "protocol error" },
+	{ EUSERS, "too many users" },
+	{ EAFNOSUPPORT, "address family not supported by protocol" },
+	{ EPROTONOSUPPORT, "protocol not supported" },
+	{ EOPNOTSUPP, "operation not supported" },
+	{ EADDRINUSE, "address already in use" },
+	{ EADDRNOTAVAIL, "cannot assign requested address" },
+	{ ENETDOWN, "network is down" },
+	{ ENETUNREACH, "network is unreachable" },
+	{ ECONNABORTED, "software caused connection abort" },
+	{ ECONNRESET, "connection reset by peer" },
+	{ ENOBUFS, "no buffer space available" },
+	{ ENOTCONN, "transport endpoint is not connected" },
+	{ ETIMEDOUT, "connection timed out" },
+	{ ECONNREFUSED, "connection refused" },
+	{ EHOSTUNREACH, "no route to host" },
+};
+
 const char *err_text(int errnum, char *buf, int len)
 {
-	char tmp[ERR_LEN];
-
-	snprintf(buf, (size_t)len, "%s", strerror_r(errnum, tmp, sizeof(tmp)));
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (words[i].errnum == errnum) {
+			snprintf(buf, (size_t)len, "%s", words[i].text);
+			return buf;
+		}
+	}
+	snprintf(buf, (size_t)len, "%s", strerror(errnum));
 	/* "Permission denied", but "RFS specific error" */
 	if (len > 1 && buf[0] != '\0' && islower((unsigned char)buf[1]))
 		buf[0] = (char)tolower((unsigned char)buf[0]);

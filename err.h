@@ -28,8 +28,8 @@ void err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf,
 /* Puts TEXT behind the reason that is there already. */
 void err_add(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* The system's words for an error number, beginning with a small letter as the clients expect
- * ("address already in use"). Writes to and returns `buf`. */
+/* The words for an error number, beginning with a small letter, as clients expect them ("address
+ * already in use"). Writes to and returns `buf`. */
 const char *err_text(int errnum, char *buf, int len);
 
 #endif

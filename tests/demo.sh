@@ -9,7 +9,6 @@
 
 set -u
 
-inside_port=8080
 deadline_ms=10000 # for each step that has to be waited for
 
 # ---- helpers ----
@@ -186,20 +185,15 @@ if [ -n "$lacking" ]; then
 	say "$lacking: only the own ID is mapped ($subid_option)"
 fi
 
-# Is there a server on the host's own port of that number, which would answer?
-was_free=yes
-refusal=$("$rlkbox" demo-get 127.0.0.1 $inside_port 2>&1 >/dev/null)
-case $refusal in
-*refused*) ;;
-*) was_free= ;;
-esac
-
+# The same number is free on the host, so that nothing but a mistake could answer there.
+find_free_port
+inside_port=$port
 find_free_port
 state=$tmp/state
 say "starting a web server at port $inside_port of a namespace without network:"
 set -- rootlesskit "--state-dir=$state" --net=none --port-driver=builtin \
 	${subid_option:+"$subid_option"} -p "127.0.0.1:$port:$inside_port/tcp" \
-	"$rlkbox" demo-httpd 127.0.0.1 $inside_port
+	"$rlkbox" demo-httpd 127.0.0.1 "$inside_port"
 echo "rlkbox $*" | show
 "$rlkbox" "$@" >"$tmp/log" 2>&1 &
 launcher=$!
@@ -220,17 +214,13 @@ say "asking for http://127.0.0.1:$port/hello on the host:"
 show <"$tmp/answer"
 say "(the host's own network namespace is $(readlink /proc/self/ns/net))"
 
-if [ -n "$was_free" ]; then
-	refusal=$("$rlkbox" demo-get 127.0.0.1 $inside_port 2>&1) &&
-		fail "port $inside_port, which is not published, answers on the host"
-	case $refusal in
-	*refused*) say "port $inside_port itself is not reachable from the host:" ;;
-	*) fail "port $inside_port of the host does not refuse: $refusal" ;;
-	esac
-	echo "$refusal" | show
-else
-	say "port $inside_port of the host is another program's, so that it tells nothing here"
-fi
+refusal=$("$rlkbox" demo-get 127.0.0.1 "$inside_port" 2>&1) &&
+	fail "port $inside_port, which is not published, answers on the host"
+case $refusal in
+*refused*) say "port $inside_port itself is not reachable from the host:" ;;
+*) say "port $inside_port of the host is another program's by now:" ;;
+esac
+echo "$refusal" | show
 
 family=$(family_of "$launcher")
 say "stopping it: SIGTERM to the launcher, process $launcher"

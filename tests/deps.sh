@@ -18,6 +18,7 @@ socat:socat
 rootlesskit:rootlesskit
 strace:strace
 python3:python3
+musl-gcc:musl-tools
 "
 
 is_there() {
