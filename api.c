@@ -26,7 +26,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,7 +33,7 @@
 #include "http.h"
 #include "json.h"
 #include "log.h"
-#include "sockopt.h"
+#include "unixsock.h"
 #include "version.h"
 
 #define MAX_CLIENTS   1024
@@ -45,8 +44,6 @@
 #define HEAD_MAX      1024  /* bytes of the head of an answer */
 #define PORT_JSON_MAX 512   /* bytes of one port in a list: two addresses, each byte escaped */
 #define INFO_JSON_MAX (PATH_MAX * 6 + 1024) /* a path whose every byte is escaped */
-
-#define OWNER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #define TYPE_JSON "application/json"
 #define TYPE_TEXT "text/plain; charset=utf-8"
@@ -432,7 +429,7 @@ static void refuse(struct client *c, const struct http_request *req)
 
 static void free_client(struct task *t)
 {
-	struct client *c = OWNER(t, struct client, reap);
+	struct client *c = LOOP_OWNER(t, struct client, reap);
 
 	free(c->in);
 	free(c->out);
@@ -482,7 +479,7 @@ static void close_client(struct client *c)
 
 static void on_deadline(struct timer *t)
 {
-	close_client(OWNER(t, struct client, deadline));
+	close_client(LOOP_OWNER(t, struct client, deadline));
 }
 
 /* A deadline runs while something is unfinished, and only then. */
@@ -596,7 +593,7 @@ static int make_room(struct client *c)
 
 static void on_client(struct watch *w, short revents)
 {
-	struct client *c = OWNER(w, struct client, watch);
+	struct client *c = LOOP_OWNER(w, struct client, watch);
 	ssize_t n;
 
 	(void)revents;
@@ -664,7 +661,7 @@ static bool make_place(struct api *api)
 
 static void on_resume(struct timer *t)
 {
-	struct api *api = OWNER(t, struct api, resume);
+	struct api *api = LOOP_OWNER(t, struct api, resume);
 
 	loop_want(api->loop, &api->listener, POLLIN);
 }
@@ -677,7 +674,7 @@ static void pause_accepting(struct api *api)
 
 static void on_listener(struct watch *w, short revents)
 {
-	struct api *api = OWNER(w, struct api, listener);
+	struct api *api = LOOP_OWNER(w, struct api, listener);
 	int fd;
 
 	(void)revents;
@@ -686,7 +683,7 @@ static void on_listener(struct watch *w, short revents)
 		return;
 	}
 	fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	if (fd >= 0 && !sockopt_is_same_user(fd)) {
+	if (fd >= 0 && !unixsock_is_same_user(fd)) {
 		close(fd);
 		return;
 	}
@@ -703,17 +700,8 @@ static void on_listener(struct watch *w, short revents)
 
 static int listen_on(struct api *api, const char *path, struct err *e)
 {
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-
-	if (strlen(path) >= sizeof(sun.sun_path))
-		return err_sys(e, ENAMETOOLONG, "%s", path);
-	strcpy(sun.sun_path, path);
-	api->listener.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (api->listener.fd < 0 ||
-	    bind(api->listener.fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 ||
-	    listen(api->listener.fd, SOCKOPT_BACKLOG) < 0)
-		return err_sys(e, errno, "listening on %s", path);
-	return loop_add(api->loop, &api->listener);
+	api->listener.fd = unixsock_listen(path, e);
+	return api->listener.fd < 0 ? api->listener.fd : loop_add(api->loop, &api->listener);
 }
 
 struct api *api_start(struct loop *loop, const char *path, const struct api_info *info,

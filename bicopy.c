@@ -51,7 +51,7 @@ void bicopy_reset(int *fd)
 
 static void report_end(struct task *t)
 {
-	struct bicopy *b = (struct bicopy *)((char *)t - offsetof(struct bicopy, task));
+	struct bicopy *b = LOOP_OWNER(t, struct bicopy, task);
 
 	b->on_end(b);
 }
@@ -235,7 +235,7 @@ static void run_pair(struct bicopy *b);
 
 static void next_turn(struct task *t)
 {
-	run_pair((struct bicopy *)((char *)t - offsetof(struct bicopy, task)));
+	run_pair(LOOP_OWNER(t, struct bicopy, task));
 }
 
 /* Runs both pumps as far as they go, and arranges for what they wait for. */
@@ -295,12 +295,12 @@ static void on_ready(struct bicopy *b, int i, short revents)
 
 static void on_end0(struct watch *w, short revents)
 {
-	on_ready((struct bicopy *)((char *)w - offsetof(struct bicopy, end[0].watch)), 0, revents);
+	on_ready(LOOP_OWNER(w, struct bicopy, end[0].watch), 0, revents);
 }
 
 static void on_end1(struct watch *w, short revents)
 {
-	on_ready((struct bicopy *)((char *)w - offsetof(struct bicopy, end[1].watch)), 1, revents);
+	on_ready(LOOP_OWNER(w, struct bicopy, end[1].watch), 1, revents);
 }
 
 int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_buffer *buffer, int fd0,

@@ -6,12 +6,12 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "bpreq.h"
 #include "fd.h"
 #include "msg.h"
+#include "unixsock.h"
 
 #define ANSWER_DEADLINE_MS 10000
 
@@ -35,7 +35,7 @@ static int receive_answer(int sock, struct err *e)
 
 int bpclient_init(const char *path, struct err *e)
 {
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct sockaddr_un address;
 	const struct bpreq req = { .type = BPREQ_INIT };
 	FD_AUTO int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	char text[BPREQ_MAX];
@@ -43,10 +43,9 @@ int bpclient_init(const char *path, struct err *e)
 
 	if (sock < 0)
 		return err_sys(e, errno, "socket");
-	if (strlen(path) >= sizeof(sun.sun_path))
+	if (unixsock_address(&address, path) < 0)
 		return err_sys(e, ENAMETOOLONG, "%s", path);
-	strcpy(sun.sun_path, path);
-	if (connect(sock, (const struct sockaddr *)&sun, sizeof(sun)) < 0)
+	if (connect(sock, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		return err_sys(e, errno, "connect %s", path);
 	if (r > 0)
 		r = msg_send_now(sock, text, (size_t)r);

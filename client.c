@@ -17,12 +17,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "fd.h"
 #include "http.h"
 #include "json.h"
+#include "unixsock.h"
 
 #define FIRST_BUFFER	16384			/* bytes; every answer but a long list fits */
 #define MAX_HEADS	(2 * HTTP_MAX_HEAD)	/* bytes up to the end of the answer's head */
@@ -160,15 +160,14 @@ static int dial(const char *path, struct err *e)
 {
 	/* With a full backlog connect(2) waits as long as a send would, unix(7). */
 	const struct timeval limit = { .tv_sec = CLIENT_DEADLINE_MS / 1000 };
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct sockaddr_un sa;
 	FD_AUTO int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int ret;
 
 	if (sock < 0)
 		return err_sys(e, errno, "dial unix %s: socket", path);
-	if (strlen(path) >= sizeof(sa.sun_path))
+	if (unixsock_address(&sa, path) < 0)
 		return err_sys(e, EINVAL, "dial unix %s: connect", path);
-	memcpy(sa.sun_path, path, strlen(path));
 	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	do {
 		ret = connect(sock, (const struct sockaddr *)&sa, sizeof(sa));

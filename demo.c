@@ -40,8 +40,6 @@
 #define PORT_MAX	65535
 #define MAX_INPUT	(HTTP_MAX_HEAD + HTTP_MAX_BODY)
 
-#define OWNER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-
 /* ---- addresses ---- */
 
 /* Reads IP and PORT. Returns the length of the socket address, or -EINVAL with the reason. */
@@ -105,7 +103,7 @@ struct visit {
 
 static void on_release(struct task *t)
 {
-	struct visit *v = OWNER(t, struct visit, release);
+	struct visit *v = LOOP_OWNER(t, struct visit, release);
 	struct server *server = v->server;
 
 	fd_close(&v->watch.fd);
@@ -124,7 +122,7 @@ static void end_visit(struct visit *v)
 
 static void on_visit_due(struct timer *t)
 {
-	end_visit(OWNER(t, struct visit, timer));
+	end_visit(LOOP_OWNER(t, struct visit, timer));
 }
 
 static void write_page(const struct visit *v, const char *path, char *buf, size_t cap)
@@ -199,7 +197,7 @@ static void send_answer(struct visit *v)
 
 static void on_visit(struct watch *w, short revents)
 {
-	struct visit *v = OWNER(w, struct visit, watch);
+	struct visit *v = LOOP_OWNER(w, struct visit, watch);
 
 	(void)revents;
 	if (v->output_len == 0)
@@ -213,7 +211,7 @@ static void on_visit(struct watch *w, short revents)
 
 static void on_client(struct watch *w, short revents)
 {
-	struct server *server = OWNER(w, struct server, listener);
+	struct server *server = LOOP_OWNER(w, struct server, listener);
 	struct sockaddr_storage sa = { .ss_family = AF_UNSPEC };
 	socklen_t sa_len = sizeof(sa);
 	int sock = accept4(w->fd, (struct sockaddr *)&sa, &sa_len, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -242,7 +240,7 @@ static void on_client(struct watch *w, short revents)
 static void on_signal(struct watch *w, short revents)
 {
 	(void)revents;
-	loop_stop(OWNER(w, struct server, signals)->loop);
+	loop_stop(LOOP_OWNER(w, struct server, signals)->loop);
 }
 
 /* Returns a listening socket, or -errno with the reason. `sa` becomes the address it has. */

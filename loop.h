@@ -16,6 +16,9 @@
  * of descriptors takes epoll(7), since poll pays for every idle one of them in each round.
  */
 
+/* What a watch, timer or task is embedded in. */
+#define LOOP_OWNER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
 struct watch {
 	int fd;	      /* borrowed */
 	short events; /* POLLIN, POLLOUT or 0: what is wanted now; 0 is not polled at all */

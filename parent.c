@@ -49,8 +49,6 @@
 #define FIFO_MODE	    0600
 #define ID_TEXT_LEN	    16 /* bytes of a decimal UID, GID or PID with the NUL */
 
-#define OWNER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-
 struct parent {
 	const struct opts *o;
 	char *const *argv;
@@ -280,7 +278,7 @@ static int give_ids(struct parent *p, struct err *e)
 
 static void on_network_log(struct watch *w, short revents)
 {
-	struct parent *p = OWNER(w, struct parent, network_log);
+	struct parent *p = LOOP_OWNER(w, struct parent, network_log);
 
 	(void)revents;
 	slirp4netns_log(&p->slirp);
@@ -460,7 +458,7 @@ static void reap(struct parent *p)
 
 static void on_signals(struct watch *w, short revents)
 {
-	struct parent *p = OWNER(w, struct parent, signals);
+	struct parent *p = LOOP_OWNER(w, struct parent, signals);
 	struct signalfd_siginfo info;
 
 	(void)revents;

@@ -26,7 +26,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "bpreq.h"
@@ -37,14 +36,13 @@
 #include "netns.h"
 #include "sockopt.h"
 #include "statedir.h"
+#include "unixsock.h"
 
 #define ACCEPT_BATCH	    64
 #define PAUSE_MS	    100	  /* of accepting, when the system is out of something */
 #define READ_DEADLINE_MS    10000 /* for a request to be complete */
 #define CONNECT_DEADLINE_MS 20000 /* a SYN is sent five times by then; the parent waits longer */
 #define THREAD_STACK	    (256 * 1024) /* bytes; a request is decoded on it */
-
-#define OWNER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 struct service {
 	struct loop *loop;
@@ -74,7 +72,7 @@ struct request {
 
 static void free_request(struct task *t)
 {
-	struct request *r = OWNER(t, struct request, reap);
+	struct request *r = LOOP_OWNER(t, struct request, reap);
 
 	msg_reader_reset(&r->reader);
 	free(r);
@@ -133,7 +131,7 @@ static void fail_connect(struct request *r, int errnum)
 
 static void on_connected(struct watch *w, short revents)
 {
-	struct request *r = OWNER(w, struct request, target);
+	struct request *r = LOOP_OWNER(w, struct request, target);
 	int why = 0;
 	socklen_t len = sizeof(why);
 
@@ -148,7 +146,7 @@ static void on_connected(struct watch *w, short revents)
 
 static void on_connect_deadline(struct timer *t)
 {
-	fail_connect(OWNER(t, struct request, deadline), ETIMEDOUT);
+	fail_connect(LOOP_OWNER(t, struct request, deadline), ETIMEDOUT);
 }
 
 static void start_connect(struct request *r, socklen_t to_len)
@@ -224,7 +222,7 @@ static void on_request(struct request *r)
 
 static void on_client(struct watch *w, short revents)
 {
-	struct request *r = OWNER(w, struct request, client);
+	struct request *r = LOOP_OWNER(w, struct request, client);
 	struct err why;
 	int result = msg_read(&r->reader, w->fd);
 
@@ -241,7 +239,7 @@ static void on_client(struct watch *w, short revents)
 
 static void on_read_deadline(struct timer *t)
 {
-	end_request(OWNER(t, struct request, deadline));
+	end_request(LOOP_OWNER(t, struct request, deadline));
 }
 
 /* Takes an accepted client. Returns 0 or -ENOMEM. */
@@ -269,20 +267,20 @@ static int start_request(struct service *s, int client)
 
 static void on_resume(struct timer *t)
 {
-	struct service *s = OWNER(t, struct service, resume);
+	struct service *s = LOOP_OWNER(t, struct service, resume);
 
 	loop_want(s->loop, &s->listener, POLLIN);
 }
 
 static void on_listener(struct watch *w, short revents)
 {
-	struct service *s = OWNER(w, struct service, listener);
+	struct service *s = LOOP_OWNER(w, struct service, listener);
 
 	(void)revents;
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
 		int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-		if (fd >= 0 && !sockopt_is_same_user(fd)) {
+		if (fd >= 0 && !unixsock_is_same_user(fd)) {
 			close(fd);
 			continue;
 		}
@@ -303,19 +301,11 @@ static void on_listener(struct watch *w, short revents)
 
 static int listen_on_socket(struct service *s, struct err *e)
 {
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 	char path[PATH_MAX];
 
-	statedir_path(s->state_dir, STATE_BP_SOCKET, path);
-	if (strlen(path) >= sizeof(sun.sun_path))
-		return err_sys(e, ENAMETOOLONG, "%s", path);
-	strcpy(sun.sun_path, path);
 	s->listener = (struct watch){ .events = POLLIN, .on_event = on_listener };
-	s->listener.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (s->listener.fd < 0 || bind(s->listener.fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 ||
-	    listen(s->listener.fd, SOCKOPT_BACKLOG) < 0)
-		return err_sys(e, errno, "listening on %s", path);
-	return loop_add(s->loop, &s->listener);
+	s->listener.fd = unixsock_listen(statedir_path(s->state_dir, STATE_BP_SOCKET, path), e);
+	return s->listener.fd < 0 ? s->listener.fd : loop_add(s->loop, &s->listener);
 }
 
 static int start(struct service *s, struct err *e)

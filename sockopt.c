@@ -5,7 +5,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #define KEEPALIVE_S 15 /* compat: Go's net.Dialer and net.ListenConfig */
 
@@ -20,14 +19,4 @@ void sockopt_tcp_defaults(int fd)
 	set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_S);
 	set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_S);
-}
-
-bool sockopt_is_same_user(int fd)
-{
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
-		return false;
-	return peer.uid == geteuid() || peer.uid == 0;
 }

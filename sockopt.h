@@ -2,8 +2,6 @@
 #ifndef SOCKOPT_H
 #define SOCKOPT_H
 
-#include <stdbool.h>
-
 /* What sockets of ours have in common. Nothing here blocks. */
 
 /* For listen(2): as many as net.core.somaxconn allows, to which the kernel cuts it. */
@@ -13,9 +11,5 @@
  * probe after 15 s of silence and every 15 s from then on (tcp(7)). Sockets that are accepted on a
  * listening socket with these have them too. A failure changes nothing that matters. */
 void sockopt_tcp_defaults(int fd);
-
-/* Is the process at the other end of a UNIX stream socket one of this user, or root of this user
- * namespace (SO_PEERCRED, unix(7))? */
-bool sockopt_is_same_user(int fd);
 
 #endif

@@ -28,7 +28,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "bicopy.h"
@@ -37,6 +36,7 @@
 #include "log.h"
 #include "loop.h"
 #include "msg.h"
+#include "unixsock.h"
 
 #define COPY_BUFFER	 (64 * 1024) /* bytes of one read */
 #define ACCEPT_BATCH	 64	     /* clients accepted before others get their turn */
@@ -49,8 +49,6 @@
 #define FDS_COPYING	 2
 #define DRAIN_MS	 5000	      /* for connections to take what was sent before the end */
 #define THREAD_STACK	 (256 * 1024) /* bytes; nothing in a worker recurses */
-
-#define OWNER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 struct conn;
 
@@ -113,7 +111,7 @@ struct call {
 
 static void on_calls(struct watch *watch, short revents)
 {
-	struct worker *w = OWNER(watch, struct worker, calls);
+	struct worker *w = LOOP_OWNER(watch, struct worker, calls);
 	struct call *call;
 
 	(void)revents;
@@ -151,7 +149,7 @@ static void watch_listeners(struct worker *w, bool on)
 
 static void on_resume(struct timer *t)
 {
-	watch_listeners(OWNER(t, struct worker, resume), true);
+	watch_listeners(LOOP_OWNER(t, struct worker, resume), true);
 }
 
 /* Lets new clients wait, for a while or until a connection ends. */
@@ -217,7 +215,7 @@ static void unlink_conn(struct conn *c)
 
 static void on_copy_end(struct bicopy *b)
 {
-	struct conn *c = OWNER(b, struct conn, copy);
+	struct conn *c = LOOP_OWNER(b, struct conn, copy);
 	struct worker *w = c->port->worker;
 
 	unlink_conn(c);
@@ -227,7 +225,7 @@ static void on_copy_end(struct bicopy *b)
 
 static void reap_conn(struct task *t)
 {
-	struct conn *c = OWNER(t, struct conn, reap);
+	struct conn *c = LOOP_OWNER(t, struct conn, reap);
 	struct worker *w = c->port->worker;
 
 	unlink_conn(c);
@@ -260,7 +258,7 @@ static void give_up(struct conn *c)
 
 static void free_dial(struct task *t)
 {
-	struct conn *c = OWNER(t, struct conn, reap);
+	struct conn *c = LOOP_OWNER(t, struct conn, reap);
 
 	free(c->dial);
 	c->dial = NULL;
@@ -293,12 +291,12 @@ static void try_dial(struct dial *d);
 
 static void on_next_try(struct timer *t)
 {
-	try_dial(OWNER(t, struct dial, timer));
+	try_dial(LOOP_OWNER(t, struct dial, timer));
 }
 
 static void on_deadline(struct timer *t)
 {
-	struct dial *d = OWNER(t, struct dial, timer);
+	struct dial *d = LOOP_OWNER(t, struct dial, timer);
 
 	log_debug("port %d: no answer from the child in %d ms", d->conn->port->id,
 		  DIAL_DEADLINE_MS);
@@ -356,7 +354,7 @@ static int read_answer(struct dial *d)
 
 static void on_answer(struct watch *watch, short revents)
 {
-	struct dial *d = OWNER(watch, struct dial, watch);
+	struct dial *d = LOOP_OWNER(watch, struct dial, watch);
 	int r;
 
 	(void)revents;
@@ -461,7 +459,7 @@ static bool is_client_error(int why)
 
 static void on_clients(struct watch *watch, short revents)
 {
-	struct port *p = OWNER(watch, struct port, watch);
+	struct port *p = LOOP_OWNER(watch, struct port, watch);
 	struct worker *w = p->worker;
 	char why[128];
 
@@ -606,10 +604,8 @@ static int init_worker(struct worker *w, const char *bp_socket, size_t max_fds)
 	w->fds_max = max_fds;
 	w->calls.fd = w->calls_in = -1;
 	w->resume.on_due = on_resume;
-	w->bp_address.sun_family = AF_UNIX;
-	if (strlen(bp_socket) >= sizeof(w->bp_address.sun_path))
+	if (unixsock_address(&w->bp_address, bp_socket) < 0)
 		return -ENAMETOOLONG;
-	strcpy(w->bp_address.sun_path, bp_socket);
 	w->loop = loop_new(LOOP_EPOLL);
 	w->buffer = bicopy_buffer_new(COPY_BUFFER);
 	if (w->loop == NULL || w->buffer == NULL)
@@ -639,7 +635,7 @@ struct worker *worker_start(const char *bp_socket, size_t max_fds, struct err *e
 
 static void on_drained(struct timer *t)
 {
-	struct worker *w = OWNER(t, struct worker, drained);
+	struct worker *w = LOOP_OWNER(t, struct worker, drained);
 
 	for (struct port *p = w->ports; p != NULL; p = p->next)
 		end_conns(p, bicopy_cancel);

@@ -2,7 +2,7 @@
 # A file includes only headers of its own layer or of one below. The layers, lowest first:
 set -eu
 
-base="err log fd loop sockopt version"
+base="err log fd loop sockopt unixsock version"
 formats="json http portspec subid bpreq"
 parts="msg bicopy worker netns mount proc rtnl listen userns hostaddr reexec"
 features="opts statedir idmap network slirp4netns handshake portservice bpclient ports api client \

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* UNIX stream sockets. See unixsock.h. */
+#include "unixsock.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fd.h"
+#include "sockopt.h"
+
+int unixsock_address(struct sockaddr_un *address, const char *path)
+{
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (strlen(path) >= sizeof(address->sun_path))
+		return -ENAMETOOLONG;
+	strcpy(address->sun_path, path);
+	return 0;
+}
+
+int unixsock_listen(const char *path, struct err *e)
+{
+	struct sockaddr_un address;
+	FD_AUTO int fd = -1;
+	int r = unixsock_address(&address, path);
+
+	if (r == 0) {
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+		    listen(fd, SOCKOPT_BACKLOG) < 0)
+			r = -errno;
+	}
+	return r < 0 ? err_sys(e, -r, "listening on %s", path) : fd_take(&fd);
+}
+
+bool unixsock_is_same_user(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return false;
+	return peer.uid == geteuid() || peer.uid == 0;
+}

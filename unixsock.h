@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UNIXSOCK_H
+#define UNIXSOCK_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "err.h"
+
+/* UNIX stream sockets (unix(7)). Nothing here blocks. */
+
+/* Fills the address of a path. Returns 0, or -ENAMETOOLONG. */
+int unixsock_address(struct sockaddr_un *address, const char *path);
+
+/* Returns a non-blocking socket that listens on `path`, where nothing may be yet, or -errno with a
+ * reason. Its mode is that of a new file: only this user can connect to it. */
+int unixsock_listen(const char *path, struct err *e);
+
+/* Is the process at the other end one of this user, or root of this user namespace
+ * (SO_PEERCRED)? */
+bool unixsock_is_same_user(int fd);
+
+#endif
