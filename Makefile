@@ -49,7 +49,7 @@ static: ## build one static file with musl-gcc, build/static/rlkbox
 	$(MAKE) BUILD=build/static CC=musl-gcc STATIC=1 CFLAGS='-Os -g'
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
 
 $(BUILD)/rlkbox: $(OBJECTS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $(OBJECTS)

@@ -2,8 +2,8 @@
 /* The child process. See child.h.
  *
  * It is root of its user namespace and sees the host's files through its own mount namespace. What
- * it sets up, in this order, is `set_up`; what it tells the parent and hears from it stands between
- * the steps. With a detached network namespace the process itself stays in the host's network, and
+ * it sets up, in this order, is `steps`; what it tells the parent and hears from it stands among
+ * them. With a detached network namespace the process itself stays in the host's network, and
  * what concerns the other one is done by threads that enter it (netns.h).
  *
  * It needs no hand of its own on anything that it has made: mounts, links and namespaces go with
@@ -32,6 +32,7 @@
 #include "proc.h"
 #include "reexec.h"
 #include "statedir.h"
+#include "userns.h"
 
 #define FIRST_FD (STDERR_FILENO + 1)
 
@@ -85,7 +86,7 @@ static int make_network(struct child *c, struct err *e)
 {
 	int r = 0;
 
-	if (c->o->net == NET_HOST)
+	if (c->o->net == NET_HOST && !c->o->detach_netns)
 		return 0;
 	if (c->o->detach_netns) {
 		statedir_path(c->state_dir, STATE_NETNS, c->netns);
@@ -121,7 +122,7 @@ static int copy_up(struct child *c, struct err *e)
 	return r;
 }
 
-static int mount_sys(const struct child *c, struct err *e)
+static int mount_sys(struct child *c, struct err *e)
 {
 	bool kept = false;
 	int r;
@@ -148,38 +149,27 @@ static int hear(struct child *c, enum handshake which, struct err *e)
 	return handshake_recv(c->reexec.from_parent, which, net, e);
 }
 
-static int start_port_service(const struct child *c, struct err *e)
+static int start_port_service(struct child *c, struct err *e)
 {
 	if (c->o->port_driver != PORT_BUILTIN)
 		return 0;
 	return portservice_start(c->state_dir, c->netns[0] != '\0' ? c->netns : NULL, e);
 }
 
-static int set_up(struct child *c, struct err *e)
+static int report_namespaces(struct child *c, struct err *e)
 {
-	int r = make_network(c, e);
+	int r = tell(c, HS_USERNS_COMPLETED, e);
 
 	if (r == 0)
-		r = tell(c, HS_USERNS_COMPLETED, e);
-	if (r == 0)
 		r = hear(c, HS_NETWORK_COMPLETED, e);
-	if (r == 0)
-		r = hear(c, HS_PORTS_COMPLETED, e);
-	if (r == 0)
-		r = mount_set_propagation(c->o->propagation, e);
-	if (r == 0)
-		r = copy_up(c, e);
-	if (r == 0)
-		r = mount_sys(c, e);
-	if (r == 0)
-		r = use_network(c, e);
-	if (r == 0)
-		r = start_port_service(c, e);
-	if (r == 0)
-		r = tell(c, HS_CHILD_COMPLETED, e);
-	if (r == 0)
-		r = hear(c, HS_INIT_COMPLETED, e);
-	return r;
+	return r < 0 ? r : hear(c, HS_PORTS_COMPLETED, e);
+}
+
+static int report_ready(struct child *c, struct err *e)
+{
+	int r = tell(c, HS_CHILD_COMPLETED, e);
+
+	return r < 0 ? r : hear(c, HS_INIT_COMPLETED, e);
 }
 
 static int init(struct child *c, struct err *e)
@@ -193,6 +183,38 @@ static int init(struct child *c, struct err *e)
 	if (state_dir == NULL || strlen(state_dir) >= sizeof(c->state_dir))
 		return err_set(e, EINVAL, "ROOTLESSKIT_STATE_DIR is not set");
 	strcpy(c->state_dir, state_dir);
+	return 0;
+}
+
+static int set_propagation(struct child *c, struct err *e)
+{
+	return mount_set_propagation(c->o->propagation, e);
+}
+
+static const struct {
+	int (*take)(struct child *c, struct err *e);
+	const char *done; /* for the debug log */
+} steps[] = {
+	{ init, "signals are taken over" },
+	{ make_network, "the network namespace is made" },
+	{ report_namespaces, "the parent has set up the network" },
+	{ set_propagation, "mount propagation is set" },
+	{ copy_up, "directories are copied up" },
+	{ mount_sys, "/sys is mounted" },
+	{ use_network, "the network is configured" },
+	{ start_port_service, "the port service is up" },
+	{ report_ready, "the parent lets the command start" },
+};
+
+static int set_up(struct child *c, struct err *e)
+{
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		int r = steps[i].take(c, e);
+
+		if (r < 0)
+			return r;
+		log_debug("%s", steps[i].done);
+	}
 	return 0;
 }
 
@@ -230,7 +252,7 @@ static int start_command(struct child *c, struct err *e)
 	return 0;
 }
 
-/* Looks whether the command has ended; processes that it has left to us are reaped too. */
+/* Looks whether the command has ended. Whatever else may be a child of ours is reaped too. */
 static bool has_ended(struct child *c, int *status)
 {
 	int other;
@@ -312,13 +334,14 @@ int child_main(const struct opts *o)
 	int r;
 
 	c.o = o;
-	r = init(&c, &e);
-	if (r == 0)
-		r = set_up(&c, &e);
+	r = set_up(&c, &e);
 	if (r == 0)
 		return run_command(&c);
 	/* The parent has gone away, and has said why. */
-	if (r != -ENODATA && r != -EPIPE)
-		log_fatal("%s", e.msg);
+	if (r == -ENODATA || r == -EPIPE)
+		return 1;
+	if (r == -EPERM || r == -EACCES)
+		userns_explain(&e);
+	log_fatal("%s", e.msg);
 	return 1;
 }

@@ -13,7 +13,6 @@
 #include "ctl.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -25,6 +24,7 @@
 #include "err.h"
 #include "json.h"
 #include "portspec.h"
+#include "statedir.h"
 #include "version.h"
 
 #define STATUS_ERROR	1
@@ -92,8 +92,8 @@ static const struct command commands[] = {
 	{ "list-ports", NULL, "", "show the published ports", NULL, json_options, list_ports },
 	{ "add-ports", NULL, " SPEC...", "publish ports, print their IDs",
 	  "SPEC is IP:PORT:[IP:]PORT/PROTO, outside first: 127.0.0.1:8080:80/tcp makes port 80\n"
-	  "inside reachable at port 8080 of this host's loopback. PROTO is tcp, tcp4, tcp6, udp,\n"
-	  "udp4 or udp6; IPv6 addresses stand in brackets.\n",
+	  "inside reachable at port 8080 of this host's loopback. PROTO is tcp, tcp4 or\n"
+	  "tcp6; IPv6 addresses stand in brackets.\n",
 	  json_options, add_ports },
 	{ "remove-ports", NULL, " ID...", "stop publishing ports",
 	  "IDs are those that list-ports shows.\n", plain_options, remove_ports },
@@ -251,7 +251,7 @@ static int find_socket(struct ctl *ctl, struct err *e)
 	len = strlen(dir);
 	while (len > 0 && dir[len - 1] == '/')
 		len--;
-	if (asprintf(&ctl->socket_path, "%.*s/api.sock", (int)len, dir) < 0) {
+	if (asprintf(&ctl->socket_path, "%.*s/" STATE_API_SOCKET, (int)len, dir) < 0) {
 		ctl->socket_path = NULL;
 		return err_sys(e, ENOMEM, "$ROOTLESSKIT_STATE_DIR");
 	}

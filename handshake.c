@@ -3,7 +3,6 @@
 #include "handshake.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "json.h"

@@ -362,7 +362,7 @@ static enum progress take_chunks(struct text *t, char *join, size_t *body_len)
 
 /* ---- requests ---- */
 
-static int refuse(struct http_request *req, enum http_status_line status, const char *problem)
+static int refuse(struct http_request *req, enum http_refusal status, const char *problem)
 {
 	req->expect_continue = false;
 	req->refusal = status;

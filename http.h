@@ -16,7 +16,7 @@
 #define HTTP_MAX_PATH	1024  /* bytes, decoded, with the final NUL */
 #define HTTP_MAX_METHOD 16    /* bytes with the final NUL */
 
-enum http_status_line {
+enum http_refusal {
 	HTTP_OK_TO_GO_ON = 0,
 	HTTP_BAD_REQUEST = 400,
 	HTTP_PAYLOAD_TOO_LARGE = 413,
@@ -39,7 +39,7 @@ struct http_request {
 			      * Not Supported: unsupported protocol version", "Request Header
 			      * Fields Too Large", "Request Entity Too Large", "Not
 			      * Implemented: unsupported transfer encoding" */
-	enum http_status_line refusal;
+	enum http_refusal refusal;
 };
 
 /* Reads one request from buf[0..len). buf is changed in place where a chunked body is joined, and
@@ -76,7 +76,7 @@ struct http_response {
 int http_parse_response(char *buf, size_t len, bool eof, struct http_response *res);
 
 /* The reason phrase: "OK", "Created", "Bad Request", "Not Found", "Method Not Allowed", "Moved
- * Permanently", ...; "Unknown" for a status that this program does not send. */
+ * Permanently", ...; "Unknown" for one that is not in the table. */
 const char *http_reason(int status);
 
 /* "Mon, 23 Nov 2026 12:41:24 GMT" (RFC 9110, 5.6.7), independent of the locale. Writes to and

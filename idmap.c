@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fd.h"
@@ -164,7 +163,7 @@ static int find_kind(struct subid_ranges *out, enum kind kind, enum subid_source
 	return err_set(e, ENOENT,
 		       "failed to setup UID/GID map: failed to compute uid/gid map: No %s ranges "
 		       "found for user %u (\"%s\"): as root, add a line such as `%s:100000:65536` "
-		       "to %s, or use --subid-source=self",
+		       "to %s, with a range that no other line has, or use --subid-source=self",
 		       kinds[kind].name, (unsigned int)geteuid(), user,
 		       *user != '\0' ? user : "USER", kinds[kind].file);
 }

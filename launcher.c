@@ -3,7 +3,6 @@
 #include "launcher.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "child.h"
@@ -54,15 +53,15 @@ static int run(struct opts *o, char **argv, bool is_child)
 	struct err e;
 	int status;
 
-	if (is_child)
-		return opts_check(o, &e) == 0 ? child_main(o) : 1;
-	status = run_printing(o);
+	status = is_child ? -1 : run_printing(o);
 	if (status >= 0)
 		return status;
 	if (opts_check(o, &e) < 0) {
 		log_fatal("%s", e.msg);
 		return 1;
 	}
+	if (is_child)
+		return child_main(o);
 	if (o->command[0] == NULL) {
 		log_fatal("no command specified");
 		return 1;

@@ -88,30 +88,49 @@ static bool is_same(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* Makes one link, and makes it anew where it is a symbolic one that leads to us already. `target`
- * is what a symbolic link says. */
+/* May a link be put at `path`? Nothing is there, or a link of ours, or something that may go.
+ * Returns 1, 0 if our own program is there already, or -1 with a complaint. */
+static int check_place(const struct stat *ours, const char *path, bool force)
+{
+	struct stat there, leads_to;
+
+	if (lstat(path, &there) < 0)
+		return 1;
+	if (is_same(&there, ours))
+		return 0; /* a hard link, or the program itself */
+	if (force || (stat(path, &leads_to) == 0 && is_same(&leads_to, ours)))
+		return 1;
+	fprintf(stderr,
+		"rlkbox: %s is there already and is no link to this rlkbox: use -f to replace it\n",
+		path);
+	return -1;
+}
+
+/* Makes one link. It is made under another name first, so that what it replaces is lost only when
+ * it is there. `target` is what a symbolic link says. */
 static int make_link(const char *self, const char *target, const char *path, bool symbolic,
 		     bool force)
 {
-	struct stat ours, there, leads_to;
+	char new[PATH_MAX + sizeof("..new")];
+	struct stat ours;
+	int place;
 
 	if (stat(self, &ours) < 0)
 		return complain("reading", self);
-	if (lstat(path, &there) == 0) {
-		if (is_same(&there, &ours))
-			return 0; /* a hard link, or the program itself */
-		if (!force && !(stat(path, &leads_to) == 0 && is_same(&leads_to, &ours))) {
-			fprintf(stderr,
-				"rlkbox: %s is there already and is not rlkbox: use -f to "
-				"replace it\n",
-				path);
-			return 1;
-		}
-		if (unlink(path) < 0)
-			return complain("removing", path);
-	}
-	if ((symbolic ? symlink(target, path) : link(self, path)) < 0)
+	place = check_place(&ours, path, force);
+	if (place <= 0)
+		return place < 0;
+	snprintf(new, sizeof(new), "%.*s.%s.new", (int)(base_name(path) - path), path,
+		 base_name(path));
+	unlink(new); /* of an earlier try */
+	if ((symbolic ? symlink(target, new) : link(self, new)) < 0)
 		return complain("creating", path);
+	if (rename(new, path) < 0) {
+		int status = complain("creating", path);
+
+		unlink(new);
+		return status;
+	}
 	return 0;
 }
 

@@ -128,14 +128,19 @@ static int link_entries(const char *dir, const char *ro, struct err *e)
 	FD_AUTO int ro_fd = dir_fd < 0 ? -1
 				       : openat(dir_fd, ro, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct dirent *entry;
+	int list_fd;
 	DIR *list;
 	int r = 0;
 
 	if (ro_fd < 0)
 		return err_sys(e, errno, "open %s/%s", dir, ro);
-	list = fdopendir(dup(ro_fd));
-	if (list == NULL)
-		return err_sys(e, errno, "reading %s/%s", dir, ro);
+	list_fd = fcntl(ro_fd, F_DUPFD_CLOEXEC, 0);
+	list = list_fd < 0 ? NULL : fdopendir(list_fd);
+	if (list == NULL) {
+		r = err_sys(e, errno, "reading %s/%s", dir, ro);
+		fd_close(&list_fd);
+		return r;
+	}
 	while (r == 0 && (entry = readdir(list)) != NULL) {
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
 			r = link_entry(dir_fd, ro_fd, ro, entry->d_name, e);

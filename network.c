@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fd.h"
@@ -23,11 +22,10 @@
 #define HOST_DNS     3
 #define HOST_GUEST   100
 
-#define DEFAULT_MTU                                                                  \
-	65520 /* slirp4netns' largest useful one: few large packets are its fast way \
-	       */
-#define FILE_MODE 0644
-#define HOSTS_LEN 262144 /* bytes; /etc/hosts is cut there */
+/* slirp4netns' largest useful one: few large packets are its fast way. */
+#define DEFAULT_MTU 65520
+#define FILE_MODE   0644
+#define HOSTS_LEN   262144 /* bytes; /etc/hosts is cut there */
 
 static struct in_addr host_of(const struct cidr *cidr, uint32_t number)
 {

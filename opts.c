@@ -19,7 +19,8 @@
 #include "portspec.h"
 #include "version.h"
 
-#define MTU_MAX		    65521
+#define MTU_MAX		    65521 /* bytes; slirp4netns(1) takes no larger one */
+#define MTU_MIN		    68	  /* bytes; the least that IPv4 works with, RFC 791 */
 /* slirp4netns' guest is address 100 of the network. */
 #define CIDR_MAX_PREFIX_LEN 25
 #define IFNAME_MAX	    15 /* characters, IFNAMSIZ without the NUL */
@@ -76,8 +77,7 @@ static const struct option options[] = {
 	  "name of the interface inside (default: tap0)" },
 	{ NULL, "disable-host-loopback", NULL, OPT_BOOL, DONE, FIELD(disable_host_loopback), NULL,
 	  "keep the inside from the host's 127.0.0.1; recommended" },
-	{ NULL, "ipv6", NULL, OPT_BOOL, NOT_YET, FIELD(ipv6), NULL,
-	  "route IPv6 too; published ports have it anyway" },
+	{ NULL, "ipv6", NULL, OPT_BOOL, NOT_YET, FIELD(ipv6), NULL, "route IPv6 inside too" },
 	{ NULL, "detach-netns", NULL, OPT_BOOL, DONE, FIELD(detach_netns), NULL,
 	  "leave the command in the host's network; the new one stands at DIR/netns" },
 	{ NULL, "slirp4netns-binary", NULL, OPT_STRING, DONE, FIELD(slirp4netns_binary), "FILE",
@@ -98,7 +98,7 @@ static const struct option options[] = {
 	{ "Ports", "port-driver", NULL, OPT_STRING, DONE, FIELD(port_driver_name), "DRIVER",
 	  "who forwards ports: none or builtin (default: none)" },
 	{ NULL, "publish", "p", OPT_LIST, DONE, FIELD(publish), "SPEC",
-	  "publish a port, [IP:]PORT:[IP:]PORT/PROTO, such as 127.0.0.1:8080:80/tcp; may be "
+	  "publish a port, [IP]:PORT:[IP:]PORT/PROTO, such as 127.0.0.1:8080:80/tcp; may be "
 	  "repeated" },
 	{ NULL, "source-ip-transparent", NULL, OPT_BOOL, NOT_YET, FIELD(source_ip_transparent),
 	  NULL, "show the client's address to the server inside" },
@@ -125,11 +125,6 @@ static const struct option options[] = {
 static void *field(struct opts *o, const struct option *opt)
 {
 	return (char *)o + opt->offset;
-}
-
-static const void *const_field(const struct opts *o, const struct option *opt)
-{
-	return (const char *)o + opt->offset;
 }
 
 /* ---- reading ---- */
@@ -231,12 +226,12 @@ static int set_option(struct opts *o, const struct option *opt, const char *valu
 	return -EINVAL;
 }
 
-/* Refuses what is not done yet; that a switch is off is fine. */
-static int check_given(const struct option *opt, const struct opts *o, struct err *e)
+/* Notes the first option that is not done yet; that a switch is off is fine. */
+static void note_not_yet(struct opts *o, const struct option *opt)
 {
-	if (opt->state == NOT_YET && (opt->type != OPT_BOOL || *(const bool *)const_field(o, opt)))
-		return err_set(e, ENOTSUP, "not supported yet: --%s", opt->name);
-	return 0;
+	if (opt->state == NOT_YET && o->not_yet == NULL &&
+	    (opt->type != OPT_BOOL || *(const bool *)field(o, opt)))
+		o->not_yet = opt->name;
 }
 
 int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e)
@@ -264,10 +259,9 @@ int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e)
 			value = argv[i++];
 		}
 		r = set_option(o, opt, value, e);
-		if (r == 0)
-			r = check_given(opt, o, e);
 		if (r < 0)
 			return r;
+		note_not_yet(o, opt);
 	}
 	o->command = argv + i;
 	return 0;
@@ -383,17 +377,21 @@ static bool has_network_program(const struct opts *o)
 	return o->net == NET_SLIRP4NETNS;
 }
 
-/* As the kernel's dev_valid_name(). */
+/* As the kernel's dev_valid_name(); and "lo" is taken in every network namespace. */
 static bool is_ifname(const char *name)
 {
 	return *name != '\0' && strlen(name) <= IFNAME_MAX && strcmp(name, ".") != 0 &&
-	       strcmp(name, "..") != 0 && strpbrk(name, " \t\n:%") == NULL;
+	       strcmp(name, "..") != 0 && strcmp(name, "lo") != 0 &&
+	       strpbrk(name, " \t\n:%") == NULL;
 }
 
 static int check_network(struct opts *o, struct err *e)
 {
 	if (o->mtu > MTU_MAX || o->mtu < 0)
 		return err_set(e, EINVAL, "mtu must be <= %d, got %lld", MTU_MAX,
+			       (long long)o->mtu);
+	if (o->mtu != 0 && o->mtu < MTU_MIN && has_network_program(o))
+		return err_set(e, EINVAL, "mtu must be >= %d, got %lld", MTU_MIN,
 			       (long long)o->mtu);
 	if (o->cidr_text != NULL && !has_network_program(o))
 		return err_set(e, EINVAL, "custom cidr is not supported for --net=%s", o->net_name);
@@ -404,7 +402,7 @@ static int check_network(struct opts *o, struct err *e)
 	if (o->ifname != NULL && !is_ifname(o->ifname))
 		return err_set(e, EINVAL,
 			       "--ifname=%s is not a valid interface name: 1 to %d characters, no "
-			       "blanks, colons or percent signs",
+			       "blanks, colons or percent signs, and not lo",
 			       o->ifname, IFNAME_MAX);
 	return check_cidr(o, e);
 }
@@ -493,8 +491,12 @@ static int check_processes(const struct opts *o, struct err *e)
 
 int opts_check(struct opts *o, struct err *e)
 {
-	int r = check_names(o, e);
+	int r = 0;
 
+	if (o->not_yet != NULL)
+		r = err_set(e, ENOTSUP, "not supported yet: --%s", o->not_yet);
+	if (r == 0)
+		r = check_names(o, e);
 	if (r == 0)
 		r = check_network(o, e);
 	if (r == 0)
@@ -523,9 +525,10 @@ void opts_warn(const struct opts *o)
 		return;
 	mount_root_propagation(host, sizeof(host));
 	if (host[0] == '\0')
-		log_warn("The host root filesystem is mounted as \"%s\". Setting child propagation "
-			 "to \"%s\" is not supported.",
-			 host, o->propagation);
+		log_warn(
+			"The host root filesystem is mounted as \"\". Setting child propagation to "
+			"\"%s\" is not supported.",
+			o->propagation);
 }
 
 bool opts_copies_up(const struct opts *o, const char *dir)

@@ -78,6 +78,7 @@ struct opts {
 	const char *evacuate_cgroup2;
 	const char *propagation;
 	const char *subid_source_name;
+	const char *not_yet;  /* the first option given that is not supported yet, or NULL */
 	char *const *command; /* ends with NULL */
 
 	/* what it means, set by opts_check */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The parent process. See parent.h.
  *
- * The start is a straight line of steps (`start`), each of which waits for the child or a helper
+ * The start is a straight line of `steps`, each of which waits for the child or a helper
  * program with a deadline, and hears meanwhile of a child that dies and of a user who has changed
  * their mind. Only when everything is ready does the child hear that it may run the command. From
  * then on everything happens in one poll loop. Whatever happens, `end` undoes what was done, last
@@ -76,7 +76,7 @@ struct parent {
 static int child_died(struct parent *p, struct err *e)
 {
 	char text[64];
-	int status;
+	int status = 0;
 
 	/* A signal is SIGCHLD or as good a reason to look. */
 	while (waitpid(p->child, &status, WNOHANG) == 0) {
@@ -205,11 +205,16 @@ static int run_birth(void *arg)
 {
 	struct birth *b = arg;
 	struct err e;
+	int r;
 
 	close(b->parent->to_child);
 	close(b->parent->from_child);
 	log_init("child ", b->parent->o->debug);
-	if (be_born(b, &e) < 0)
+	r = be_born(b, &e);
+	if (r == -EPERM || r == -EACCES)
+		userns_explain(&e);
+	/* An end of file: the parent has gone away, and has said why. */
+	if (r != -ENODATA)
 		log_fatal("%s", e.msg);
 	return 1;
 }
@@ -232,14 +237,14 @@ static int start_child(struct parent *p, struct err *e)
 	struct birth b = { .parent = p,
 			   .reexec = { .parent = getpid(), .activation_fds = p->activation_fds } };
 	int down[2], up[2];
+	int r;
 
 	if (set_environment(p) < 0)
 		return err_sys(e, ENOMEM, "setting the environment");
 	if (pipe2(down, O_CLOEXEC) < 0)
 		return err_sys(e, errno, "pipe");
 	if (pipe2(up, O_CLOEXEC) < 0) {
-		int r = err_sys(e, errno, "pipe");
-
+		r = err_sys(e, errno, "pipe");
 		close(down[0]);
 		close(down[1]);
 		return r;
@@ -253,8 +258,9 @@ static int start_child(struct parent *p, struct err *e)
 	close(up[1]);
 	if (p->child > 0)
 		return 0;
+	r = p->child;
 	p->child = 0;
-	return -1;
+	return r;
 }
 
 static int give_ids(struct parent *p, struct err *e)
@@ -387,7 +393,7 @@ static int start_ports(struct parent *p, struct err *e)
 	watch_addresses(p);
 	p->ports = ports_new(path, e);
 	if (p->ports == NULL)
-		return -1;
+		return -ENOMEM;
 	for (size_t i = 0; i < p->o->publish.count; i++) {
 		r = publish(p, p->o->publish.items[i], e);
 		if (r < 0)
@@ -414,7 +420,7 @@ static int start_api(struct parent *p, struct err *e)
 		info.port_driver = p->o->port_driver_name;
 	statedir_path(p->sd.path, STATE_API_SOCKET, path);
 	p->api = api_start(p->loop, path, &info, p->ports, e);
-	return p->api == NULL ? -1 : 0;
+	return p->api == NULL ? -EADDRNOTAVAIL : 0;
 }
 
 static int announce(struct parent *p, struct err *e)
@@ -523,36 +529,47 @@ static int find_helpers(struct parent *p, struct err *e)
 	return r;
 }
 
+static int make_state_dir(struct parent *p, struct err *e)
+{
+	return statedir_open(&p->sd, p->o->state_dir, e);
+}
+
+static const struct {
+	int (*take)(struct parent *p, struct err *e);
+	const char *done; /* for the debug log */
+} steps[] = {
+	{ init, "signals and limits are taken over" },
+	{ find_helpers, "helper programs are there" },
+	{ make_state_dir, "the state directory is made" },
+	{ start_child, "the child is started in its namespaces" },
+	{ give_ids, "the child has its IDs" },
+	{ start_network, "the network is up" },
+	{ finish_child, "the child is ready" },
+	{ start_ports, "ports are published" },
+	{ start_api, "the API is up" },
+	{ announce, "the command may start" },
+};
+
 static int start(struct parent *p, struct err *e)
 {
-	int r = init(p, e);
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		int r = steps[i].take(p, e);
 
-	if (r == 0)
-		r = find_helpers(p, e);
-	if (r == 0)
-		r = statedir_open(&p->sd, p->o->state_dir, e);
-	if (r == 0)
-		r = start_child(p, e);
-	if (r == 0)
-		r = give_ids(p, e);
-	if (r == 0)
-		r = start_network(p, e);
-	if (r == 0)
-		r = finish_child(p, e);
-	if (r == 0)
-		r = start_ports(p, e);
-	if (r == 0)
-		r = start_api(p, e);
-	if (r == 0)
-		r = announce(p, e);
-	return r;
+		if (r < 0)
+			return r;
+		log_debug("%s", steps[i].done);
+	}
+	return 0;
 }
 
 /* Runs until the child has ended. */
 static int run(struct parent *p, struct err *e)
 {
 	char text[64];
-	int r = loop_run(p->loop);
+	int r;
+
+	reap(p); /* what died during the start was not heard of */
+	r = p->child > 0 ? loop_run(p->loop) : 0;
 
 	if (r < 0)
 		return err_sys(e, -r, "poll");

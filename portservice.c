@@ -113,9 +113,11 @@ static void answer_init(struct request *r)
 static void answer_connected(struct request *r)
 {
 	int sent = msg_send_fd(r->client.fd, r->target.fd);
+	char why[128];
 
 	if (sent < 0)
-		log_debug("port service: sending a descriptor: %s", strerror(-sent));
+		log_debug("port service: sending a descriptor: %s",
+			  err_text(-sent, why, sizeof(why)));
 	end_request(r);
 }
 
@@ -269,7 +271,8 @@ static void on_resume(struct timer *t)
 {
 	struct service *s = LOOP_OWNER(t, struct service, resume);
 
-	loop_want(s->loop, &s->listener, POLLIN);
+	if (loop_want(s->loop, &s->listener, POLLIN) < 0)
+		loop_timer(s->loop, t, PAUSE_MS);
 }
 
 static void on_listener(struct watch *w, short revents)
@@ -291,8 +294,8 @@ static void on_listener(struct watch *w, short revents)
 		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
 			continue;
 		/* Out of descriptors or memory: the others wait a little in the kernel's queue. */
-		loop_want(s->loop, &s->listener, 0);
-		loop_timer(s->loop, &s->resume, PAUSE_MS);
+		if (loop_timer(s->loop, &s->resume, PAUSE_MS) == 0)
+			loop_want(s->loop, &s->listener, 0);
 		return;
 	}
 }
@@ -333,6 +336,7 @@ static int start(struct service *s, struct err *e)
 static void *run_thread(void *arg)
 {
 	struct service *s = arg;
+	char why[128];
 	int r;
 
 	pthread_setname_np(pthread_self(), "ports");
@@ -341,7 +345,7 @@ static void *run_thread(void *arg)
 	if (s->result < 0)
 		return NULL;
 	r = loop_run(s->loop);
-	log_error("port service: %s", strerror(-r));
+	log_error("port service: %s", err_text(-r, why, sizeof(why)));
 	return NULL;
 }
 

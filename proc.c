@@ -177,6 +177,8 @@ static int exec_program(void *arg)
 			format_listen_pid(b->listen_pid, getpid());
 		if (spec->die_with_us)
 			proc_die_with_parent(b->parent);
+		if (spec->own_group)
+			setpgid(0, 0);
 		proc_give_back();
 		execve(spec->path, spec->argv, b->envp);
 		b->why = errno;

@@ -30,7 +30,8 @@ struct proc_spec {
 	size_t fd_count;
 	int out;	  /* standard output and error, -1: our own */
 	bool die_with_us; /* SIGKILL when this thread ends */
-	bool listen_pid;  /* set LISTEN_PID in its environment to its own PID, sd_listen_fds(3) */
+	bool own_group; /* a process group of its own, so that ^C at a terminal does not reach it */
+	bool listen_pid; /* set LISTEN_PID in its environment to its own PID, sd_listen_fds(3) */
 };
 
 #define PROC_MAX_FDS 256 /* more than any service gets by socket activation */

@@ -66,7 +66,7 @@ int reexec_take(struct reexec *r, struct err *e)
 {
 	const char *value = getenv(VARIABLE);
 	const char *kept = value != NULL ? strchr(value, ';') : NULL;
-	int parent, signal_fd;
+	int parent, signal_fd, result;
 
 	if (kept == NULL || sscanf(value, "%d,%d,%d,%d;", &parent, &r->from_parent, &r->to_parent,
 				   &r->activation_fds) != 4)
@@ -76,6 +76,6 @@ int reexec_take(struct reexec *r, struct err *e)
 	unsetenv(VARIABLE);
 	if (signal_fd < 0)
 		return err_sys(e, -signal_fd, "taking over signals");
-	fd_cloexec_from(FIRST_FD);
-	return signal_fd;
+	result = fd_cloexec_from(FIRST_FD);
+	return result < 0 ? err_sys(e, -result, "closing descriptors") : signal_fd;
 }

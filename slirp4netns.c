@@ -137,6 +137,7 @@ static pid_t spawn(struct slirp4netns *s, struct args *args, int pipes[][2], str
 	spec.fd_count = sizeof(fds) / sizeof(fds[0]);
 	spec.out = pipes[LOG][1];
 	spec.die_with_us = true;
+	spec.own_group = true;
 	log_debug("starting %s", s->command);
 	return proc_spawn(&spec, e);
 }
@@ -167,6 +168,12 @@ int slirp4netns_start(struct slirp4netns *s, const struct opts *o, const struct 
 		fd_close(&pipes[i][1]);
 	}
 	return pid < 0 ? pid : 0;
+}
+
+/* What it says of its settings, which comes late when its standard output is a pipe. */
+static bool is_banner(const char *line)
+{
+	return strncmp(line, "* ", 2) == 0 || strncmp(line, "Starting slirp", 14) == 0;
 }
 
 /* Keeps the end of what it printed, as one line. */
@@ -201,7 +208,8 @@ static bool read_log(struct slirp4netns *s)
 		if (*line == '\0')
 			continue;
 		log_debug("slirp4netns: %s", line);
-		remember(s, line);
+		if (!is_banner(line))
+			remember(s, line);
 	}
 	return true;
 }

@@ -148,19 +148,41 @@ static int find_foreign(int dir_fd, char *name, size_t cap)
 	return found;
 }
 
+/* Files by a launcher's names but without a lock, which comes first and goes last, are somebody
+ * else's, and a lock with something in it is none. Returns 0, 1 with a name, or -errno. */
+static int find_unlocked(int dir_fd, char *name, size_t cap)
+{
+	struct stat lock, st;
+
+	if (fstatat(dir_fd, STATE_LOCK, &lock, AT_SYMLINK_NOFOLLOW) == 0) {
+		snprintf(name, cap, "a file " STATE_LOCK " with content");
+		return S_ISREG(lock.st_mode) && lock.st_size > 0;
+	}
+	for (size_t i = 0; i < OWN_FILE_COUNT; i++) {
+		if (fstatat(dir_fd, own_files[i], &st, AT_SYMLINK_NOFOLLOW) == 0) {
+			snprintf(name, cap, "%s without a lock", own_files[i]);
+			return 1;
+		}
+	}
+	return 0;
+}
+
 static int refuse_foreign(const struct statedir *sd, struct err *e)
 {
 	char name[NAME_MAX + 1];
 	int found = find_foreign(sd->dir_fd, name, sizeof(name));
 
+	/* A launcher that is just starting or ending may be caught between two looks, but not
+	 * twice. */
+	for (int i = 0; found == 0 && i < 2; i++)
+		if (find_unlocked(sd->dir_fd, name, sizeof(name)) == 0)
+			return 0;
 	if (found < 0)
 		return err_sys(e, -found, "reading state directory %s", sd->path);
-	if (found > 0)
-		return err_set(e, EEXIST,
-			       "state directory %s holds %s, which is not a launcher's: choose an "
-			       "empty --state-dir, or remove what is in it",
-			       sd->path, name);
-	return 0;
+	return err_set(e, EEXIST,
+		       "state directory %s holds %s, which is not a launcher's: choose an empty "
+		       "--state-dir, or remove what is in it",
+		       sd->path, name);
 }
 
 /* Takes the lock. Returns 0, -EAGAIN if the directory went away meanwhile, or -errno. */
@@ -278,21 +300,32 @@ int statedir_open(struct statedir *sd, const char *given, struct err *e)
 	return r;
 }
 
+static void remove_dir(const struct statedir *sd)
+{
+	char name[NAME_MAX + 1];
+	char text[128];
+	int why;
+
+	if (rmdir(sd->path) == 0 || errno == ENOENT)
+		return;
+	why = errno;
+	if (find_foreign(sd->dir_fd, name, sizeof(name)) > 0)
+		log_warn("state directory %s stays: it holds %s", sd->path, name);
+	else
+		log_warn("state directory %s stays: %s", sd->path,
+			 err_text(why, text, sizeof(text)));
+}
+
 void statedir_remove(struct statedir *sd)
 {
 	struct err e;
-	char name[NAME_MAX + 1];
 
 	if (sd->dir_fd < 0)
 		return;
 	if (clear(sd, true, &e) < 0)
 		log_warn("state directory: %s", e.msg);
-	else if (rmdir(sd->path) < 0 && errno != ENOENT) {
-		if (find_foreign(sd->dir_fd, name, sizeof(name)) > 0)
-			log_warn("state directory %s stays: it holds %s", sd->path, name);
-		else
-			log_warn("state directory %s stays: %s", sd->path, strerror(errno));
-	}
+	else
+		remove_dir(sd);
 	let_go(sd);
 }
 

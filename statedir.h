@@ -3,7 +3,6 @@
 #define STATEDIR_H
 
 #include <limits.h>
-#include <stdbool.h>
 #include <sys/types.h>
 
 #include "err.h"

@@ -19,12 +19,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -140,16 +138,23 @@ static int call_worker(struct worker *w, struct call *call)
 
 /* ---- accepting, pausing ---- */
 
-static void watch_listeners(struct worker *w, bool on)
+/* Goes on accepting. Where that fails for want of memory it is tried again. */
+static void resume_accepting(struct worker *w)
 {
-	w->paused = !on;
+	int r = 0;
+
+	loop_cancel(w->loop, &w->resume);
+	w->paused = false;
 	for (struct port *p = w->ports; p != NULL; p = p->next)
-		loop_want(w->loop, &p->watch, on ? POLLIN : 0);
+		if (loop_want(w->loop, &p->watch, POLLIN) < 0)
+			r = -ENOMEM;
+	if (r < 0)
+		w->paused = loop_timer(w->loop, &w->resume, PAUSE_MS) == 0;
 }
 
 static void on_resume(struct timer *t)
 {
-	watch_listeners(LOOP_OWNER(t, struct worker, resume), true);
+	resume_accepting(LOOP_OWNER(t, struct worker, resume));
 }
 
 /* Lets new clients wait, for a while or until a connection ends. */
@@ -163,8 +168,12 @@ static void pause_accepting(struct worker *w, const char *why)
 			 why, w->fds_used, w->fds_max);
 		w->complained_ms = now;
 	}
-	watch_listeners(w, false);
-	loop_timer(w->loop, &w->resume, PAUSE_MS);
+	/* Without a timer to end the pause there is none. */
+	if (loop_timer(w->loop, &w->resume, PAUSE_MS) < 0)
+		return;
+	w->paused = true;
+	for (struct port *p = w->ports; p != NULL; p = p->next)
+		loop_want(w->loop, &p->watch, 0);
 }
 
 static void use_fds(struct worker *w, size_t count)
@@ -175,10 +184,8 @@ static void use_fds(struct worker *w, size_t count)
 static void release_fds(struct worker *w, size_t count)
 {
 	w->fds_used -= count;
-	if (w->paused && w->fds_used + FDS_DIALLING <= w->fds_max) {
-		loop_cancel(w->loop, &w->resume);
-		watch_listeners(w, true);
-	}
+	if (w->paused && w->fds_used + FDS_DIALLING <= w->fds_max)
+		resume_accepting(w);
 }
 
 /* ---- the life of a connection ---- */
@@ -268,12 +275,13 @@ static void connected(struct conn *c, int target)
 {
 	struct worker *w = c->port->worker;
 	int client = fd_take(&c->client);
+	char why[128];
 	int r;
 
 	end_try(c->dial);
 	r = bicopy_start(&c->copy, w->loop, w->buffer, client, target, on_copy_end);
 	if (r < 0) {
-		log_debug("port %d: %s", c->port->id, strerror(-r));
+		log_debug("port %d: %s", c->port->id, err_text(-r, why, sizeof(why)));
 		c->copy.loop = NULL; /* there is no pair */
 		c->reap.run = reap_conn;
 		loop_defer(w->loop, &c->reap);
@@ -309,11 +317,12 @@ static void try_again(struct dial *d)
 	struct loop *loop = d->conn->port->worker->loop;
 
 	end_try(d);
+	log_debug("port %d: try %d: %s", d->conn->port->id, d->tries, d->why.msg);
 	d->timer.on_due = on_next_try;
 	if (d->tries < DIAL_TRIES && fd_now_ms() < d->until_ms &&
 	    loop_timer(loop, &d->timer, (unsigned int)(DIAL_STEP_MS * d->tries)) == 0)
 		return;
-	log_debug("port %d: giving up after %d tries: %s", d->conn->port->id, d->tries, d->why.msg);
+	log_debug("port %d: giving up after %d tries", d->conn->port->id, d->tries);
 	give_up(d->conn);
 }
 
@@ -561,12 +570,13 @@ void worker_remove_port(struct worker *w, int id)
 static void *run_thread(void *arg)
 {
 	struct worker *w = arg;
+	char why[128];
 	int r;
 
 	pthread_setname_np(pthread_self(), "worker");
 	r = loop_run(w->loop);
 	if (r < 0)
-		log_error("worker: %s", strerror(-r));
+		log_error("worker: %s", err_text(-r, why, sizeof(why)));
 	return NULL;
 }
 

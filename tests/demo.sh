@@ -142,6 +142,7 @@ stop() {
 
 # Nothing is removed that is not known to be ours.
 clean_up() {
+	trap '' HUP INT QUIT PIPE TERM
 	[ -z "$server" ] || stop "$server"
 	[ -z "$launcher" ] || stop "$launcher"
 	[ -n "$tmp" ] || return
@@ -169,7 +170,7 @@ server=
 watched=
 tmp=
 trap clean_up EXIT
-trap 'exit 1' HUP INT TERM
+trap 'exit 1' HUP INT QUIT PIPE TERM
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/rlkbox-demo.XXXXXX") || exit 1
 
 subid_option=

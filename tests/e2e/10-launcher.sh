@@ -279,6 +279,10 @@ case_bad_command_lines() {
 		launch $options true
 		assert_eq "status of $options" 1 "$rc"
 		assert_match "error of $options" "\[rootlesskit:parent\] error: $message" "$err"
+		case $message in
+		invalid*) ;; # a line that cannot be read gets the help
+		*) assert_eq "output of $options" '' "$out" ;;
+		esac
 	done <<-'EOF'
 		--net=foo|unknown network mode: foo*
 		--net=pasta|not supported yet: --net=pasta
@@ -290,6 +294,12 @@ case_bad_command_lines() {
 		-p 127.0.0.1:18001:80/tcp|port driver "none" does not support publishing ports*
 		--net=none -p 127.0.0.1:18001:80/tcp|port driver "none" does not support publishing ports*
 		--mtu=abc|invalid value "abc" for flag -mtu: parse error
+		--ipv6|not supported yet: --ipv6
+		--source-ip-transparent|not supported yet: --source-ip-transparent
+		--cgroupns --utsns|not supported yet: --cgroupns
+		--vpnkit-binary=x|not supported yet: --vpnkit-binary
+		--net=slirp4netns --mtu=67|mtu must be >= 68, got 67
+		--net=slirp4netns --ifname=lo|*--ifname=lo*
 		--net=slirp4netns --mtu=65522|mtu must be <= 65521, got 65522
 		--cidr=10.0.0.0/24|custom cidr is not supported for --net=host
 		--net=slirp4netns --cidr=10.0.0.1/24|*host bits*
@@ -319,6 +329,35 @@ case_forbidden_user_namespaces_name_the_sysctl() {
 	assert_eq status 1 "$rc"
 	assert_match error '*user.max_user_namespaces is 0*' "$(cat "$tmp/err")"
 	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
+}
+
+case_AppArmors_restriction_is_named() {
+	# A kernel that has it shows a sysctl, which a tmpfs can show too. Then a failure is provoked.
+	unshare -rm sh -c 'mount -t tmpfs none /proc/sys/kernel && echo 0 >/proc/sys/user/max_user_namespaces' \
+		2>/dev/null || skip userns "a nested user namespace may not do that"
+	rc=0
+	unshare -rm sh -c 'mount -t tmpfs none /proc/sys/kernel
+		echo 1 >/proc/sys/kernel/apparmor_restrict_unprivileged_userns
+		echo 0 >/proc/sys/user/max_user_namespaces
+		exec rootlesskit --subid-source=self true' 2>"$tmp/err" || rc=$?
+	assert_eq status 1 "$rc"
+	assert_match error '*AppArmor restricts user namespaces*sysctl -w*' "$(cat "$tmp/err")"
+	# Where the namespace may be made but gives no rights, the child is the one to tell.
+	rc=0
+	unshare -rm sh -c 'mount -t tmpfs none /proc/sys/kernel
+		echo 1 >/proc/sys/kernel/apparmor_restrict_unprivileged_userns
+		exec setpriv --bounding-set -sys_admin rootlesskit --subid-source=self \
+			--copy-up=/etc true' 2>"$tmp/err2" || rc=$?
+	if [ "$rc" -ne 0 ]; then
+		assert_match error '*AppArmor restricts user namespaces*' "$(cat "$tmp/err2")"
+	fi
+}
+
+case_debug_logs_each_step() {
+	rootlesskit --debug --net=none --port-driver=builtin true 2>"$tmp/err"
+	for step in 'parent\] the child has its IDs' 'parent\] the API is up' 'child \] the port service is up'; do
+		grep -q "level=debug msg=\"\[rootlesskit:$step" "$tmp/err" || fail "no \"$step\" in: $(cat "$tmp/err")"
+	done
 }
 
 case_log_lines() {
@@ -354,4 +393,6 @@ run_cases \
 	a_signal_during_the_start_ends_it \
 	bad_command_lines \
 	forbidden_user_namespaces_name_the_sysctl \
+	AppArmors_restriction_is_named \
+	debug_logs_each_step \
 	log_lines

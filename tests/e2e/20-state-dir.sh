@@ -209,12 +209,24 @@ case_foreign_things_are_refused_and_untouched() {
 	refused '*holds *, which is not a launcher*' --state-dir="$tmp" true
 }
 
+case_files_with_our_names_but_without_a_lock_are_the_users() {
+	for name in hosts resolv.conf child_pid api.sock netns; do
+		rm -rf "$tmp/st"
+		mkdir "$tmp/st"
+		echo precious >"$tmp/st/$name"
+		refused "state directory $tmp/st holds $name without a lock, which is not a launcher's: *" \
+			--state-dir="$tmp/st" true
+		assert_eq "$name" precious "$(cat "$tmp/st/$name")"
+	done
+}
+
 case_links_with_our_names_are_removed_not_followed() {
 	echo precious >"$tmp/precious"
 	mkdir "$tmp/dir"
 	echo precious >"$tmp/dir/api.sock"
 	for name in child_pid api.sock .bp.sock .bp-ready.pipe netns hosts resolv.conf .new; do
 		mkdir "$tmp/st"
+		: >"$tmp/st/lock"
 		ln -s "$tmp/precious" "$tmp/st/$name"
 		[ "$name" != hosts ] || ln -s "$tmp/dir" "$tmp/st/.copy-up"
 		[ "$name" != hosts ] || ln -s "$tmp/nowhere" "$tmp/st/resolv.conf"
@@ -241,6 +253,7 @@ case_a_lock_that_is_a_link_is_refused() {
 
 case_a_full_directory_with_our_name_is_refused() {
 	mkdir -p "$tmp/st/hosts"
+	: >"$tmp/st/lock"
 	echo content >"$tmp/st/hosts/file"
 	refused "remove $tmp/st/hosts: *" --state-dir="$tmp/st" true
 	assert_eq content content "$(cat "$tmp/st/hosts/file")"
@@ -402,6 +415,7 @@ run_cases \
 	launchers_that_race_for_a_directory \
 	files_of_a_killed_launcher_are_cleared \
 	foreign_things_are_refused_and_untouched \
+	files_with_our_names_but_without_a_lock_are_the_users \
 	links_with_our_names_are_removed_not_followed \
 	a_lock_that_is_a_link_is_refused \
 	a_full_directory_with_our_name_is_refused \

@@ -398,6 +398,25 @@ case_a_network_program_that_dies_later_is_told_of() {
 	assert_eq status 255 "$rc"
 }
 
+case_a_network_program_that_dies_at_once_is_told_of() {
+	need_tun
+	fake 'printf 1 >&3' 'exit 1'
+	# shellcheck disable=SC2086 # options
+	start $slirp --slirp4netns-binary="$tmp/fake" --copy-up=/etc sleep 60
+	wait_until 5 grep -q 'level=error msg="\[rootlesskit:parent\] slirp4netns ended (exit status 1)' "$tmp/bg.err"
+	stop
+}
+
+# An interrupt at the terminal is for the command.
+case_the_network_program_has_a_process_group_of_its_own() {
+	need_tun
+	# shellcheck disable=SC2086 # options
+	start $slirp --copy-up=/etc sleep 60
+	find_slirp
+	assert_eq group "$slirp_pid" "$(ps -o pgid= -p "$slirp_pid" | tr -d ' ')"
+	stop
+}
+
 case_no_network_program_is_left() {
 	need_tun
 	for options in '' '--slirp4netns-sandbox=auto --slirp4netns-seccomp=auto' --detach-netns; do
@@ -497,6 +516,8 @@ run_cases \
 	a_forbidden_dev_net_tun \
 	a_dev_net_tun_that_is_something_else \
 	a_network_program_that_dies_later_is_told_of \
+	a_network_program_that_dies_at_once_is_told_of \
+	the_network_program_has_a_process_group_of_its_own \
 	no_network_program_is_left \
 	the_whole_line \
 	the_whole_line_detached

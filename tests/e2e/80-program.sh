@@ -58,7 +58,7 @@ case_foreign_files_are_not_overwritten() {
 	rc=0
 	rlkbox --install -s "$tmp/dir" 2>"$tmp/err" || rc=$?
 	assert_eq status 1 "$rc"
-	assert_match error "*$tmp/dir/rootlesskit is there already*-f*" "$(cat "$tmp/err")"
+	assert_match error "*$tmp/dir/rootlesskit is there already and is no link to this rlkbox*-f*" "$(cat "$tmp/err")"
 	assert_eq file precious "$(cat "$tmp/dir/rootlesskit")"
 	# The others are made all the same.
 	[ "$tmp/dir/rootlessctl" -ef "$BUILD/rlkbox" ] || fail 'rootlessctl is not there'
@@ -74,6 +74,20 @@ case_foreign_files_are_not_overwritten() {
 	assert_fails rlkbox --install -s /nonexistent/dir
 	assert_fails rlkbox --install
 	assert_fails rlkbox --install -x "$tmp/dir"
+}
+
+case_a_link_that_cannot_be_made_costs_nothing() {
+	# No hard link leads to another file system.
+	other=$(mktemp -d /dev/shm/e2e.XXXXXX) || skip shm "no other file system may be written to"
+	trap 'rm -rf "$other"' EXIT
+	[ "$(stat -c %d "$other")" != "$(stat -Lc %d "$BUILD/rlkbox")" ] ||
+		skip shm "it is on the same file system"
+	echo precious >"$other/rootlesskit"
+	ln -s "$BUILD/rlkbox" "$other/rootlessctl"
+	assert_fails rlkbox --install -f "$other"
+	assert_eq file precious "$(cat "$other/rootlesskit")"
+	assert_eq link "$BUILD/rlkbox" "$(readlink "$other/rootlessctl")"
+	assert_eq 'what is there' 'rootlessctl rootlesskit' "$(find "$other" -mindepth 1 -printf '%f\n' | sort | tr '\n' ' ' | sed 's/ $//')"
 }
 
 case_nothing_but_libc_is_needed() {
@@ -113,6 +127,7 @@ run_cases \
 	hard_links \
 	symbolic_links \
 	foreign_files_are_not_overwritten \
+	a_link_that_cannot_be_made_costs_nothing \
 	nothing_but_libc_is_needed \
 	the_demo \
 	the_demo_without_newuidmap

@@ -258,7 +258,7 @@ END_TEST
 
 static const struct {
 	const char *text;
-	enum http_status_line status;
+	enum http_refusal status;
 	const char *problem;
 } refusals[] = {
 	/* The request line. */
@@ -420,7 +420,7 @@ END_TEST
 
 /* ---- limits of requests ---- */
 
-static void assert_refused(struct text *t, enum http_status_line status, const char *problem)
+static void assert_refused(struct text *t, enum http_refusal status, const char *problem)
 {
 	struct http_request req;
 

@@ -451,10 +451,33 @@ END_TEST
 START_TEST(an_empty_directory_aside_is_cleared)
 {
 	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
+	fixture_file("d/" STATE_LOCK, "", 0600);
 	ck_assert_int_eq(mkdir(fixture_path("d/" STATE_ASIDE), 0755), 0);
 	open_ok(fixture_path("d"));
 	ck_assert(!exists(fixture_path("d/" STATE_ASIDE)));
 	statedir_remove(&sd);
+}
+END_TEST
+
+static const struct {
+	const char *name;
+	const char *text;
+	const char *reason;
+} not_ours[] = {
+	{ STATE_HOSTS, "127.0.0.1 localhost\n", "holds hosts without a lock" },
+	{ STATE_CHILD_PID, "4711", "holds child_pid without a lock" },
+	{ STATE_LOCK, "a poem", "holds a file lock with content" },
+};
+
+START_TEST(files_without_a_lock_are_not_ours)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "d/%s", not_ours[_i].name);
+	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
+	fixture_file(path, not_ours[_i].text, 0644);
+	open_fails(fixture_path("d"), EEXIST, not_ours[_i].reason);
+	fixture_assert_content(fixture_path(path), not_ours[_i].text);
 }
 END_TEST
 
@@ -463,6 +486,7 @@ START_TEST(a_full_directory_aside_is_refused)
 {
 	hush();
 	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
+	fixture_file("d/" STATE_LOCK, "", 0600);
 	ck_assert_int_eq(mkdir(fixture_path("d/" STATE_ASIDE), 0755), 0);
 	fixture_file("d/" STATE_ASIDE "/passwd", "kept", 0644);
 	open_fails(fixture_path("d"), ENOTEMPTY, STATE_ASIDE ": directory not empty");
@@ -651,6 +675,7 @@ static TCase *content_case(void)
 	TCase *tc = fixture_case_with_dir("content");
 
 	tcase_add_loop_test(tc, stale_files_are_cleared, 0, STALE_COUNT);
+	tcase_add_loop_test(tc, files_without_a_lock_are_not_ours, 0, COUNT(not_ours));
 	tcase_add_test(tc, an_empty_directory_aside_is_cleared);
 	tcase_add_test(tc, a_full_directory_aside_is_refused);
 	tcase_add_loop_test(tc, a_directory_with_foreign_files_is_refused, 0, COUNT(foreign_names));
