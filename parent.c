@@ -14,12 +14,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -161,106 +159,17 @@ static int tell(struct parent *p, enum handshake which, struct err *e)
 	return r == -EPIPE ? child_died(p, e) : r;
 }
 
-/* ---- the child is born ---- */
-
-static int namespaces(const struct opts *o)
-{
-	int flags = CLONE_NEWNS;
-
-	if (o->net != NET_HOST && !o->detach_netns)
-		flags |= CLONE_NEWNET;
-	return flags;
-}
-
-struct birth {
-	struct parent *parent;
-	struct reexec reexec;
-};
-
-/* Runs in the new process, which is still a copy of the parent: waits for the ID maps, becomes root
- * of its namespace and executes itself. The environment is its own from here on. */
-static int be_born(struct birth *b, struct err *e)
-{
-	const struct reexec *r = &b->reexec;
-	int result;
-
-	/* A program with file capabilities (CAP_NET_BIND_SERVICE, say) is not dumpable, and
-	 * newuidmap(1) would take the process for root's. */
-	prctl(PR_SET_DUMPABLE, 1);
-	proc_die_with_parent(r->parent);
-	result = handshake_recv(r->from_parent, HS_PARENT_HELLO, NULL, e);
-	if (result == 0)
-		result = handshake_send(r->to_parent, HS_CHILD_HELLO, NULL, e);
-	if (result == 0)
-		result = handshake_recv(r->from_parent, HS_IDMAP_COMPLETED, NULL, e);
-	if (result < 0)
-		return result;
-	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
-		return err_sys(e, errno, "becoming root of the user namespace");
-	proc_die_with_parent(r->parent);
-	return reexec_exec(r, b->parent->argv, e);
-}
-
-static int run_birth(void *arg)
-{
-	struct birth *b = arg;
-	struct err e;
-	int r;
-
-	close(b->parent->to_child);
-	close(b->parent->from_child);
-	log_init("child ", b->parent->o->debug);
-	r = be_born(b, &e);
-	if (r == -EPERM || r == -EACCES)
-		userns_explain(&e);
-	/* An end of file: the parent has gone away, and has said why. */
-	if (r != -ENODATA)
-		log_fatal("%s", e.msg);
-	return 1;
-}
-
-static int set_environment(const struct parent *p)
-{
-	char euid[ID_TEXT_LEN], egid[ID_TEXT_LEN];
-
-	snprintf(euid, sizeof(euid), "%u", (unsigned int)geteuid());
-	snprintf(egid, sizeof(egid), "%u", (unsigned int)getegid());
-	if (setenv("ROOTLESSKIT_STATE_DIR", p->sd.path, 1) < 0 ||
-	    setenv("ROOTLESSKIT_PARENT_EUID", euid, 1) < 0 ||
-	    setenv("ROOTLESSKIT_PARENT_EGID", egid, 1) < 0)
-		return -errno;
-	return 0;
-}
+/* ---- the child ---- */
 
 static int start_child(struct parent *p, struct err *e)
 {
-	struct birth b = { .parent = p,
-			   .reexec = { .parent = getpid(), .activation_fds = p->activation_fds } };
-	int down[2], up[2];
-	int r;
+	pid_t pid = reexec_start(p->o, p->argv, p->sd.path, p->activation_fds, &p->to_child,
+				 &p->from_child, e);
 
-	if (set_environment(p) < 0)
-		return err_sys(e, ENOMEM, "setting the environment");
-	if (pipe2(down, O_CLOEXEC) < 0)
-		return err_sys(e, errno, "pipe");
-	if (pipe2(up, O_CLOEXEC) < 0) {
-		r = err_sys(e, errno, "pipe");
-		close(down[0]);
-		close(down[1]);
-		return r;
-	}
-	p->to_child = down[1];
-	p->from_child = up[0];
-	b.reexec.from_parent = down[0];
-	b.reexec.to_parent = up[1];
-	p->child = userns_clone(namespaces(p->o), run_birth, &b, e);
-	close(down[0]);
-	close(up[1]);
-	if (p->child > 0)
-		return 0;
-	r = p->child;
-	p->child = 0;
-	return r;
+	if (pid < 0)
+		return pid;
+	p->child = pid;
+	return 0;
 }
 
 static int give_ids(struct parent *p, struct err *e)

@@ -1,20 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Executing ourselves as the child. See reexec.h. */
+/* Starting ourselves anew as the child. See reexec.h. */
 #include "reexec.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "fd.h"
+#include "handshake.h"
+#include "log.h"
 #include "proc.h"
+#include "userns.h"
 
-#define SELF	  "/proc/self/exe"
-#define VARIABLE  "_RLKBOX_CHILD" /* "PARENT,FROM,TO,FDS;KEPT" */
-#define VALUE_LEN (PROC_KEPT_LEN + 64)
-#define FIRST_FD  (STDERR_FILENO + 1)
+#define SELF	    "/proc/self/exe"
+#define VARIABLE    "_RLKBOX_CHILD" /* "PARENT,FROM,TO,FDS;KEPT" */
+#define VALUE_LEN   (PROC_KEPT_LEN + 64)
+#define ID_TEXT_LEN 16 /* bytes of a decimal UID or GID with the NUL */
+#define FIRST_FD    (STDERR_FILENO + 1)
 
 /* Both are needed: the variable alone might come from a confused caller. */
 bool reexec_is_child(char *const *argv)
@@ -33,7 +40,8 @@ static int inherit(const struct reexec *r)
 	return result;
 }
 
-int reexec_exec(const struct reexec *r, char *const *argv, struct err *e)
+/* Executes the program as the child. Returns only on failure. */
+static int execute(const struct reexec *r, char *const *argv, struct err *e)
 {
 	char kept[PROC_KEPT_LEN];
 	char value[VALUE_LEN];
@@ -61,6 +69,116 @@ int reexec_exec(const struct reexec *r, char *const *argv, struct err *e)
 	free(args);
 	return result;
 }
+
+/* ---- the new process ---- */
+
+static int namespaces(const struct opts *o)
+{
+	int flags = CLONE_NEWNS;
+
+	if (o->net != NET_HOST && !o->detach_netns)
+		flags |= CLONE_NEWNET;
+	return flags;
+}
+
+/* What the new process is given; it is a copy of the parent until it executes itself. */
+struct birth {
+	struct reexec reexec;
+	const struct opts *o;
+	char *const *argv;
+	int parents_ends[2];
+};
+
+/* Waits for the ID maps, becomes root of its namespace and executes itself. */
+static int be_born(const struct birth *b, struct err *e)
+{
+	const struct reexec *r = &b->reexec;
+	int result;
+
+	/* A program with file capabilities (CAP_NET_BIND_SERVICE, say) is not dumpable, and
+	 * newuidmap(1) would take the process for root's. */
+	prctl(PR_SET_DUMPABLE, 1);
+	proc_die_with_parent(r->parent);
+	result = handshake_recv(r->from_parent, HS_PARENT_HELLO, NULL, e);
+	if (result == 0)
+		result = handshake_send(r->to_parent, HS_CHILD_HELLO, NULL, e);
+	if (result == 0)
+		result = handshake_recv(r->from_parent, HS_IDMAP_COMPLETED, NULL, e);
+	if (result < 0)
+		return result;
+	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+		return err_sys(e, errno, "becoming root of the user namespace");
+	proc_die_with_parent(r->parent);
+	return execute(r, b->argv, e);
+}
+
+static int run_birth(void *arg)
+{
+	const struct birth *b = arg;
+	struct err e;
+	int r;
+
+	close(b->parents_ends[0]);
+	close(b->parents_ends[1]);
+	log_init("child ", b->o->debug);
+	r = be_born(b, &e);
+	if (r == -EPERM || r == -EACCES)
+		userns_explain(&e);
+	/* An end of file: the parent has gone away, and has said why. */
+	if (r != -ENODATA)
+		log_fatal("%s", e.msg);
+	return 1;
+}
+
+/* ---- the parent ---- */
+
+static int set_environment(const char *state_dir)
+{
+	char euid[ID_TEXT_LEN], egid[ID_TEXT_LEN];
+
+	snprintf(euid, sizeof(euid), "%u", (unsigned int)geteuid());
+	snprintf(egid, sizeof(egid), "%u", (unsigned int)getegid());
+	if (setenv("ROOTLESSKIT_STATE_DIR", state_dir, 1) < 0 ||
+	    setenv("ROOTLESSKIT_PARENT_EUID", euid, 1) < 0 ||
+	    setenv("ROOTLESSKIT_PARENT_EGID", egid, 1) < 0)
+		return -errno;
+	return 0;
+}
+
+pid_t reexec_start(const struct opts *o, char *const *argv, const char *state_dir,
+		   int activation_fds, int *to_child, int *from_child, struct err *e)
+{
+	struct birth b = { .o = o, .argv = argv };
+	int down[2], up[2];
+	pid_t pid;
+
+	if (set_environment(state_dir) < 0)
+		return err_sys(e, ENOMEM, "setting the environment");
+	if (pipe2(down, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "pipe");
+	if (pipe2(up, O_CLOEXEC) < 0) {
+		pid = err_sys(e, errno, "pipe");
+		close(down[0]);
+		close(down[1]);
+		return pid;
+	}
+	b.reexec = (struct reexec){ getpid(), down[0], up[1], activation_fds };
+	b.parents_ends[0] = down[1];
+	b.parents_ends[1] = up[0];
+	pid = userns_clone(namespaces(o), run_birth, &b, e);
+	close(down[0]);
+	close(up[1]);
+	if (pid < 0) {
+		close(down[1]);
+		close(up[0]);
+		return pid;
+	}
+	*to_child = down[1];
+	*from_child = up[0];
+	return pid;
+}
+
+/* ---- the child ---- */
 
 int reexec_take(struct reexec *r, struct err *e)
 {

@@ -4,8 +4,8 @@ set -eu
 
 base="err log fd loop sockopt unixsock version"
 formats="json http portspec subid bpreq"
-parts="msg bicopy worker netns mount proc rtnl listen userns hostaddr reexec"
-features="opts statedir idmap network slirp4netns handshake portservice bpclient ports api client \
+parts="msg bicopy worker netns mount proc rtnl listen userns hostaddr"
+features="opts statedir idmap network slirp4netns handshake reexec portservice bpclient ports api client \
 ctlview"
 programs="main launcher parent child ctl demo"
 
