@@ -17,8 +17,10 @@
 #include "bicopy.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -56,14 +58,20 @@ static void report_end(struct task *t)
 	b->on_end(b);
 }
 
-static void finish(struct bicopy *b, bool reset)
+enum ending {
+	CLOSE, /* both directions have ended by themselves */
+	CUT,   /* what has not is reset, so that nobody takes what is there for the whole */
+	RESET, /* one side has failed, and the other hears of it */
+};
+
+static void finish(struct bicopy *b, enum ending how)
 {
 	if (b->ended)
 		return;
 	b->ended = true;
 	for (int i = 0; i < 2; i++) {
 		loop_remove(b->loop, &b->end[i].watch);
-		if (reset)
+		if (how == RESET || (how == CUT && b->pump[1 - i].state != PUMP_SHUT))
 			bicopy_reset(&b->end[i].watch.fd);
 		fd_close(&b->end[i].watch.fd);
 		free(b->pump[i].leftover);
@@ -74,21 +82,28 @@ static void finish(struct bicopy *b, bool reset)
 	loop_defer(b->loop, &b->task);
 }
 
-/* Is there something that was read but not written, or could be read? */
+/* Is there something that could be read, that was read but not written, or that the other side has
+ * not yet taken from the kernel? */
 static bool has_pending(const struct bicopy *b, int i)
 {
+	const struct pump *p = &b->pump[i];
+	int unsent = 0;
 	char byte;
 
-	if (b->pump[i].left > 0)
+	if (p->left > 0)
 		return true;
-	return b->pump[i].state == PUMP_OPEN &&
-	       recv(b->end[i].watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+	if (p->state == PUMP_OPEN &&
+	    recv(b->end[i].watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+		return true;
+	/* Behind an end of file the kernel goes on by itself, a reset would drop it (tcp(7)). */
+	return p->state != PUMP_SHUT && ioctl(b->end[1 - i].watch.fd, SIOCOUTQ, &unsent) == 0 &&
+	       unsent > 0;
 }
 
 void bicopy_cancel(struct bicopy *b)
 {
 	if (!b->ended)
-		finish(b, has_pending(b, 0) || has_pending(b, 1));
+		finish(b, CUT);
 }
 
 /* ---- one direction ---- */
@@ -177,7 +192,7 @@ static bool read_and_write(struct bicopy *b, struct pump *p, struct bicopy_end *
 	}
 	/* A short read has emptied the socket (epoll(7), "Q&A"): what comes now is a new event. But
 	 * an end of file that was announced already is not. */
-	if ((size_t)len < buffer->cap && !src->peer_ended)
+	if ((size_t)len < buffer->cap && !src->peer_ended && !src->urgent)
 		src->readable = false;
 	return true;
 }
@@ -245,23 +260,23 @@ static void run_pair(struct bicopy *b)
 	enum progress p1 = p0 == FAILED ? WAITS : run_pump(b, 1);
 
 	if (p0 == FAILED || p1 == FAILED) {
-		finish(b, true);
+		finish(b, RESET);
 		return;
 	}
 	if (b->pump[0].state == PUMP_SHUT && b->pump[1].state == PUMP_SHUT) {
-		finish(b, false);
+		finish(b, CLOSE);
 		return;
 	}
 	/* An error that no call has come across, since nothing could be read or written. */
 	if (p0 != SPENT && p1 != SPENT && (has_error(&b->end[0]) || has_error(&b->end[1]))) {
-		finish(b, true);
+		finish(b, RESET);
 		return;
 	}
 	if (p0 == SPENT || p1 == SPENT) {
 		b->task.run = next_turn;
 		loop_defer(b->loop, &b->task);
 	} else if (b->draining && !has_pending(b, 0) && !has_pending(b, 1)) {
-		finish(b, false);
+		finish(b, CUT);
 		return;
 	}
 	for (int i = 0; i < 2; i++)
@@ -288,6 +303,8 @@ static void on_ready(struct bicopy *b, int i, short revents)
 		end->writable = true;
 	if (revents & (POLLRDHUP | POLLHUP | POLLERR))
 		end->peer_ended = true;
+	if (revents & POLLPRI)
+		end->urgent = true;
 	if (revents & POLLERR)
 		end->failed = true;
 	run_pair(b);

@@ -44,6 +44,7 @@ struct bicopy_end {
 	bool readable;	 /* a read may give something */
 	bool writable;	 /* a write may take something */
 	bool peer_ended; /* POLLRDHUP or POLLHUP was heard: read on to the end of file */
+	bool urgent;	 /* POLLPRI was heard: a read may stop short at the mark */
 	bool failed;	 /* POLLERR was heard */
 };
 
@@ -65,12 +66,13 @@ struct bicopy {
 int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_buffer *buffer, int fd0,
 		 int fd1, void (*on_end)(struct bicopy *b));
 
-/* Ends a pair now: both sockets are closed. If anything was on the way they are reset, so that
- * nobody takes what is there for the whole. on_end follows. */
+/* Ends a pair now: both sockets are closed. A side that waits for an end of file is reset instead,
+ * so that nobody takes what is there for the whole. on_end follows. */
 void bicopy_cancel(struct bicopy *b);
 
-/* Ends a pair as soon as all that has been sent by now is passed on. on_end follows; how long that
- * takes is up to the readers. */
+/* Ends a pair as bicopy_cancel does, but as soon as all that has been sent by now has been taken.
+ * on_end follows; how long that takes is up to the readers. Nobody tells when the kernel has sent
+ * the rest, so it has to be called again now and then. */
 void bicopy_drain(struct bicopy *b);
 
 /* Makes close(2) of a TCP socket send a reset: SO_LINGER 0, socket(7). Takes the descriptor. */

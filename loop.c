@@ -20,7 +20,7 @@
 #define EPOLL_BATCH 256 /* events of one epoll_wait(2) */
 
 _Static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT && POLLERR == EPOLLERR &&
-		       POLLHUP == EPOLLHUP && POLLRDHUP == EPOLLRDHUP,
+		       POLLHUP == EPOLLHUP && POLLRDHUP == EPOLLRDHUP && POLLPRI == EPOLLPRI,
 	       "poll and epoll name events by the same bits");
 
 struct loop {
@@ -114,7 +114,7 @@ static int add_poll(struct loop *loop, struct watch *w)
 static uint32_t epoll_bits(const struct watch *w)
 {
 	if (w->edge)
-		return EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+		return EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 	return (uint32_t)(unsigned short)w->events;
 }
 

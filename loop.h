@@ -22,10 +22,10 @@
 struct watch {
 	int fd;	      /* borrowed */
 	short events; /* POLLIN, POLLOUT or 0: what is wanted now; 0 is not polled at all */
-	/* An edge-triggered watch hears of POLLIN, POLLOUT and POLLRDHUP once when they come,
-	 * whatever `events` says, so that its interest can change without a system call. It needs
-	 * an owner who remembers what it heard until a call says EAGAIN. With poll(2) `events`
-	 * counts. */
+	/* An edge-triggered watch hears of POLLIN, POLLPRI, POLLOUT and POLLRDHUP once when they
+	 * come, whatever `events` says, so that its interest can change without a system call. It
+	 * needs an owner who remembers what it heard until a call says EAGAIN. With poll(2)
+	 * `events` counts. */
 	bool edge;
 	void (*on_event)(struct watch *w, short revents);
 	size_t slot;  /* the loop's own */

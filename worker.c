@@ -46,6 +46,7 @@
 #define FDS_DIALLING	 3	     /* client, request, target */
 #define FDS_COPYING	 2
 #define DRAIN_MS	 5000	      /* for connections to take what was sent before the end */
+#define DRAIN_LOOK_MS	 20	      /* between two looks at them */
 #define THREAD_STACK	 (256 * 1024) /* bytes; nothing in a worker recurses */
 
 struct conn;
@@ -92,7 +93,8 @@ struct worker {
 	bool paused;
 	bool stopping;
 	struct timer resume;
-	struct timer drained; /* when stopping: no connection is waited for any longer */
+	struct timer drain;		   /* when stopping: looks whether connections have ended */
+	unsigned long long drain_until_ms; /* none is waited for any longer */
 	unsigned long long complained_ms;
 };
 
@@ -326,13 +328,16 @@ static void try_again(struct dial *d)
 	give_up(d->conn);
 }
 
-/* Is it what was asked for: a TCP socket? */
+/* Is it what was asked for: a TCP socket? What else may have been set on it must not make close(2)
+ * wait (SO_LINGER). */
 static bool is_tcp_socket(int fd)
 {
+	const struct linger off = { 0 };
 	int protocol = 0;
 	socklen_t len = sizeof(protocol);
 
-	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
+	return setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off)) == 0 &&
+	       getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
 	       protocol == IPPROTO_TCP;
 }
 
@@ -643,12 +648,18 @@ struct worker *worker_start(const char *bp_socket, size_t max_fds, struct err *e
 	return NULL;
 }
 
-static void on_drained(struct timer *t)
+static void drain_conns(struct worker *w)
 {
-	struct worker *w = LOOP_OWNER(t, struct worker, drained);
+	bool in_time = fd_now_ms() < w->drain_until_ms &&
+		       loop_timer(w->loop, &w->drain, DRAIN_LOOK_MS) == 0;
 
 	for (struct port *p = w->ports; p != NULL; p = p->next)
-		end_conns(p, bicopy_cancel);
+		end_conns(p, in_time ? bicopy_drain : bicopy_cancel);
+}
+
+static void on_drain(struct timer *t)
+{
+	drain_conns(LOOP_OWNER(t, struct worker, drain));
 }
 
 /* The servers inside have most likely ended, but what they sent last may still be on its way. */
@@ -657,13 +668,11 @@ static void run_stop(struct worker *w, struct call *call)
 	call->result = 0;
 	w->stopping = true;
 	loop_cancel(w->loop, &w->resume);
-	for (struct port *p = w->ports; p != NULL; p = p->next) {
+	for (struct port *p = w->ports; p != NULL; p = p->next)
 		loop_remove(w->loop, &p->watch);
-		end_conns(p, bicopy_drain);
-	}
-	w->drained.on_due = on_drained;
-	if (loop_timer(w->loop, &w->drained, DRAIN_MS) < 0)
-		on_drained(&w->drained);
+	w->drain.on_due = on_drain;
+	w->drain_until_ms = fd_now_ms() + DRAIN_MS;
+	drain_conns(w);
 	end_if_idle(w);
 }
 

@@ -742,7 +742,14 @@ START_TEST(a_busy_pair_can_be_cancelled)
 }
 END_TEST
 
-START_TEST(cancel_of_a_quiet_pair_is_a_clean_end)
+/* How a stream ends that was cut: only TCP knows resets. */
+static ssize_t cut(int i)
+{
+	return kind_of(i) == OVER_TCP ? -ECONNRESET : -ENODATA;
+}
+
+/* Nobody knows that it was quiet because all was said. */
+START_TEST(cancel_of_a_quiet_pair_is_a_reset)
 {
 	struct stream s[2] = { { .from = CLIENT }, { .from = SERVER } };
 	struct rig r;
@@ -751,8 +758,8 @@ START_TEST(cancel_of_a_quiet_pair_is_a_clean_end)
 	pass(&r, &s[0], 1000);
 	pass(&r, &s[1], 1000);
 	bicopy_cancel(&r.b);
-	ck_assert_int_eq(stream_end(&r, &s[0], BUFFER_LEN), -ENODATA);
-	ck_assert_int_eq(stream_end(&r, &s[1], BUFFER_LEN), -ENODATA);
+	ck_assert_int_eq(stream_end(&r, &s[0], BUFFER_LEN), cut(_i));
+	ck_assert_int_eq(stream_end(&r, &s[1], BUFFER_LEN), cut(_i));
 	rig_close(&r);
 }
 END_TEST
@@ -772,20 +779,43 @@ START_TEST(cancel_with_something_on_the_way_is_a_reset)
 }
 END_TEST
 
-/* The sender has gone, or still waits for more to say. */
-START_TEST(a_pair_that_drains_passes_all_on)
+/* A direction that has ended stays ended. */
+START_TEST(cancel_after_an_end_of_file)
 {
 	struct stream s = { .from = SERVER };
 	struct rig r;
 
+	rig_open(&r, _i, 0);
+	pass(&r, &s, 1000);
+	end_sending(&r, SERVER);
+	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), -ENODATA);
+	settle(&r);
+	bicopy_cancel(&r.b);
+	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), -ENODATA);
+	rig_close(&r);
+}
+END_TEST
+
+/* The sender has gone, or still waits for more to say. */
+START_TEST(a_pair_that_drains_passes_all_on)
+{
+	bool has_gone = _i % 2 == 0;
+	struct stream s = { .from = SERVER };
+	struct rig r;
+	ssize_t n;
+
 	rig_open(&r, _i / 2, TINY);
 	stream_fill(&r, &s, BIG);
-	if (_i % 2 == 0)
+	if (has_gone)
 		shut_peer(&r, SERVER);
 	bicopy_drain(&r.b);
 	settle(&r);
 	ck_assert_int_eq(r.ended, 0);
-	ck_assert_int_eq(stream_end(&r, &s, 1000), -ENODATA);
+	while ((n = stream_receive(&r, &s, 1000)) > 0 || n == -EAGAIN) {
+		step(&r, n > 0 ? 0 : 1);
+		bicopy_drain(&r.b);
+	}
+	ck_assert_int_eq(n, has_gone ? -ENODATA : cut(_i / 2));
 	ck_assert_uint_eq(s.received, s.sent);
 	await_end(&r);
 	rig_close(&r);
@@ -803,8 +833,40 @@ START_TEST(a_quiet_pair_drains_at_once)
 	ck_assert(!fixture_is_open(r.inner[0]));
 	loop_run_tasks(r.loop);
 	ck_assert_int_eq(r.ended, 1);
-	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), -ENODATA);
+	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), cut(_i));
 	bicopy_drain(&r.b); /* once more does nothing */
+	rig_close(&r);
+}
+END_TEST
+
+#define BEFORE_MARK 100
+
+/* A read stops at an urgent byte (tcp(7)), although there is more. */
+START_TEST(urgent_bytes_do_not_stop_the_flow)
+{
+	int side = _i / ENGINE_COUNT;
+	char sent[BEFORE_MARK + 1000], got[sizeof(sent)];
+	size_t received = 0;
+	struct rig r;
+
+	rig_open(&r, TCP_WAYS(_i), 0);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(
+			setsockopt(r.inner[i], SOL_SOCKET, SO_OOBINLINE, &(int){ 1 }, sizeof(int)),
+			0);
+	memcpy(sent, pattern, sizeof(sent));
+	ck_assert_int_eq(send(r.peer[side], sent, BEFORE_MARK, MSG_OOB), BEFORE_MARK);
+	ck_assert_int_eq(send(r.peer[side], sent + BEFORE_MARK, sizeof(sent) - BEFORE_MARK, 0),
+			 sizeof(sent) - BEFORE_MARK);
+	while (received < sizeof(got)) {
+		ssize_t n = recv(r.peer[1 - side], got + received, sizeof(got) - received,
+				 MSG_DONTWAIT);
+
+		ck_assert(n > 0 || errno == EAGAIN);
+		received += n > 0 ? (size_t)n : 0;
+		step(&r, 1);
+	}
+	ck_assert_mem_eq(got, sent, sizeof(sent));
 	rig_close(&r);
 }
 END_TEST
@@ -922,8 +984,10 @@ static TCase *life_case(void)
 
 	tcase_add_loop_test(tc, cancel_ends_the_pair_in_a_task, 0, 2 * ALL_WAYS);
 	tcase_add_loop_test(tc, a_busy_pair_can_be_cancelled, 0, ALL_WAYS);
-	tcase_add_loop_test(tc, cancel_of_a_quiet_pair_is_a_clean_end, 0, ALL_WAYS);
+	tcase_add_loop_test(tc, cancel_of_a_quiet_pair_is_a_reset, 0, ALL_WAYS);
 	tcase_add_loop_test(tc, cancel_with_something_on_the_way_is_a_reset, 0, 2 * ENGINE_COUNT);
+	tcase_add_loop_test(tc, cancel_after_an_end_of_file, 0, ALL_WAYS);
+	tcase_add_loop_test(tc, urgent_bytes_do_not_stop_the_flow, 0, 2 * ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_pair_that_drains_passes_all_on, 0, 2 * ALL_WAYS);
 	tcase_add_loop_test(tc, a_quiet_pair_drains_at_once, 0, ALL_WAYS);
 	tcase_add_loop_test(tc, on_end_may_free_the_pair, 0, ALL_WAYS);
