@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -179,6 +180,9 @@ static int init(struct child *c, struct err *e)
 	c->signal_fd = reexec_take(&c->reexec, e);
 	if (c->signal_fd < 0)
 		return c->signal_fd;
+	/* A program that may be executed but not read is not dumpable, and the network program
+	 * could not enter our namespaces. */
+	prctl(PR_SET_DUMPABLE, 1);
 	proc_die_with_parent(c->reexec.parent);
 	if (state_dir == NULL || strlen(state_dir) >= sizeof(c->state_dir))
 		return err_set(e, EINVAL, "ROOTLESSKIT_STATE_DIR is not set");

@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -131,6 +133,31 @@ ssize_t fd_read_file(const char *path, char *buf, size_t cap)
 	if (fd < 0)
 		return -errno;
 	return fd_read_text(fd, buf, cap);
+}
+
+char *fd_load_file(const char *path, size_t max, size_t *len)
+{
+	struct stat st;
+	char *text;
+	ssize_t n;
+
+	if (stat(path, &st) < 0)
+		return NULL;
+	if ((uintmax_t)st.st_size > max) {
+		errno = EFBIG;
+		return NULL;
+	}
+	text = malloc((size_t)st.st_size + 1);
+	if (text == NULL)
+		return NULL;
+	n = fd_read_file(path, text, (size_t)st.st_size + 1);
+	if (n < 0) {
+		free(text);
+		errno = (int)-n;
+		return NULL;
+	}
+	*len = (size_t)n;
+	return text;
 }
 
 int fd_write_file(const char *path, const char *text, struct err *e)

@@ -36,6 +36,10 @@ ssize_t fd_read_text(int fd, char *buf, size_t cap);
 /* Reads a whole file likewise, at most cap - 1 bytes. Returns the length, or -errno. */
 ssize_t fd_read_file(const char *path, char *buf, size_t cap);
 
+/* Reads a whole file of at most `max` bytes. Returns its NUL-terminated text, to be freed, and its
+ * length; NULL with errno if it cannot be read or is larger (EFBIG). */
+char *fd_load_file(const char *path, size_t max, size_t *len);
+
 /* Writes text to an existing file such as one in /proc, in one write(2). Returns 0 or -errno with
  * the reason. */
 int fd_write_file(const char *path, const char *text, struct err *e);

@@ -41,25 +41,9 @@ static const struct {
 };
 _Static_assert(sizeof(kinds) / sizeof(kinds[0]) == KIND_COUNT, "one for each kind");
 
-/* Reads a file into memory that the caller frees. Returns NULL if it cannot be read. */
 static char *load(const char *path, size_t *len)
 {
-	struct stat st;
-	char *text;
-	ssize_t n;
-
-	if (stat(path, &st) < 0 || (uintmax_t)st.st_size > MAX_TEXT_FILE)
-		return NULL;
-	text = malloc((size_t)st.st_size + 1);
-	if (text == NULL)
-		return NULL;
-	n = fd_read_file(path, text, (size_t)st.st_size + 1);
-	if (n < 0) {
-		free(text);
-		return NULL;
-	}
-	*len = (size_t)n;
-	return text;
+	return fd_load_file(path, MAX_TEXT_FILE, len);
 }
 
 /* The user's name, "" if it has none. The file first: the name service may have to load modules. */

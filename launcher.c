@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "child.h"
 #include "log.h"
@@ -53,6 +54,10 @@ static int run(struct opts *o, char **argv, bool is_child)
 	struct err e;
 	int status;
 
+	if (getuid() != geteuid() || getgid() != getegid()) {
+		log_fatal("this program must not be set-UID or set-GID");
+		return 1;
+	}
 	status = is_child ? -1 : run_printing(o);
 	if (status >= 0)
 		return status;

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "log.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "fd.h"
 
 #define LOG_LINE_LEN 2048 /* bytes; longer lines are cut */
 #define LOG_PAD	     44	  /* columns that a terminal line's text is padded to, as logrus does */
@@ -122,6 +125,9 @@ void log_at(enum log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, ap);
 	va_end(ap);
+	/* One who does not read must not stop those who copy. */
+	if (!(fd_wait(STDERR_FILENO, POLLOUT, 0) & POLLOUT))
+		return;
 	len = state.tty ? format_tty(line, sizeof(line), level, text)
 			: format_plain(line, sizeof(line), level, text);
 	write_line(line, len);

@@ -10,7 +10,8 @@
  *     time="2026-11-23T12:39:32Z" level=warning msg="[rootlesskit:parent] ..."      to a file
  *     WARN[0000] [rootlesskit:parent] ...                               coloured, to a terminal
  *
- * May be called from any thread; blocks as long as standard error does.
+ * May be called from any thread, and does not block: a line that standard error has no room for is
+ * dropped.
  */
 
 enum log_level {

@@ -193,6 +193,7 @@ int msg_send_fd(int sock, int fd)
  * the others are closed. */
 static size_t collect_fds(struct msghdr *mh, int *fd)
 {
+	const struct linger off = { 0 };
 	size_t count = 0;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c != NULL; c = CMSG_NXTHDR(mh, c)) {
@@ -202,6 +203,8 @@ static size_t collect_fds(struct msghdr *mh, int *fd)
 			int got;
 
 			memcpy(&got, CMSG_DATA(c) + at, sizeof(int));
+			/* What the sender may have set on it must not make close(2) wait. */
+			setsockopt(got, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
 			if (count++ == 0)
 				*fd = got;
 			else

@@ -51,7 +51,8 @@ void msg_reader_reset(struct msg_reader *r);
 /* Sends one descriptor (borrowed) with one byte. Returns 0 or -errno. */
 int msg_send_fd(int sock, int fd);
 
-/* Receives bytes and at most one descriptor, which the caller then owns; it is close-on-exec.
+/* Receives bytes and at most one descriptor, which the caller then owns; it is close-on-exec, and
+ * closing it does not wait (SO_LINGER is off).
  * Does not block. Returns the number of bytes (0: end of file) and sets *fd, -1 if none came;
  * -errno on failure: -EPROTO if there was more than one, -EMFILE if descriptors had to be dropped
  * for want of room (MSG_CTRUNC). All that came are closed then. */

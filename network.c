@@ -25,7 +25,7 @@
 /* slirp4netns' largest useful one: few large packets are its fast way. */
 #define DEFAULT_MTU 65520
 #define FILE_MODE   0644
-#define HOSTS_LEN   262144 /* bytes; /etc/hosts is cut there */
+#define HOSTS_MAX   (16U << 20) /* bytes; lists of blocked names are long */
 
 static struct in_addr host_of(const struct cidr *cidr, uint32_t number)
 {
@@ -146,20 +146,21 @@ static int write_resolv(const struct network *net, const char *state_dir, struct
 static int write_hosts(const char *state_dir, struct err *e)
 {
 	char name[HOST_NAME_MAX + 1];
-	char *text = malloc(HOSTS_LEN);
-	ssize_t len;
+	char why[128];
+	size_t len;
+	char *hosts, *text;
 	int r;
 
-	if (text == NULL || gethostname(name, sizeof(name)) < 0) {
-		r = err_sys(e, errno, "writing %s/" STATE_HOSTS, state_dir);
-		free(text);
-		return r;
-	}
+	if (gethostname(name, sizeof(name)) < 0)
+		return err_sys(e, errno, "gethostname");
 	name[HOST_NAME_MAX] = '\0';
-	len = fd_read_file("/etc/hosts", text, HOSTS_LEN - 2 * sizeof(name) - 64);
-	if (len < 0)
-		len = 0;
-	snprintf(text + len, (size_t)(HOSTS_LEN - len), "\n127.0.0.1 %s\n::1 %s\n", name, name);
+	hosts = fd_load_file("/etc/hosts", HOSTS_MAX, &len);
+	if (hosts == NULL && errno != ENOENT)
+		log_warn("/etc/hosts is not there inside: %s", err_text(errno, why, sizeof(why)));
+	r = asprintf(&text, "%s\n127.0.0.1 %s\n::1 %s\n", hosts != NULL ? hosts : "", name, name);
+	free(hosts);
+	if (r < 0)
+		return err_sys(e, ENOMEM, "writing %s/" STATE_HOSTS, state_dir);
 	r = statedir_write(state_dir, STATE_HOSTS, FILE_MODE, text, e);
 	free(text);
 	return r;

@@ -90,11 +90,6 @@ static int child_died(struct parent *p, struct err *e)
 	return err_set(e, ECHILD, "child exited: %s", proc_status_text(status, text, sizeof(text)));
 }
 
-static bool ends_the_start(int signo)
-{
-	return signo == SIGTERM || signo == SIGINT || signo == SIGHUP || signo == SIGQUIT;
-}
-
 /* Looks at signals that came during the start. Those that end a program end it, others wait for
  * nobody. Returns 0 or -EINTR with a reason. */
 static int check_signals(struct parent *p, struct err *e)
@@ -103,7 +98,7 @@ static int check_signals(struct parent *p, struct err *e)
 	char text[64];
 
 	while (read(p->signals.fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-		if (ends_the_start((int)info.ssi_signo))
+		if (proc_ends_us((int)info.ssi_signo))
 			return err_set(e, EINTR, "ended before the command was started: %s",
 				       proc_status_text((int)info.ssi_signo, text, sizeof(text)));
 	return 0;

@@ -55,9 +55,11 @@ void ports_free(struct ports *ports)
 {
 	if (ports == NULL)
 		return;
-	worker_stop(ports->worker);
+	worker_end(ports->worker);
+	/* Before the others have ended, so that nobody comes in meanwhile. */
 	for (size_t i = 0; i < ports->count; i++)
 		fd_close(&ports->slots[i].listen_fd);
+	worker_free(ports->worker);
 	free(ports->slots);
 	free(ports);
 }

@@ -24,7 +24,7 @@ struct port_entry {
 struct ports *ports_new(const char *bp_socket, struct err *e);
 
 /* Closes all ports and their connections, which get some seconds to take what was sent to them
- * (worker_stop). Blocks as long. NULL is fine. */
+ * (worker_end). Blocks as long. NULL is fine. */
 void ports_free(struct ports *ports);
 
 /* Publishes a port. Returns its ID, or -errno with a reason in the words that clients look for:

@@ -27,6 +27,7 @@
 #include "fd.h"
 
 #define EXIT_NOT_EXECUTED 127	      /* as shells have it; nobody looks at it */
+#define LOOK_MS		  200	      /* between two looks for signals while a program runs */
 #define SPAWN_STACK	  (64 * 1024) /* bytes; a process is on it until it executes its program */
 #define MASK_SIGNALS	  64 /* signals in a mask, signal(7); as many as bits in what passes it on */
 #define LISTEN_PID_KEY	  "LISTEN_PID="
@@ -260,6 +261,19 @@ static void read_output(int *pipe, char *out, size_t cap, size_t *len)
 		fd_close(pipe);
 }
 
+/* Does a signal wait that wants us to end? Only where they were taken over (proc_take_over), else
+ * it would have ended us. */
+static bool wants_to_end(void)
+{
+	sigset_t pending;
+
+	sigpending(&pending);
+	for (int signo = 1; signo <= MASK_SIGNALS; signo++)
+		if (sigismember(&pending, signo) == 1 && proc_ends_us(signo))
+			return true;
+	return false;
+}
+
 /* Collects output until the program has ended, whoever else may still hold its pipe. */
 static int collect_output(struct proc_run *run, char *out, size_t cap, int timeout_ms)
 {
@@ -275,8 +289,12 @@ static int collect_output(struct proc_run *run, char *out, size_t cap, int timeo
 					  { .fd = end, .events = POLLIN } };
 		unsigned long long now = fd_now_ms();
 
-		if (now >= until || poll(polls, 2, (int)(until - now)) == 0)
+		if (now >= until)
 			return -ETIMEDOUT;
+		if (wants_to_end())
+			return -EINTR;
+		if (poll(polls, 2, until - now < LOOK_MS ? (int)(until - now) : LOOK_MS) <= 0)
+			continue;
 		if (run->out >= 0)
 			read_output(&run->out, out, cap, &len);
 		if (end >= 0 ? polls[1].revents != 0 : run->out < 0)
@@ -320,6 +338,8 @@ int proc_run_finish(struct proc_run *run, char *out, size_t cap, int timeout_ms,
 	if (r < 0) {
 		kill(run->pid, SIGKILL);
 		proc_wait(run->pid);
+		if (r == -EINTR)
+			return err_set(e, EINTR, "%s was interrupted by a signal", run->name);
 		return err_set(e, ETIMEDOUT, "%s did not end within %d ms", run->name, timeout_ms);
 	}
 	return proc_wait(run->pid);
@@ -471,6 +491,15 @@ void proc_give_back(void)
 		sigaction(SIGPIPE, &plain, NULL);
 	setrlimit(RLIMIT_NOFILE, &kept.nofile);
 	sigprocmask(SIG_SETMASK, &kept.mask, NULL);
+}
+
+bool proc_ends_us(int signo)
+{
+	struct sigaction action;
+
+	if (signo != SIGTERM && signo != SIGINT && signo != SIGHUP && signo != SIGQUIT)
+		return false;
+	return sigaction(signo, NULL, &action) == 0 && action.sa_handler != SIG_IGN;
 }
 
 bool proc_is_forwarded(int signo)

@@ -51,7 +51,8 @@ int proc_find(const char *name, char *buf, size_t cap, struct err *e);
 pid_t proc_spawn(const struct proc_spec *spec, struct err *e);
 
 /* Runs a program to its end and collects what it writes to standard output and error, cut to
- * cap - 1 bytes. Blocks for at most timeout_ms; then the program is killed. Returns its wait
+ * cap - 1 bytes. Blocks for at most timeout_ms, or until a signal
+ * comes that ends us; then the program is killed. Returns its wait
  * status, or -errno with a reason. */
 int proc_run(char *const *argv, char *out, size_t cap, int timeout_ms, struct err *e);
 
@@ -88,6 +89,10 @@ int proc_take_over_kept(const char *text);
 
 /* In a forked process, before it executes a program: everything as it was. Async-signal-safe. */
 void proc_give_back(void);
+
+/* Does this signal end a launcher that has not started its command yet? Not one that was ignored
+ * when we were started, as by nohup(1). */
+bool proc_ends_us(int signo);
 
 /* Shall this signal be passed on to the next process down? All but SIGCHLD, SIGPIPE and SIGURG. */
 bool proc_is_forwarded(int signo);

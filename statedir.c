@@ -235,6 +235,19 @@ static int clear(const struct statedir *sd, bool with_lock, struct err *e)
 	return r;
 }
 
+/* Whoever owns the directory could put their own sockets in the place of ours. */
+static int refuse_others(const struct statedir *sd, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(sd->dir_fd, &st) < 0)
+		return err_sys(e, errno, "state directory %s", sd->path);
+	if (st.st_uid == geteuid())
+		return 0;
+	return err_set(e, EPERM, "state directory %s belongs to user %u: choose one of your own",
+		       sd->path, (unsigned int)st.st_uid);
+}
+
 static int open_dir(struct statedir *sd, struct err *e)
 {
 	int r;
@@ -244,7 +257,9 @@ static int open_dir(struct statedir *sd, struct err *e)
 		return -EAGAIN;
 	if (sd->dir_fd < 0)
 		return err_sys(e, errno, "mkdir %s", sd->path);
-	r = refuse_foreign(sd, e);
+	r = refuse_others(sd, e);
+	if (r == 0)
+		r = refuse_foreign(sd, e);
 	if (r == 0)
 		r = lock(sd, e);
 	if (r < 0)

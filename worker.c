@@ -57,6 +57,8 @@ struct port {
 	int id;
 	struct bpreq target;
 	struct conn *conns;
+	size_t dialling; /* of them have no target yet */
+	bool full;	 /* as many as it may have: its clients wait */
 	struct port *next;
 };
 
@@ -148,7 +150,7 @@ static void resume_accepting(struct worker *w)
 	loop_cancel(w->loop, &w->resume);
 	w->paused = false;
 	for (struct port *p = w->ports; p != NULL; p = p->next)
-		if (loop_want(w->loop, &p->watch, POLLIN) < 0)
+		if (!p->full && loop_want(w->loop, &p->watch, POLLIN) < 0)
 			r = -ENOMEM;
 	if (r < 0)
 		w->paused = loop_timer(w->loop, &w->resume, PAUSE_MS) == 0;
@@ -188,6 +190,32 @@ static void release_fds(struct worker *w, size_t count)
 	w->fds_used -= count;
 	if (w->paused && w->fds_used + FDS_DIALLING <= w->fds_max)
 		resume_accepting(w);
+}
+
+/* A port whose target does not answer must leave descriptors for the others. */
+static size_t max_dialling(const struct worker *w)
+{
+	size_t max = w->fds_max / (4 * FDS_DIALLING);
+
+	return max > 0 ? max : 1;
+}
+
+static void begin_dial(struct port *p)
+{
+	p->dialling++;
+	use_fds(p->worker, FDS_DIALLING);
+}
+
+static void end_dial(struct port *p)
+{
+	struct worker *w = p->worker;
+
+	p->dialling--;
+	if (!p->full || w->stopping)
+		return;
+	p->full = false;
+	if (!w->paused && loop_want(w->loop, &p->watch, POLLIN) < 0)
+		w->paused = loop_timer(w->loop, &w->resume, PAUSE_MS) == 0;
 }
 
 /* ---- the life of a connection ---- */
@@ -260,6 +288,7 @@ static void give_up(struct conn *c)
 	struct loop *loop = c->port->worker->loop;
 
 	end_try(c->dial);
+	end_dial(c->port);
 	bicopy_reset(&c->client);
 	c->reap.run = reap_conn;
 	loop_defer(loop, &c->reap);
@@ -281,6 +310,7 @@ static void connected(struct conn *c, int target)
 	int r;
 
 	end_try(c->dial);
+	end_dial(c->port);
 	r = bicopy_start(&c->copy, w->loop, w->buffer, client, target, on_copy_end);
 	if (r < 0) {
 		log_debug("port %d: %s", c->port->id, err_text(-r, why, sizeof(why)));
@@ -313,32 +343,41 @@ static void on_deadline(struct timer *t)
 	give_up(d->conn);
 }
 
-/* A try failed, for the reason in d->why. */
-static void try_again(struct dial *d)
+/* A try failed with the error number -`result`, for the reason in d->why. Where it was for want of
+ * descriptors the target is not to blame: that is no try, and new clients wait meanwhile. */
+static void try_again(struct dial *d, int result)
 {
-	struct loop *loop = d->conn->port->worker->loop;
+	struct worker *w = d->conn->port->worker;
+	bool is_short = result == -EMFILE || result == -ENFILE;
+	unsigned int delay_ms = is_short ? PAUSE_MS : (unsigned int)(DIAL_STEP_MS * d->tries);
 
 	end_try(d);
-	log_debug("port %d: try %d: %s", d->conn->port->id, d->tries, d->why.msg);
+	if (is_short) {
+		pause_accepting(w, d->why.msg);
+		d->tries--;
+	} else {
+		log_debug("port %d: try %d: %s", d->conn->port->id, d->tries, d->why.msg);
+	}
 	d->timer.on_due = on_next_try;
 	if (d->tries < DIAL_TRIES && fd_now_ms() < d->until_ms &&
-	    loop_timer(loop, &d->timer, (unsigned int)(DIAL_STEP_MS * d->tries)) == 0)
+	    loop_timer(w->loop, &d->timer, delay_ms) == 0)
 		return;
 	log_debug("port %d: giving up after %d tries", d->conn->port->id, d->tries);
 	give_up(d->conn);
 }
 
-/* Is it what was asked for: a TCP socket? What else may have been set on it must not make close(2)
- * wait (SO_LINGER). */
+static bool has_option(int fd, int name, int value)
+{
+	int is = 0;
+	socklen_t len = sizeof(is);
+
+	return getsockopt(fd, SOL_SOCKET, name, &is, &len) == 0 && is == value;
+}
+
+/* Is it what was asked for: a TCP socket, and not a raw one of that protocol? */
 static bool is_tcp_socket(int fd)
 {
-	const struct linger off = { 0 };
-	int protocol = 0;
-	socklen_t len = sizeof(protocol);
-
-	return setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off)) == 0 &&
-	       getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
-	       protocol == IPPROTO_TCP;
+	return has_option(fd, SO_PROTOCOL, IPPROTO_TCP) && has_option(fd, SO_TYPE, SOCK_STREAM);
 }
 
 /* Reads a piece of the answer. Returns the target's descriptor; -EINPROGRESS if it should be called
@@ -378,7 +417,7 @@ static void on_answer(struct watch *watch, short revents)
 	if (r >= 0)
 		connected(d->conn, r);
 	else if (r != -EAGAIN)
-		try_again(d);
+		try_again(d, r);
 }
 
 static int send_request(struct dial *d)
@@ -422,7 +461,7 @@ static void try_dial(struct dial *d)
 			       now < d->until_ms ? (unsigned int)(d->until_ms - now) : 0);
 	if (r < 0) {
 		err_sys(&d->why, -r, "asking the child");
-		try_again(d);
+		try_again(d, r);
 	}
 }
 
@@ -445,7 +484,7 @@ static int start_conn(struct port *p, int client)
 	d->watch =
 		(struct watch){ .fd = -1, .events = POLLIN, .edge = true, .on_event = on_answer };
 	link_conn(c);
-	use_fds(p->worker, FDS_DIALLING);
+	begin_dial(p);
 	try_dial(d);
 	return 0;
 }
@@ -483,6 +522,11 @@ static void on_clients(struct watch *watch, short revents)
 
 		if (w->fds_used + FDS_DIALLING > w->fds_max) {
 			pause_accepting(w, "too many connections are open");
+			return;
+		}
+		if (p->dialling >= max_dialling(w)) {
+			p->full = true;
+			loop_want(w->loop, watch, 0);
 			return;
 		}
 		fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -663,7 +707,7 @@ static void on_drain(struct timer *t)
 }
 
 /* The servers inside have most likely ended, but what they sent last may still be on its way. */
-static void run_stop(struct worker *w, struct call *call)
+static void run_end(struct worker *w, struct call *call)
 {
 	call->result = 0;
 	w->stopping = true;
@@ -676,13 +720,17 @@ static void run_stop(struct worker *w, struct call *call)
 	end_if_idle(w);
 }
 
-void worker_stop(struct worker *w)
+void worker_end(struct worker *w)
 {
-	struct call call = { .run = run_stop };
+	struct call call = { .run = run_end };
 
+	call_worker(w, &call);
+}
+
+void worker_free(struct worker *w)
+{
 	if (w == NULL)
 		return;
-	call_worker(w, &call);
 	pthread_join(w->thread, NULL);
 	free_worker(w);
 }

@@ -27,9 +27,13 @@ int worker_add_port(struct worker *w, int id, int listen_fd, const struct bpreq 
 /* Stops accepting on the port and closes its connections. Main thread; returns when it is done. */
 void worker_remove_port(struct worker *w, int id);
 
-/* Ends the thread and frees the worker. Connections take what has been sent by now, for which they
- * have some seconds, and are closed; one that does not is reset. Main thread; blocks as long. NULL
- * is fine. */
-void worker_stop(struct worker *w);
+/* Stops accepting on all ports; when this returns their sockets are not used any more. Connections
+ * take what has been sent by now, for which they have some seconds, and are closed then; one that
+ * does not is reset. Main thread. */
+void worker_end(struct worker *w);
+
+/* Waits until a worker that was ended has no connection any more, and frees it. Main thread; blocks
+ * for some seconds at most. NULL is fine. */
+void worker_free(struct worker *w);
 
 #endif
