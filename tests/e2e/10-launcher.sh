@@ -269,6 +269,31 @@ case_a_signal_during_the_start_ends_it() {
 	assert_match error '*ended before the command was started: signal: terminated*' "$(cat "$tmp/bg.err")"
 }
 
+case_a_hanging_helper_program_does_not_keep_signals_away() {
+	printf '#!/bin/sh\nexec sleep 60\n' >"$tmp/getsubids"
+	chmod +x "$tmp/getsubids"
+	GETSUBIDS=$tmp/getsubids rootlesskit --state-dir="$tmp/state" --subid-source=dynamic true \
+		2>"$tmp/err" &
+	pid=$!
+	wait_until 5 pgrep -P "$pid" sleep
+	kill -TERM "$pid"
+	wait_until 3 has_ended "$pid"
+}
+
+case_a_start_under_nohup_is_not_ended_by_a_hangup() {
+	printf '#!/bin/sh\nwhile [ ! -e %s/go ]; do sleep 0.02; done\nexec newuidmap "$@"\n' "$tmp" >"$tmp/newuidmap"
+	mkdir "$tmp/bin"
+	sed "s,exec newuidmap,exec $(command -v newuidmap)," "$tmp/newuidmap" >"$tmp/bin/newuidmap"
+	chmod +x "$tmp/bin/newuidmap"
+	env PATH="$tmp/bin:$PATH" nohup rootlesskit --state-dir="$tmp/state" echo 'done' >"$tmp/out" 2>"$tmp/err" &
+	pid=$!
+	wait_until 5 pgrep -P "$pid" newuidmap
+	kill -HUP "$pid"
+	touch "$tmp/go"
+	wait "$pid"
+	assert_eq output 'done' "$(cat "$tmp/out")"
+}
+
 case_bad_command_lines() {
 	launch --no-such-flag true
 	assert_eq status 1 "$rc"
@@ -391,6 +416,8 @@ run_cases \
 	kill_9_of_the_child_ends_all \
 	background_processes_outlive_the_command \
 	a_signal_during_the_start_ends_it \
+	a_hanging_helper_program_does_not_keep_signals_away \
+	a_start_under_nohup_is_not_ended_by_a_hangup \
 	bad_command_lines \
 	forbidden_user_namespaces_name_the_sysctl \
 	AppArmors_restriction_is_named \

@@ -220,6 +220,11 @@ case_files_with_our_names_but_without_a_lock_are_the_users() {
 	done
 }
 
+case_a_directory_of_another_user_is_refused() {
+	[ "$(stat -c %u /usr)" != "$(id -u)" ] || skip owner "/usr is ours"
+	refused "state directory /usr belongs to user $(stat -c %u /usr): *" --state-dir=/usr true
+}
+
 case_links_with_our_names_are_removed_not_followed() {
 	echo precious >"$tmp/precious"
 	mkdir "$tmp/dir"
@@ -416,6 +421,7 @@ run_cases \
 	files_of_a_killed_launcher_are_cleared \
 	foreign_things_are_refused_and_untouched \
 	files_with_our_names_but_without_a_lock_are_the_users \
+	a_directory_of_another_user_is_refused \
 	links_with_our_names_are_removed_not_followed \
 	a_lock_that_is_a_link_is_refused \
 	a_full_directory_with_our_name_is_refused \

@@ -417,6 +417,18 @@ case_the_network_program_has_a_process_group_of_its_own() {
 	stop
 }
 
+case_a_long_hosts_file_is_copied_whole() {
+	need_tun
+	seq 30000 | sed 's/.*/0.0.0.0 blocked&.example/' >"$tmp/hosts"
+	echo '10.1.2.3 last.example' >>"$tmp/hosts"
+	unshare -rm sh -c 'mount --bind "$0/hosts" /etc/hosts && exec rootlesskit --subid-source=self \
+		--net=slirp4netns --disable-host-loopback --copy-up=/etc cat /etc/hosts' "$tmp" \
+		>"$tmp/inside" 2>"$tmp/err" || fail "$(cat "$tmp/err")"
+	head -n 30001 "$tmp/inside" | cmp - "$tmp/hosts"
+	assert_eq 'lines behind it' "$(printf '\n127.0.0.1 %s\n::1 %s' "$(hostname)" "$(hostname)")" \
+		"$(tail -n +30002 "$tmp/inside")"
+}
+
 case_no_network_program_is_left() {
 	need_tun
 	for options in '' '--slirp4netns-sandbox=auto --slirp4netns-seccomp=auto' --detach-netns; do
@@ -518,6 +530,7 @@ run_cases \
 	a_network_program_that_dies_later_is_told_of \
 	a_network_program_that_dies_at_once_is_told_of \
 	the_network_program_has_a_process_group_of_its_own \
+	a_long_hosts_file_is_copied_whole \
 	no_network_program_is_left \
 	the_whole_line \
 	the_whole_line_detached

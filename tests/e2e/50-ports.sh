@@ -453,6 +453,83 @@ case_no_descriptors_left_is_no_end_of_a_port() {
 	stop
 }
 
+case_a_dead_target_leaves_descriptors_for_the_others() {
+	good=$(free_port)
+	dead=$(free_port)
+	make_page
+	(
+		ulimit -n 256
+		exec rootlesskit --state-dir="$tmp/state" --net=none --port-driver=builtin \
+			-p "127.0.0.1:$good:80/tcp" -p "127.0.0.1:$dead:81/tcp" sh -c "
+			python3 -c 'import socket, time
+l = socket.socket(); l.bind((\"127.0.0.1\", 81)); l.listen(0)
+open(\"$tmp/dead\", \"w\").close(); time.sleep(60)' &
+			exec busybox httpd -f -p 127.0.0.1:80 -h $tmp/www"
+	) >"$tmp/bg.out" 2>"$tmp/bg.err" &
+	pid=$!
+	state=$tmp/state
+	wait_ready
+	wait_until 10 test -e "$tmp/dead"
+	wait_until 10 fetch "http://127.0.0.1:$good/"
+	python3 - "$dead" "$good" <<-'EOF'
+		import socket, sys, time
+		# Clients that come and go, as many as there are descriptors for.
+		for _ in range(120):
+		    s = socket.socket(); s.setblocking(False)
+		    s.connect_ex(("127.0.0.1", int(sys.argv[1])))
+		    s.close() if _ % 2 else sys.modules.setdefault("held", []).append(s)
+		time.sleep(0.5)
+		for _ in range(20):
+		    began = time.time()
+		    s = socket.create_connection(("127.0.0.1", int(sys.argv[2])), 10)
+		    s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+		    assert b"hello from inside" in s.makefile("rb").read()
+		    assert time.time() - began < 3
+	EOF
+	pkill -KILL -P "$(tr -d ' ' <"/proc/$child/task/$child/children")" python3 || true
+	stop
+}
+
+case_a_log_that_nobody_reads_stops_nothing() {
+	port=$(free_port)
+	make_page
+	mkfifo "$tmp/fifo"
+	sleep 60 <>"$tmp/fifo" & # holds it open, and reads nothing
+	holder=$!
+	rootlesskit --debug --state-dir="$tmp/state" --net=none --port-driver=builtin \
+		-p "127.0.0.1:$port:80/tcp" busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www" \
+		>/dev/null 2>"$tmp/fifo" &
+	pid=$!
+	state=$tmp/state
+	wait_ready
+	wait_until 10 fetch "http://127.0.0.1:$port/"
+	# Each request is a debug line; the fifo holds 64 KiB of them.
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		python3 - "$state/api.sock" <<-'EOF'
+			import socket, sys
+			s = socket.socket(socket.AF_UNIX); s.settimeout(10); s.connect(sys.argv[1])
+			for _ in range(100):
+			    s.sendall(b"GET /v1/ports HTTP/1.1\r\nHost: x\r\n\r\n")
+			    while b"}]" not in s.recv(65536): pass
+		EOF
+	done
+	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
+	cat "$tmp/fifo" >"$tmp/log.read" & # else the last line has no room
+	reader=$!
+	stop
+	kill "$holder" "$reader" 2>/dev/null || true
+}
+
+case_urgent_bytes_arrive_in_their_place() {
+	talk 's.sendall(b"abc"); s.send(b"!", socket.MSG_OOB); s.sendall(b"defEND")
+assert s.recv(100) == b"got it"' '
+s.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+got = b""
+while not got.endswith(b"END"): got += s.recv(100)
+assert got == b"abc!defEND", got
+s.sendall(b"got it"); s.close()'
+}
+
 case_many_connections_at_once() {
 	port=$(free_port)
 	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
@@ -515,4 +592,7 @@ run_cases \
 	a_client_that_takes_nothing_is_reset_at_the_end \
 	sockets_have_nodelay_and_keepalive \
 	no_descriptors_left_is_no_end_of_a_port \
+	a_dead_target_leaves_descriptors_for_the_others \
+	a_log_that_nobody_reads_stops_nothing \
+	urgent_bytes_arrive_in_their_place \
 	many_connections_at_once
