@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,9 +22,10 @@
 #include "fd.h"
 #include "log.h"
 
-#define DIR_MODE   0755
-#define LOCK_MODE  0600
-#define OPEN_TRIES 10 /* against launchers that are just ending */
+#define DIR_MODE  0755
+#define LOCK_MODE 0600
+#define OPEN_MS	  3000 /* for all tries against launchers that are just ending */
+#define LOOKS	  5    /* that all would have to catch a launcher in between */
 
 /* What a launcher makes. The lock comes last: it is removed last. */
 static const char *const own_files[] = {
@@ -172,9 +174,9 @@ static int refuse_foreign(const struct statedir *sd, struct err *e)
 	char name[NAME_MAX + 1];
 	int found = find_foreign(sd->dir_fd, name, sizeof(name));
 
-	/* A launcher that is just starting or ending may be caught between two looks, but not
-	 * twice. */
-	for (int i = 0; found == 0 && i < 2; i++)
+	/* A launcher that is just starting or ending may be caught in between, but not each time.
+	 */
+	for (int i = 0; found == 0 && i < LOOKS; i++)
 		if (find_unlocked(sd->dir_fd, name, sizeof(name)) == 0)
 			return 0;
 	if (found < 0)
@@ -248,15 +250,27 @@ static int refuse_others(const struct statedir *sd, struct err *e)
 		       sd->path, (unsigned int)st.st_uid);
 }
 
+static bool is_link(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
 static int open_dir(struct statedir *sd, struct err *e)
 {
+	int why = 0;
 	int r;
 
 	sd->dir_fd = open(sd->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (sd->dir_fd < 0 && errno == ENOENT)
-		return -EAGAIN;
 	if (sd->dir_fd < 0)
-		return err_sys(e, errno, "mkdir %s", sd->path);
+		why = errno;
+	if (why == ENOENT && is_link(sd->path))
+		return err_sys(e, why, "state directory %s is a link: its target", sd->path);
+	if (why == ENOENT)
+		return -EAGAIN;
+	if (why != 0)
+		return err_sys(e, why, "mkdir %s", sd->path);
 	r = refuse_others(sd, e);
 	if (r == 0)
 		r = refuse_foreign(sd, e);
@@ -285,10 +299,11 @@ static void undo(struct statedir *sd)
 
 int statedir_open(struct statedir *sd, const char *given, struct err *e)
 {
-	int r = -EAGAIN;
+	const unsigned long long until_ms = fd_now_ms() + OPEN_MS;
+	int r;
 
 	*sd = (struct statedir){ .dir_fd = -1, .lock_fd = -1 };
-	for (int i = 0; i < OPEN_TRIES && r == -EAGAIN; i++) {
+	do {
 		if (given == NULL) {
 			r = make_temporary(sd->path, e);
 		} else {
@@ -300,7 +315,7 @@ int statedir_open(struct statedir *sd, const char *given, struct err *e)
 		}
 		if (r == 0)
 			r = open_dir(sd, e);
-	}
+	} while (r == -EAGAIN && fd_now_ms() < until_ms);
 	if (r == -EAGAIN)
 		r = err_sys(e, ENOENT, "state directory %s", sd->path);
 	if (r == 0 && given == NULL)

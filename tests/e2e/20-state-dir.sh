@@ -220,6 +220,15 @@ case_files_with_our_names_but_without_a_lock_are_the_users() {
 	done
 }
 
+case_a_link_to_nowhere_is_refused_at_once() {
+	ln -s "$tmp/nowhere" "$tmp/link"
+	began=$(date +%s)
+	refused "state directory $tmp/link is a link: its target: no such file or directory" \
+		--state-dir="$tmp/link" true
+	[ $(($(date +%s) - began)) -le 2 ] || fail 'that took long'
+	[ ! -e "$tmp/nowhere" ] || fail 'its target was made'
+}
+
 case_a_directory_of_another_user_is_refused() {
 	[ "$(stat -c %u /usr)" != "$(id -u)" ] || skip owner "/usr is ours"
 	refused "state directory /usr belongs to user $(stat -c %u /usr): *" --state-dir=/usr true
@@ -421,6 +430,7 @@ run_cases \
 	files_of_a_killed_launcher_are_cleared \
 	foreign_things_are_refused_and_untouched \
 	files_with_our_names_but_without_a_lock_are_the_users \
+	a_link_to_nowhere_is_refused_at_once \
 	a_directory_of_another_user_is_refused \
 	links_with_our_names_are_removed_not_followed \
 	a_lock_that_is_a_link_is_refused \
