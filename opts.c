@@ -1,131 +1,93 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The launcher's options. See opts.h.
- *
- * Lines are read as Go's flag package reads them, since scripts are written for that: one dash or
- * two, "--opt=value" or "--opt value", booleans without a value or with "=true". The first word
- * that is no option, or the one after "--", begins the command.
- */
+/* The launcher's options. See opts.h. */
 #include "opts.h"
 
-#include <arpa/inet.h>
-#include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "crew.h"
+#include "flags.h"
 #include "log.h"
 #include "mount.h"
-#include "portspec.h"
+#include "netopts.h"
 #include "version.h"
-
-#define MTU_MAX		    65521 /* bytes; slirp4netns(1) takes no larger one */
-#define MTU_MIN		    68	  /* bytes; the least that IPv4 works with, RFC 791 */
-/* slirp4netns' guest is address 100 of the network. */
-#define CIDR_MAX_PREFIX_LEN 25
-#define IFNAME_MAX	    15 /* characters, IFNAMSIZ without the NUL */
-
-enum opt_type {
-	OPT_BOOL,
-	OPT_INT,
-	OPT_STRING,
-	OPT_LIST,
-};
-
-/* Options whose work is not done yet are refused, never ignored. */
-enum opt_state {
-	DONE,
-	NOT_YET,
-};
-
-struct option {
-	const char *group; /* begins a group of the help if not NULL */
-	const char *name;
-	const char *alias; /* NULL if none */
-	enum opt_type type;
-	enum opt_state state;
-	size_t offset; /* of the value in struct opts */
-	const char *value;
-	const char *help;
-};
 
 #define FIELD(name) offsetof(struct opts, name)
 
-static const struct option options[] = {
-	{ "General", "debug", NULL, OPT_BOOL, DONE, FIELD(debug), NULL, "log what is done" },
-	{ NULL, "print-semver", NULL, OPT_STRING, DONE, FIELD(print_semver), "PART",
+static const struct flag options[] = {
+	{ "General", "debug", NULL, FLAG_BOOL, FIELD(debug), NULL, "log what is done" },
+	{ NULL, "print-semver", NULL, FLAG_STRING, FIELD(print_semver), "PART",
 	  "print one part of the version as a number: major, minor or patch" },
-	{ NULL, "help", "h", OPT_BOOL, DONE, FIELD(help), NULL, "show this help" },
-	{ NULL, "version", "v", OPT_BOOL, DONE, FIELD(version), NULL, "show the version" },
+	{ NULL, "help", "h", FLAG_BOOL, FIELD(help), NULL, "show this help" },
+	{ NULL, "version", "v", FLAG_BOOL, FIELD(version), NULL, "show the version" },
 
-	{ "Files", "state-dir", NULL, OPT_STRING, DONE, FIELD(state_dir), "DIR",
+	{ "Files", "state-dir", NULL, FLAG_STRING, FIELD(state_dir), "DIR",
 	  "directory of sockets and state (default: a new one in $TMPDIR)" },
-	{ NULL, "copy-up", NULL, OPT_LIST, DONE, FIELD(copy_up), "DIR",
+	{ NULL, "copy-up", NULL, FLAG_LIST, FIELD(copy_up), "DIR",
 	  "make DIR writable inside: a tmpfs with links to its content; may be repeated" },
-	{ NULL, "copy-up-mode", NULL, OPT_STRING, DONE, FIELD(copy_up_mode), "MODE",
+	{ NULL, "copy-up-mode", NULL, FLAG_STRING, FIELD(copy_up_mode), "MODE",
 	  "how: tmpfs+symlink, the only mode" },
-	{ NULL, "propagation", NULL, OPT_STRING, DONE, FIELD(propagation), "KIND",
+	{ NULL, "propagation", NULL, FLAG_STRING, FIELD(propagation), "KIND",
 	  "mount propagation: [r]private, [r]slave, [r]shared (default: rprivate)" },
 
-	{ "Network", "net", NULL, OPT_STRING, DONE, FIELD(net_name), "DRIVER",
-	  "host, none or slirp4netns (default: host)" },
-	{ NULL, "mtu", NULL, OPT_INT, DONE, FIELD(mtu), "N",
-	  "MTU of the network (default: 65520 for slirp4netns)" },
-	{ NULL, "cidr", NULL, OPT_STRING, DONE, FIELD(cidr_text), "NET",
+	{ "Network", "net", NULL, FLAG_STRING, FIELD(net_name), "DRIVER",
+	  "host, none, slirp4netns or pasta (default: host)" },
+	{ NULL, "mtu", NULL, FLAG_INT, FIELD(mtu), "N", "MTU of the network (default: 65520)" },
+	{ NULL, "cidr", NULL, FLAG_STRING, FIELD(cidr_text), "NET",
 	  "address range of the network (default: 10.0.2.0/24)" },
-	{ NULL, "ifname", NULL, OPT_STRING, DONE, FIELD(ifname), "NAME",
+	{ NULL, "ifname", NULL, FLAG_STRING, FIELD(ifname), "NAME",
 	  "name of the interface inside (default: tap0)" },
-	{ NULL, "disable-host-loopback", NULL, OPT_BOOL, DONE, FIELD(disable_host_loopback), NULL,
+	{ NULL, "disable-host-loopback", NULL, FLAG_BOOL, FIELD(disable_host_loopback), NULL,
 	  "keep the inside from the host's 127.0.0.1; recommended" },
-	{ NULL, "ipv6", NULL, OPT_BOOL, NOT_YET, FIELD(ipv6), NULL, "route IPv6 inside too" },
-	{ NULL, "detach-netns", NULL, OPT_BOOL, DONE, FIELD(detach_netns), NULL,
+	{ NULL, "ipv6", NULL, FLAG_BOOL, FIELD(ipv6), NULL, "route IPv6 inside too" },
+	{ NULL, "detach-netns", NULL, FLAG_BOOL, FIELD(detach_netns), NULL,
 	  "leave the command in the host's network; the new one stands at DIR/netns" },
-	{ NULL, "slirp4netns-binary", NULL, OPT_STRING, DONE, FIELD(slirp4netns_binary), "FILE",
+	{ NULL, "slirp4netns-binary", NULL, FLAG_STRING, FIELD(slirp4netns_binary), "FILE",
 	  "the program (default: slirp4netns in $PATH)" },
-	{ NULL, "slirp4netns-sandbox", NULL, OPT_STRING, DONE, FIELD(slirp4netns_sandbox), "WHEN",
+	{ NULL, "slirp4netns-sandbox", NULL, FLAG_STRING, FIELD(slirp4netns_sandbox), "WHEN",
 	  "confine it by namespaces: auto, true or false (default: false)" },
-	{ NULL, "slirp4netns-seccomp", NULL, OPT_STRING, DONE, FIELD(slirp4netns_seccomp), "WHEN",
+	{ NULL, "slirp4netns-seccomp", NULL, FLAG_STRING, FIELD(slirp4netns_seccomp), "WHEN",
 	  "confine it by seccomp: auto, true or false (default: false)" },
-	{ NULL, "pasta-binary", NULL, OPT_STRING, NOT_YET, FIELD(pasta_binary), "FILE",
+	{ NULL, "pasta-binary", NULL, FLAG_STRING, FIELD(pasta_binary), "FILE",
 	  "the program (default: pasta in $PATH)" },
-	{ NULL, "vpnkit-binary", NULL, OPT_STRING, NOT_YET, FIELD(vpnkit_binary), "FILE",
-	  "the program" },
-	{ NULL, "lxc-user-nic-binary", NULL, OPT_STRING, NOT_YET, FIELD(lxc_user_nic_binary),
-	  "FILE", "the program" },
-	{ NULL, "lxc-user-nic-bridge", NULL, OPT_STRING, NOT_YET, FIELD(lxc_user_nic_bridge),
-	  "NAME", "the bridge" },
+	{ NULL, "vpnkit-binary", NULL, FLAG_STRING, FIELD(vpnkit_binary), "FILE",
+	  "for a driver that is not there; ignored" },
+	{ NULL, "lxc-user-nic-binary", NULL, FLAG_STRING, FIELD(lxc_user_nic_binary), "FILE",
+	  "likewise" },
+	{ NULL, "lxc-user-nic-bridge", NULL, FLAG_STRING, FIELD(lxc_user_nic_bridge), "NAME",
+	  "likewise" },
 
-	{ "Ports", "port-driver", NULL, OPT_STRING, DONE, FIELD(port_driver_name), "DRIVER",
-	  "who forwards ports: none or builtin (default: none)" },
-	{ NULL, "publish", "p", OPT_LIST, DONE, FIELD(publish), "SPEC",
+	{ "Ports", "port-driver", NULL, FLAG_STRING, FIELD(port_driver_name), "DRIVER",
+	  "who forwards ports: none, builtin, slirp4netns or, for pasta, implicit (default: "
+	  "none)" },
+	{ NULL, "publish", "p", FLAG_LIST, FIELD(publish), "SPEC",
 	  "publish a port, [IP]:PORT:[IP:]PORT/PROTO, such as 127.0.0.1:8080:80/tcp; may be "
 	  "repeated" },
-	{ NULL, "source-ip-transparent", NULL, OPT_BOOL, NOT_YET, FIELD(source_ip_transparent),
-	  NULL, "show the client's address to the server inside" },
+	{ NULL, "source-ip-transparent", NULL, FLAG_BOOL, FIELD(source_ip_transparent), NULL,
+	  "builtin, TCP: show the client's address to the server inside (default: true)" },
+	{ NULL, "workers", NULL, FLAG_INT, FIELD(workers), "N",
+	  "builtin: threads that forward (default: one per processor, at most 8)" },
 
-	{ "Processes", "pidns", NULL, OPT_BOOL, NOT_YET, FIELD(pidns), NULL,
-	  "a new PID namespace" },
-	{ NULL, "cgroupns", NULL, OPT_BOOL, NOT_YET, FIELD(cgroupns), NULL,
-	  "a new cgroup namespace" },
-	{ NULL, "utsns", NULL, OPT_BOOL, NOT_YET, FIELD(utsns), NULL, "a new UTS namespace" },
-	{ NULL, "ipcns", NULL, OPT_BOOL, NOT_YET, FIELD(ipcns), NULL, "a new IPC namespace" },
-	{ NULL, "reaper", NULL, OPT_STRING, DONE, FIELD(reaper), "WHEN",
-	  "reap orphans as PID 1: auto, true or false (default: auto)" },
-	{ NULL, "evacuate-cgroup2", NULL, OPT_STRING, NOT_YET, FIELD(evacuate_cgroup2), "NAME",
-	  "move all processes to this subgroup" },
+	{ "Processes", "pidns", NULL, FLAG_BOOL, FIELD(pidns), NULL, "a new PID namespace" },
+	{ NULL, "cgroupns", NULL, FLAG_BOOL, FIELD(cgroupns), NULL, "a new cgroup namespace" },
+	{ NULL, "utsns", NULL, FLAG_BOOL, FIELD(utsns), NULL, "a new UTS namespace" },
+	{ NULL, "ipcns", NULL, FLAG_BOOL, FIELD(ipcns), NULL, "a new IPC namespace" },
+	{ NULL, "reaper", NULL, FLAG_STRING, FIELD(reaper), "WHEN",
+	  "reap orphans as PID 1, and run the command in a new session: auto (with --pidns), "
+	  "true or false (default: auto)" },
+	{ NULL, "evacuate-cgroup2", NULL, FLAG_STRING, FIELD(evacuate_cgroup2), "NAME",
+	  "move all processes of our cgroup to its new subgroup NAME, and enable its "
+	  "controllers; needs --cgroupns and --pidns" },
 
-	{ "Users", "subid-source", NULL, OPT_STRING, DONE, FIELD(subid_source_name), "SOURCE",
+	{ "Users", "subid-source", NULL, FLAG_STRING, FIELD(subid_source_name), "SOURCE",
 	  "of subordinate IDs: auto, dynamic (getsubids), static (/etc/subuid), self (only the "
 	  "user's "
 	  "own ID) (default: auto)" },
+	FLAGS_END,
 };
-
-#define OPTION_COUNT (sizeof(options) / sizeof(options[0]))
-
-static void *field(struct opts *o, const struct option *opt)
-{
-	return (char *)o + opt->offset;
-}
 
 /* ---- reading ---- */
 
@@ -134,60 +96,17 @@ static void set_defaults(struct opts *o)
 	*o = (struct opts){
 		.net_name = "host",
 		.slirp4netns_binary = "slirp4netns",
+		.pasta_binary = "pasta",
 		.slirp4netns_sandbox = "false",
 		.slirp4netns_seccomp = "false",
 		.copy_up_mode = "tmpfs+symlink",
 		.port_driver_name = "none",
 		.source_ip_transparent = true,
+		.workers = (int64_t)crew_default_size(),
 		.reaper = "auto",
 		.propagation = "rprivate",
 		.subid_source_name = "auto",
 	};
-}
-
-static const struct option *find(const char *name, size_t len)
-{
-	for (size_t i = 0; i < OPTION_COUNT; i++) {
-		const struct option *opt = &options[i];
-
-		if (strlen(opt->name) == len && strncmp(opt->name, name, len) == 0)
-			return opt;
-		if (opt->alias != NULL && strlen(opt->alias) == len &&
-		    strncmp(opt->alias, name, len) == 0)
-			return opt;
-	}
-	return NULL;
-}
-
-static int set_bool(bool *to, const struct option *opt, const char *value, struct err *e)
-{
-	static const char *const yes[] = { "1", "t", "T", "true", "TRUE", "True" };
-	static const char *const no[] = { "0", "f", "F", "false", "FALSE", "False" };
-
-	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++) {
-		if (value == NULL || strcmp(value, yes[i]) == 0) {
-			*to = true;
-			return 0;
-		}
-		if (strcmp(value, no[i]) == 0) {
-			*to = false;
-			return 0;
-		}
-	}
-	return err_set(e, EINVAL, "invalid boolean value \"%s\" for -%s: parse error", value,
-		       opt->name);
-}
-
-static int set_int(int64_t *to, const struct option *opt, const char *value, struct err *e)
-{
-	char *end;
-
-	errno = 0;
-	*to = strtoll(value, &end, 10);
-	if (errno != 0 || end == value || *end != '\0' || isspace((unsigned char)*value))
-		return err_set(e, EINVAL, "invalid value \"%s\" for flag -%s: parse error", value,
-			       opt->name);
-	return 0;
 }
 
 /* Appends the entries of a value, which commas part. */
@@ -210,78 +129,27 @@ static int add_to_list(struct string_list *list, const char *value, struct err *
 	}
 }
 
-static int set_option(struct opts *o, const struct option *opt, const char *value, struct err *e)
-{
-	switch (opt->type) {
-	case OPT_BOOL:
-		return set_bool(field(o, opt), opt, value, e);
-	case OPT_INT:
-		return set_int(field(o, opt), opt, value, e);
-	case OPT_STRING:
-		*(const char **)field(o, opt) = value;
-		return 0;
-	case OPT_LIST:
-		return add_to_list(field(o, opt), value, e);
-	}
-	return -EINVAL;
-}
-
-/* Notes the first option that is not done yet; that a switch is off is fine. */
-static void note_not_yet(struct opts *o, const struct option *opt)
-{
-	if (opt->state == NOT_YET && o->not_yet == NULL &&
-	    (opt->type != OPT_BOOL || *(const bool *)field(o, opt)))
-		o->not_yet = opt->name;
-}
-
 int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e)
 {
-	int i = 1;
+	char *const *words = argv + (argc > 0);
+	const struct flag *flag;
+	const char *value;
+	int r;
 
 	set_defaults(o);
-	while (i < argc && argv[i][0] == '-' && argv[i][1] != '\0') {
-		const char *name = argv[i] + (argv[i][1] == '-' ? 2 : 1);
-		size_t len = strcspn(name, "=");
-		const char *value = name[len] == '=' ? name + len + 1 : NULL;
-		const struct option *opt = find(name, len);
-		int r;
-
-		i++;
-		if (*name == '\0') /* "--" */
-			break;
-		if (opt == NULL)
-			return err_set(e, EINVAL, "flag provided but not defined: -%.*s", (int)len,
-				       name);
-		if (value == NULL && opt->type != OPT_BOOL) {
-			if (i == argc)
-				return err_set(e, EINVAL, "flag needs an argument: -%.*s", (int)len,
-					       name);
-			value = argv[i++];
-		}
-		r = set_option(o, opt, value, e);
+	while ((r = flags_next(options, &words, &flag, &value, e)) > 0) {
+		if (flag->type == FLAG_LIST)
+			r = add_to_list((void *)((char *)o + flag->offset), value, e);
+		else
+			r = flags_set(o, flag, value, e);
 		if (r < 0)
 			return r;
-		note_not_yet(o, opt);
 	}
-	o->command = argv + i;
-	return 0;
+	o->command = words;
+	return r;
 }
 
 /* ---- checking ---- */
-
-static const char *const net_names[] = {
-	[NET_HOST] = "host",
-	[NET_NONE] = "none",
-	[NET_SLIRP4NETNS] = "slirp4netns",
-};
-_Static_assert(sizeof(net_names) / sizeof(net_names[0]) == NET_DRIVER_COUNT, "a name for each");
-
-static const char *const port_driver_names[] = {
-	[PORT_NONE] = "none",
-	[PORT_BUILTIN] = "builtin",
-};
-_Static_assert(sizeof(port_driver_names) / sizeof(port_driver_names[0]) == PORT_DRIVER_COUNT,
-	       "a name for each");
 
 static const char *const subid_source_names[] = {
 	[SUBID_AUTO] = "auto",
@@ -292,162 +160,18 @@ static const char *const subid_source_names[] = {
 _Static_assert(sizeof(subid_source_names) / sizeof(subid_source_names[0]) == SUBID_SOURCE_COUNT,
 	       "a name for each");
 
-/* What the reference has and we do not have yet. */
-static const char *const later_net_names[] = { "pasta", "vpnkit", "lxc-user-nic",
-					       "gvisor-tap-vsock" };
-static const char *const later_port_driver_names[] = { "implicit", "slirp4netns",
-						       "gvisor-tap-vsock" };
-
-#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
-
-/* The index of a name in a table, or -1. */
-static int index_of(const char *const *names, size_t count, const char *name)
+static int check_subid_source(struct opts *o, struct err *e)
 {
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(names[i], name) == 0)
-			return (int)i;
-	return -1;
-}
-
-static int check_names(struct opts *o, struct err *e)
-{
-	int net = index_of(net_names, COUNT_OF(net_names), o->net_name);
-	int port = index_of(port_driver_names, COUNT_OF(port_driver_names), o->port_driver_name);
-	int subid = index_of(subid_source_names, COUNT_OF(subid_source_names),
-			     o->subid_source_name);
-
-	if (index_of(later_net_names, COUNT_OF(later_net_names), o->net_name) >= 0)
-		return err_set(e, ENOTSUP, "not supported yet: --net=%s", o->net_name);
-	if (net < 0)
-		return err_set(e, EINVAL,
-			       "unknown network mode: %s (--net takes host, none or slirp4netns)",
-			       o->net_name);
-	if (index_of(later_port_driver_names, COUNT_OF(later_port_driver_names),
-		     o->port_driver_name) >= 0)
-		return err_set(e, ENOTSUP, "not supported yet: --port-driver=%s",
-			       o->port_driver_name);
-	if (port < 0 && net == NET_NONE)
-		return err_set(e, EINVAL,
-			       "network \"none\" requires either port driver \"none\" or "
-			       "\"builtin\", not --port-driver=%s",
-			       o->port_driver_name);
-	if (port < 0)
-		return err_set(e, EINVAL,
-			       "unknown port driver: %s (--port-driver takes none or builtin)",
-			       o->port_driver_name);
-	if (subid < 0)
-		return err_set(e, EINVAL,
-			       "unknown subid source: %s (--subid-source takes auto, dynamic, "
-			       "static or self)",
-			       o->subid_source_name);
-	o->net = (enum net_driver)net;
-	o->port_driver = (enum port_driver)port;
-	o->subid_source = (enum subid_source)subid;
-	return 0;
-}
-
-static int check_cidr(struct opts *o, struct err *e)
-{
-	const char *text = o->cidr_text != NULL ? o->cidr_text : "10.0.2.0/24";
-	char addr[INET_ADDRSTRLEN];
-	size_t len = strcspn(text, "/");
-	char *end = NULL;
-	long prefix_len = text[len] == '/' ? strtol(text + len + 1, &end, 10) : -1;
-
-	if (len >= sizeof(addr) || end == NULL || end == text + len + 1 || *end != '\0' ||
-	    prefix_len < 0 || prefix_len > 32 || text[len + 1] < '0' || text[len + 1] > '9')
-		return err_set(e, EINVAL, "invalid CIDR address: %s", text);
-	memcpy(addr, text, len);
-	addr[len] = '\0';
-	if (inet_pton(AF_INET, addr, &o->cidr.net) != 1)
-		return err_set(e, EINVAL, "invalid CIDR address: %s", text);
-	o->cidr.prefix_len = (int)prefix_len;
-	if (prefix_len < 32 && (ntohl(o->cidr.net.s_addr) & (UINT32_MAX >> prefix_len)) != 0)
-		return err_set(e, EINVAL, "--cidr=%s has host bits set", text);
-	if (prefix_len > CIDR_MAX_PREFIX_LEN)
-		return err_set(e, EINVAL,
-			       "--cidr=%s is too small: its address 100 is used, so it takes a "
-			       "/%d or larger",
-			       text, CIDR_MAX_PREFIX_LEN);
-	return 0;
-}
-
-static bool has_network_program(const struct opts *o)
-{
-	return o->net == NET_SLIRP4NETNS;
-}
-
-/* As the kernel's dev_valid_name(); and "lo" is taken in every network namespace. */
-static bool is_ifname(const char *name)
-{
-	return *name != '\0' && strlen(name) <= IFNAME_MAX && strcmp(name, ".") != 0 &&
-	       strcmp(name, "..") != 0 && strcmp(name, "lo") != 0 &&
-	       strpbrk(name, " \t\n:%") == NULL;
-}
-
-static int check_network(struct opts *o, struct err *e)
-{
-	if (o->mtu > MTU_MAX || o->mtu < 0)
-		return err_set(e, EINVAL, "mtu must be <= %d, got %lld", MTU_MAX,
-			       (long long)o->mtu);
-	if (o->mtu != 0 && o->mtu < MTU_MIN && has_network_program(o))
-		return err_set(e, EINVAL, "mtu must be >= %d, got %lld", MTU_MIN,
-			       (long long)o->mtu);
-	if (o->cidr_text != NULL && !has_network_program(o))
-		return err_set(e, EINVAL, "custom cidr is not supported for --net=%s", o->net_name);
-	if (o->ifname != NULL && !has_network_program(o))
-		return err_set(e, EINVAL, "ifname cannot be specified for --net=%s", o->net_name);
-	if (o->ifname != NULL && strchr(o->ifname, '/') != NULL)
-		return err_set(e, EINVAL, "ifname must not contain \"/\"");
-	if (o->ifname != NULL && !is_ifname(o->ifname))
-		return err_set(e, EINVAL,
-			       "--ifname=%s is not a valid interface name: 1 to %d characters, no "
-			       "blanks, colons or percent signs, and not lo",
-			       o->ifname, IFNAME_MAX);
-	return check_cidr(o, e);
-}
-
-static int check_when(const char *option, const char *value, struct err *e)
-{
-	if (strcmp(value, "auto") == 0 || strcmp(value, "true") == 0 || strcmp(value, "false") == 0)
-		return 0;
-	return err_set(e, EINVAL, "unsupported %s mode: \"%s\" (auto, true or false)", option,
-		       value);
-}
-
-static int check_slirp4netns(const struct opts *o, struct err *e)
-{
-	int r = check_when("slirp4netns-sandbox", o->slirp4netns_sandbox, e);
-
-	if (r == 0)
-		r = check_when("slirp4netns-seccomp", o->slirp4netns_seccomp, e);
-	if (r == 0 && o->net == NET_SLIRP4NETNS && o->detach_netns &&
-	    strcmp(o->slirp4netns_sandbox, "true") == 0)
-		r = err_set(e, EINVAL,
-			    "--slirp4netns-sandbox conflicts with --detach-netns "
-			    "(https://github.com/rootless-containers/slirp4netns/issues/317)");
-	return r;
-}
-
-static int check_ports(const struct opts *o, struct err *e)
-{
-	struct portspec spec;
-
-	if (o->port_driver == PORT_BUILTIN && o->net == NET_HOST)
-		return err_set(e, EINVAL,
-			       "port driver requires non-host network "
-			       "(--port-driver=builtin with --net=host)");
-	if (o->publish.count > 0 && o->port_driver == PORT_NONE)
-		return err_set(e, EINVAL,
-			       "port driver \"none\" does not support publishing ports "
-			       "(--publish needs --port-driver=builtin)");
-	for (size_t i = 0; i < o->publish.count; i++) {
-		int r = portspec_parse(&spec, o->publish.items[i], e);
-
-		if (r < 0)
-			return r;
+	for (int i = 0; i < SUBID_SOURCE_COUNT; i++) {
+		if (strcmp(subid_source_names[i], o->subid_source_name) == 0) {
+			o->subid_source = (enum subid_source)i;
+			return 0;
+		}
 	}
-	return 0;
+	return err_set(
+		e, EINVAL,
+		"unknown subid source: %s (--subid-source takes auto, dynamic, static or self)",
+		o->subid_source_name);
 }
 
 static int check_copy_up(const struct opts *o, struct err *e)
@@ -478,7 +202,41 @@ static int check_copy_up(const struct opts *o, struct err *e)
 	return 0;
 }
 
-static int check_processes(const struct opts *o, struct err *e)
+/* One directory, and none of the kernel's own files: "cgroup.procs", "memory.max". */
+static bool is_cgroup_name(const char *name)
+{
+	return strlen(name) <= NAME_MAX && strpbrk(name, "/\n") == NULL && strcmp(name, ".") != 0 &&
+	       strcmp(name, "..") != 0 && strncmp(name, "cgroup.", strlen("cgroup.")) != 0;
+}
+
+static int check_evacuation(const struct opts *o, struct err *e)
+{
+	const char *name = o->evacuate_cgroup2;
+
+	if (name == NULL || *name == '\0')
+		return 0;
+	if (!o->cgroupns)
+		return err_set(e, EINVAL,
+			       "evacuate-cgroup2 requires --cgroupns (--evacuate-cgroup2=%s)",
+			       name);
+	if (!o->pidns)
+		return err_set(e, EINVAL,
+			       "evacuate-cgroup2 requires --pidns (--evacuate-cgroup2=%s)", name);
+	if (!is_cgroup_name(name))
+		return err_set(e, EINVAL, "--evacuate-cgroup2=%s is not the name of a cgroup",
+			       name);
+	return 0;
+}
+
+static int check_workers(const struct opts *o, struct err *e)
+{
+	if (o->workers < 1 || o->workers > CREW_MAX)
+		return err_set(e, EINVAL, "--workers=%lld: 1 to %d threads can forward",
+			       (long long)o->workers, CREW_MAX);
+	return 0;
+}
+
+static int check_processes(struct opts *o, struct err *e)
 {
 	if (strcmp(o->reaper, "true") == 0 && !o->pidns)
 		return err_set(e, EINVAL, "reaper requires --pidns (--reaper=true)");
@@ -486,27 +244,23 @@ static int check_processes(const struct opts *o, struct err *e)
 	    strcmp(o->reaper, "false") != 0)
 		return err_set(e, EINVAL, "unknown reaper mode: %s (auto, true or false)",
 			       o->reaper);
-	return 0;
+	o->reaps = o->pidns && strcmp(o->reaper, "false") != 0;
+	o->evacuates = o->evacuate_cgroup2 != NULL && o->evacuate_cgroup2[0] != '\0';
+	return check_evacuation(o, e);
 }
 
 int opts_check(struct opts *o, struct err *e)
 {
-	int r = 0;
+	int r = netopts_check(o, e);
 
-	if (o->not_yet != NULL)
-		r = err_set(e, ENOTSUP, "not supported yet: --%s", o->not_yet);
 	if (r == 0)
-		r = check_names(o, e);
-	if (r == 0)
-		r = check_network(o, e);
-	if (r == 0)
-		r = check_slirp4netns(o, e);
-	if (r == 0)
-		r = check_ports(o, e);
+		r = check_subid_source(o, e);
 	if (r == 0)
 		r = check_copy_up(o, e);
 	if (r == 0)
 		r = check_processes(o, e);
+	if (r == 0)
+		r = check_workers(o, e);
 	return r;
 }
 
@@ -516,11 +270,7 @@ void opts_warn(const struct opts *o)
 				 strcmp(o->propagation, "private") != 0;
 	char host[64];
 
-	if (has_network_program(o) && !o->disable_host_loopback)
-		log_warn("specifying --disable-host-loopback is highly recommended to prohibit "
-			 "connecting to 127.0.0.1:* on the host namespace (requires slirp4netns)");
-	if (o->mtu != 0 && !has_network_program(o))
-		log_warn("unsupported mtu for --net=%s: %lld", o->net_name, (long long)o->mtu);
+	netopts_warn(o);
 	if (!wants_propagation)
 		return;
 	mount_root_propagation(host, sizeof(host));
@@ -563,7 +313,7 @@ void opts_free(struct opts *o)
 
 /* ---- help ---- */
 
-static void print_option(const struct option *opt)
+static void print_option(const struct flag *opt)
 {
 	char left[64];
 	int n = snprintf(left, sizeof(left), "  --%s", opt->name);
@@ -573,8 +323,7 @@ static void print_option(const struct option *opt)
 	if (opt->alias != NULL)
 		snprintf(left + n, sizeof(left) - (size_t)n, ", -%s%s%s", opt->alias,
 			 opt->value != NULL ? " " : "", opt->value != NULL ? opt->value : "");
-	printf("%-32s %s%s\n", left, opt->help,
-	       opt->state == NOT_YET ? " (not supported yet)" : "");
+	printf("%-32s %s\n", left, opt->help);
 }
 
 void opts_print_help(void)
@@ -584,10 +333,10 @@ void opts_print_help(void)
 	       "Runs COMMAND as root of a new user namespace, without privileges on the host.\n"
 	       "rlkbox %s, compatible with RootlessKit %s.%s.%s.\n",
 	       RLKBOX_VERSION, COMPAT_MAJOR, COMPAT_MINOR, COMPAT_PATCH);
-	for (size_t i = 0; i < OPTION_COUNT; i++) {
-		if (options[i].group != NULL)
-			printf("\n%s:\n", options[i].group);
-		print_option(&options[i]);
+	for (const struct flag *opt = options; opt->name != NULL; opt++) {
+		if (opt->group != NULL)
+			printf("\n%s:\n", opt->group);
+		print_option(opt);
 	}
 	printf("\nExample:\n"
 	       "  rootlesskit --net=slirp4netns --disable-host-loopback --copy-up=/etc \\\n"

@@ -17,12 +17,15 @@ enum net_driver {
 	NET_HOST,
 	NET_NONE,
 	NET_SLIRP4NETNS,
+	NET_PASTA,
 	NET_DRIVER_COUNT,
 };
 
 enum port_driver {
 	PORT_NONE,
 	PORT_BUILTIN,
+	PORT_IMPLICIT,
+	PORT_SLIRP4NETNS,
 	PORT_DRIVER_COUNT,
 };
 
@@ -70,6 +73,7 @@ struct opts {
 	const char *port_driver_name;
 	struct string_list publish;
 	bool source_ip_transparent;
+	int64_t workers;
 	bool pidns;
 	bool cgroupns;
 	bool utsns;
@@ -78,7 +82,6 @@ struct opts {
 	const char *evacuate_cgroup2;
 	const char *propagation;
 	const char *subid_source_name;
-	const char *not_yet;  /* the first option given that is not supported yet, or NULL */
 	char *const *command; /* ends with NULL */
 
 	/* what it means, set by opts_check */
@@ -86,10 +89,13 @@ struct opts {
 	enum port_driver port_driver;
 	enum subid_source subid_source;
 	struct cidr cidr;
+	bool reaps;	/* the child reaps orphans, and the command gets a session of its own */
+	bool evacuates; /* all processes go to the cgroup evacuate_cgroup2 */
 };
 
-/* Reads a command line. Returns 0; -EINVAL for a line that cannot be read, with the reason in the
- * reference's words, after which users expect the help on standard output; -ENOMEM. */
+/* Reads a command line. Returns 0; -EINVAL for a line that cannot be read, -ENOENT for an option
+ * that is not there, with the reason in the reference's words (flags_next), after which users
+ * expect the help on standard output; -ENOMEM. */
 int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e);
 
 /* Checks all values and combinations before anything is created. Returns 0 or -EINVAL with a

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Options of the network and of ports. See netopts.h. */
+#include "netopts.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "portspec.h"
+
+#define MTU_MAX		    65521 /* bytes; slirp4netns(1) takes no larger one */
+#define MTU_MIN		    68	  /* bytes; the least that IPv4 works with, RFC 791 */
+#define MTU_MIN_IPV6	    1280  /* bytes; RFC 8200 */
+/* slirp4netns' guest is address 100 of the network. */
+#define CIDR_MAX_PREFIX_LEN 25
+#define IFNAME_MAX	    15 /* characters, IFNAMSIZ without the NUL */
+
+#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+/* ---- drivers ---- */
+
+static const char *const net_names[] = {
+	[NET_HOST] = "host",
+	[NET_NONE] = "none",
+	[NET_SLIRP4NETNS] = "slirp4netns",
+	[NET_PASTA] = "pasta",
+};
+_Static_assert(COUNT_OF(net_names) == NET_DRIVER_COUNT, "a name for each");
+
+static const char *const port_driver_names[] = {
+	[PORT_NONE] = "none",
+	[PORT_BUILTIN] = "builtin",
+	[PORT_IMPLICIT] = "implicit",
+	[PORT_SLIRP4NETNS] = "slirp4netns",
+};
+_Static_assert(COUNT_OF(port_driver_names) == PORT_DRIVER_COUNT, "a name for each");
+
+/* What the reference has and we have not. */
+static const char *const foreign_net_names[] = { "vpnkit", "lxc-user-nic", "gvisor-tap-vsock" };
+static const char *const foreign_port_driver_names[] = { "gvisor-tap-vsock" };
+
+/* The index of a name in a table, or -1. */
+static int index_of(const char *const *names, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(names[i], name) == 0)
+			return (int)i;
+	return -1;
+}
+
+bool netopts_has_program(const struct opts *o)
+{
+	return o->net == NET_SLIRP4NETNS || o->net == NET_PASTA;
+}
+
+static int check_net(struct opts *o, struct err *e)
+{
+	int net = index_of(net_names, COUNT_OF(net_names), o->net_name);
+
+	if (index_of(foreign_net_names, COUNT_OF(foreign_net_names), o->net_name) >= 0)
+		return err_set(e, ENOTSUP,
+			       "--net=%s is not in this program: --net takes host, none, "
+			       "slirp4netns or pasta",
+			       o->net_name);
+	if (net < 0)
+		return err_set(e, EINVAL,
+			       "unknown network mode: %s (--net takes host, none, slirp4netns or "
+			       "pasta)",
+			       o->net_name);
+	o->net = (enum net_driver)net;
+	return 0;
+}
+
+/* The rule that the two drivers break together, in the reference's words, or NULL. */
+static const char *broken_rule(const struct opts *o, bool known)
+{
+	enum port_driver port = o->port_driver;
+
+	if (o->net == NET_NONE && (!known || (port != PORT_NONE && port != PORT_BUILTIN)))
+		return "network \"none\" requires either port driver \"none\" or \"builtin\"";
+	if (o->net == NET_PASTA && (!known || (port != PORT_NONE && port != PORT_IMPLICIT)))
+		return "network \"pasta\" requires port driver \"none\" or \"implicit\"";
+	if (port == PORT_IMPLICIT && o->net != NET_PASTA)
+		return "port driver requires pasta network";
+	if (port == PORT_SLIRP4NETNS && o->net != NET_SLIRP4NETNS)
+		return "port driver requires slirp4netns network";
+	if (port == PORT_BUILTIN && o->net == NET_HOST)
+		return "port driver requires non-host network";
+	return NULL;
+}
+
+static int check_port_driver(struct opts *o, struct err *e)
+{
+	int port = index_of(port_driver_names, COUNT_OF(port_driver_names), o->port_driver_name);
+	const char *rule;
+
+	if (index_of(foreign_port_driver_names, COUNT_OF(foreign_port_driver_names),
+		     o->port_driver_name) >= 0)
+		return err_set(e, ENOTSUP,
+			       "--port-driver=%s is not in this program: --port-driver takes none, "
+			       "builtin, slirp4netns or, with --net=pasta, implicit",
+			       o->port_driver_name);
+	o->port_driver = port >= 0 ? (enum port_driver)port : PORT_NONE;
+	rule = broken_rule(o, port >= 0);
+	if (rule != NULL)
+		return err_set(e, EINVAL, "%s (--port-driver=%s with --net=%s)", rule,
+			       o->port_driver_name, o->net_name);
+	if (port < 0)
+		return err_set(e, EINVAL,
+			       "unknown port driver: %s (--port-driver takes none, builtin, "
+			       "implicit or slirp4netns)",
+			       o->port_driver_name);
+	return 0;
+}
+
+/* ---- the network ---- */
+
+static int check_cidr(struct opts *o, struct err *e)
+{
+	const char *text = o->cidr_text != NULL ? o->cidr_text : "10.0.2.0/24";
+	char addr[INET_ADDRSTRLEN];
+	size_t len = strcspn(text, "/");
+	char *end = NULL;
+	long prefix_len = text[len] == '/' ? strtol(text + len + 1, &end, 10) : -1;
+
+	if (len >= sizeof(addr) || end == NULL || end == text + len + 1 || *end != '\0' ||
+	    prefix_len < 0 || prefix_len > 32 || text[len + 1] < '0' || text[len + 1] > '9')
+		return err_set(e, EINVAL, "invalid CIDR address: %s", text);
+	memcpy(addr, text, len);
+	addr[len] = '\0';
+	if (inet_pton(AF_INET, addr, &o->cidr.net) != 1)
+		return err_set(e, EINVAL, "invalid CIDR address: %s", text);
+	o->cidr.prefix_len = (int)prefix_len;
+	if (prefix_len < 32 && (ntohl(o->cidr.net.s_addr) & (UINT32_MAX >> prefix_len)) != 0)
+		return err_set(e, EINVAL, "--cidr=%s has host bits set", text);
+	if (prefix_len > CIDR_MAX_PREFIX_LEN)
+		return err_set(e, EINVAL,
+			       "--cidr=%s is too small: its address 100 is used, so it takes a "
+			       "/%d or larger",
+			       text, CIDR_MAX_PREFIX_LEN);
+	return 0;
+}
+
+/* As the kernel's dev_valid_name(); and "lo" is taken in every network namespace. */
+static bool is_ifname(const char *name)
+{
+	return *name != '\0' && strlen(name) <= IFNAME_MAX && strcmp(name, ".") != 0 &&
+	       strcmp(name, "..") != 0 && strcmp(name, "lo") != 0 &&
+	       strpbrk(name, " \t\n:%") == NULL;
+}
+
+static int check_network(struct opts *o, struct err *e)
+{
+	if (o->mtu > MTU_MAX || o->mtu < 0)
+		return err_set(e, EINVAL, "mtu must be <= %d, got %lld", MTU_MAX,
+			       (long long)o->mtu);
+	if (o->mtu != 0 && o->mtu < MTU_MIN && netopts_has_program(o))
+		return err_set(e, EINVAL, "mtu must be >= %d, got %lld", MTU_MIN,
+			       (long long)o->mtu);
+	if (o->ipv6 && o->mtu != 0 && o->mtu < MTU_MIN_IPV6 && netopts_has_program(o))
+		return err_set(e, EINVAL, "--ipv6 needs an --mtu of at least %d, got %lld",
+			       MTU_MIN_IPV6, (long long)o->mtu);
+	if (o->cidr_text != NULL && !netopts_has_program(o))
+		return err_set(e, EINVAL, "custom cidr is not supported for --net=%s", o->net_name);
+	if (o->ifname != NULL && !netopts_has_program(o))
+		return err_set(e, EINVAL, "ifname cannot be specified for --net=%s", o->net_name);
+	if (o->ifname != NULL && strchr(o->ifname, '/') != NULL)
+		return err_set(e, EINVAL, "ifname must not contain \"/\"");
+	if (o->ifname != NULL && !is_ifname(o->ifname))
+		return err_set(e, EINVAL,
+			       "--ifname=%s is not a valid interface name: 1 to %d characters, no "
+			       "blanks, colons or percent signs, and not lo",
+			       o->ifname, IFNAME_MAX);
+	return check_cidr(o, e);
+}
+
+static int check_when(const char *option, const char *value, struct err *e)
+{
+	if (strcmp(value, "auto") == 0 || strcmp(value, "true") == 0 || strcmp(value, "false") == 0)
+		return 0;
+	return err_set(e, EINVAL, "unsupported %s mode: \"%s\" (auto, true or false)", option,
+		       value);
+}
+
+static int check_slirp4netns(const struct opts *o, struct err *e)
+{
+	int r = check_when("slirp4netns-sandbox", o->slirp4netns_sandbox, e);
+
+	if (r == 0)
+		r = check_when("slirp4netns-seccomp", o->slirp4netns_seccomp, e);
+	if (r == 0 && o->net == NET_SLIRP4NETNS && o->detach_netns &&
+	    strcmp(o->slirp4netns_sandbox, "true") == 0)
+		r = err_set(e, EINVAL,
+			    "--slirp4netns-sandbox conflicts with --detach-netns "
+			    "(https://github.com/rootless-containers/slirp4netns/issues/317)");
+	return r;
+}
+
+/* ---- ports ---- */
+
+static int check_ports(const struct opts *o, struct err *e)
+{
+	struct portspec spec;
+
+	if (o->publish.count > 0 && o->port_driver == PORT_NONE)
+		return err_set(e, EINVAL,
+			       "port driver \"none\" does not support publishing ports "
+			       "(--publish needs --port-driver=builtin)");
+	if (o->publish.count > 0 && o->port_driver == PORT_IMPLICIT)
+		return err_set(e, EINVAL,
+			       "port driver \"implicit\" does not support publishing ports "
+			       "(--publish with --port-driver=implicit: every port that is "
+			       "listened on inside is open on the host already)");
+	for (size_t i = 0; i < o->publish.count; i++) {
+		int r = portspec_parse(&spec, o->publish.items[i], e);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int netopts_check(struct opts *o, struct err *e)
+{
+	int r = check_net(o, e);
+
+	if (r == 0)
+		r = check_port_driver(o, e);
+	if (r == 0)
+		r = check_network(o, e);
+	if (r == 0)
+		r = check_slirp4netns(o, e);
+	return r < 0 ? r : check_ports(o, e);
+}
+
+void netopts_warn(const struct opts *o)
+{
+	bool has_program = netopts_has_program(o);
+
+	if (has_program && !o->disable_host_loopback)
+		log_warn("specifying --disable-host-loopback is highly recommended to prohibit "
+			 "connecting to 127.0.0.1:* on the host namespace (requires pasta or "
+			 "slirp4netns)");
+	if (o->mtu != 0 && !has_program)
+		log_warn("unsupported mtu for --net=%s: %lld", o->net_name, (long long)o->mtu);
+	if (o->ipv6 && !has_program)
+		log_warn("--ipv6 is discarded for --net=%s", o->net_name);
+}

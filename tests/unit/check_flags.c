@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Options of command lines: what Go's flag package makes of a line, and its words. */
+#include "fixture.h"
+#include "flags.h"
+
+#include <stdint.h>
+
+struct values {
+	bool on;
+	int64_t number;
+	const char *text;
+};
+
+#define FIELD(name) offsetof(struct values, name)
+
+static const struct flag table[] = {
+	{ NULL, "on", "o", FLAG_BOOL, FIELD(on), NULL, "" },
+	{ NULL, "number", "n", FLAG_INT, FIELD(number), "N", "" },
+	{ NULL, "text", NULL, FLAG_STRING, FIELD(text), "TEXT", "" },
+	{ NULL, "list", "l", FLAG_LIST, 0, "ITEM", "" },
+	FLAGS_END,
+};
+
+static struct values values;
+static struct err e;
+
+/* Reads a line; *rest is what follows the options. */
+static int read_line(char *const *words, char *const **rest)
+{
+	int r;
+
+	values = (struct values){ .number = -1, .text = "" };
+	e.msg[0] = '\0';
+	r = flags_read(table, &words, &values, &e);
+	if (rest != NULL)
+		*rest = words;
+	return r;
+}
+
+START_TEST(lines_that_are_good)
+{
+	static const struct {
+		const char *words[8];
+		struct values values;
+		const char *rest; /* the first argument, NULL if there is none */
+	} lines[] = {
+		{ { NULL }, { false, -1, "" }, NULL },
+		{ { "a", "-on" }, { false, -1, "" }, "a" },
+		{ { "-on", "-number", "5", "-text", "x", "a" }, { true, 5, "x" }, "a" },
+		{ { "--on", "--number=5", "--text=x", "a" }, { true, 5, "x" }, "a" },
+		{ { "-o", "-n=-5", "--text=" }, { true, -5, "" }, NULL },
+		{ { "-n", "-5", "-text", "-on" }, { false, -5, "-on" }, NULL },
+		{ { "-on", "false" }, { true, -1, "" }, "false" }, /* no value of its own */
+		{ { "-on", "-on=false", "a" }, { false, -1, "" }, "a" },
+		{ { "-on=1", "--", "-n=5" }, { true, -1, "" }, "-n=5" },
+		{ { "--" }, { false, -1, "" }, NULL },
+		{ { "-", "-on" }, { false, -1, "" }, "-" },
+		{ { "", "-on" }, { false, -1, "" }, "" },
+		{ { "-text=a=b", "-text", "--" }, { false, -1, "--" }, NULL },
+		{ { "-number=9223372036854775807" }, { false, INT64_MAX, "" }, NULL },
+		{ { "-number=-9223372036854775808" }, { false, INT64_MIN, "" }, NULL },
+	};
+
+	for (int i = 0; i < COUNT(lines); i++) {
+		char *const *rest;
+
+		ck_assert_msg(read_line((char *const *)lines[i].words, &rest) == 0, "line %d: %s",
+			      i, e.msg);
+		ck_assert_msg(values.on == lines[i].values.on, "line %d", i);
+		ck_assert_msg(values.number == lines[i].values.number, "line %d", i);
+		ck_assert_str_eq(values.text, lines[i].values.text);
+		ck_assert_pstr_eq(*rest, lines[i].rest);
+	}
+}
+END_TEST
+
+START_TEST(lines_that_are_bad)
+{
+	static const struct {
+		const char *words[4];
+		int code;
+		const char *reason;
+	} lines[] = {
+		{ { "-x" }, -ENOENT, "flag provided but not defined: -x" },
+		{ { "--onn=1" }, -ENOENT, "flag provided but not defined: -onn" },
+		{ { "-O" }, -ENOENT, "flag provided but not defined: -O" },
+		{ { "-on=" }, -EINVAL, "invalid boolean value \"\" for -on: parse error" },
+		{ { "-o=yes" }, -EINVAL, "invalid boolean value \"yes\" for -on: parse error" },
+		{ { "-number" }, -EINVAL, "flag needs an argument: -number" },
+		{ { "-on", "--text" }, -EINVAL, "flag needs an argument: -text" },
+		{ { "-n", "" }, -EINVAL, "invalid value \"\" for flag -number: parse error" },
+		{ { "-n", "5x" }, -EINVAL, "invalid value \"5x\" for flag -number: parse error" },
+		{ { "-n", " 5" }, -EINVAL, "invalid value \" 5\" for flag -number: parse error" },
+		{ { "-n", "1.5" }, -EINVAL, "invalid value \"1.5\" for flag -number: parse error" },
+		{ { "-n=9223372036854775808" },
+		  -EINVAL,
+		  "invalid value \"9223372036854775808\" for flag -number: parse error" },
+		{ { "---on" }, -EINVAL, "bad flag syntax: ---on" },
+		{ { "-=1" }, -EINVAL, "bad flag syntax: -=1" },
+		{ { "--=1" }, -EINVAL, "bad flag syntax: --=1" },
+		{ { "-list=a" }, -EINVAL, "flag -list is a list" },
+	};
+
+	for (int i = 0; i < COUNT(lines); i++) {
+		ck_assert_int_eq(read_line((char *const *)lines[i].words, NULL), lines[i].code);
+		ck_assert_str_eq(e.msg, lines[i].reason);
+	}
+}
+END_TEST
+
+START_TEST(words_of_booleans)
+{
+	static const char *const yes[] = { "1", "t", "T", "true", "TRUE", "True" };
+	static const char *const no[] = { "0", "f", "F", "false", "FALSE", "False" };
+	static const char *const neither[] = { "tRUE", "yes", "2", "on", "", " 1" };
+
+	for (int i = 0; i < COUNT(yes); i++) {
+		values.on = false;
+		ck_assert_int_eq(flags_set(&values, &table[0], yes[i], &e), 0);
+		ck_assert(values.on);
+		ck_assert_int_eq(flags_set(&values, &table[0], no[i], &e), 0);
+		ck_assert(!values.on);
+		ck_assert_int_eq(flags_set(&values, &table[0], neither[i], &e), -EINVAL);
+	}
+}
+END_TEST
+
+START_TEST(one_by_one)
+{
+	char *const *line = FIXTURE_ARGV("-l", "a,b", "--list=c", "-foreign", "value", "end");
+	char *const *words = line;
+	const struct flag *flag;
+	const char *value;
+
+	ck_assert_int_eq(flags_next(table, &words, &flag, &value, &e), 1);
+	ck_assert_ptr_eq(flag, &table[3]);
+	ck_assert_str_eq(value, "a,b");
+	ck_assert_ptr_eq(words, line + 2);
+	ck_assert_int_eq(flags_next(table, &words, &flag, &value, &e), 1);
+	ck_assert_str_eq(value, "c");
+	/* One that is not in the table is left where it is. */
+	ck_assert_int_eq(flags_next(table, &words, &flag, &value, &e), -ENOENT);
+	ck_assert_ptr_eq(words, line + 3);
+	words += 2;
+	ck_assert_int_eq(flags_next(table, &words, &flag, &value, &e), 0);
+	ck_assert_str_eq(*words, "end");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("flags");
+	TCase *tc = fixture_case("flags");
+
+	tcase_add_test(tc, lines_that_are_good);
+	tcase_add_test(tc, lines_that_are_bad);
+	tcase_add_test(tc, words_of_booleans);
+	tcase_add_test(tc, one_by_one);
+	suite_add_tcase(s, tc);
+	return fixture_run(s);
+}
