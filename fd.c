@@ -27,6 +27,32 @@ void fd_close(int *fd)
 	errno = saved;
 }
 
+/* The length of the run of numbers that begins with the first. */
+static size_t run_length(const int *fds, size_t count)
+{
+	size_t n = 1;
+
+	while (n < count && fds[n] == fds[n - 1] + 1)
+		n++;
+	return n;
+}
+
+void fd_close_all(const int *fds, size_t count)
+{
+	while (count > 0) {
+		size_t n = run_length(fds, count);
+
+#ifdef SYS_close_range
+		if (n == 1 ||
+		    syscall(SYS_close_range, (unsigned int)fds[0], (unsigned int)fds[n - 1], 0) < 0)
+#endif
+			for (size_t i = 0; i < n; i++)
+				close(fds[i]);
+		fds += n;
+		count -= n;
+	}
+}
+
 int fd_take(int *fd)
 {
 	int taken = *fd;

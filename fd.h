@@ -13,6 +13,9 @@
 /* Closes *fd if it is open and sets it to -1. errno stays. */
 void fd_close(int *fd);
 
+/* Closes `count` open descriptors; runs of numbers by one call, where the kernel has that. */
+void fd_close_all(const int *fds, size_t count);
+
 /* Gives up ownership: returns *fd and sets it to -1. */
 int fd_take(int *fd);
 

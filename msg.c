@@ -10,10 +10,14 @@
 #include <unistd.h>
 
 #include "fd.h"
+#include "sockopt.h"
 
-/* The most descriptors that the kernel passes in one message (SCM_MAX_FD): with room for all, a
- * truncated control message can only mean that this process is out of descriptors. */
-#define MSG_MAX_FDS 253
+/* With room for all that the kernel passes, a truncated control message can only mean that this
+ * process is out of descriptors. */
+union control {
+	char space[CMSG_SPACE(MSG_FDS_MAX * sizeof(int))];
+	struct cmsghdr align;
+};
 
 static void put_le32(unsigned char *out, uint32_t v)
 {
@@ -162,38 +166,47 @@ void msg_reader_reset(struct msg_reader *r)
 	memset(r, 0, sizeof(*r));
 }
 
-int msg_send_fd(int sock, int fd)
+int msg_send_fds(int sock, const int *fds, size_t count, char byte)
 {
-	char byte = 0;
 	struct iovec iov = { &byte, 1 };
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { { 0 } };
+	union control control;
 	struct msghdr mh = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = control.space,
-		.msg_controllen = sizeof(control.space),
+		.msg_controllen = (socklen_t)CMSG_SPACE(count * sizeof(int)),
 	};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&mh);
+	struct cmsghdr *c = &control.align;
 	ssize_t n;
 
+	if (count == 0 || count > MSG_FDS_MAX)
+		return -EINVAL;
+	memset(control.space, 0, mh.msg_controllen);
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	c->cmsg_len = (socklen_t)CMSG_LEN(count * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, count * sizeof(int));
 	do
 		n = sendmsg(sock, &mh, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
 }
 
-/* Takes the descriptors out of a control message. Returns how many there were; *fd is the first,
- * the others are closed. */
-static size_t collect_fds(struct msghdr *mh, int *fd)
+int msg_send_fd(int sock, int fd)
 {
-	const struct linger off = { 0 };
+	return msg_send_fds(sock, &fd, 1, 0);
+}
+
+/* What the sender may have set on it must not make close(2) wait. */
+void msg_discard_fd(int fd)
+{
+	sockopt_close(&fd);
+}
+
+/* Takes the descriptors out of a control message. Returns how many there were; the first `max` are
+ * in fds, the others are closed. */
+static size_t collect_fds(struct msghdr *mh, int *fds, size_t max)
+{
 	size_t count = 0;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c != NULL; c = CMSG_NXTHDR(mh, c)) {
@@ -203,42 +216,51 @@ static size_t collect_fds(struct msghdr *mh, int *fd)
 			int got;
 
 			memcpy(&got, CMSG_DATA(c) + at, sizeof(int));
-			/* What the sender may have set on it must not make close(2) wait. */
-			setsockopt(got, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
-			if (count++ == 0)
-				*fd = got;
+			if (count < max)
+				fds[count] = got;
 			else
-				close(got);
+				msg_discard_fd(got);
+			count++;
 		}
 	}
 	return count;
 }
 
-ssize_t msg_recv_fd(int sock, void *buf, size_t cap, int *fd)
+ssize_t msg_recv_fds(int sock, void *buf, size_t cap, int *fds, size_t max, size_t *count)
 {
 	struct iovec iov = { buf, cap };
-	union {
-		char space[CMSG_SPACE(MSG_MAX_FDS * sizeof(int))];
-		struct cmsghdr align;
-	} control;
+	union control control;
 	struct msghdr mh = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = control.space,
 		.msg_controllen = sizeof(control.space),
 	};
-	size_t count;
 	ssize_t n;
 
-	*fd = -1;
+	*count = 0;
 	do
 		n = recvmsg(sock, &mh, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	count = collect_fds(&mh, fd);
-	if (count <= 1 && !(mh.msg_flags & MSG_CTRUNC))
+	*count = collect_fds(&mh, fds, max);
+	if (*count <= max && !(mh.msg_flags & MSG_CTRUNC))
 		return n;
-	fd_close(fd);
+	for (size_t i = 0; i < *count && i < max; i++)
+		msg_discard_fd(fds[i]);
+	*count = 0;
 	return mh.msg_flags & MSG_CTRUNC ? -EMFILE : -EPROTO;
+}
+
+ssize_t msg_recv_fd(int sock, void *buf, size_t cap, int *fd)
+{
+	size_t count;
+	ssize_t n = msg_recv_fds(sock, buf, cap, fd, 1, &count);
+
+	if (count == 0)
+		*fd = -1;
+	else
+		sockopt_forget_linger(*fd);
+	return n;
 }

@@ -51,11 +51,24 @@ void msg_reader_reset(struct msg_reader *r);
 /* Sends one descriptor (borrowed) with one byte. Returns 0 or -errno. */
 int msg_send_fd(int sock, int fd);
 
+/* The most descriptors that the kernel passes in one message (SCM_MAX_FD). */
+#define MSG_FDS_MAX 253
+
+/* Sends 1 to MSG_FDS_MAX descriptors (borrowed) with a byte that may mean something. Returns 0 or
+ * -errno. */
+int msg_send_fds(int sock, const int *fds, size_t count, char byte);
+
 /* Receives bytes and at most one descriptor, which the caller then owns; it is close-on-exec, and
  * closing it does not wait (SO_LINGER is off).
  * Does not block. Returns the number of bytes (0: end of file) and sets *fd, -1 if none came;
  * -errno on failure: -EPROTO if there was more than one, -EMFILE if descriptors had to be dropped
  * for want of room (MSG_CTRUNC). All that came are closed then. */
 ssize_t msg_recv_fd(int sock, void *buf, size_t cap, int *fd);
+
+/* The same for at most `max` descriptors, fds[max]; *count is how many came. Their SO_LINGER is as
+ * it was. */
+ssize_t msg_recv_fds(int sock, void *buf, size_t cap, int *fds, size_t max, size_t *count);
+/* Closes a descriptor that was received and is not wanted; that does not wait either. */
+void msg_discard_fd(int fd);
 
 #endif

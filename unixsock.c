@@ -33,6 +33,15 @@ int unixsock_listen(const char *path, struct err *e)
 	return r < 0 ? err_sys(e, -r, "listening on %s", path) : fd_take(&fd);
 }
 
+int unixsock_connect(const struct sockaddr_un *to)
+{
+	FD_AUTO int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || connect(fd, (const struct sockaddr *)to, sizeof(*to)) < 0)
+		return -errno;
+	return fd_take(&fd);
+}
+
 bool unixsock_is_same_user(int fd)
 {
 	struct ucred peer;
