@@ -115,7 +115,7 @@ static uint32_t epoll_bits(const struct watch *w)
 {
 	if (w->edge)
 		return EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-	return (uint32_t)(unsigned short)w->events;
+	return (uint32_t)(unsigned short)w->events | (w->exclusive ? EPOLLEXCLUSIVE : 0U);
 }
 
 static int control(struct loop *loop, int op, struct watch *w)
@@ -127,15 +127,15 @@ static int control(struct loop *loop, int op, struct watch *w)
 
 static int add_epoll(struct loop *loop, struct watch *w)
 {
-	if (w->edge || w->events != 0) {
-		int r = control(loop, EPOLL_CTL_ADD, w);
+	int r;
 
-		if (r < 0)
-			return r;
-	}
 	w->slot = 1;
 	w->polled = w->events;
-	return 0;
+	/* The loop's thread may deliver an event before this returns. */
+	r = w->edge || w->events != 0 ? control(loop, EPOLL_CTL_ADD, w) : 0;
+	if (r < 0)
+		w->slot = 0;
+	return r;
 }
 
 int loop_add(struct loop *loop, struct watch *w)

@@ -27,6 +27,10 @@ struct watch {
 	 * needs an owner who remembers what it heard until a call says EAGAIN. With poll(2)
 	 * `events` counts. */
 	bool edge;
+	/* The descriptor is watched by loops of several threads, and one of them shall be woken,
+	 * not all (epoll_ctl(2), EPOLLEXCLUSIVE). Its events may be taken back and wanted again,
+	 * but not change. With poll(2) all are woken. */
+	bool exclusive;
 	void (*on_event)(struct watch *w, short revents);
 	size_t slot;  /* the loop's own */
 	short polled; /* the loop's own */
@@ -56,7 +60,8 @@ struct loop *loop_new(enum loop_engine engine);
 /* Watches, timers and tasks that are left are forgotten, not called. NULL is fine. */
 void loop_free(struct loop *loop);
 
-/* Starts watching; w->fd, events, edge and on_event are set. Returns 0 or -errno. */
+/* Starts watching; w->fd, events, edge and on_event are set. With epoll(7) another thread may do
+ * so: what it wrote before, the callbacks see. Returns 0 or -errno. */
 int loop_add(struct loop *loop, struct watch *w);
 /* Changes what is wanted. Cannot fail for poll and edge-triggered watches; else 0 or -errno. */
 int loop_want(struct loop *loop, struct watch *w, short events);
