@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,12 +27,14 @@
 
 #include "fd.h"
 
-#define EXIT_NOT_EXECUTED 127	      /* as shells have it; nobody looks at it */
-#define LOOK_MS		  200	      /* between two looks for signals while a program runs */
-#define SPAWN_STACK	  (64 * 1024) /* bytes; a process is on it until it executes its program */
-#define MASK_SIGNALS	  64 /* signals in a mask, signal(7); as many as bits in what passes it on */
-#define LISTEN_PID_KEY	  "LISTEN_PID="
-#define LISTEN_PID_LEN	  (sizeof(LISTEN_PID_KEY) + 20) /* a 64-bit decimal and the NUL */
+#define EXIT_NOT_EXECUTED  127	       /* as shells have it; nobody looks at it */
+#define LOOK_MS		   200	       /* between two looks for signals while a program runs */
+#define SPAWN_STACK	   (64 * 1024) /* bytes; a process is on it until it executes its program */
+#define MASK_SIGNALS	   64 /* signals in a mask, signal(7); as many as bits in what passes it on */
+#define LISTEN_PID_KEY	   "LISTEN_PID="
+#define LISTEN_PID_LEN	   (sizeof(LISTEN_PID_KEY) + 20) /* a 64-bit decimal and the NUL */
+/* Names the process too, from systemd 258 on. */
+#define LISTEN_PIDFDID_KEY "LISTEN_PIDFDID="
 
 extern char **environ;
 
@@ -110,12 +113,16 @@ static void format_listen_pid(char *text, pid_t pid)
 	text[at] = '\0';
 }
 
-/* Copies the environment (not its strings) with LISTEN_PID pointing to `text`. The caller frees it.
- */
+static bool has_key(const char *variable, const char *key)
+{
+	return strncmp(variable, key, strlen(key)) == 0;
+}
+
+/* Copies the environment (not its strings) with LISTEN_PID pointing to `text`, and without
+ * LISTEN_PIDFDID, which is that of the launcher. The caller frees it. */
 static char **env_with_listen_pid(char *const *envp, char *text)
 {
-	size_t n = 0;
-	bool found = false;
+	size_t n = 0, kept_count = 0;
 	char **copy;
 
 	while (envp[n] != NULL)
@@ -123,14 +130,10 @@ static char **env_with_listen_pid(char *const *envp, char *text)
 	copy = calloc(n + 2, sizeof(*copy));
 	if (copy == NULL)
 		return NULL;
-	for (size_t i = 0; i < n; i++) {
-		bool is_it = strncmp(envp[i], LISTEN_PID_KEY, sizeof(LISTEN_PID_KEY) - 1) == 0;
-
-		copy[i] = is_it ? text : envp[i];
-		found = found || is_it;
-	}
-	if (!found)
-		copy[n] = text;
+	for (size_t i = 0; i < n; i++)
+		if (!has_key(envp[i], LISTEN_PID_KEY) && !has_key(envp[i], LISTEN_PIDFDID_KEY))
+			copy[kept_count++] = envp[i];
+	copy[kept_count] = text;
 	return copy;
 }
 
@@ -166,6 +169,21 @@ struct birth {
 	int why;
 };
 
+/* A new process that stops before it has executed its program never does, and its parent waits for
+ * that in vain. Stop signals that have come for our process group are let go here: whoever starts
+ * the program has got them too. */
+static void forget_stops(void)
+{
+	static const int stops[] = { SIGTSTP, SIGTTIN, SIGTTOU };
+	const struct sigaction ignore = { .sa_handler = SIG_IGN };
+	struct sigaction old;
+
+	for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++) {
+		sigaction(stops[i], &ignore, &old);
+		sigaction(stops[i], &old, NULL);
+	}
+}
+
 /* In the new process, while its parent waits (CLONE_VFORK). Their memory is the same. */
 static int exec_program(void *arg)
 {
@@ -180,6 +198,9 @@ static int exec_program(void *arg)
 			proc_die_with_parent(b->parent);
 		if (spec->own_group)
 			setpgid(0, 0);
+		if (spec->own_session)
+			setsid();
+		forget_stops();
 		proc_give_back();
 		execve(spec->path, spec->argv, b->envp);
 		b->why = errno;
@@ -195,12 +216,33 @@ static int exec_program(void *arg)
 #define SPAWN_FLAGS (CLONE_VM | CLONE_VFORK | SIGCHLD)
 #endif
 
+/* A stack that is kept for the next process. Taking one away again costs more than the few pages
+ * of it that are used: all processors that run our threads have to be told. */
+static _Atomic(char *) spare_stack;
+
+static char *take_stack(void)
+{
+	char *stack = atomic_exchange(&spare_stack, NULL);
+
+	if (stack == NULL)
+		stack = mmap(NULL, SPAWN_STACK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			     -1, 0);
+	return stack;
+}
+
+static void put_stack(char *stack)
+{
+	char *other = atomic_exchange(&spare_stack, stack);
+
+	if (other != NULL)
+		munmap(other, SPAWN_STACK);
+}
+
 /* Starts the process. Copying nothing of ours, it costs a third of what fork(2) does. */
 static pid_t start(const struct birth *what, struct err *e)
 {
 	const char *path = what->spec->path;
-	char *stack = mmap(NULL, SPAWN_STACK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			   -1, 0);
+	char *stack = take_stack();
 	struct birth *b = (struct birth *)stack; /* far from the end that is used as the stack */
 	pid_t pid;
 
@@ -214,7 +256,7 @@ static pid_t start(const struct birth *what, struct err *e)
 		proc_wait(pid);
 		pid = err_sys(e, b->why, "fork/exec %s", path);
 	}
-	munmap(stack, SPAWN_STACK);
+	put_stack(stack);
 	return pid;
 }
 
@@ -313,6 +355,7 @@ int proc_run_start(struct proc_run *run, char *const *argv, struct err *e)
 	spec.path = path;
 	spec.argv = argv;
 	spec.die_with_us = true;
+	spec.own_group = true; /* ^C and ^Z are for us, who wait */
 	r = proc_find(argv[0], path, sizeof(path), e);
 	if (r < 0)
 		return r;
@@ -336,7 +379,8 @@ int proc_run_finish(struct proc_run *run, char *out, size_t cap, int timeout_ms,
 
 	fd_close(&run->out);
 	if (r < 0) {
-		kill(run->pid, SIGKILL);
+		/* If it is a script, what that waits for is in the same group. */
+		kill(-run->pid, SIGKILL);
 		proc_wait(run->pid);
 		if (r == -EINTR)
 			return err_set(e, EINTR, "%s was interrupted by a signal", run->name);

@@ -31,7 +31,8 @@ struct proc_spec {
 	int out;	  /* standard output and error, -1: our own */
 	bool die_with_us; /* SIGKILL when this thread ends */
 	bool own_group; /* a process group of its own, so that ^C at a terminal does not reach it */
-	bool listen_pid; /* set LISTEN_PID in its environment to its own PID, sd_listen_fds(3) */
+	bool own_session; /* a session of its own, without a controlling terminal, setsid(2) */
+	bool listen_pid;  /* LISTEN_PID in its environment is its own PID, sd_listen_fds(3) */
 };
 
 #define PROC_MAX_FDS 256 /* more than any service gets by socket activation */
@@ -98,8 +99,10 @@ bool proc_ends_us(int signo);
 bool proc_is_forwarded(int signo);
 
 /* Asks for SIGKILL when the parent ends. `parent` is its PID as seen here, 0 if it is in another
- * PID namespace: it must still be the same, else the function does not return. The kernel forgets
- * the request when the UID changes or a set-UID program is executed. */
+ * PID namespace: it must still be the same, else the function does not return. (From another
+ * namespace a parent that died before the request is not seen; the child then finds the end of its
+ * pipe, before it starts anything.) The kernel forgets the request when the UID changes or a
+ * set-UID program is executed. */
 void proc_die_with_parent(pid_t parent);
 
 /* How many files this process may have open. */

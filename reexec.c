@@ -78,6 +78,14 @@ static int namespaces(const struct opts *o)
 
 	if (o->net != NET_HOST && !o->detach_netns)
 		flags |= CLONE_NEWNET;
+	if (o->pidns)
+		flags |= CLONE_NEWPID;
+	if (o->cgroupns)
+		flags |= CLONE_NEWCGROUP;
+	if (o->utsns)
+		flags |= CLONE_NEWUTS;
+	if (o->ipcns)
+		flags |= CLONE_NEWIPC;
 	return flags;
 }
 
@@ -162,7 +170,7 @@ pid_t reexec_start(const struct opts *o, char *const *argv, const char *state_di
 		close(down[1]);
 		return pid;
 	}
-	b.reexec = (struct reexec){ getpid(), down[0], up[1], activation_fds };
+	b.reexec = (struct reexec){ o->pidns ? 0 : getpid(), down[0], up[1], activation_fds };
 	b.parents_ends[0] = down[1];
 	b.parents_ends[1] = up[0];
 	pid = userns_clone(namespaces(o), run_birth, &b, e);

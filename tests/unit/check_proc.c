@@ -5,6 +5,7 @@
 #include "fixture.h"
 #include "proc.h"
 
+#include <poll.h>
 #include <sys/wait.h>
 
 #define OUTPUT_LEN 4096
@@ -335,11 +336,12 @@ START_TEST(many_descriptors_leave_room_for_the_report)
 }
 END_TEST
 
-static const char *const listen_envs[][4] = {
+static const char *const listen_envs[][5] = {
 	{ "LISTEN_PID=1", "LISTEN_FDS=2", "A=x" },
 	{ "A=x", "LISTEN_FDS=2", "LISTEN_PID=99999999999999999999999999" },
 	{ "A=x", "LISTEN_FDS=2" },
 	{ "LISTEN_PID=", "A=x", "LISTEN_FDS=2" },
+	{ "LISTEN_FDS=2", "LISTEN_PID=1", "LISTEN_PIDFDID=4321", "A=x" },
 };
 
 START_TEST(listen_pid_is_the_programs_own)
@@ -351,7 +353,7 @@ START_TEST(listen_pid_is_the_programs_own)
 	spec.listen_pid = true;
 	ck_assert_int_eq(run_script(&spec,
 				    "[ $LISTEN_PID = $$ ] && echo $LISTEN_FDS $A;"
-				    "tr '\\0' '\\n' </proc/$$/environ | grep -c LISTEN_PID=",
+				    "tr '\\0' '\\n' </proc/$$/environ | grep -c LISTEN_PID",
 				    out),
 			 0);
 	ck_assert_str_eq(out, "2 x\n1\n");
@@ -479,6 +481,24 @@ START_TEST(run_ends_with_the_program)
 	ck_assert_int_eq(run("sleep 5 & echo done", out, sizeof(out), ENOUGH_MS), 0);
 	ck_assert_str_eq(out, "done\n");
 	ck_assert_uint_lt(fixture_now_ms() - begin, 4000);
+}
+END_TEST
+
+/* The shell waits for a program of its own, which holds the fixture's pipe. */
+START_TEST(run_kills_what_that_has_started_too)
+{
+	char out[64];
+	char byte;
+	int alive[2];
+
+	ck_assert_int_eq(pipe(alive), 0);
+	fcntl(alive[0], F_SETFD, FD_CLOEXEC);
+	ck_assert_int_eq(run("sleep 1000; :", out, sizeof(out), 200), -ETIMEDOUT);
+	close(alive[1]);
+	ck_assert_int_eq(fd_wait(alive[0], POLLIN, FIXTURE_DEADLINE_S * 1000), POLLHUP);
+	ck_assert_int_eq(read(alive[0], &byte, 1), 0);
+	close(alive[0]);
+	no_child_is_left();
 }
 END_TEST
 
@@ -618,6 +638,7 @@ static TCase *running_case(void)
 	tcase_add_test(tc, run_collects_output_and_status);
 	tcase_add_test(tc, run_cuts_output);
 	tcase_add_loop_test(tc, run_kills_what_does_not_end, 0, COUNT(endless));
+	tcase_add_test(tc, run_kills_what_that_has_started_too);
 	tcase_add_test(tc, run_ends_with_the_program);
 	tcase_add_test(tc, run_says_what_it_cannot_find);
 	return tc;
