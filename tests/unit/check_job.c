@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Job control: which signals are the terminal's, and what the child's news do to the parent. How it
+ * looks to somebody at a terminal is in tests/e2e/35-processes.sh. */
+#include "fixture.h"
+#include "job.h"
+
+#include <poll.h>
+#include <sys/wait.h>
+
+static const struct {
+	int signo, code;
+	bool is_terminals;
+} signals[] = {
+	{ SIGINT, SI_KERNEL, true },  { SIGQUIT, SI_KERNEL, true },  { SIGTSTP, SI_KERNEL, true },
+	{ SIGTTIN, SI_KERNEL, true }, { SIGTTOU, SI_KERNEL, true },  { SIGWINCH, SI_KERNEL, true },
+	{ SIGHUP, SI_KERNEL, false }, { SIGCONT, SI_KERNEL, false }, { SIGTERM, SI_KERNEL, false },
+	{ SIGINT, SI_USER, false },   { SIGTSTP, SI_USER, false },   { SIGWINCH, SI_TKILL, false },
+	{ SIGQUIT, SI_QUEUE, false },
+};
+
+START_TEST(the_terminals_signals_are_told_from_others)
+{
+	struct signalfd_siginfo info = { .ssi_signo = (uint32_t)signals[_i].signo,
+					 .ssi_code = signals[_i].code };
+
+	ck_assert_int_eq(job_is_terminals(&info), signals[_i].is_terminals);
+}
+END_TEST
+
+/* What a parent does in a process of its own, which is deaf to signals as the parent is. It is
+ * alone in its session, so that nothing stops it. */
+static int in_parent(int (*run)(int fd, int to))
+{
+	int fds[2];
+	int status;
+	pid_t pid;
+
+	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		sigset_t all;
+
+		sigfillset(&all);
+		sigprocmask(SIG_SETMASK, &all, NULL);
+		setsid();
+		_exit(run(fds[0], fds[1]));
+	}
+	close(fds[0]);
+	close(fds[1]);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static bool is_waked_up(void)
+{
+	const struct timespec enough = { FIXTURE_DEADLINE_S, 0 };
+	sigset_t set;
+	siginfo_t si;
+	struct signalfd_siginfo info;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCONT);
+	if (sigtimedwait(&set, &si, &enough) != SIGCONT)
+		return false;
+	info = (struct signalfd_siginfo){ .ssi_signo = SIGCONT, .ssi_code = si.si_code };
+	return job_is_wake_up(&info);
+}
+
+static int hear_of_stop_and_go(int fd, int to)
+{
+	if (job_follow(fd) < 0)
+		return 1;
+	job_tell(to, getpid(), W_STOPCODE(SIGTSTP));
+	if (!is_waked_up() || job_hear(fd) != 0)
+		return 2;
+	job_tell(to, getpid(), __W_CONTINUED);
+	if (!is_waked_up() || job_hear(fd) != 0)
+		return 3;
+	/* Old news do not count. */
+	job_tell(to, getpid(), W_STOPCODE(SIGSTOP));
+	job_tell(to, getpid(), __W_CONTINUED);
+	return job_hear(fd) == 0 && job_hear(fd) == 0 ? 0 : 4;
+}
+
+static int hear_of_the_end(int fd, int to)
+{
+	if (job_follow(fd) < 0)
+		return 1;
+	close(to);
+	if (!is_waked_up())
+		return 2;
+	return job_hear(fd) == -ENODATA && job_hear(fd) == -ENODATA ? 0 : 3;
+}
+
+START_TEST(news_wake_the_parent)
+{
+	ck_assert_int_eq(in_parent(hear_of_stop_and_go), 0);
+	ck_assert_int_eq(in_parent(hear_of_the_end), 0);
+}
+END_TEST
+
+START_TEST(a_kill_is_no_news)
+{
+	struct signalfd_siginfo info = { .ssi_signo = SIGCONT, .ssi_code = SI_USER };
+
+	ck_assert(!job_is_wake_up(&info));
+	info.ssi_code = SI_KERNEL;
+	ck_assert(!job_is_wake_up(&info));
+	info.ssi_signo = SIGTERM;
+	info.ssi_code = POLL_IN;
+	ck_assert(!job_is_wake_up(&info));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("job");
+	TCase *tc = fixture_case("job");
+
+	tcase_add_loop_test(tc, the_terminals_signals_are_told_from_others, 0, COUNT(signals));
+	tcase_add_test(tc, news_wake_the_parent);
+	tcase_add_test(tc, a_kill_is_no_news);
+	suite_add_tcase(s, tc);
+	return fixture_run(s);
+}
