@@ -2,35 +2,28 @@
 #include "hostaddr.h"
 
 #include <arpa/inet.h>
-#include <ifaddrs.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "rtnl.h"
 
 #define LOOPBACK_NET 127U /* the first byte of 127.0.0.0/8 */
 
 static _Atomic uint32_t gateway; /* network byte order, 0: none */
 
-static int is_candidate(const struct ifaddrs *ifa)
+static bool is_candidate(struct in_addr addr)
 {
-	const struct sockaddr_in *sin = (const void *)ifa->ifa_addr;
-
-	return ifa->ifa_addr != NULL && ifa->ifa_addr->sa_family == AF_INET &&
-	       ntohl(sin->sin_addr.s_addr) >> 24 != LOOPBACK_NET;
+	return ntohl(addr.s_addr) >> 24 != LOOPBACK_NET;
 }
 
 void hostaddr_refresh(void)
 {
-	struct ifaddrs *list;
-	uint32_t found = 0;
+	struct in_addr found;
+	int r = rtnl_find_address(is_candidate, &found);
 
-	if (getifaddrs(&list) < 0)
-		return;
-	for (const struct ifaddrs *ifa = list; ifa != NULL && found == 0; ifa = ifa->ifa_next)
-		if (is_candidate(ifa))
-			found = ((const struct sockaddr_in *)(const void *)ifa->ifa_addr)
-					->sin_addr.s_addr;
-	freeifaddrs(list);
-	atomic_store(&gateway, found);
+	if (r >= 0)
+		atomic_store(&gateway, r > 0 ? found.s_addr : 0);
 }
 
 const char *hostaddr_gateway(char *buf, size_t cap)

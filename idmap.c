@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* User and group ID maps. See idmap.h.
  *
- * "auto" asks getsubids(1) only where it could know more than the files do: when nsswitch.conf
- * names another source, or $GETSUBIDS names a program.
+ * Each program that is run costs more than all of the rest, so that none is without need. "auto"
+ * asks getsubids(1) only where it could know more than the files do: when nsswitch.conf names
+ * another source, or $GETSUBIDS names a program. A user whom /etc/passwd does not know is asked for
+ * by getent(1), not by getpwuid(3): the C library's name service loads modules at run time, which a
+ * static program should not.
  */
 #include "idmap.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,19 +48,44 @@ static char *load(const char *path, size_t *len)
 	return fd_load_file(path, MAX_TEXT_FILE, len);
 }
 
-/* The user's name, "" if it has none. The file first: the name service may have to load modules. */
+/* Runs a program for what it prints. Returns whether it succeeded. */
+static bool ask(char *const *argv, char *output, size_t cap)
+{
+	struct err e;
+	int status = proc_run(argv, output, cap, HELPER_TIMEOUT_MS, &e);
+
+	if (status != 0)
+		log_debug("%s %s does not know%s%s", argv[0], argv[1], status < 0 ? ": " : "",
+			  status < 0 ? e.msg : "");
+	return status == 0;
+}
+
+/* ---- the user's name ---- */
+
+/* The name by getent(1), which knows what no file does. */
+static bool ask_getent(uint32_t uid, char *name, size_t cap)
+{
+	char program[] = "getent", database[] = "passwd";
+	char key[sizeof("4294967295")];
+	char output[OUTPUT_LEN];
+	char *argv[] = { program, database, key, NULL };
+
+	snprintf(key, sizeof(key), "%u", (unsigned int)uid);
+	return ask(argv, output, sizeof(output)) &&
+	       subid_find_user(output, strlen(output), uid, name, cap);
+}
+
+/* The user's name, "" if it has none. */
 static void find_user_name(char *name, size_t cap)
 {
+	uint32_t uid = (uint32_t)geteuid();
 	size_t len;
 	char *text = load("/etc/passwd", &len);
-	bool found = text != NULL && subid_find_user(text, len, (uint32_t)geteuid(), name, cap);
-	const struct passwd *pw;
+	bool found = text != NULL && subid_find_user(text, len, uid, name, cap);
 
 	free(text);
-	if (found)
-		return;
-	pw = getpwuid(geteuid());
-	snprintf(name, cap, "%s", pw != NULL ? pw->pw_name : "");
+	if (!found && !ask_getent(uid, name, cap))
+		name[0] = '\0';
 }
 
 /* ---- where the IDs come from ---- */
@@ -91,8 +118,6 @@ static void ask_getsubids(struct subid_ranges *out, enum kind kind, const char *
 	char flag[] = "-g";
 	char *argv[4];
 	size_t n = 0;
-	struct err e;
-	int status;
 
 	snprintf(program, sizeof(program), "%s", getsubids_program());
 	snprintf(who, sizeof(who), "%s", whom);
@@ -101,12 +126,8 @@ static void ask_getsubids(struct subid_ranges *out, enum kind kind, const char *
 		argv[n++] = flag;
 	argv[n++] = who;
 	argv[n] = NULL;
-	status = proc_run(argv, output, sizeof(output), HELPER_TIMEOUT_MS, &e);
-	if (status == 0)
+	if (ask(argv, output, sizeof(output)))
 		subid_read_getsubids(out, output, strlen(output));
-	else
-		log_debug("%s %s knows no %s ranges%s%s", program, who, kinds[kind].name,
-			  status < 0 ? ": " : "", status < 0 ? e.msg : "");
 }
 
 static size_t read_dynamic(struct subid_ranges *out, enum kind kind, const char *user)
@@ -138,7 +159,7 @@ static int find_kind(struct subid_ranges *out, enum kind kind, enum subid_source
 		     const char *user, struct err *e)
 {
 	out->count = 0;
-	if (source == SUBID_DYNAMIC || (source == SUBID_AUTO && is_getsubids_useful()))
+	if (source == SUBID_DYNAMIC || source == SUBID_AUTO)
 		read_dynamic(out, kind, user);
 	if (out->count == 0 && source != SUBID_DYNAMIC)
 		read_static(out, kind, user);
@@ -162,6 +183,8 @@ int idmap_find(struct idmap *map, enum subid_source source, struct err *e)
 	if (map->only_self)
 		return 0;
 	find_user_name(user, sizeof(user));
+	if (source == SUBID_AUTO && !is_getsubids_useful())
+		source = SUBID_STATIC;
 	r = find_kind(&map->uids, UIDS, source, user, e);
 	if (r == 0)
 		r = find_kind(&map->gids, GIDS, source, user, e);

@@ -31,7 +31,7 @@
 static const char *const own_files[] = {
 	STATE_CHILD_PID,    STATE_API_SOCKET, STATE_BP_SOCKET, STATE_BP_READY,
 	STATE_SLIRP_SOCKET, STATE_NETNS,      STATE_HOSTS,     STATE_RESOLV,
-	STATE_ASIDE,	    STATE_NEW,	      STATE_LOCK,
+	STATE_ASIDE,	    STATE_NEW,	      STATE_NET_READY, STATE_LOCK,
 };
 
 #define OWN_FILE_COUNT (sizeof(own_files) / sizeof(own_files[0]))
@@ -257,7 +257,8 @@ static bool is_link(const char *path)
 	return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
 }
 
-static int open_dir(struct statedir *sd, struct err *e)
+/* `fresh`: we have just made it, by a name that nobody knows. */
+static int open_dir(struct statedir *sd, bool fresh, struct err *e)
 {
 	int why = 0;
 	int r;
@@ -272,7 +273,7 @@ static int open_dir(struct statedir *sd, struct err *e)
 	if (why != 0)
 		return err_sys(e, why, "mkdir %s", sd->path);
 	r = refuse_others(sd, e);
-	if (r == 0)
+	if (r == 0 && !fresh)
 		r = refuse_foreign(sd, e);
 	if (r == 0)
 		r = lock(sd, e);
@@ -314,13 +315,16 @@ int statedir_open(struct statedir *sd, const char *given, struct err *e)
 				r = make_dirs(sd->path, e);
 		}
 		if (r == 0)
-			r = open_dir(sd, e);
+			r = open_dir(sd, given == NULL, e);
+		/* One that we have just made is of use to nobody else. */
+		if (r < 0 && given == NULL)
+			rmdir(sd->path);
 	} while (r == -EAGAIN && fd_now_ms() < until_ms);
 	if (r == -EAGAIN)
 		r = err_sys(e, ENOENT, "state directory %s", sd->path);
 	if (r == 0 && given == NULL)
 		r = check_length(sd->path, e);
-	if (r == 0)
+	if (r == 0 && given != NULL)
 		r = clear(sd, false, e);
 	if (r < 0 && sd->lock_fd >= 0)
 		undo(sd);

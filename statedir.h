@@ -19,6 +19,7 @@
 #define STATE_BP_SOCKET	   ".bp.sock"
 #define STATE_BP_READY	   ".bp-ready.pipe"
 #define STATE_SLIRP_SOCKET ".s4nn.sock"
+#define STATE_NET_READY	   ".net-ready.pipe" /* until the network program is up */
 #define STATE_NETNS	   "netns"
 #define STATE_HOSTS	   "hosts"
 #define STATE_RESOLV	   "resolv.conf"

@@ -4,26 +4,8 @@
  * over. A text under test lies in a heap buffer of exactly its size, so that reading past it is
  * seen.
  */
+#include "fixture.h"
 #include "subid.h"
-
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
-
-/* The text under test; the next one takes its place. */
-static char *text_copy;
-
-static const char *exact_copy(const char *text, size_t len)
-{
-	free(text_copy);
-	text_copy = malloc(len > 0 ? len : 1);
-	ck_assert_ptr_nonnull(text_copy);
-	memcpy(text_copy, text, len);
-	return text_copy;
-}
 
 /* Ranges as text, "START+COUNT START+COUNT". */
 static const char *show(const struct subid_ranges *ranges)
@@ -90,7 +72,8 @@ START_TEST(reads_a_file)
 	struct subid_ranges ranges = { 0 };
 	size_t added;
 
-	added = subid_read_file(&ranges, exact_copy(files[_i].text, len), len, "alice", 1000);
+	added = subid_read_file(&ranges, fixture_exact_copy(files[_i].text, len), len, "alice",
+				1000);
 	ck_assert_str_eq(show(&ranges), files[_i].ranges);
 	ck_assert_uint_eq(added, ranges.count);
 }
@@ -107,7 +90,7 @@ START_TEST(every_beginning_of_a_file_keeps_its_whole_lines)
 	for (size_t len = 0, lines = 0; len <= strlen(text); len++) {
 		struct subid_ranges ranges = { 0 };
 
-		subid_read_file(&ranges, exact_copy(text, len), len, "alice", 1000);
+		subid_read_file(&ranges, fixture_exact_copy(text, len), len, "alice", 1000);
 		while (lines + 1 < COUNT(ends) && ends[lines + 1] <= len)
 			lines++;
 		ck_assert_int_eq(strncmp(show(&ranges), whole[lines], strlen(whole[lines])), 0);
@@ -142,7 +125,8 @@ START_TEST(a_nul_is_a_byte_like_others)
 	static const char text[] = "alice\0:1:2\nalice:3\0:4\n\0\nalice:5:6\n";
 	struct subid_ranges ranges = { 0 };
 
-	subid_read_file(&ranges, exact_copy(text, sizeof(text) - 1), sizeof(text) - 1, "alice", 1);
+	subid_read_file(&ranges, fixture_exact_copy(text, sizeof(text) - 1), sizeof(text) - 1,
+			"alice", 1);
 	ck_assert_str_eq(show(&ranges), "5+6");
 }
 END_TEST
@@ -209,7 +193,7 @@ START_TEST(reads_getsubids)
 	struct subid_ranges ranges = { 0 };
 	size_t added;
 
-	added = subid_read_getsubids(&ranges, exact_copy(outputs[_i].text, len), len);
+	added = subid_read_getsubids(&ranges, fixture_exact_copy(outputs[_i].text, len), len);
 	ck_assert_str_eq(show(&ranges), outputs[_i].ranges);
 	ck_assert_uint_eq(added, ranges.count);
 }
@@ -246,7 +230,7 @@ START_TEST(finds_a_user)
 {
 	const size_t len = strlen(passwds[_i].text);
 	char *buf = malloc(16);
-	bool found = subid_find_user(exact_copy(passwds[_i].text, len), len, 1000, buf, 16);
+	bool found = subid_find_user(fixture_exact_copy(passwds[_i].text, len), len, 1000, buf, 16);
 
 	ck_assert_int_eq(found, passwds[_i].name != NULL);
 	if (found)
@@ -263,7 +247,7 @@ START_TEST(a_user_is_found_once_there_is_a_group)
 
 	for (size_t len = 0; len <= strlen(text); len++)
 		ck_assert_int_eq(
-			subid_find_user(exact_copy(text, len), len, 1000, buf, sizeof(buf)),
+			subid_find_user(fixture_exact_copy(text, len), len, 1000, buf, sizeof(buf)),
 			len >= least);
 }
 END_TEST
@@ -337,7 +321,7 @@ START_TEST(knows_whether_there_is_another_source)
 {
 	const size_t len = strlen(switches[_i].text);
 
-	ck_assert_int_eq(subid_has_nss(exact_copy(switches[_i].text, len), len),
+	ck_assert_int_eq(subid_has_nss(fixture_exact_copy(switches[_i].text, len), len),
 			 switches[_i].has_nss);
 }
 END_TEST
@@ -348,7 +332,7 @@ START_TEST(a_source_is_seen_from_its_first_byte)
 	const size_t least = strlen("passwd: files\nsubid: [a=b] s");
 
 	for (size_t len = 0; len <= strlen(text); len++)
-		ck_assert_int_eq(subid_has_nss(exact_copy(text, len), len), len >= least);
+		ck_assert_int_eq(subid_has_nss(fixture_exact_copy(text, len), len), len >= least);
 }
 END_TEST
 
