@@ -192,7 +192,20 @@ int mount_copy_up(const char *dir, const char *aside, struct err *e)
 	return r;
 }
 
-/* ---- /sys ---- */
+/* ---- /proc and /sys ---- */
+
+int mount_proc(struct err *e)
+{
+	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0)
+		return 0;
+	if (errno != EPERM)
+		return err_sys(e, errno, "mounting proc on /proc");
+	/* mount_namespaces(7): not where parts of the outer one are covered. */
+	return err_set(e, EPERM,
+		       "mounting proc on /proc: operation not permitted (--pidns needs a /proc of "
+		       "which nothing is hidden: in a container, start that with "
+		       "--security-opt systempaths=unconfined or without --pidns)");
+}
 
 static int mount_sysfs_on_sys(void)
 {
@@ -217,6 +230,20 @@ int mount_sysfs(bool *kept, struct err *e)
 	if (mount(source, CGROUP_PATH, NULL, MS_BIND | MS_REC, NULL) < 0)
 		return err_sys(e, errno, "bind-mounting %s", CGROUP_PATH);
 	return 0;
+}
+
+int mount_cgroup2(struct err *e)
+{
+	const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+	int r = mount("none", CGROUP_PATH, "cgroup2", flags, NULL);
+
+	/* The same filesystem cannot lie directly on itself. */
+	if (r < 0 && errno == EBUSY) {
+		r = mount("none", CGROUP_PATH, "tmpfs", flags, "size=0,mode=755");
+		if (r == 0)
+			r = mount("none", CGROUP_PATH, "cgroup2", flags, NULL);
+	}
+	return r < 0 ? err_sys(e, errno, "mounting cgroup2 on %s", CGROUP_PATH) : 0;
 }
 
 int mount_file(const char *from, const char *on, struct err *e)

@@ -33,10 +33,16 @@ bool mount_may_be_covered(const char *dir);
  * for a moment. The directory may itself be within `dir`. */
 int mount_copy_up(const char *dir, const char *aside, struct err *e);
 
+/* Mounts a proc of this process' PID namespace on /proc, which shows that namespace's processes. */
+int mount_proc(struct err *e);
+
 /* Mounts a sysfs of this thread's network namespace on /sys, with the host's /sys/fs/cgroup in it.
  * A kernel or container that forbids it is no failure: /sys stays as it is then and *kept is set.
  */
 int mount_sysfs(bool *kept, struct err *e);
+
+/* Mounts the v2 cgroup hierarchy, with the cgroup namespace's root, on /sys/fs/cgroup. */
+int mount_cgroup2(struct err *e);
 
 /* Bind-mounts a file over another. */
 int mount_file(const char *from, const char *on, struct err *e);
