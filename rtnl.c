@@ -3,6 +3,7 @@
 #include "rtnl.h"
 
 #include <errno.h>
+#include <linux/fib_rules.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -11,8 +12,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Bytes; an acknowledgement quotes the request, and all of ours are below 128. */
-#define RTNL_BUF 4096
+#include "fd.h"
+
+/* Bytes; an acknowledgement quotes the request, and all of ours are below 128. A part of a list
+ * comes in a message of at most a page, or of this where pages are larger. */
+#define RTNL_BUF 8192
 
 /* A request under construction. */
 struct request {
@@ -39,30 +43,51 @@ static void add_attr(struct request *req, uint16_t type, const void *data, size_
 	req->head.nlmsg_len = NLMSG_ALIGN(req->head.nlmsg_len) + (uint32_t)RTA_ALIGN(rta->rta_len);
 }
 
-/* Sends the request and waits for its acknowledgement. */
-static int talk(int fd, const struct request *req)
+union reply {
+	char bytes[RTNL_BUF];
+	struct nlmsghdr head;
+};
+
+/* Waits for a message. Returns its length or -errno. */
+static int receive(int fd, union reply *reply)
 {
-	union {
-		char bytes[RTNL_BUF];
-		struct nlmsghdr head;
-	} reply;
-	const struct nlmsgerr *ack;
+	ssize_t n;
+
+	reply->head = (struct nlmsghdr){ 0 };
+	do
+		n = recv(fd, reply, sizeof(*reply), 0);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : (int)n;
+}
+
+/* Sends the request and waits for the reply. Returns its length or -errno. */
+static int exchange(int fd, const struct request *req, union reply *reply)
+{
 	ssize_t n;
 
 	do
 		n = send(fd, req, req->head.nlmsg_len, 0);
 	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	do
-		n = recv(fd, &reply, sizeof(reply), 0);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	if (n < (ssize_t)NLMSG_LENGTH(sizeof(*ack)) || reply.head.nlmsg_type != NLMSG_ERROR)
+	return n < 0 ? -errno : receive(fd, reply);
+}
+
+/* What a reply of `len` bytes acknowledges: 0 or -errno. */
+static int ack_of(const union reply *reply, int len)
+{
+	const struct nlmsgerr *ack = NLMSG_DATA(&reply->head);
+
+	if (len < (int)NLMSG_LENGTH(sizeof(*ack)) || reply->head.nlmsg_type != NLMSG_ERROR)
 		return -EPROTO;
-	ack = NLMSG_DATA(&reply.head);
 	return ack->error;
+}
+
+/* Sends the request and waits for its acknowledgement. */
+static int talk(int fd, const struct request *req)
+{
+	union reply reply;
+	int n = exchange(fd, req, &reply);
+
+	return n < 0 ? n : ack_of(&reply, n);
 }
 
 int rtnl_open(struct err *e)
@@ -127,6 +152,121 @@ int rtnl_default_route_add(int fd, int index, struct in_addr gateway, struct err
 	add_attr(&req, RTA_OIF, &oif, sizeof(oif));
 	r = talk(fd, &req);
 	return r < 0 ? err_sys(e, -r, "adding the default route by link %d", index) : 0;
+}
+
+int rtnl_mark_rule_add(int fd, int family, uint32_t mark, uint8_t table, struct err *e)
+{
+	struct request req;
+	struct fib_rule_hdr *rule = begin(&req, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL,
+					  sizeof(*rule));
+	int r;
+
+	rule->family = (uint8_t)family;
+	rule->table = table;
+	rule->action = FR_ACT_TO_TBL;
+	add_attr(&req, FRA_FWMARK, &mark, sizeof(mark));
+	r = talk(fd, &req);
+	return r < 0 ? err_sys(e, -r, "adding a rule for packets marked %u", mark) : 0;
+}
+
+int rtnl_local_default_add(int fd, int family, int index, uint8_t table, struct err *e)
+{
+	struct request req;
+	struct rtmsg *rtm = begin(&req, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof(*rtm));
+	uint32_t oif = (uint32_t)index;
+	int r;
+
+	rtm->rtm_family = (uint8_t)family;
+	rtm->rtm_table = table;
+	rtm->rtm_protocol = RTPROT_BOOT;
+	rtm->rtm_scope = RT_SCOPE_HOST;
+	rtm->rtm_type = RTN_LOCAL;
+	add_attr(&req, RTA_OIF, &oif, sizeof(oif));
+	r = talk(fd, &req);
+	return r < 0 ? err_sys(e, -r, "adding a local route to table %u", table) : 0;
+}
+
+int rtnl_is_local(int fd, int family, const void *addr, size_t len)
+{
+	struct request req;
+	struct rtmsg *rtm = begin(&req, RTM_GETROUTE, 0, sizeof(*rtm));
+	union reply reply;
+	int r;
+
+	/* The answer is the route; an acknowledgement would be a second one. */
+	req.head.nlmsg_flags = NLM_F_REQUEST;
+	rtm->rtm_family = (uint8_t)family;
+	rtm->rtm_dst_len = (uint8_t)(len * 8);
+	add_attr(&req, RTA_DST, addr, len);
+	r = exchange(fd, &req, &reply);
+	if (r < 0)
+		return r;
+	if (reply.head.nlmsg_type == NLMSG_ERROR)
+		return ack_of(&reply, r);
+	if (reply.head.nlmsg_type != RTM_NEWROUTE || r < (int)NLMSG_LENGTH(sizeof(*rtm)))
+		return -EPROTO;
+	rtm = NLMSG_DATA(&reply.head);
+	return rtm->rtm_type == RTN_LOCAL;
+}
+
+/* ---- addresses ---- */
+
+/* The address that a part of the list is about, or 0. */
+static struct in_addr address_of(const struct nlmsghdr *part)
+{
+	const struct ifaddrmsg *ifa = NLMSG_DATA(part);
+	const struct rtattr *rta = IFA_RTA(ifa);
+	struct in_addr addr = { 0 };
+
+	if (part->nlmsg_type != RTM_NEWADDR || part->nlmsg_len < NLMSG_LENGTH(sizeof(*ifa)))
+		return addr;
+	/* IFA_ADDRESS is the other end's where there is one. */
+	for (size_t left = IFA_PAYLOAD(part); RTA_OK(rta, left); rta = RTA_NEXT(rta, left))
+		if (rta->rta_type == IFA_LOCAL && RTA_PAYLOAD(rta) >= sizeof(addr))
+			memcpy(&addr, RTA_DATA(rta), sizeof(addr));
+	return addr;
+}
+
+/* Looks through one message. Returns 1 if it was found, 0 at the end of the list, -EAGAIN if it
+ * goes on, or another -errno. */
+static int find_in(const union reply *reply, int len, bool (*is_it)(struct in_addr addr),
+		   struct in_addr *addr)
+{
+	size_t left = (size_t)len;
+
+	for (const struct nlmsghdr *part = &reply->head; NLMSG_OK(part, left);
+	     part = NLMSG_NEXT(part, left)) {
+		if (part->nlmsg_type == NLMSG_ERROR)
+			return -EPROTO;
+		if (part->nlmsg_type == NLMSG_DONE)
+			return 0;
+		*addr = address_of(part);
+		if (addr->s_addr != 0 && is_it(*addr))
+			return 1;
+	}
+	return -EAGAIN;
+}
+
+int rtnl_find_address(bool (*is_it)(struct in_addr addr), struct in_addr *addr)
+{
+	FD_AUTO int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	struct request req;
+	struct ifaddrmsg *ifa = begin(&req, RTM_GETADDR, 0, sizeof(*ifa));
+	union reply reply = { .head = { 0 } };
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	req.head.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	ifa->ifa_family = AF_INET;
+	r = exchange(fd, &req, &reply);
+	while (r >= 0) {
+		r = find_in(&reply, r, is_it, addr);
+		if (r != -EAGAIN)
+			return r;
+		r = receive(fd, &reply);
+	}
+	return r;
 }
 
 int rtnl_watch_addresses(void)

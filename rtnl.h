@@ -3,6 +3,9 @@
 #define RTNL_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "err.h"
 
@@ -21,6 +24,19 @@ int rtnl_link_index(const char *name, struct err *e);
 int rtnl_link_up(int fd, int index, unsigned int mtu, struct err *e);
 int rtnl_addr_add(int fd, int index, struct in_addr addr, int prefix_len, struct err *e);
 int rtnl_default_route_add(int fd, int index, struct in_addr gateway, struct err *e);
+
+/* Policy routing, ip-rule(8), for AF_INET or AF_INET6: packets with this mark go by this table; and
+ * in this table every destination is this host's own, by the loopback link `index`. */
+int rtnl_mark_rule_add(int fd, int family, uint32_t mark, uint8_t table, struct err *e);
+int rtnl_local_default_add(int fd, int family, int index, uint8_t table, struct err *e);
+
+/* Is the address (network byte order, 4 or 16 bytes) one of this namespace's own? Returns 1, 0, or
+ * -errno where no route leads there. */
+int rtnl_is_local(int fd, int family, const void *addr, size_t len);
+
+/* Goes through the IPv4 addresses of this namespace in the kernel's order until `is_it` says so.
+ * Returns 1 with the address, 0 if there is none, or -errno. */
+int rtnl_find_address(bool (*is_it)(struct in_addr addr), struct in_addr *addr);
 
 /* A non-blocking socket that becomes readable whenever an IPv4 address comes or goes, or -errno. */
 int rtnl_watch_addresses(void);

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Marks in mind. See srcmark.h. */
+#include "srcmark.h"
+
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fd.h"
+#include "transparent.h"
+
+#define KEEP_MS 1000
+#define ASK_MS	100 /* for the one who asks anew to have an answer */
+
+/* The place of a target: others mostly have another port, family or last byte of the address. */
+static size_t place(const struct sockaddr_storage *to)
+{
+	const struct sockaddr_in *v4 = (const void *)to;
+	const struct sockaddr_in6 *v6 = (const void *)to;
+	size_t last = to->ss_family == AF_INET ? ntohl(v4->sin_addr.s_addr) & UINT8_MAX
+					       : v6->sin6_addr.s6_addr[15];
+
+	/* Both families have the port in one place. */
+	return (ntohs(v4->sin_port) + to->ss_family + last) % SRCMARK_TARGETS;
+}
+
+int srcmarks_find(struct srcmarks *m, const struct sockaddr_storage *to)
+{
+	struct srcmark *k = &m->of[place(to)];
+	unsigned long long now = fd_now_ms();
+
+	if (k->mark == 0 || !transparent_is_same(&k->to, to))
+		return 0;
+	if (now < k->until_ms)
+		return k->mark;
+	/* When it has not been used for long either, it is nothing to go on with. */
+	if (now - k->until_ms > KEEP_MS)
+		k->mark = 0;
+	k->until_ms = now + ASK_MS;
+	return 0;
+}
+
+void srcmarks_note(struct srcmarks *m, const struct sockaddr_storage *to, int mark)
+{
+	m->of[place(to)] =
+		(struct srcmark){ .to = *to, .mark = mark, .until_ms = fd_now_ms() + KEEP_MS };
+}
+
+void srcmarks_forget(struct srcmarks *m, const struct sockaddr_storage *to)
+{
+	struct srcmark *k = &m->of[place(to)];
+
+	if (transparent_is_same(&k->to, to))
+		k->mark = 0;
+}
