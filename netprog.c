@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running a network program. See netprog.h. */
+#include "netprog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fd.h"
+#include "log.h"
+#include "proc.h"
+#include "statedir.h"
+
+#define LOG_LEN	   2048 /* bytes of its output that are read at once */
+#define LOG_ROUNDS 32	/* reads at once; a program that never stops printing is not all we have */
+#define FIFO_MODE  0600
+
+/* ---- command lines ---- */
+
+void netprog_add(struct netprog_args *args, const char *fmt, ...)
+{
+	char *word = args->text + args->len;
+	size_t left = sizeof(args->text) - args->len;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(word, left, fmt, ap);
+	va_end(ap);
+	if (n < 0 || (size_t)n >= left || args->count == NETPROG_MAX_ARGS)
+		return; /* paths are bounded, so this cannot be */
+	args->argv[args->count++] = word;
+	args->len += (size_t)n + 1;
+}
+
+/* No absolute link may be in the path: it would lead out of the child's root again. */
+void netprog_add_netns(struct netprog_args *args, const struct netprog *n, const char *option)
+{
+	char real[PATH_MAX];
+
+	netprog_add(args, "%s/proc/%d/root%s/" STATE_NETNS, option, (int)n->child_pid,
+		    realpath(n->state_dir, real) != NULL ? real : n->state_dir);
+}
+
+static void describe(struct netprog *n, const struct netprog_args *args)
+{
+	size_t len = 0;
+
+	n->command[0] = '\0';
+	for (size_t i = 0; i < args->count && len < sizeof(n->command); i++)
+		len += (size_t)snprintf(n->command + len, sizeof(n->command) - len, "%s%s",
+					i > 0 ? " " : "", args->argv[i]);
+}
+
+/* ---- starting ---- */
+
+int netprog_find(struct netprog *n, const struct opts *o, struct err *e)
+{
+	const struct netprog_driver *d = n->driver;
+	int r = proc_find(d->binary(o), n->program, sizeof(n->program), e);
+
+	n->o = o;
+	if (r == 0 && d->probe != NULL)
+		r = d->probe(n, e);
+	if (r < 0)
+		err_add(e, " (--net=%s: install the package %s, or name the program by %s)",
+			d->name, d->package, d->option);
+	return r;
+}
+
+enum { READY, EXIT, LOG, PIPES };
+
+static void remove_file(const struct netprog *n)
+{
+	char path[PATH_MAX];
+
+	if (n->driver->file != NULL)
+		unlink(statedir_path(n->state_dir, n->driver->file, path));
+}
+
+/* Makes the fifo on which the program says that it is ready. Returns 0 and its reading end, or -1
+ * with errno. */
+static int make_fifo(const struct netprog *n, int *reading_end)
+{
+	char path[PATH_MAX];
+
+	if (mkfifo(statedir_path(n->state_dir, n->driver->file, path), FIFO_MODE) < 0)
+		return -1;
+	*reading_end = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return *reading_end < 0 ? -1 : 0;
+}
+
+/* Makes pipes until one fails; the caller closes what is there. */
+static int make_pipes(const struct netprog *n, int pipes[][2])
+{
+	int r = n->driver->by_fifo ? make_fifo(n, &pipes[READY][0])
+				   : pipe2(pipes[READY], O_CLOEXEC);
+
+	if (r == 0)
+		r = pipe2(pipes[EXIT], O_CLOEXEC);
+	if (r == 0)
+		r = pipe2(pipes[LOG], O_CLOEXEC);
+	return r < 0 ? -errno : 0;
+}
+
+static pid_t spawn(const struct netprog *n, struct netprog_args *args, int pipes[][2],
+		   struct err *e)
+{
+	const struct proc_fd fds[] = { { pipes[READY][1], NETPROG_READY_FD },
+				       { pipes[EXIT][0], NETPROG_EXIT_FD } };
+	struct proc_spec spec = PROC_SPEC_INIT;
+
+	spec.path = n->program;
+	spec.argv = args->argv;
+	spec.fds = fds;
+	spec.fd_count = n->driver->by_fifo ? 0 : sizeof(fds) / sizeof(fds[0]);
+	spec.out = pipes[LOG][1];
+	spec.die_with_us = true;
+	spec.own_group = true;
+	log_debug("starting %s", n->command);
+	return proc_spawn(&spec, e);
+}
+
+int netprog_start(struct netprog *n, struct err *e)
+{
+	int pipes[PIPES][2] = { { -1, -1 }, { -1, -1 }, { -1, -1 } };
+	struct netprog_args args = { .count = 0 };
+	pid_t pid;
+
+	netprog_add(&args, "%s", n->program);
+	n->driver->build(&args, n);
+	describe(n, &args);
+	n->last_words[0] = '\0';
+	remove_file(n);
+	pid = make_pipes(n, pipes);
+	if (pid < 0)
+		err_sys(e, -pid, "starting %s: pipe", n->driver->name);
+	else
+		pid = spawn(n, &args, pipes, e);
+	if (pid > 0) {
+		n->pid = pid;
+		n->ready_fd = fd_take(&pipes[READY][0]);
+		n->exit_fd = fd_take(&pipes[EXIT][1]);
+		n->log_fd = fd_take(&pipes[LOG][0]);
+		fd_set_nonblock(n->ready_fd);
+		fd_set_nonblock(n->log_fd);
+	}
+	for (size_t i = 0; i < PIPES; i++) {
+		fd_close(&pipes[i][0]);
+		fd_close(&pipes[i][1]);
+	}
+	return pid < 0 ? pid : 0;
+}
+
+/* ---- what it prints ---- */
+
+/* Keeps the end of what it printed, as one line. */
+static void remember(struct netprog *n, const char *line)
+{
+	char text[sizeof(n->last_words) + LOG_LEN];
+	int printed = snprintf(text, sizeof(text), "%s%s%s", n->last_words,
+			       n->last_words[0] != '\0' ? "; " : "", line);
+	size_t len = (size_t)printed < sizeof(text) ? (size_t)printed : sizeof(text) - 1;
+	size_t cut = len < sizeof(n->last_words) ? 0 : len - (sizeof(n->last_words) - 1);
+
+	memcpy(n->last_words, text + cut, len - cut + 1);
+}
+
+/* Returns whether there was something. */
+static bool read_log(struct netprog *n)
+{
+	bool (*is_banner)(const char *line) = n->driver->is_banner;
+	char text[LOG_LEN];
+	char *rest = text;
+	char *line;
+	ssize_t got;
+
+	do
+		got = read(n->log_fd, text, sizeof(text) - 1);
+	while (got < 0 && errno == EINTR);
+	if (got == 0 || (got < 0 && errno != EAGAIN))
+		fd_close(&n->log_fd);
+	if (got <= 0)
+		return false;
+	text[got] = '\0';
+	while ((line = strsep(&rest, "\n")) != NULL) {
+		if (*line == '\0')
+			continue;
+		log_debug("%s: %s", n->driver->name, line);
+		if (is_banner == NULL || !is_banner(line))
+			remember(n, line);
+	}
+	return true;
+}
+
+void netprog_log(struct netprog *n)
+{
+	for (int i = 0; i < LOG_ROUNDS && n->log_fd >= 0 && read_log(n); i++)
+		;
+}
+
+/* ---- how it goes on ---- */
+
+int netprog_ready(struct netprog *n)
+{
+	char text[32];
+	ssize_t got;
+
+	do
+		got = read(n->ready_fd, text, sizeof(text));
+	while (got < 0 && errno == EINTR);
+	if (got < 0)
+		return errno == EAGAIN ? -EAGAIN : -ENODATA;
+	if (got == 0)
+		return -ENODATA;
+	fd_close(&n->ready_fd);
+	if (n->driver->by_fifo)
+		remove_file(n);
+	/* How it started is of no interest when it ends one day. */
+	netprog_log(n);
+	n->last_words[0] = '\0';
+	n->again = true;
+	return 0;
+}
+
+void netprog_stop(struct netprog *n, struct err *e)
+{
+	char why[64];
+	int status;
+
+	if (n->pid <= 0)
+		return;
+	/* It keeps nothing that would need an orderly end. If it is a script, what that has started
+	 * is in the same group, whose number is not given anew while we have not waited for it. */
+	kill(-n->pid, SIGKILL);
+	status = proc_wait(n->pid);
+	n->pid = 0;
+	netprog_log(n);
+	remove_file(n);
+	fd_close(&n->ready_fd);
+	fd_close(&n->exit_fd);
+	fd_close(&n->log_fd);
+	err_set(e, ECHILD, "%s%s%s", proc_status_text(status, why, sizeof(why)),
+		n->last_words[0] != '\0' ? ": " : "", n->last_words);
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How pasta is run. See pasta(1) and netprog.h.
+ *
+ * It stays in the foreground, where we see it end and where it ends with us: as a daemon, versions
+ * such as Debian 12's outlive the namespace that they were started for. That it is ready is told by
+ * its PID file, which every version writes when all is set up, foreground or not. The file is a
+ * fifo of ours; a descriptor would be closed by newer versions.
+ *
+ * The first run sets up the interface (--config-net): with IPv6 only pasta knows addresses and
+ * routes. They stay with the TAP device; a later run would stumble over them, so it leaves them.
+ */
+#include "pasta.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "proc.h"
+#include "statedir.h"
+
+#define HELP_LEN	(64 * 1024) /* bytes of --help, twice; the longest known has 10 kB */
+#define HELP_TIMEOUT_MS 5000
+
+static const char *binary(const struct opts *o)
+{
+	return o->pasta_binary;
+}
+
+/* ---- features ---- */
+
+/* Does the text name the option, and not only a longer one? */
+static bool names_option(const char *help, const char *option)
+{
+	size_t len = strlen(option);
+
+	for (const char *at = strstr(help, option); at != NULL; at = strstr(at + 1, option)) {
+		char next = at[len];
+
+		if (next == '\0' || strchr(" \t\n,=", next) != NULL)
+			return true;
+	}
+	return false;
+}
+
+unsigned int pasta_features(const char *help)
+{
+	static const struct {
+		const char *option;
+		enum pasta_feature feature;
+	} known[] = {
+		{ "--stderr", PASTA_STDERR },
+		{ "--host-lo-to-ns-lo", PASTA_HOST_LO_TO_NS_LO },
+		{ "--config-net", PASTA_CONFIG_NET },
+	};
+	unsigned int found = 0;
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (names_option(help, known[i].option))
+			found |= known[i].feature;
+	return found;
+}
+
+/* Appends what the program prints when it is called with one option. Returns its status or -errno.
+ */
+static int finish_help(struct proc_run *run, char *text, struct err *e)
+{
+	size_t len = strlen(text);
+
+	return proc_run_finish(run, text + len, HELP_LEN - len, HELP_TIMEOUT_MS, e);
+}
+
+/* Debian 13's loses the end of --help if that does not go to a terminal. What it says to an option
+ * that it does not know goes to standard error, and arrives whole. */
+static int read_help(struct netprog *n, char *text, struct err *e)
+{
+	char help[] = "--help", unknown[] = "--this-is-no-option";
+	char *const first[] = { n->program, help, NULL };
+	char *const second[] = { n->program, unknown, NULL };
+	struct proc_run runs[2];
+	int r = proc_run_start(&runs[0], first, e);
+	int r2;
+
+	text[0] = '\0';
+	if (r < 0)
+		return r;
+	r2 = proc_run_start(&runs[1], second, e);
+	r = finish_help(&runs[0], text, e);
+	if (r2 == 0)
+		r2 = finish_help(&runs[1], text, e);
+	return r < 0 ? r : r2;
+}
+
+/* What listens on the host's loopback can be reached on that inside, unless --tcp-ns=none says no.
+ * But then versions such as Debian 12's open no port that is listened on inside either. */
+static bool can_close_loopback(const struct netprog *n)
+{
+	return n->o->port_driver != PORT_IMPLICIT || (n->features & PASTA_HOST_LO_TO_NS_LO);
+}
+
+static int probe(struct netprog *n, struct err *e)
+{
+	char *text = malloc(HELP_LEN);
+	int r;
+
+	if (text == NULL)
+		return err_sys(e, ENOMEM, "%s --help", n->program);
+	r = read_help(n, text, e);
+	if (r >= 0) {
+		n->features = pasta_features(text);
+		r = 0;
+		if (!(n->features & PASTA_CONFIG_NET))
+			r = err_set(e, ENOTSUP,
+				    "\"%s --help\" does not know --config-net: it is not pasta, "
+				    "or too old",
+				    n->program);
+	}
+	free(text);
+	if (r == 0 && n->o->disable_host_loopback && !can_close_loopback(n))
+		log_warn("this version of pasta cannot keep what listens on the host's 127.0.0.1 "
+			 "from being reached on 127.0.0.1 inside (--disable-host-loopback with "
+			 "--port-driver=implicit)");
+	return r;
+}
+
+/* ---- the command line ---- */
+
+static void add_address(struct netprog_args *args, const char *option, struct in_addr addr)
+{
+	char text[INET_ADDRSTRLEN];
+
+	netprog_add(args, "%s=%s", option, inet_ntop(AF_INET, &addr, text, sizeof(text)));
+}
+
+static void add_network(struct netprog_args *args, const struct netprog *n)
+{
+	const struct network *net = n->net;
+
+	netprog_add(args, "--ns-ifname=%s", net->dev);
+	netprog_add(args, "--mtu=%u", net->mtu);
+	if (!n->again)
+		netprog_add(args, "--config-net");
+	add_address(args, "--address", net->ip);
+	netprog_add(args, "--netmask=%d", net->prefix_len);
+	add_address(args, "--gateway", net->gateway);
+	netprog_add(args, "--dns-forward=%s", net->dns[0]);
+	if (!n->o->ipv6)
+		netprog_add(args, "--ipv4-only");
+}
+
+static void add_ports(struct netprog_args *args, const struct netprog *n)
+{
+	const char *ports = n->o->port_driver == PORT_IMPLICIT ? "auto" : "none";
+
+	netprog_add(args, "--tcp-ports=%s", ports);
+	netprog_add(args, "--udp-ports=%s", ports);
+	if (n->o->disable_host_loopback)
+		netprog_add(args, "--no-map-gw");
+	if (n->o->disable_host_loopback && can_close_loopback(n)) {
+		netprog_add(args, "--tcp-ns=none");
+		netprog_add(args, "--udp-ns=none");
+	}
+	if (n->features & PASTA_HOST_LO_TO_NS_LO)
+		netprog_add(args, "--host-lo-to-ns-lo");
+}
+
+static void build(struct netprog_args *args, const struct netprog *n)
+{
+	char path[PATH_MAX];
+
+	netprog_add(args, "--foreground");
+	netprog_add(args, "--pid=%s", statedir_path(n->state_dir, STATE_NET_READY, path));
+	if (n->features & PASTA_STDERR)
+		netprog_add(args, "--stderr");
+	add_network(args, n);
+	add_ports(args, n);
+	if (n->o->detach_netns) {
+		netprog_add(args, "--userns=/proc/%d/ns/user", (int)n->child_pid);
+		netprog_add_netns(args, n, "--netns=");
+	} else {
+		netprog_add(args, "%d", (int)n->child_pid);
+	}
+}
+
+/* ---- what it prints ---- */
+
+/* Its settings, and what versions that find no syslog say of that. */
+static bool is_banner(const char *line)
+{
+	static const char *const beginnings[] = {
+		" ",
+		"Template interface",
+		"Namespace interface",
+		"Outbound interface",
+		"Failed to send ",
+		"Inbound forwarding rules",
+		"Outbound forwarding rules",
+		"NDP: ",
+		"No routable interface for IPv6",
+	};
+	size_t len = strlen(line);
+
+	if (len > 0 && line[len - 1] == ':')
+		return true;
+	for (size_t i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++)
+		if (strncmp(line, beginnings[i], strlen(beginnings[i])) == 0)
+			return true;
+	return false;
+}
+
+const struct netprog_driver pasta_driver = {
+	.name = "pasta",
+	.option = "--pasta-binary",
+	.package = "passt",
+	.binary = binary,
+	.probe = probe,
+	.build = build,
+	.file = STATE_NET_READY,
+	.by_fifo = true,
+	.is_banner = is_banner,
+};
