@@ -4,7 +4,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,15 +13,19 @@
 #include "fd.h"
 #include "log.h"
 #include "mount.h"
+#include "netopts.h"
+#include "portspec.h"
 #include "rtnl.h"
 #include "statedir.h"
 
-/* Host numbers in slirp4netns' network; slirp4netns(1). */
+/* Host numbers in slirp4netns' network, slirp4netns(1); pasta gets the same ones. */
 #define HOST_GATEWAY 2
 #define HOST_DNS     3
 #define HOST_GUEST   100
 
-/* slirp4netns' largest useful one: few large packets are its fast way. */
+#define SLIRP_DNS6 "fd00::3" /* slirp4netns(1) */
+
+/* The largest useful one for both: few large packets are their fast way. */
 #define DEFAULT_MTU 65520
 #define FILE_MODE   0644
 #define HOSTS_MAX   (16U << 20) /* bytes; lists of blocked names are long */
@@ -34,15 +37,19 @@ static struct in_addr host_of(const struct cidr *cidr, uint32_t number)
 
 void network_plan(struct network *net, const struct opts *o)
 {
+	struct in_addr dns = host_of(&o->cidr, HOST_DNS);
+
 	*net = (struct network){ 0 };
-	if (o->net != NET_SLIRP4NETNS)
+	if (!netopts_has_program(o))
 		return;
 	snprintf(net->dev, sizeof(net->dev), "%s",
 		 o->ifname != NULL ? o->ifname : NETWORK_DEFAULT_DEV);
 	net->ip = host_of(&o->cidr, HOST_GUEST);
 	net->prefix_len = o->cidr.prefix_len;
 	net->gateway = host_of(&o->cidr, HOST_GATEWAY);
-	net->dns = host_of(&o->cidr, HOST_DNS);
+	inet_ntop(AF_INET, &dns, net->dns[0], sizeof(net->dns[0]));
+	if (o->net == NET_SLIRP4NETNS && o->ipv6)
+		strcpy(net->dns[1], SLIRP_DNS6);
 	net->mtu = o->mtu != 0 ? (unsigned int)o->mtu : DEFAULT_MTU;
 }
 
@@ -65,7 +72,8 @@ void network_to_json(const struct network *net, struct json_out *out)
 	json_put_int(out, "Netmask", net->prefix_len);
 	put_addr(out, "Gateway", net->gateway);
 	json_begin_array(out, "DNS");
-	put_addr(out, NULL, net->dns);
+	for (size_t i = 0; i < NETWORK_MAX_DNS && net->dns[i][0] != '\0'; i++)
+		json_put_string(out, NULL, net->dns[i]);
 	json_end_array(out);
 	json_put_int(out, "MTU", net->mtu);
 }
@@ -80,6 +88,21 @@ static int get_addr(const struct json_doc *doc, const struct json_node *node, st
 	return 0;
 }
 
+/* At least one, and all of them addresses. */
+static int get_dns(struct network *net, const struct json_doc *doc, const struct json_node *list)
+{
+	const struct json_node *node = list != NULL ? json_first(doc, list) : NULL;
+	struct ipaddr ip;
+	size_t i = 0;
+
+	for (; node != NULL; node = json_next(doc, list, node), i++)
+		if (i == NETWORK_MAX_DNS ||
+		    json_get_string(doc, node, net->dns[i], sizeof(net->dns[i])) < 0 ||
+		    ipaddr_parse(&ip, net->dns[i]) < 0)
+			return -EINVAL;
+	return i > 0 ? 0 : -EINVAL;
+}
+
 static int get_number(const struct json_doc *doc, const struct json_node *node, int64_t max,
 		      int64_t *value)
 {
@@ -91,7 +114,6 @@ static int get_number(const struct json_doc *doc, const struct json_node *node, 
 int network_from_json(struct network *net, const struct json_doc *doc, const struct json_node *node)
 {
 	const struct json_node *dev = json_member(doc, node, "Dev");
-	const struct json_node *dns = json_member(doc, node, "DNS");
 	int64_t prefix_len, mtu;
 
 	*net = (struct network){ 0 };
@@ -100,8 +122,8 @@ int network_from_json(struct network *net, const struct json_doc *doc, const str
 	if (net->dev[0] == '\0')
 		return 0;
 	if (get_addr(doc, json_member(doc, node, "IP"), &net->ip) < 0 ||
-	    get_addr(doc, json_member(doc, node, "Gateway"), &net->gateway) < 0 || dns == NULL ||
-	    get_addr(doc, json_first(doc, dns), &net->dns) < 0 ||
+	    get_addr(doc, json_member(doc, node, "Gateway"), &net->gateway) < 0 ||
+	    get_dns(net, doc, json_member(doc, node, "DNS")) < 0 ||
 	    get_number(doc, json_member(doc, node, "Netmask"), 32, &prefix_len) < 0 ||
 	    get_number(doc, json_member(doc, node, "MTU"), UINT16_MAX, &mtu) < 0)
 		return -EINVAL;
@@ -134,11 +156,12 @@ int network_configure(const struct network *net, struct err *e)
 
 static int write_resolv(const struct network *net, const char *state_dir, struct err *e)
 {
-	char addr[INET_ADDRSTRLEN];
-	char text[64];
+	char text[NETWORK_MAX_DNS * (INET6_ADDRSTRLEN + sizeof("nameserver \n"))] = "";
+	size_t len = 0;
 
-	inet_ntop(AF_INET, &net->dns, addr, sizeof(addr));
-	snprintf(text, sizeof(text), "nameserver %s\n", addr);
+	for (size_t i = 0; i < NETWORK_MAX_DNS && net->dns[i][0] != '\0'; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "nameserver %s\n",
+					net->dns[i]);
 	return statedir_write(state_dir, STATE_RESOLV, FILE_MODE, text, e);
 }
 
@@ -173,23 +196,27 @@ int network_write_files(const struct network *net, const char *state_dir, struct
 	return r < 0 ? r : write_hosts(state_dir, e);
 }
 
-static int replace_by_empty(const char *path, struct err *e)
+/* Puts a file into a copied-up /etc: a plain one, since a bind mount would have the flags of the
+ * state directory's mount, locked, and could not be mounted into a container without them (runc).
+ */
+static int copy_file(const char *from, const char *name, struct err *e)
 {
-	FD_AUTO int fd = -1;
+	size_t len;
+	char *text = fd_load_file(from, 2 * (size_t)HOSTS_MAX, &len);
+	int r;
 
-	if (unlink(path) < 0 && errno != ENOENT)
-		return err_sys(e, errno, "removing %s", path);
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, FILE_MODE);
-	return fd < 0 ? err_sys(e, errno, "creating %s", path) : 0;
+	if (text == NULL)
+		return err_sys(e, errno, "reading %s", from);
+	r = statedir_write("/etc", name, FILE_MODE, text, e);
+	free(text);
+	return r;
 }
 
 int network_mount_files(const char *state_dir, bool etc_is_copied_up, struct err *e)
 {
-	static const struct {
-		const char *name;
-		const char *on;
-	} files[] = { { STATE_RESOLV, "/etc/resolv.conf" }, { STATE_HOSTS, "/etc/hosts" } };
-	char from[PATH_MAX];
+	/* By the same names in both places. */
+	static const char *const files[] = { STATE_RESOLV, STATE_HOSTS };
+	char from[PATH_MAX], on[PATH_MAX];
 	int r = 0;
 
 	if (!etc_is_copied_up)
@@ -199,11 +226,11 @@ int network_mount_files(const char *state_dir, bool etc_is_copied_up, struct err
 			"on the host. Unless /etc/resolv.conf is statically configured, copying-up "
 			"/etc is highly recommended (--copy-up=/etc).");
 	for (size_t i = 0; r == 0 && i < sizeof(files) / sizeof(files[0]); i++) {
+		statedir_path(state_dir, files[i], from);
 		if (etc_is_copied_up)
-			r = replace_by_empty(files[i].on, e);
-		if (r == 0)
-			r = mount_file(statedir_path(state_dir, files[i].name, from), files[i].on,
-				       e);
+			r = copy_file(from, files[i], e);
+		else
+			r = mount_file(from, statedir_path("/etc", files[i], on), e);
 	}
 	return r;
 }

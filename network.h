@@ -15,13 +15,14 @@
 
 #define NETWORK_DEV_LEN	    16 /* IFNAMSIZ */
 #define NETWORK_DEFAULT_DEV "tap0"
+#define NETWORK_MAX_DNS	    4
 
 struct network {
 	char dev[NETWORK_DEV_LEN]; /* "" if there is none */
 	struct in_addr ip;
 	int prefix_len;
 	struct in_addr gateway;
-	struct in_addr dns;
+	char dns[NETWORK_MAX_DNS][INET6_ADDRSTRLEN]; /* up to the first that is "" */
 	unsigned int mtu;
 };
 
@@ -41,8 +42,8 @@ int network_configure(const struct network *net, struct err *e);
 /* Writes `resolv.conf` and `hosts` into the state directory. Returns 0 or -errno with a reason. */
 int network_write_files(const struct network *net, const char *state_dir, struct err *e);
 
-/* Mounts the two over those in /etc. If /etc is copied up, the links there are replaced by empty
- * files first; else a warning says why that would be better. Returns 0 or -errno with a reason. */
+/* Mounts the two over those in /etc. If /etc is copied up, copies take the place of the links
+ * there; else a warning says why that would be better. Returns 0 or -errno with a reason. */
 int network_mount_files(const char *state_dir, bool etc_is_copied_up, struct err *e);
 
 #endif

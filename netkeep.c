@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of the network program. See netkeep.h.
+ *
+ *                  spawned                   it says so
+ *        PAUSED ──────────────► STARTING ──────────────► UP
+ *          ▲  ▲  cannot be         │  it ends, or         │
+ *          │  └── spawned ─┘       │  the deadline        │ it ends
+ *          └───────────────────────┴──────────────────────┘
+ *
+ * PAUSED lasts 100 ms at first, twice as long each time, and 30 s at most; a life of a minute makes
+ * it short again. The TAP device stays meanwhile, and with it addresses, routes and the sockets of
+ * processes inside, which see no more than lost packets. What was a connection by way of the
+ * program's own sockets is lost; the builtin port driver has none of these.
+ */
+#include "netkeep.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/wait.h>
+
+#include "fd.h"
+#include "log.h"
+#include "pasta.h"
+#include "slirp4netns.h"
+
+#define PAUSE_MIN_MS 100
+#define PAUSE_MAX_MS 30000
+#define GOOD_LIFE_MS 60000 /* after which the next pause is short again */
+
+static const struct netprog_driver *const drivers[NET_DRIVER_COUNT] = {
+	[NET_SLIRP4NETNS] = &slirp4netns_driver,
+	[NET_PASTA] = &pasta_driver,
+};
+
+/* ---- the start ---- */
+
+int netkeep_find(struct netkeep *k, const struct opts *o, struct err *e)
+{
+	k->prog = (struct netprog)NETPROG_INIT;
+	k->prog.driver = drivers[o->net];
+	k->pause_ms = PAUSE_MIN_MS;
+	return netkeep_is_wanted(k) ? netprog_find(&k->prog, o, e) : 0;
+}
+
+bool netkeep_is_wanted(const struct netkeep *k)
+{
+	return k->prog.driver != NULL;
+}
+
+const char *netkeep_name(const struct netkeep *k)
+{
+	return k->prog.driver->name;
+}
+
+int netkeep_start(struct netkeep *k, const struct network *net, const char *state_dir, pid_t child,
+		  struct err *e)
+{
+	k->prog.net = net;
+	k->prog.state_dir = state_dir;
+	k->prog.child_pid = child;
+	return netprog_start(&k->prog, e);
+}
+
+static int explain(const struct netkeep *k, struct err *e)
+{
+	if (k->prog.again)
+		err_wrap(e, "%s ended during the start", netkeep_name(k));
+	else
+		err_wrap(e, "failed to setup network: %s ended before it was ready (%.150s)",
+			 netkeep_name(k), k->prog.command);
+	return -ECHILD;
+}
+
+int netkeep_check(struct netkeep *k, struct err *e)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	if (k->prog.pid <= 0 ||
+	    waitid(P_PID, (id_t)k->prog.pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+	    info.si_pid == 0)
+		return 0;
+	netprog_stop(&k->prog, e);
+	return explain(k, e);
+}
+
+int netkeep_ready(struct netkeep *k, struct err *e)
+{
+	int r = netprog_ready(&k->prog);
+
+	if (r == 0 || r == -EAGAIN)
+		return r;
+	/* It has closed the pipe, so it is ending, and a signal changes nothing; if not, it is of
+	 * no use. */
+	netprog_stop(&k->prog, e);
+	return explain(k, e);
+}
+
+/* ---- in the loop ---- */
+
+static void unwatch(struct netkeep *k, struct watch *w)
+{
+	loop_remove(k->loop, w);
+	w->fd = -1;
+}
+
+static void on_log(struct watch *w, short revents)
+{
+	struct netkeep *k = LOOP_OWNER(w, struct netkeep, log);
+
+	(void)revents;
+	netprog_log(&k->prog);
+	if (k->prog.log_fd < 0)
+		unwatch(k, w);
+}
+
+/* A program may have closed what it prints to. */
+static int watch(struct netkeep *k, struct watch *w, int fd,
+		 void (*on_event)(struct watch *w, short revents))
+{
+	if (fd < 0)
+		return 0;
+	*w = (struct watch){ .fd = fd, .events = POLLIN, .on_event = on_event };
+	return loop_add(k->loop, w);
+}
+
+/* Sets the timer of the next start, and tells why in one line. */
+static void schedule(struct netkeep *k, const struct err *why)
+{
+	if (k->state == NETKEEP_UP && fd_now_ms() - k->up_since_ms >= GOOD_LIFE_MS)
+		k->pause_ms = PAUSE_MIN_MS;
+	k->state = NETKEEP_PAUSED;
+	if (loop_timer(k->loop, &k->timer, k->pause_ms) < 0)
+		log_error("%s; it is not started again: out of memory", why->msg);
+	else
+		log_error("%s; it is started again in %u ms", why->msg, k->pause_ms);
+	k->pause_ms = k->pause_ms < PAUSE_MAX_MS / 2 ? 2 * k->pause_ms : PAUSE_MAX_MS;
+}
+
+static void on_end(struct netkeep *k)
+{
+	struct err why;
+
+	unwatch(k, &k->ready);
+	unwatch(k, &k->log);
+	loop_cancel(k->loop, &k->timer);
+	netprog_stop(&k->prog, &why);
+	err_wrap(&why, "%s ended%s", netkeep_name(k),
+		 k->state == NETKEEP_STARTING ? " before it was ready" : "");
+	schedule(k, &why);
+}
+
+bool netkeep_reap(struct netkeep *k, pid_t pid)
+{
+	if (k->prog.pid <= 0 || pid != k->prog.pid)
+		return false;
+	on_end(k);
+	return true;
+}
+
+/* It is of no use: SIGCHLD follows. */
+static void give_up(struct netkeep *k)
+{
+	unwatch(k, &k->ready);
+	kill(-k->prog.pid, SIGKILL);
+}
+
+void netkeep_renew(struct netkeep *k)
+{
+	if (k->loop != NULL && k->prog.pid > 0)
+		give_up(k);
+}
+
+static void on_ready(struct watch *w, short revents)
+{
+	struct netkeep *k = LOOP_OWNER(w, struct netkeep, ready);
+	int r;
+
+	(void)revents;
+	loop_remove(k->loop, w); /* before the descriptor is closed */
+	r = netprog_ready(&k->prog);
+	if (r == -EAGAIN && loop_add(k->loop, w) == 0)
+		return;
+	if (r < 0) {
+		give_up(k);
+		return;
+	}
+	w->fd = -1;
+	if (k->prog.log_fd < 0)
+		unwatch(k, &k->log);
+	loop_cancel(k->loop, &k->timer);
+	k->state = NETKEEP_UP;
+	k->up_since_ms = fd_now_ms();
+	log_debug("%s is up again", netkeep_name(k));
+	if (k->on_again != NULL)
+		k->on_again(k);
+}
+
+/* ---- starting again ---- */
+
+static int start_again(struct netkeep *k, struct err *e)
+{
+	int r = netprog_start(&k->prog, e);
+
+	if (r < 0)
+		return r;
+	k->state = NETKEEP_STARTING;
+	/* What fails here leaves it running unheard: it is ended then. */
+	if (watch(k, &k->log, k->prog.log_fd, on_log) < 0 ||
+	    watch(k, &k->ready, k->prog.ready_fd, on_ready) < 0 ||
+	    loop_timer(k->loop, &k->timer, NETKEEP_DEADLINE_MS) < 0)
+		give_up(k);
+	return 0;
+}
+
+static void on_timer(struct timer *t)
+{
+	struct netkeep *k = LOOP_OWNER(t, struct netkeep, timer);
+	struct err why;
+
+	if (k->state == NETKEEP_STARTING)
+		give_up(k); /* the deadline */
+	else if (start_again(k, &why) < 0)
+		schedule(k, &why);
+}
+
+int netkeep_watch(struct netkeep *k, struct loop *loop, struct err *e)
+{
+	if (!netkeep_is_wanted(k))
+		return 0;
+	k->loop = loop;
+	k->timer.on_due = on_timer;
+	k->ready.fd = -1;
+	k->state = NETKEEP_UP;
+	k->up_since_ms = fd_now_ms();
+	if (watch(k, &k->log, k->prog.log_fd, on_log) < 0)
+		return err_sys(e, ENOMEM, "watching %s", netkeep_name(k));
+	return 0;
+}
+
+void netkeep_stop(struct netkeep *k)
+{
+	if (k->loop != NULL) {
+		loop_cancel(k->loop, &k->timer);
+		unwatch(k, &k->ready);
+		unwatch(k, &k->log);
+	}
+	netprog_stop(&k->prog, NULL);
+}
