@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The messages of slirp4netns' API. See slirpapi.h. */
+#include "slirpapi.h"
+
+#include <errno.h>
+
+#include "json.h"
+
+/* ---- requests ---- */
+
+static void begin(struct json_out *out, char *buf, size_t cap, const char *what)
+{
+	json_out_init(out, buf, cap);
+	json_begin_object(out, NULL);
+	json_put_string(out, "execute", what);
+	json_begin_object(out, "arguments");
+}
+
+static int end(struct json_out *out)
+{
+	json_end_object(out);
+	json_end_object(out);
+	return out->overflow ? -ENOSPC : (int)out->len;
+}
+
+/* What is no address is left for the program to refuse. */
+static void put_address(struct json_out *out, const char *key, const char *text)
+{
+	char plain[INET6_ADDRSTRLEN];
+	struct ipaddr ip;
+
+	if (ipaddr_parse(&ip, text) == 0)
+		text = ipaddr_text(&ip, plain, sizeof(plain));
+	json_put_string(out, key, text);
+}
+
+int slirpapi_add(const struct portspec *spec, const char *child_ip, char *buf, size_t cap)
+{
+	struct json_out out;
+
+	begin(&out, buf, cap, "add_hostfwd");
+	json_put_string(&out, "proto", proto_is_udp(spec->proto) ? "udp" : "tcp");
+	put_address(&out, "host_addr", spec->parent_ip[0] != '\0' ? spec->parent_ip : "0.0.0.0");
+	json_put_int(&out, "host_port", spec->parent_port);
+	put_address(&out, "guest_addr", spec->child_ip[0] != '\0' ? spec->child_ip : child_ip);
+	json_put_int(&out, "guest_port", spec->child_port);
+	return end(&out);
+}
+
+int slirpapi_remove(int64_t id, char *buf, size_t cap)
+{
+	struct json_out out;
+
+	begin(&out, buf, cap, "remove_hostfwd");
+	json_put_int(&out, "id", id);
+	return end(&out);
+}
+
+/* ---- answers ---- */
+
+static int refusal(const struct json_doc *doc, const struct json_node *error, struct err *e)
+{
+	char desc[ERR_LEN / 2];
+
+	if (json_get_string(doc, json_member(doc, error, "desc"), desc, sizeof(desc)) < 0)
+		return err_set(e, EREMOTEIO, "reply.Error without a reason");
+	return err_set(e, EREMOTEIO, "reply.Error: map[desc:%s]", desc);
+}
+
+int slirpapi_decode(const char *text, size_t len, int64_t *id, struct err *e)
+{
+	const struct json_node *error, *value;
+	struct json_doc doc;
+
+	if (json_parse(&doc, text, len, e) < 0) {
+		err_wrap(e, "the answer is not JSON");
+		return -EPROTO;
+	}
+	error = json_member(&doc, &doc.nodes[0], "error");
+	if (error != NULL && error->type != JSON_NULL)
+		return refusal(&doc, error, e);
+	value = json_member(&doc, &doc.nodes[0], "return");
+	if (value == NULL || value->type != JSON_OBJECT)
+		return err_set(e, EPROTO, "the answer is none");
+	if (id != NULL && json_get_int(&doc, json_member(&doc, value, "id"), id) < 0)
+		return err_set(e, EPROTO, "the answer has no id");
+	return 0;
+}
