@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "dgram.h"
 #include "fd.h"
 #include "sockopt.h"
 
@@ -18,6 +19,7 @@
 struct place {
 	struct ipaddr ip;
 	bool both_families; /* an IPv6 socket that hears IPv4 too */
+	bool udp;
 };
 
 /* "127.0.0.1:80", "[::1]:80", ":80" */
@@ -31,11 +33,12 @@ static const char *address_text(const struct portspec *spec, char *buf, size_t c
 
 static int find_place(const struct portspec *spec, struct place *place, struct err *e)
 {
-	bool v4_only = spec->proto == PROTO_TCP4;
-	bool v6_only = spec->proto == PROTO_TCP6;
+	bool v4_only = spec->proto == PROTO_TCP4 || spec->proto == PROTO_UDP4;
+	bool v6_only = spec->proto == PROTO_TCP6 || spec->proto == PROTO_UDP6;
 	bool given = spec->parent_ip[0] != '\0';
 
-	*place = (struct place){ .ip = { .family = v4_only ? AF_INET : AF_INET6 } };
+	*place = (struct place){ .ip = { .family = v4_only ? AF_INET : AF_INET6 },
+				 .udp = proto_is_udp(spec->proto) };
 	if (given && ipaddr_parse(&place->ip, spec->parent_ip) < 0)
 		return err_set(e, EINVAL, "invalid ParentIP: \"%s\"", spec->parent_ip);
 	if ((v4_only && place->ip.family != AF_INET) || (v6_only && place->ip.family != AF_INET6))
@@ -48,31 +51,48 @@ static int find_place(const struct portspec *spec, struct place *place, struct e
 	return 0;
 }
 
+static int set_options(int fd, const struct place *place)
+{
+	int one = 1;
+	int v6_only = !place->both_families;
+
+	if (place->ip.family == AF_INET6 &&
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only)) < 0)
+		return -errno;
+	if (place->udp)
+		return dgram_listener_options(fd, place->ip.family);
+	/* With UDP this would let two sockets have the same port. */
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
+		return -errno;
+	sockopt_tcp_defaults(fd);
+	sockopt_tcp_reset_on_close(fd);
+	if (ipaddr_is_loopback(&place->ip))
+		sockopt_tcp_local(fd);
+	return 0;
+}
+
 /* Returns a listening socket; *step is what failed if not. */
 static int open_socket(const struct place *place, int port, const char **step)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = ipaddr_sockaddr(&place->ip, port, &sa);
+	int type = place->udp ? SOCK_DGRAM : SOCK_STREAM;
 	FD_AUTO int fd = -1;
-	int one = 1;
-	int v6_only = !place->both_families;
+	int r;
 
 	*step = "socket";
-	fd = socket(place->ip.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	fd = socket(place->ip.family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	*step = "setsockopt";
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
-		return -errno;
-	if (place->ip.family == AF_INET6 &&
-	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only)) < 0)
-		return -errno;
-	sockopt_tcp_defaults(fd);
+	r = set_options(fd, place);
+	if (r < 0)
+		return r;
 	*step = "bind";
 	if (bind(fd, (struct sockaddr *)&sa, len) < 0)
 		return -errno;
 	*step = "listen";
-	if (listen(fd, SOCKOPT_BACKLOG) < 0)
+	if (!place->udp && listen(fd, SOCKOPT_BACKLOG) < 0)
 		return -errno;
 	return fd_take(&fd);
 }
@@ -83,8 +103,7 @@ static bool is_without_ipv6(int why)
 	return why == -EAFNOSUPPORT || why == -EADDRNOTAVAIL || why == -EPROTONOSUPPORT;
 }
 
-/* If the port is one that the user may not bind: says what to do. */
-static void explain_privileged(int port, struct err *e)
+void listen_explain_privileged(int port, struct err *e)
 {
 	char text[32];
 	long start = UNPRIVILEGED_PORT_DEFAULT;
@@ -101,7 +120,7 @@ static void explain_privileged(int port, struct err *e)
 		 port, port, start, start);
 }
 
-int listen_tcp(const struct portspec *spec, struct err *e)
+int listen_port(const struct portspec *spec, struct err *e)
 {
 	char address[PORTSPEC_IP_LEN + sizeof("[]:65535")];
 	struct place place;
@@ -112,7 +131,7 @@ int listen_tcp(const struct portspec *spec, struct err *e)
 		return fd;
 	fd = open_socket(&place, spec->parent_port, &step);
 	if (place.both_families && is_without_ipv6(fd)) {
-		place = (struct place){ .ip = { .family = AF_INET } };
+		place = (struct place){ .ip = { .family = AF_INET }, .udp = place.udp };
 		fd = open_socket(&place, spec->parent_port, &step);
 	}
 	if (fd >= 0)
@@ -120,6 +139,6 @@ int listen_tcp(const struct portspec *spec, struct err *e)
 	err_sys(e, -fd, "listen %s %s: %s", proto_name(spec->proto),
 		address_text(spec, address, sizeof(address)), step);
 	if (fd == -EACCES)
-		explain_privileged(spec->parent_port, e);
+		listen_explain_privileged(spec->parent_port, e);
 	return fd;
 }

@@ -5,12 +5,16 @@
 #include "err.h"
 #include "portspec.h"
 
-/* Opens the listening socket of a TCP port on the host, by the rules of families that users of Go's
- * network library know: "tcp" on 0.0.0.0, :: or no address listens on both families, "tcp4" and
- * "tcp6" on one (IPV6_V6ONLY, ipv6(7)), so that 0.0.0.0:80/tcp4 and [::]:80/tcp6 stand side by
- * side. The socket is non-blocking and has sockopt_tcp_defaults. Does not block. Returns a
- * descriptor, or -errno with a reason that begins with "listen tcp 127.0.0.1:80: ", for a
- * privileged port with what can be done about it. */
-int listen_tcp(const struct portspec *spec, struct err *e);
+/* Opens the listening socket of a TCP or UDP port on the host, by the rules of families that users
+ * of Go's network library know: "tcp" on 0.0.0.0, :: or no address listens on both families, "tcp4"
+ * and "tcp6" on one (IPV6_V6ONLY, ipv6(7)), so that 0.0.0.0:80/tcp4 and [::]:80/tcp6 stand side by
+ * side, and so for "udp". The socket is non-blocking; one of TCP has sockopt_tcp_defaults, one of
+ * UDP dgram_listener_options. Does not block. Returns a descriptor, or -errno with a reason that
+ * begins with "listen tcp 127.0.0.1:80: ", for a privileged port with what can be done about it. */
+int listen_port(const struct portspec *spec, struct err *e);
+
+/* When a port could not be bound for want of permission: puts in front of the reason what can be
+ * done, if the port is one that the user may not bind. */
+void listen_explain_privileged(int port, struct err *e);
 
 #endif

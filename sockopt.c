@@ -4,9 +4,13 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/socket.h>
 
-#define KEEPALIVE_S 15 /* compat: Go's net.Dialer and net.ListenConfig */
+#include "fd.h"
+
+#define CONGESTION_LEN 16 /* bytes of the name of a congestion control, with the NUL */
+#define KEEPALIVE_S    15 /* compat: Go's net.Dialer and net.ListenConfig */
 
 static void set(int fd, int level, int name, int value)
 {
@@ -20,4 +24,38 @@ void sockopt_tcp_defaults(int fd)
 	set(fd, SOL_SOCKET, SO_OOBINLINE, 1);
 	set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_S);
 	set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_S);
+}
+
+static void set_linger(int fd, struct linger how)
+{
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &how, sizeof(how));
+}
+
+void sockopt_tcp_reset_on_close(int fd)
+{
+	set_linger(fd, (struct linger){ .l_onoff = 1, .l_linger = 0 });
+}
+
+void sockopt_forget_linger(int fd)
+{
+	set_linger(fd, (struct linger){ 0 });
+}
+
+void sockopt_close(int *fd)
+{
+	if (*fd < 0)
+		return;
+	sockopt_forget_linger(*fd);
+	fd_close(fd);
+}
+
+void sockopt_tcp_local(int fd)
+{
+	static const char pacing[] = "bbr", plain[] = "reno"; /* which every kernel has */
+	char name[CONGESTION_LEN] = "";
+	socklen_t len = sizeof(name);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0 &&
+	    strncmp(name, pacing, sizeof(pacing) - 1) == 0)
+		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, plain, sizeof(plain) - 1);
 }
