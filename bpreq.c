@@ -13,12 +13,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PORT_MAX  65535
-#define FIELD_LEN 256 /* bytes; what is no address shall be shown in the error */
+#define PORT_MAX     65535
+#define UNKNOWN_TYPE "unknown request type: "
+#define FIELD_LEN    256 /* bytes; what is no address shall be shown in the error */
 
 static const char *const type_names[] = {
 	[BPREQ_INIT] = "init",
 	[BPREQ_CONNECT] = "connect",
+	[BPREQ_SOCKETS] = "sockets",
 };
 
 _Static_assert(sizeof(type_names) / sizeof(type_names[0]) == BPREQ_TYPE_COUNT, "a name per type");
@@ -30,6 +32,18 @@ static int written(const struct json_out *out)
 	return out->overflow ? -ENOSPC : (int)out->len;
 }
 
+static void put_addresses(struct json_out *out, const struct bpreq *req)
+{
+	json_put_string(out, "IP", req->ip);
+	json_put_int(out, "Port", req->port);
+	json_put_string(out, "ParentIP", req->parent_ip);
+	json_put_string(out, "HostGatewayIP", req->host_gateway_ip);
+	if (req->source_ip[0] != '\0')
+		json_put_string(out, "SourceIP", req->source_ip);
+	if (req->source_port != 0)
+		json_put_int(out, "SourcePort", req->source_port);
+}
+
 int bpreq_encode(const struct bpreq *req, char *buf, size_t cap)
 {
 	struct json_out out;
@@ -38,14 +52,10 @@ int bpreq_encode(const struct bpreq *req, char *buf, size_t cap)
 	json_begin_object(&out, NULL);
 	json_put_string(&out, "Type", type_names[req->type]);
 	json_put_string(&out, "Proto", req->type == BPREQ_INIT ? "" : proto_name(req->proto));
-	json_put_string(&out, "IP", req->ip);
-	json_put_int(&out, "Port", req->port);
-	json_put_string(&out, "ParentIP", req->parent_ip);
-	json_put_string(&out, "HostGatewayIP", req->host_gateway_ip);
-	if (req->source_ip[0] != '\0')
-		json_put_string(&out, "SourceIP", req->source_ip);
-	if (req->source_port != 0)
-		json_put_int(&out, "SourcePort", req->source_port);
+	if (req->type == BPREQ_SOCKETS)
+		json_put_int(&out, "Count", req->count);
+	else
+		put_addresses(&out, req);
 	json_end_object(&out);
 	return written(&out);
 }
@@ -93,17 +103,17 @@ static int read_ip(const struct json_doc *doc, const char *key, char *ip, struct
 	return 0;
 }
 
-static int read_port(const struct json_doc *doc, const char *key, int least, int *port,
-		     struct err *e)
+static int read_number(const struct json_doc *doc, const char *key, int least, int most,
+		       int *number, struct err *e)
 {
 	int64_t value;
 	int ret = json_field_int(doc, &doc->nodes[0], key, &value, e);
 
 	if (ret < 0)
 		return ret;
-	if (value < least || value > PORT_MAX)
+	if (value < least || value > most)
 		return err_set(e, EINVAL, "invalid %s: %" PRId64, key, value);
-	*port = (int)value;
+	*number = (int)value;
 	return 0;
 }
 
@@ -120,7 +130,7 @@ static int read_type(const struct json_doc *doc, enum bpreq_type *type, struct e
 			return 0;
 		}
 	}
-	return err_set(e, EINVAL, "unknown request type: \"%s\"", text);
+	return err_set(e, EINVAL, UNKNOWN_TYPE "\"%s\"", text);
 }
 
 static int read_proto(const struct json_doc *doc, enum proto *proto, struct err *e)
@@ -138,7 +148,7 @@ static int read_connect(const struct json_doc *doc, struct bpreq *req, struct er
 	if (ret == 0)
 		ret = read_ip(doc, "IP", req->ip, e);
 	if (ret == 0)
-		ret = read_port(doc, "Port", 1, &req->port, e);
+		ret = read_number(doc, "Port", 1, PORT_MAX, &req->port, e);
 	if (ret == 0)
 		ret = read_ip(doc, "ParentIP", req->parent_ip, e);
 	if (ret == 0)
@@ -146,8 +156,25 @@ static int read_connect(const struct json_doc *doc, struct bpreq *req, struct er
 	if (ret == 0)
 		ret = read_ip(doc, "SourceIP", req->source_ip, e);
 	if (ret == 0)
-		ret = read_port(doc, "SourcePort", 0, &req->source_port, e);
+		ret = read_number(doc, "SourcePort", 0, PORT_MAX, &req->source_port, e);
 	return ret;
+}
+
+static int read_sockets(const struct json_doc *doc, struct bpreq *req, struct err *e)
+{
+	int ret = read_proto(doc, &req->proto, e);
+
+	if (ret < 0)
+		return ret;
+	switch (req->proto) {
+	case PROTO_TCP4:
+	case PROTO_TCP6:
+	case PROTO_UDP4:
+	case PROTO_UDP6:
+		return read_number(doc, "Count", 1, BPREQ_SOCKETS_MAX, &req->count, e);
+	default:
+		return err_set(e, EINVAL, "no sockets for Proto \"%s\"", proto_name(req->proto));
+	}
 }
 
 int bpreq_decode(struct bpreq *req, const char *text, size_t len, struct err *e)
@@ -161,6 +188,8 @@ int bpreq_decode(struct bpreq *req, const char *text, size_t len, struct err *e)
 		ret = read_type(&doc, &req->type, e);
 	if (ret == 0 && req->type == BPREQ_CONNECT)
 		ret = read_connect(&doc, req, e);
+	if (ret == 0 && req->type == BPREQ_SOCKETS)
+		ret = read_sockets(&doc, req, e);
 	return ret;
 }
 
@@ -175,4 +204,51 @@ int bpreq_decode_answer(const char *text, size_t len, struct err *e)
 	if (ret < 0)
 		return ret;
 	return reason[0] == '\0' ? 0 : err_set(e, EREMOTEIO, "%s", reason);
+}
+
+bool bpreq_is_unknown_type(const struct err *reason)
+{
+	return strncmp(reason->msg, UNKNOWN_TYPE, strlen(UNKNOWN_TYPE)) == 0;
+}
+
+/* ---- the target ---- */
+
+static int find_target(const struct bpreq *req, struct ipaddr *ip, struct err *e)
+{
+	if (!proto_is_tcp(req->proto) && !proto_is_udp(req->proto))
+		return err_set(e, ENOTSUP, "unsupported port protocol %s", proto_name(req->proto));
+	return portspec_dial_ip(ip, req->ip, req->parent_ip, req->host_gateway_ip, e);
+}
+
+int bpreq_target(const struct bpreq *req, struct sockaddr_storage *to, socklen_t *len,
+		 struct err *e)
+{
+	struct ipaddr ip = { .family = AF_UNSPEC };
+	int ret = find_target(req, &ip, e);
+
+	if (ret < 0)
+		return ret;
+	/* The kernel would take "any" for the client's address where that is kept. */
+	if (ipaddr_is_any(&ip))
+		ip = ip.family == AF_INET
+			     ? (struct ipaddr){ .family = AF_INET,
+						.v4 = { htonl(INADDR_LOOPBACK) } }
+			     : (struct ipaddr){ .family = AF_INET6, .v6 = in6addr_loopback };
+	*len = ipaddr_sockaddr(&ip, req->port, to);
+	return 0;
+}
+
+int bpreq_dial_error(const struct bpreq *req, int errnum, struct err *e)
+{
+	char text[INET6_ADDRSTRLEN] = "";
+	struct ipaddr ip = { .family = AF_UNSPEC };
+	int ret = find_target(req, &ip, e);
+
+	if (ret < 0)
+		return ret;
+	ipaddr_text(&ip, text, sizeof(text));
+	return err_sys(e, errnum,
+		       ip.family == AF_INET6 ? "dial %s [%s]:%d: connect"
+					     : "dial %s %s:%d: connect",
+		       proto_name(req->proto), text, req->port);
 }

@@ -2,7 +2,9 @@
 #ifndef BPREQ_H
 #define BPREQ_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 
 #include "err.h"
 #include "portspec.h"
@@ -13,11 +15,21 @@
  *      "HostGatewayIP":"172.31.36.62","SourceIP":"192.0.2.7","SourcePort":40000}
  *
  * SourceIP and SourcePort are left out when empty. "init" has only Type that matters.
+ *
+ * "connect" is the protocol of record. "sockets" asks for sockets that are not connected, which
+ * makes many of them cheaper; who answers that it is unknown is asked no more:
+ *
+ *     {"Type":"sockets","Proto":"tcp4","Count":32}
+ *
+ * The byte that comes with them is BPREQ_KEEPS_SOURCE if SourceIP is heeded.
  */
+
+#define BPREQ_KEEPS_SOURCE 1
 
 enum bpreq_type {
 	BPREQ_INIT,
 	BPREQ_CONNECT,
+	BPREQ_SOCKETS,
 	BPREQ_TYPE_COUNT,
 };
 
@@ -30,21 +42,33 @@ struct bpreq {
 	char host_gateway_ip[PORTSPEC_IP_LEN];
 	char source_ip[PORTSPEC_IP_LEN]; /* "" if the client's address is not to be kept */
 	int source_port;
+	int count; /* of sockets */
 };
+
+#define BPREQ_SOCKETS_MAX 252 /* SCM_MAX_FD is 253, but musl sends 1 kB at most */
 
 #define BPREQ_MAX	1024 /* bytes of any request that bpreq_encode makes */
 /* Bytes of any answer that bpreq_encode_error makes: each byte of the reason may be \u00XX. */
 #define BPREQ_ERROR_MAX (ERR_LEN * 6 + 32)
 
 /* Writes the JSON text, NUL-terminated. Returns its length, or -ENOSPC. For "init" the other fields
- * are written as they are (empty strings, 0, and Proto ""). */
+ * are written as they are (empty strings, 0, and Proto ""); for "sockets" only those above. */
 int bpreq_encode(const struct bpreq *req, char *buf, size_t cap);
 
 /* Reads a request. Unknown members are ignored, and of "init" all but the Type. Returns 0, or
  * -EINVAL with a reason: malformed JSON, not an object, unknown Type ("unknown request type:
  * \"foo\""), for connect an unknown Proto, Port out of 1..65535, an IP text that is neither empty
- * nor an address. */
+ * nor an address; for sockets a Proto that is not one of TCP or UDP and of one family, Count out of
+ * 1..BPREQ_SOCKETS_MAX. */
 int bpreq_decode(struct bpreq *req, const char *text, size_t len, struct err *e);
+
+/* Where a connect request leads: fills a socket address and sets *len. Returns 0, or -errno with a
+ * reason for a proto that nobody can connect with. */
+int bpreq_target(const struct bpreq *req, struct sockaddr_storage *to, socklen_t *len,
+		 struct err *e);
+/* The reason why that failed: "dial tcp 127.0.0.1:80: connect: connection refused". Returns
+ * -errnum. */
+int bpreq_dial_error(const struct bpreq *req, int errnum, struct err *e);
 
 /* The answer to a request that failed: {"Error":"..."}. Returns its length, or -ENOSPC, which
  * BPREQ_ERROR_MAX bytes never give. */
@@ -52,5 +76,7 @@ int bpreq_encode_error(const struct err *reason, char *buf, size_t cap);
 /* Reads an answer frame. Returns 0 if it is no error (null, an object without one), -EREMOTEIO with
  * the reason that it holds in `e`, or -EINVAL. */
 int bpreq_decode_answer(const char *text, size_t len, struct err *e);
+/* Is it the reason of one who does not know the type of the request? */
+bool bpreq_is_unknown_type(const struct err *reason);
 
 #endif

@@ -7,6 +7,12 @@
  *        │                              │
  *        └─ end, garbage, deadline      └─ refused, unreachable, deadline
  *
+ * With a client's address in the request it connects from there first (transparent.h). Should that
+ * fail, whatever the reason, it connects as usual, at once: that it is refused as well shows that
+ * it was not for the address.
+ *
+ * "sockets" is answered at once, with sockets that are not connected.
+ *
  * A slow target holds up nobody: every connect(2) is non-blocking, and there may be as many of them
  * as there are descriptors. That can be thousands, so the loop is an epoll one; each watch is used
  * for few events and costs no more than one of poll(2) there.
@@ -19,7 +25,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -36,19 +41,23 @@
 #include "netns.h"
 #include "sockopt.h"
 #include "statedir.h"
+#include "thread.h"
+#include "transparent.h"
 #include "unixsock.h"
 
 #define ACCEPT_BATCH	    64
 #define PAUSE_MS	    100	  /* of accepting, when the system is out of something */
 #define READ_DEADLINE_MS    10000 /* for a request to be complete */
 #define CONNECT_DEADLINE_MS 20000 /* a SYN is sent five times by then; the parent waits longer */
-#define THREAD_STACK	    (256 * 1024) /* bytes; a request is decoded on it */
+#define AT_ONCE_MS	    500	  /* a lost SYN is sent again after a second */
 
 struct service {
 	struct loop *loop;
 	struct watch listener;
 	struct timer resume;
 	char state_dir[PATH_MAX];
+	bool source_ip; /* clients' addresses are kept */
+	struct transparent transparent;
 	const char *netns; /* NULL: the process' own */
 	char netns_path[PATH_MAX];
 	pthread_barrier_t started;
@@ -63,9 +72,12 @@ struct request {
 	struct timer deadline;
 	struct msg_reader reader;
 	struct task reap;
+	struct sockaddr_storage from;  /* the client's address; AF_UNSPEC if it is not to be kept */
+	bool transparent;	       /* it is connecting from there */
+	unsigned long long without_ms; /* since when it does without, for want of an answer; or 0 */
 	struct sockaddr_storage to;
-	char to_text[INET6_ADDRSTRLEN + sizeof("[]:65535")];
-	enum proto proto;
+	socklen_t to_len;
+	struct bpreq req;
 };
 
 /* ---- the end of a request ---- */
@@ -115,6 +127,9 @@ static void answer_connected(struct request *r)
 	int sent = msg_send_fd(r->client.fd, r->target.fd);
 	char why[128];
 
+	/* Was it for the address that there was no answer before, and not for a busy server? */
+	if (r->without_ms != 0 && fd_now_ms() - r->without_ms < AT_ONCE_MS)
+		transparent_no_answer(&r->service->transparent, &r->to);
 	if (sent < 0)
 		log_debug("port service: sending a descriptor: %s",
 			  err_text(-sent, why, sizeof(why)));
@@ -127,8 +142,31 @@ static void fail_connect(struct request *r, int errnum)
 {
 	struct err why;
 
-	err_sys(&why, errnum, "dial %s %s: connect", proto_name(r->proto), r->to_text);
+	bpreq_dial_error(&r->req, errnum, &why);
 	answer_error(r, &why);
+}
+
+static void start_connect(struct request *r);
+
+/* A socket did not connect. One that came from the client's address is replaced by a usual one. */
+static void on_failed(struct request *r, int errnum)
+{
+	struct loop *loop = r->service->loop;
+	char why[128];
+
+	if (!r->transparent) {
+		fail_connect(r, errnum);
+		return;
+	}
+	log_debug("port service: port %d: not from the client's address: %s", r->req.port,
+		  err_text(errnum, why, sizeof(why)));
+	if (errnum == ETIMEDOUT)
+		r->without_ms = fd_now_ms();
+	loop_cancel(loop, &r->deadline);
+	loop_remove(loop, &r->target);
+	fd_close(&r->target.fd);
+	r->from.ss_family = AF_UNSPEC;
+	start_connect(r);
 }
 
 static void on_connected(struct watch *w, short revents)
@@ -141,33 +179,60 @@ static void on_connected(struct watch *w, short revents)
 	if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &why, &len) < 0)
 		why = errno;
 	if (why != 0)
-		fail_connect(r, why);
+		on_failed(r, why);
 	else
 		answer_connected(r);
 }
 
 static void on_connect_deadline(struct timer *t)
 {
-	fail_connect(LOOP_OWNER(t, struct request, deadline), ETIMEDOUT);
+	on_failed(LOOP_OWNER(t, struct request, deadline), ETIMEDOUT);
 }
 
-static void start_connect(struct request *r, socklen_t to_len)
+static int new_socket(enum proto proto, int family)
+{
+	int type = proto_is_udp(proto) ? SOCK_DGRAM : SOCK_STREAM;
+
+	return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
+/* Makes the request's socket, one that comes from the client's address if that can be. */
+static int open_target(struct request *r)
+{
+	struct err why;
+
+	r->transparent = false;
+	if (r->from.ss_family != AF_UNSPEC) {
+		r->target.fd = transparent_socket(&r->service->transparent, &r->from, &r->to, &why);
+		r->transparent = r->target.fd >= 0;
+		if (r->transparent)
+			return 0;
+		log_debug("port service: port %d: not from the client's address: %s", r->req.port,
+			  why.msg);
+	}
+	r->target.fd = new_socket(r->req.proto, r->to.ss_family);
+	return r->target.fd < 0 ? -errno : 0;
+}
+
+static void start_connect(struct request *r)
 {
 	struct loop *loop = r->service->loop;
-	int result;
+	int result = open_target(r);
 
-	r->target.fd = socket(r->to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (r->target.fd < 0) {
-		fail_connect(r, errno);
+	if (result < 0) {
+		fail_connect(r, -result);
 		return;
 	}
-	sockopt_tcp_defaults(r->target.fd);
-	if (connect(r->target.fd, (struct sockaddr *)&r->to, to_len) == 0) {
+	if (proto_is_tcp(r->req.proto)) {
+		sockopt_tcp_defaults(r->target.fd);
+		sockopt_tcp_local(r->target.fd);
+	}
+	if (connect(r->target.fd, (struct sockaddr *)&r->to, r->to_len) == 0) {
 		answer_connected(r);
 		return;
 	}
 	if (errno != EINPROGRESS && errno != EINTR) {
-		fail_connect(r, errno);
+		on_failed(r, errno);
 		return;
 	}
 	r->target.events = POLLOUT;
@@ -175,51 +240,97 @@ static void start_connect(struct request *r, socklen_t to_len)
 	r->deadline.on_due = on_connect_deadline;
 	result = loop_add(loop, &r->target);
 	if (result == 0)
-		result = loop_timer(loop, &r->deadline, CONNECT_DEADLINE_MS);
+		result = loop_timer(loop, &r->deadline,
+				    r->transparent ? TRANSPARENT_DEADLINE_MS : CONNECT_DEADLINE_MS);
 	if (result < 0)
 		fail_connect(r, -result);
 }
 
-/* Where a request wants to go. Returns the length of the socket address, or -errno. */
-static int resolve(struct request *r, const struct bpreq *req, struct err *e)
+/* Whose address the server shall see, if that was asked for and can be. */
+static void note_source(struct request *r)
 {
-	char text[INET6_ADDRSTRLEN];
+	const struct bpreq *req = &r->req;
 	struct ipaddr ip;
-	int result;
 
-	r->proto = req->proto;
-	if (!proto_is_tcp(req->proto))
-		return err_set(e, ENOTSUP, "unsupported port protocol %s", proto_name(req->proto));
-	result = portspec_dial_ip(&ip, req->ip, req->parent_ip, req->host_gateway_ip, e);
-	if (result < 0)
-		return result;
-	ipaddr_text(&ip, text, sizeof(text));
-	snprintf(r->to_text, sizeof(r->to_text), ip.family == AF_INET6 ? "[%s]:%d" : "%s:%d", text,
-		 req->port);
-	return (int)ipaddr_sockaddr(&ip, req->port, &r->to);
+	if (r->service->source_ip && proto_is_tcp(req->proto) && req->source_ip[0] != '\0' &&
+	    ipaddr_parse(&ip, req->source_ip) == 0)
+		ipaddr_sockaddr(&ip, req->source_port, &r->from);
+}
+
+static void answer_connect(struct request *r)
+{
+	struct err why;
+
+	if (bpreq_target(&r->req, &r->to, &r->to_len, &why) < 0) {
+		answer_error(r, &why);
+		return;
+	}
+	note_source(r);
+	/* The client has nothing more to say, and its going away makes no difference. */
+	loop_remove(r->service->loop, &r->client);
+	start_connect(r);
+}
+
+/* ---- sockets ---- */
+
+/* Makes up to `count` sockets, fds[count]. Returns how many there are, or -errno if there is none.
+ */
+static int make_sockets(enum proto proto, int *fds, int count)
+{
+	int family = proto == PROTO_TCP6 || proto == PROTO_UDP6 ? AF_INET6 : AF_INET;
+	int n = 0;
+
+	while (n < count && (fds[n] = new_socket(proto, family)) >= 0) {
+		if (proto_is_tcp(proto)) {
+			sockopt_tcp_defaults(fds[n]);
+			sockopt_tcp_reset_on_close(fds[n]);
+			sockopt_tcp_local(fds[n]);
+		}
+		n++;
+	}
+	return n > 0 ? n : -errno;
+}
+
+static void answer_sockets(struct request *r)
+{
+	const char byte = r->service->source_ip ? BPREQ_KEEPS_SOURCE : 0;
+	int fds[BPREQ_SOCKETS_MAX];
+	int n = make_sockets(r->req.proto, fds, r->req.count);
+	struct err why;
+	int sent;
+
+	if (n < 0) {
+		err_sys(&why, -n, "socket");
+		answer_error(r, &why);
+		return;
+	}
+	sent = msg_send_fds(r->client.fd, fds, (size_t)n, byte);
+	if (sent < 0)
+		log_debug("port service: sending descriptors: %s",
+			  err_text(-sent, why.msg, sizeof(why.msg)));
+	fd_close_all(fds, (size_t)n);
+	end_request(r);
 }
 
 /* ---- reading ---- */
 
+static void (*const answers[])(struct request *r) = {
+	[BPREQ_INIT] = answer_init,
+	[BPREQ_CONNECT] = answer_connect,
+	[BPREQ_SOCKETS] = answer_sockets,
+};
+
+_Static_assert(BPREQ_SOCKETS_MAX <= MSG_FDS_MAX, "they fit in one message");
+_Static_assert(sizeof(answers) / sizeof(answers[0]) == BPREQ_TYPE_COUNT, "an answer per type");
+
 static void on_request(struct request *r)
 {
-	struct bpreq req;
 	struct err why;
-	int len = bpreq_decode(&req, r->reader.body, r->reader.len, &why);
 
-	if (len == 0 && req.type == BPREQ_INIT) {
-		answer_init(r);
-		return;
-	}
-	if (len == 0)
-		len = resolve(r, &req, &why);
-	if (len < 0) {
+	if (bpreq_decode(&r->req, r->reader.body, r->reader.len, &why) < 0)
 		answer_error(r, &why);
-		return;
-	}
-	/* The client has nothing more to say, and its going away makes no difference. */
-	loop_remove(r->service->loop, &r->client);
-	start_connect(r, (socklen_t)len);
+	else
+		answers[r->req.type](r);
 }
 
 static void on_client(struct watch *w, short revents)
@@ -311,6 +422,19 @@ static int listen_on_socket(struct service *s, struct err *e)
 	return s->listener.fd < 0 ? s->listener.fd : loop_add(s->loop, &s->listener);
 }
 
+/* Where it cannot be the ports are as good without it. */
+static void prepare_source_ip(struct service *s)
+{
+	struct err why;
+
+	if (!s->source_ip || transparent_start(&s->transparent, &why) == 0)
+		return;
+	s->source_ip = false;
+	log_warn("servers inside do not see the addresses of their clients "
+		 "(--source-ip-transparent): %s",
+		 why.msg);
+}
+
 static int start(struct service *s, struct err *e)
 {
 	FD_AUTO int ready = -1;
@@ -322,6 +446,7 @@ static int start(struct service *s, struct err *e)
 		if (r < 0)
 			return r;
 	}
+	prepare_source_ip(s);
 	s->loop = loop_new(LOOP_EPOLL);
 	if (s->loop == NULL)
 		return err_sys(e, errno, "starting the port service");
@@ -349,21 +474,7 @@ static void *run_thread(void *arg)
 	return NULL;
 }
 
-static int start_thread(struct service *s)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	int r;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, THREAD_STACK);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	r = pthread_create(&thread, &attr, run_thread, s);
-	pthread_attr_destroy(&attr);
-	return -r;
-}
-
-int portservice_start(const char *state_dir, const char *netns, struct err *e)
+int portservice_start(const char *state_dir, const char *netns, bool source_ip, struct err *e)
 {
 	static struct service service; /* one a process; the thread keeps it */
 	struct service *s = &service;
@@ -374,9 +485,10 @@ int portservice_start(const char *state_dir, const char *netns, struct err *e)
 		snprintf(s->netns_path, sizeof(s->netns_path), "%s", netns);
 		s->netns = s->netns_path;
 	}
+	s->source_ip = source_ip;
 	s->listener.fd = -1;
 	pthread_barrier_init(&s->started, NULL, 2);
-	r = start_thread(s);
+	r = thread_start(NULL, run_thread, s);
 	if (r < 0)
 		return err_sys(e, -r, "starting the port service");
 	pthread_barrier_wait(&s->started);

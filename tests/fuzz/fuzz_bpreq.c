@@ -18,6 +18,7 @@ static void require_same(const struct bpreq *a, const struct bpreq *b)
 	REQUIRE(strcmp(a->host_gateway_ip, b->host_gateway_ip) == 0);
 	REQUIRE(strcmp(a->source_ip, b->source_ip) == 0);
 	REQUIRE(a->source_port == b->source_port);
+	REQUIRE(a->count == b->count);
 }
 
 static void check_round_trip(const struct bpreq *req)
@@ -52,7 +53,13 @@ static void check_request(const char *text, size_t size)
 		REQUIRE(req.source_port >= 0 && req.source_port <= 65535);
 		REQUIRE(portspec_dial_ip(&ip, req.ip, req.parent_ip, req.host_gateway_ip, NULL) ==
 			0);
+		REQUIRE(bpreq_dial_error(&req, EIO, &e) < 0 && e.msg[0] != '\0');
 		REQUIRE(req.source_ip[0] == '\0' || ipaddr_parse(&ip, req.source_ip) == 0);
+	}
+	if (req.type == BPREQ_SOCKETS) {
+		REQUIRE(req.proto == PROTO_TCP4 || req.proto == PROTO_TCP6 ||
+			req.proto == PROTO_UDP4 || req.proto == PROTO_UDP6);
+		REQUIRE(req.count >= 1 && req.count <= BPREQ_SOCKETS_MAX);
 	}
 	check_round_trip(&req);
 }

@@ -50,34 +50,42 @@ static void assert_request(const struct bpreq *req, const struct bpreq *want)
 	ck_assert_str_eq(req->host_gateway_ip, want->host_gateway_ip);
 	ck_assert_str_eq(req->source_ip, want->source_ip);
 	ck_assert_int_eq(req->source_port, want->source_port);
+	ck_assert_int_eq(req->count, want->count);
 }
 
 /* ---- requests ---- */
 
 #define LONGEST_IP "0000:0000:0000:0000:0000:ffff:255.255.255.255"
 
+#define SOCKETS "\"Type\":\"sockets\""
+
 static const struct {
 	struct bpreq req;
 	const char *text;
 } requests[] = {
+	{ { .type = BPREQ_SOCKETS, .proto = PROTO_TCP4, .count = 1 },
+	  "{" SOCKETS ",\"Proto\":\"tcp4\",\"Count\":1}" },
+	{ { .type = BPREQ_SOCKETS, .proto = PROTO_UDP6, .count = BPREQ_SOCKETS_MAX },
+	  "{" SOCKETS ",\"Proto\":\"udp6\",\"Count\":252}" },
 	{ { .type = BPREQ_INIT },
 	  "{\"Type\":\"init\",\"Proto\":\"\",\"IP\":\"\",\"Port\":0,\"ParentIP\":\"\","
 	  "\"HostGatewayIP\":\"\"}" },
-	{ { BPREQ_CONNECT, PROTO_TCP, "", 8080, "127.0.0.2", "172.31.36.62", "192.0.2.7", 40000 },
+	{ { BPREQ_CONNECT, PROTO_TCP, "", 8080, "127.0.0.2", "172.31.36.62", "192.0.2.7", 40000,
+	    0 },
 	  "{\"Type\":\"connect\",\"Proto\":\"tcp\",\"IP\":\"\",\"Port\":8080,"
 	  "\"ParentIP\":\"127.0.0.2\",\"HostGatewayIP\":\"172.31.36.62\","
 	  "\"SourceIP\":\"192.0.2.7\",\"SourcePort\":40000}" },
-	{ { BPREQ_CONNECT, PROTO_UDP6, "::1", 1, "::", "", "", 0 },
+	{ { BPREQ_CONNECT, PROTO_UDP6, "::1", 1, "::", "", "", 0, 0 },
 	  "{\"Type\":\"connect\",\"Proto\":\"udp6\",\"IP\":\"::1\",\"Port\":1,"
 	  "\"ParentIP\":\"::\",\"HostGatewayIP\":\"\"}" },
-	{ { BPREQ_CONNECT, PROTO_SCTP, "", 65535, "", "", "::1", 65535 },
+	{ { BPREQ_CONNECT, PROTO_SCTP, "", 65535, "", "", "::1", 65535, 0 },
 	  "{\"Type\":\"connect\",\"Proto\":\"sctp\",\"IP\":\"\",\"Port\":65535,"
 	  "\"ParentIP\":\"\",\"HostGatewayIP\":\"\",\"SourceIP\":\"::1\",\"SourcePort\":65535}" },
-	{ { BPREQ_CONNECT, PROTO_TCP, "", 1, "", "", "", 7 },
+	{ { BPREQ_CONNECT, PROTO_TCP, "", 1, "", "", "", 7, 0 },
 	  "{\"Type\":\"connect\",\"Proto\":\"tcp\",\"IP\":\"\",\"Port\":1,"
 	  "\"ParentIP\":\"\",\"HostGatewayIP\":\"\",\"SourcePort\":7}" },
 	{ { BPREQ_CONNECT, PROTO_SCTP4, LONGEST_IP, 65535, LONGEST_IP, LONGEST_IP, LONGEST_IP,
-	    65535 },
+	    65535, 0 },
 	  "{\"Type\":\"connect\",\"Proto\":\"sctp4\",\"IP\":\"" LONGEST_IP "\",\"Port\":65535,"
 	  "\"ParentIP\":\"" LONGEST_IP "\",\"HostGatewayIP\":\"" LONGEST_IP "\","
 	  "\"SourceIP\":\"" LONGEST_IP "\",\"SourcePort\":65535}" },
@@ -136,15 +144,18 @@ static const struct {
 	/* Of "init" only the type matters. */
 	{ "{\"Type\":\"init\",\"Proto\":\"foo\",\"IP\":\"foo\",\"Port\":-1,\"ParentIP\":1}",
 	  { .type = BPREQ_INIT } },
-	{ "{" CONNECT ",\"Port\":80}", { BPREQ_CONNECT, PROTO_TCP, "", 80, "", "", "", 0 } },
+	{ "{" CONNECT ",\"Port\":80}", { BPREQ_CONNECT, PROTO_TCP, "", 80, "", "", "", 0, 0 } },
 	{ " {\"Port\":80,\"IP\":null,\"SourcePort\":null,\"ParentIP\":null," CONNECT "}\n",
-	  { BPREQ_CONNECT, PROTO_TCP, "", 80, "", "", "", 0 } },
+	  { BPREQ_CONNECT, PROTO_TCP, "", 80, "", "", "", 0, 0 } },
 	{ "{" CONNECT ",\"port\":80,\"ip\":\"::1\",\"parentip\":\"1.2.3.4\",\"x\":[{}]}",
-	  { BPREQ_CONNECT, PROTO_TCP, "::1", 80, "1.2.3.4", "", "", 0 } },
+	  { BPREQ_CONNECT, PROTO_TCP, "::1", 80, "1.2.3.4", "", "", 0, 0 } },
 	{ "{" CONNECT ",\"Port\":80,\"SourcePort\":0,\"SourceIP\":\"\"}",
-	  { BPREQ_CONNECT, PROTO_TCP, "", 80, "", "", "", 0 } },
+	  { BPREQ_CONNECT, PROTO_TCP, "", 80, "", "", "", 0, 0 } },
+	/* Of "sockets" only these three. */
+	{ "{" SOCKETS ",\"Port\":-1,\"IP\":\"foo\",\"Count\":7,\"Proto\":\"tcp6\"}",
+	  { .type = BPREQ_SOCKETS, .proto = PROTO_TCP6, .count = 7 } },
 	{ "{\"Type\":\"init\"," CONNECT ",\"Port\":1,\"Port\":2}",
-	  { BPREQ_CONNECT, PROTO_TCP, "", 2, "", "", "", 0 } },
+	  { BPREQ_CONNECT, PROTO_TCP, "", 2, "", "", "", 0, 0 } },
 };
 
 START_TEST(reads_what_others_send)
@@ -197,6 +208,17 @@ static const struct {
 	{ "{" CONNECT ",\"Port\":80,\"SourceIP\":\"foo\"}", "invalid SourceIP: \"foo\"" },
 	{ "{" CONNECT ",\"Port\":80,\"SourcePort\":-1}", "invalid SourcePort: -1" },
 	{ "{" CONNECT ",\"Port\":80,\"SourcePort\":65536}", "invalid SourcePort: 65536" },
+	{ "{" SOCKETS ",\"Count\":1}", "unknown proto: \"\"" },
+	{ "{" SOCKETS ",\"Count\":1,\"Proto\":\"foo\"}", "unknown proto: \"foo\"" },
+	{ "{" SOCKETS ",\"Count\":1,\"Proto\":\"tcp\"}", "no sockets for Proto \"tcp\"" },
+	{ "{" SOCKETS ",\"Count\":1,\"Proto\":\"udp\"}", "no sockets for Proto \"udp\"" },
+	{ "{" SOCKETS ",\"Count\":1,\"Proto\":\"sctp4\"}", "no sockets for Proto \"sctp4\"" },
+	{ "{" SOCKETS ",\"Proto\":\"tcp4\"}", "invalid Count: 0" },
+	{ "{" SOCKETS ",\"Proto\":\"tcp4\",\"Count\":-1}", "invalid Count: -1" },
+	{ "{" SOCKETS ",\"Proto\":\"tcp4\",\"Count\":253}", "invalid Count: 253" },
+	{ "{" SOCKETS ",\"Proto\":\"tcp4\",\"Count\":4294967297}", "invalid Count: 4294967297" },
+	{ "{" SOCKETS ",\"Proto\":\"tcp4\",\"Count\":\"1\"}",
+	  "json: cannot unmarshal string into field Count of type int" },
 };
 
 START_TEST(refuses_a_request)
@@ -340,6 +362,91 @@ START_TEST(a_long_reason_is_cut)
 }
 END_TEST
 
+/* ---- targets ---- */
+
+static const struct {
+	struct bpreq req;
+	const char *address; /* and the family that its text has */
+	const char *text;
+} targets[] = {
+	{ { .proto = PROTO_TCP }, "127.0.0.1", "dial tcp 127.0.0.1:80: connect: " },
+	{ { .proto = PROTO_UDP4, .ip = "127.0.0.2" },
+	  "127.0.0.2",
+	  "dial udp4 127.0.0.2:80: connect: " },
+	{ { .proto = PROTO_TCP, .parent_ip = "192.0.2.1", .host_gateway_ip = "192.0.2.1" },
+	  "127.0.0.1",
+	  "dial tcp 127.0.0.1:80: connect: " },
+	{ { .proto = PROTO_TCP, .parent_ip = "192.0.2.1" },
+	  "192.0.2.1",
+	  "dial tcp 192.0.2.1:80: connect: " },
+	{ { .proto = PROTO_TCP, .ip = "0.0.0.0" }, "127.0.0.1", "dial tcp 0.0.0.0:80: connect: " },
+	{ { .proto = PROTO_TCP6, .parent_ip = "::" }, "::1", "dial tcp6 [::]:80: connect: " },
+	{ { .proto = PROTO_TCP6, .ip = "fd00::2" },
+	  "fd00::2",
+	  "dial tcp6 [fd00::2]:80: connect: " },
+};
+
+START_TEST(a_request_leads_to_a_target)
+{
+	struct bpreq req = targets[_i].req;
+	struct sockaddr_storage to;
+	char text[INET6_ADDRSTRLEN];
+	struct ipaddr ip;
+	socklen_t len;
+	struct err e;
+
+	req.type = BPREQ_CONNECT;
+	req.port = 80;
+	ck_assert_int_eq(bpreq_target(&req, &to, &len, &e), 0);
+	ck_assert_int_eq(ipaddr_from_sockaddr(&ip, &to), 80);
+	ck_assert_str_eq(ipaddr_text(&ip, text, sizeof(text)), targets[_i].address);
+	ck_assert_uint_eq(len, ip.family == AF_INET ? sizeof(struct sockaddr_in)
+						    : sizeof(struct sockaddr_in6));
+	ck_assert_int_eq(bpreq_dial_error(&req, ECONNREFUSED, &e), -ECONNREFUSED);
+	ck_assert_int_eq(strncmp(e.msg, targets[_i].text, strlen(targets[_i].text)), 0);
+	ck_assert_str_eq(e.msg + strlen(targets[_i].text), "connection refused");
+}
+END_TEST
+
+START_TEST(nobody_connects_with_sctp)
+{
+	const struct bpreq req = { .type = BPREQ_CONNECT, .proto = PROTO_SCTP, .port = 80 };
+	struct sockaddr_storage to;
+	socklen_t len;
+	struct err e;
+
+	ck_assert_int_eq(bpreq_target(&req, &to, &len, &e), -ENOTSUP);
+	ck_assert_str_eq(e.msg, "unsupported port protocol sctp");
+}
+END_TEST
+
+START_TEST(who_does_not_know_a_type_is_told_apart)
+{
+	static const char foo[] = "{\"Type\":\"foo\"}", bad[] = "{" SOCKETS ",\"Proto\":\"foo\"}";
+	char buf[BPREQ_ERROR_MAX];
+	struct bpreq req;
+	struct err e, got;
+	int len;
+
+	ck_assert_int_lt(decode(&req, foo, strlen(foo), &e), 0);
+	len = bpreq_encode_error(&e, buf, sizeof(buf));
+	ck_assert_int_eq(decode_answer(buf, (size_t)len, &got), -EREMOTEIO);
+	ck_assert(bpreq_is_unknown_type(&got));
+	ck_assert_int_lt(decode(&req, bad, strlen(bad), &e), 0);
+	ck_assert(!bpreq_is_unknown_type(&e));
+}
+END_TEST
+
+static TCase *target_case(void)
+{
+	TCase *tc = tcase_create("targets");
+
+	tcase_add_loop_test(tc, a_request_leads_to_a_target, 0, COUNT(targets));
+	tcase_add_test(tc, nobody_connects_with_sctp);
+	tcase_add_test(tc, who_does_not_know_a_type_is_told_apart);
+	return tc;
+}
+
 static TCase *request_case(void)
 {
 	TCase *tc = tcase_create("requests");
@@ -373,6 +480,7 @@ int main(void)
 
 	suite_add_tcase(s, request_case());
 	suite_add_tcase(s, answer_case());
+	suite_add_tcase(s, target_case());
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
