@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Connecting, or asking the child to. See dial.h.
+ *
+ * Connecting from the client's address. The parent owns the child's user namespace, so the kernel
+ * lets it do on a socket of there what the child could. Which mark is right for a target is the
+ * child's decision, though, and so is what to do when that way fails. So a connection asks the
+ * child unless another one has done so a moment ago for the same target, and the mark of what came
+ * back says how (srcmark.h); and where connecting that way does not succeed at once, the child is
+ * asked after all. Of the two ways, one is right only where nobody translates addresses: that is
+ * looked at again for each connection (transparent_is_right), before a byte is sent.
+ *
+ * Every end goes through `finish`, which lets go of all that a dial holds and leaves the report to
+ * a task. So the owner hears of it with no function of the dial, and no event of its watch, left
+ * standing on the memory that it may want to free.
+ */
+#include "dial.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "bicopy.h"
+#include "fd.h"
+#include "hostaddr.h"
+#include "log.h"
+#include "sockopt.h"
+#include "transparent.h"
+#include "unixsock.h"
+
+#define TRIES	    10	  /* compat: 3.0.1, the i-th */
+#define STEP_MS	    5	  /* after a further 5 * i ms */
+#define SHORT_MS    100	  /* until the next try where there was no descriptor for this one */
+#define DEADLINE_MS 30000 /* for all tries together; the child gives one up after 20 s, */
+#define CONNECT_MS  20000 /* and so do we */
+#define AT_ONCE_MS  100	  /* for an answer from inside, when it is not sure that it comes back */
+
+/* Lets go of what a try holds. */
+static void end_try(struct dial *d)
+{
+	struct loop *loop = d->dialler->loop;
+
+	sockpool_unwait(&d->waiter);
+	loop_cancel(loop, &d->timer);
+	loop_remove(loop, &d->watch);
+	fd_close(&d->watch.fd);
+	msg_reader_reset(&d->reader);
+}
+
+static void report(struct task *t)
+{
+	struct dial *d = LOOP_OWNER(t, struct dial, task);
+
+	d->on_done(d, d->result);
+}
+
+static void finish(struct dial *d, int result)
+{
+	end_try(d);
+	d->done = true;
+	d->result = result;
+	d->task.run = report;
+	loop_defer(d->dialler->loop, &d->task);
+}
+
+void dial_cancel(struct dial *d)
+{
+	if (d->done) {
+		fd_close(&d->result); /* one that has come but was not yet reported */
+		d->result = -ECANCELED;
+		return;
+	}
+	finish(d, err_set(&d->why, ECANCELED, "cancelled"));
+}
+
+/* ---- trying again ---- */
+
+static void try_dial(struct dial *d);
+
+static void on_next_try(struct timer *t)
+{
+	try_dial(LOOP_OWNER(t, struct dial, timer));
+}
+
+static void on_deadline(struct timer *t)
+{
+	struct dial *d = LOOP_OWNER(t, struct dial, timer);
+
+	log_debug("port %d: no answer from the child in %d ms", d->port_id, DEADLINE_MS);
+	finish(d, err_set(&d->why, ETIMEDOUT, "no answer from the child"));
+}
+
+/* A try failed with the error number -`result`, for the reason in d->why. Where it was for want of
+ * descriptors the target is not to blame: that is no try, and new clients wait meanwhile. */
+static void try_again(struct dial *d, int result)
+{
+	bool is_short = result == -EMFILE || result == -ENFILE;
+	unsigned int delay_ms = is_short ? SHORT_MS : (unsigned int)(STEP_MS * d->tries);
+
+	end_try(d);
+	if (is_short) {
+		budget_pause(d->dialler->budget, d->why.msg);
+		d->tries--;
+	} else {
+		log_debug("port %d: try %d: %s", d->port_id, d->tries, d->why.msg);
+	}
+	d->timer.on_due = on_next_try;
+	if (d->tries < TRIES && fd_now_ms() < d->until_ms &&
+	    loop_timer(d->dialler->loop, &d->timer, delay_ms) == 0)
+		return;
+	log_debug("port %d: giving up after %d tries", d->port_id, d->tries);
+	finish(d, result);
+}
+
+/* ---- asking the child ---- */
+
+static bool has_option(int fd, int name, int value)
+{
+	int is = 0;
+	socklen_t len = sizeof(is);
+
+	return getsockopt(fd, SOL_SOCKET, name, &is, &len) == 0 && is == value;
+}
+
+/* Is it what was asked for: a TCP or UDP socket, and not a raw one of that protocol? */
+static bool is_asked_for(const struct dial *d, int fd)
+{
+	bool udp = proto_is_udp(d->req.proto);
+
+	return has_option(fd, SO_PROTOCOL, udp ? IPPROTO_UDP : IPPROTO_TCP) &&
+	       has_option(fd, SO_TYPE, udp ? SOCK_DGRAM : SOCK_STREAM);
+}
+
+/* What the child has decided about the target: how it has connected from the client's address. */
+static void note_mark(const struct dial *d, int fd)
+{
+	int mark;
+
+	if (d->from.ss_family == AF_UNSPEC)
+		return;
+	mark = transparent_mark(fd);
+	if (mark != 0)
+		srcmarks_note(d->dialler->marks, &d->to, mark);
+	else
+		srcmarks_forget(d->dialler->marks, &d->to);
+}
+
+/* Reads a piece of the answer. Returns the target's descriptor; -EINPROGRESS if it should be called
+ * again, -EAGAIN if there is nothing more for now, or -errno with the reason in d->why. */
+static int read_answer(struct dial *d)
+{
+	char bytes[1024];
+	int fd;
+	ssize_t n = msg_recv_fd(d->watch.fd, bytes, sizeof(bytes), &fd);
+	int r;
+
+	if (n < 0)
+		return n == -EAGAIN ? -EAGAIN : err_sys(&d->why, (int)-n, "answer of the child");
+	if (fd >= 0 && is_asked_for(d, fd))
+		return fd;
+	fd_close(&fd);
+	if (n == 0)
+		return err_set(&d->why, EPIPE, "the child closed the connection");
+	r = msg_feed(&d->reader, bytes, (size_t)n);
+	if (r == 0)
+		return -EINPROGRESS;
+	if (r < 0)
+		return err_sys(&d->why, -r, "answer of the child");
+	r = bpreq_decode_answer(d->reader.body, d->reader.len, &d->why);
+	return r < 0 ? r : err_set(&d->why, EPROTO, "the child sent no descriptor");
+}
+
+static void on_answer(struct watch *watch, short revents)
+{
+	struct dial *d = LOOP_OWNER(watch, struct dial, watch);
+	int r;
+
+	(void)revents;
+	do
+		r = read_answer(d);
+	while (r == -EINPROGRESS);
+	if (r >= 0) {
+		note_mark(d, r);
+		if (proto_is_tcp(d->req.proto))
+			sockopt_tcp_reset_on_close(r);
+		finish(d, r);
+	} else if (r != -EAGAIN) {
+		try_again(d, r);
+	}
+}
+
+static int send_request(struct dial *d)
+{
+	char text[BPREQ_MAX];
+	int len = bpreq_encode(&d->req, text, sizeof(text));
+
+	if (len < 0)
+		return len;
+	/* Where too many requests wait for the child (EAGAIN) it is worth a try later. */
+	d->watch.fd = unixsock_connect(&d->dialler->bp_address);
+	if (d->watch.fd < 0)
+		return d->watch.fd;
+	len = msg_send_now(d->watch.fd, text, (size_t)len);
+	if (len == 0 && shutdown(d->watch.fd, SHUT_WR) < 0)
+		len = -errno;
+	return len;
+}
+
+static unsigned int ms_left(const struct dial *d, unsigned int most_ms)
+{
+	unsigned long long now = fd_now_ms();
+
+	if (now >= d->until_ms)
+		return 0;
+	return d->until_ms - now < most_ms ? (unsigned int)(d->until_ms - now) : most_ms;
+}
+
+static void ask_child(struct dial *d)
+{
+	struct loop *loop = d->dialler->loop;
+	int r = send_request(d);
+
+	log_debug("port %d: the child is asked for a connection", d->port_id);
+	d->watch.events = POLLIN;
+	d->watch.edge = true;
+	d->watch.on_event = on_answer;
+	d->timer.on_due = on_deadline;
+	if (r == 0)
+		r = loop_add(loop, &d->watch);
+	if (r == 0)
+		r = loop_timer(loop, &d->timer, ms_left(d, DEADLINE_MS));
+	if (r < 0) {
+		err_sys(&d->why, -r, "asking the child");
+		try_again(d, r);
+	}
+}
+
+/* ---- connecting ---- */
+
+/* Is it about the target that connecting failed, or about the socket or us? */
+static bool is_of_target(int errnum)
+{
+	switch (errnum) {
+	case ECONNREFUSED:
+	case ECONNRESET:
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case EADDRNOTAVAIL: /* no port is left there */
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void not_connected(struct dial *d, int errnum)
+{
+	const int mark = d->mark;
+
+	bpreq_dial_error(&d->req, errnum, &d->why);
+	if (mark == 0 && is_of_target(errnum)) {
+		try_again(d, -errnum);
+		return;
+	}
+	log_debug("port %d: by ourselves, with mark %d: %s", d->port_id, mark, d->why.msg);
+	if (mark != 0)
+		srcmarks_forget(d->dialler->marks, &d->to);
+	end_try(d);
+	d->only_asks = true;
+	ask_child(d);
+}
+
+static void connected(struct dial *d)
+{
+	loop_remove(d->dialler->loop, &d->watch);
+	if (d->mark == 0 || transparent_is_right(d->watch.fd, d->to.ss_family, d->mark)) {
+		finish(d, fd_take(&d->watch.fd));
+		return;
+	}
+	/* Its end must not be in the way of the next one from the same port. */
+	bicopy_reset(&d->watch.fd);
+	not_connected(d, ESTALE);
+}
+
+static void on_connected(struct watch *w, short revents)
+{
+	struct dial *d = LOOP_OWNER(w, struct dial, watch);
+	int why = 0;
+	socklen_t len = sizeof(why);
+
+	/* Every failure is an error condition, too. */
+	if ((revents & (POLLERR | POLLHUP)) != 0 &&
+	    getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &why, &len) < 0)
+		why = errno;
+	if (why != 0)
+		not_connected(d, why);
+	else
+		connected(d);
+}
+
+static void on_no_answer(struct timer *t)
+{
+	not_connected(LOOP_OWNER(t, struct dial, timer), ETIMEDOUT);
+}
+
+/* Returns 0 when connected, -EINPROGRESS, or -errno. */
+static int connect_now(const struct dial *d)
+{
+	const struct sockaddr *to = (const struct sockaddr *)&d->to;
+
+	if (connect(d->watch.fd, to, d->to_len) == 0)
+		return 0;
+	if (errno != EINPROGRESS && errno != EINTR)
+		return -errno;
+	/* A server on this host has answered within the call, and the kernel has handled that at
+	 * its end: to ask once more costs less than to wait for the event. */
+	if (connect(d->watch.fd, to, d->to_len) == 0 || errno == EISCONN)
+		return 0;
+	return errno == EALREADY || errno == EINTR ? -EINPROGRESS : -errno;
+}
+
+static int wait_for_answer(struct dial *d)
+{
+	struct loop *loop = d->dialler->loop;
+	int r;
+
+	d->watch.events = POLLOUT;
+	d->watch.edge = false;
+	d->watch.on_event = on_connected;
+	d->timer.on_due = on_no_answer;
+	r = loop_add(loop, &d->watch);
+	if (r == 0)
+		r = loop_timer(loop, &d->timer, ms_left(d, d->mark != 0 ? AT_ONCE_MS : CONNECT_MS));
+	return r;
+}
+
+static void connect_socket(struct dial *d, int fd)
+{
+	int r = 0;
+
+	d->watch.fd = fd;
+	if (d->mark != 0)
+		r = transparent_bind(fd, &d->from, d->mark, NULL);
+	if (r == 0)
+		r = connect_now(d);
+	if (r == 0) {
+		connected(d);
+		return;
+	}
+	if (r == -EINPROGRESS)
+		r = wait_for_answer(d);
+	if (r < 0)
+		not_connected(d, -r);
+}
+
+static void on_socket(struct sockpool_waiter *w, int fd)
+{
+	struct dial *d = LOOP_OWNER(w, struct dial, waiter);
+
+	if (fd >= 0)
+		connect_socket(d, fd);
+	else
+		ask_child(d);
+}
+
+/* Has the client an address that the server shall see, and can it be to this target? */
+static bool has_source(struct dial *d)
+{
+	struct ipaddr ip;
+
+	d->from.ss_family = AF_UNSPEC;
+	if (!proto_is_tcp(d->req.proto) || d->req.source_ip[0] == '\0' ||
+	    !sockpool_keeps_source(d->dialler->pool) || ipaddr_parse(&ip, d->req.source_ip) < 0)
+		return false;
+	ipaddr_sockaddr(&ip, d->req.source_port, &d->from);
+	if (transparent_check(&d->from, &d->to, NULL) == 0)
+		return true;
+	d->from.ss_family = AF_UNSPEC;
+	return false;
+}
+
+/* Connects by itself, or waits for a socket for that. Returns false if the child is to be asked. */
+static bool try_by_itself(struct dial *d)
+{
+	struct sockpool *pool = d->dialler->pool;
+	enum sockpool_kind kind;
+	int fd;
+
+	if (pool == NULL || d->only_asks || bpreq_target(&d->req, &d->to, &d->to_len, NULL) < 0)
+		return false;
+	kind = sockpool_kind(proto_is_udp(d->req.proto), d->to.ss_family);
+	d->mark = 0;
+	if (has_source(d)) {
+		d->mark = srcmarks_find(d->dialler->marks, &d->to);
+		if (d->mark == 0) {
+			sockpool_warm(pool, kind); /* for those that follow */
+			return false;
+		}
+	}
+	fd = sockpool_take(pool, kind);
+	if (fd == -EAGAIN) {
+		d->waiter.on_socket = on_socket;
+		sockpool_wait(pool, kind, &d->waiter);
+		return true;
+	}
+	if (fd >= 0)
+		connect_socket(d, fd);
+	return fd >= 0;
+}
+
+/* ---- all ---- */
+
+static void try_dial(struct dial *d)
+{
+	d->tries++;
+	hostaddr_gateway(d->req.host_gateway_ip, sizeof(d->req.host_gateway_ip));
+	if (!try_by_itself(d))
+		ask_child(d);
+}
+
+void dial_start(struct dial *d, const struct dialler *dialler, int port_id, const struct bpreq *req,
+		void (*on_done)(struct dial *d, int result))
+{
+	d->dialler = dialler;
+	d->port_id = port_id;
+	d->req = *req;
+	d->on_done = on_done;
+	d->until_ms = fd_now_ms() + DEADLINE_MS;
+	d->watch.fd = -1;
+	try_dial(d);
+}
+
+int dialler_open(struct dialler *dialler)
+{
+	dialler->marks = calloc(1, sizeof(*dialler->marks));
+	if (dialler->marks != NULL)
+		dialler->pool = sockpool_new(dialler->loop, dialler->budget, &dialler->bp_address);
+	return dialler->pool != NULL ? 0 : -ENOMEM;
+}
+
+void dialler_close(struct dialler *dialler)
+{
+	sockpool_free(dialler->pool);
+	free(dialler->marks);
+	dialler->pool = NULL;
+	dialler->marks = NULL;
+}

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sockets in store. See sockpool.h.
+ *
+ * For each kind: a stack of sockets, a queue of those who wait, and a batch that is on its way or
+ * not.
+ *
+ *     IDLE ── fewer than half of `want` are there ──► ASKING ── sockets came ──► IDLE
+ *      ▲                                                │
+ *      └──── not before a pause: 100, 200, ... ms ◄─────┴─ none, no answer: who waits is told
+ *
+ * `want` doubles when a batch came too late for somebody, or when there is so much to do that
+ * larger ones pay, and halves when it was too much for a while.
+ *
+ * Budget. A socket in store counts as a descriptor of the worker, and so do the sockets that were
+ * asked for and the connection that asks. The pool leaves a reserve, and gives up all that it has
+ * when that is touched: then each connection asks for itself, and the last descriptors of the limit
+ * go to connections.
+ *
+ * What comes from the child is not trusted, but a system call for each thing that could be wrong
+ * with a socket would cost as much as a request for some connections does. One call answers whether
+ * it is of TCP or UDP, since only those know an option of that level; of which family, connect(2)
+ * finds out. A child that keeps a socket's open file can change its blocking and lingering at any
+ * time, so that looking at them would prove nothing: root inside can make its own ports stall, and
+ * the launcher with them until it is killed.
+ */
+#include "sockpool.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "bpreq.h"
+#include "fd.h"
+#include "log.h"
+#include "msg.h"
+#include "unixsock.h"
+
+#define WANT_LEAST   4	   /* in store from the first use on */
+#define LOOK_MS	     2000  /* after which what was not used goes */
+#define BUSY	     4	   /* times `want` taken in that time is much */
+#define DEADLINE_MS  2000  /* for an answer of the child; it takes less than a millisecond */
+#define PAUSE_MS     100   /* after a failure, */
+#define PAUSE_MAX_MS 10000 /* the longest */
+#define RESERVE_FDS  256   /* descriptors that are left to connections, */
+#define RESERVE_PART 4	   /* or this part of a small budget */
+
+struct sockpool_queue {
+	struct sockpool_waiter *first, *last;
+};
+
+struct store {
+	struct sockpool *pool;
+	const struct kind *kind;
+	int fds[SOCKPOOL_HELD_MAX];
+	size_t count;
+	size_t want;
+	size_t taken; /* since the last look */
+	bool dry;     /* somebody found nothing though a batch was on its way */
+	struct sockpool_queue queue;
+
+	struct watch watch; /* on the connection to the child, which it owns; -1: no batch */
+	struct timer deadline;
+	struct msg_reader reader;
+	size_t asked;
+	unsigned int pause_ms; /* after the last failure; 0: it did not fail */
+	unsigned long long retry_ms;
+};
+
+struct sockpool {
+	struct loop *loop;
+	struct budget *budget;
+	const struct sockaddr_un *bp_address;
+	struct store stores[SOCKPOOL_KINDS];
+	struct timer look;
+	bool unknown; /* the child does not know such requests */
+	bool keeps_source;
+};
+
+static const struct kind {
+	enum proto proto;
+	int level, option; /* that only a socket of it knows, */
+	bool is_set;	   /* and whether this one has it */
+} kinds[] = {
+	[SOCKPOOL_TCP4] = { PROTO_TCP4, IPPROTO_TCP, TCP_NODELAY, true },
+	[SOCKPOOL_TCP6] = { PROTO_TCP6, IPPROTO_TCP, TCP_NODELAY, true },
+	[SOCKPOOL_UDP4] = { PROTO_UDP4, IPPROTO_UDP, UDP_CORK, false },
+	[SOCKPOOL_UDP6] = { PROTO_UDP6, IPPROTO_UDP, UDP_CORK, false },
+};
+
+_Static_assert(sizeof(kinds) / sizeof(kinds[0]) == SOCKPOOL_KINDS, "a row per kind");
+_Static_assert(SOCKPOOL_HELD_MAX <= BPREQ_SOCKETS_MAX, "a batch is one request");
+
+enum sockpool_kind sockpool_kind(bool udp, sa_family_t family)
+{
+	if (udp)
+		return family == AF_INET6 ? SOCKPOOL_UDP6 : SOCKPOOL_UDP4;
+	return family == AF_INET6 ? SOCKPOOL_TCP6 : SOCKPOOL_TCP4;
+}
+
+/* ---- those who wait ---- */
+
+void sockpool_wait(struct sockpool *pool, enum sockpool_kind kind, struct sockpool_waiter *w)
+{
+	struct sockpool_queue *q = &pool->stores[kind].queue;
+
+	w->queue = q;
+	w->next = NULL;
+	w->prev = q->last;
+	*(q->last != NULL ? &q->last->next : &q->first) = w;
+	q->last = w;
+}
+
+void sockpool_unwait(struct sockpool_waiter *w)
+{
+	struct sockpool_queue *q = w->queue;
+
+	if (q == NULL)
+		return;
+	*(w->prev != NULL ? &w->prev->next : &q->first) = w->next;
+	*(w->next != NULL ? &w->next->prev : &q->last) = w->prev;
+	w->queue = NULL;
+}
+
+static void tell_first(struct store *s, int fd)
+{
+	struct sockpool_waiter *w = s->queue.first;
+
+	sockpool_unwait(w);
+	w->on_socket(w, fd);
+}
+
+/* Tells all who wait by now; others may come meanwhile. */
+static void tell_all(struct store *s, int result)
+{
+	const struct sockpool_waiter *last = s->queue.last;
+	bool was_last = last == NULL;
+
+	while (!was_last && s->queue.first != NULL) {
+		was_last = s->queue.first == last;
+		tell_first(s, result);
+	}
+}
+
+/* ---- the store ---- */
+
+static size_t room(const struct sockpool *pool)
+{
+	size_t reserve = pool->budget->max / RESERVE_PART;
+	size_t free = budget_room(pool->budget);
+
+	if (reserve > RESERVE_FDS)
+		reserve = RESERVE_FDS;
+	return free > reserve ? free - reserve : 0;
+}
+
+static int pop(struct store *s)
+{
+	s->count--;
+	budget_give(s->pool->budget, 1);
+	return s->fds[s->count];
+}
+
+static void trim(struct store *s, size_t most)
+{
+	while (s->count > most)
+		close(pop(s));
+}
+
+void sockpool_drop(struct sockpool *pool)
+{
+	for (int i = 0; i < SOCKPOOL_KINDS; i++) {
+		struct store *s = &pool->stores[i];
+
+		if (s->retry_ms < fd_now_ms() + PAUSE_MS)
+			s->retry_ms = fd_now_ms() + PAUSE_MS;
+		trim(s, 0);
+	}
+}
+
+static bool look_at(struct store *s)
+{
+	if (s->taken < s->want)
+		s->want /= 2;
+	if (s->want < WANT_LEAST)
+		s->want = WANT_LEAST;
+	trim(s, s->taken == 0 ? 0 : s->want);
+	if (s->taken == 0)
+		s->want = WANT_LEAST;
+	s->taken = 0;
+	return s->count > 0;
+}
+
+static void on_look(struct timer *t)
+{
+	struct sockpool *pool = LOOP_OWNER(t, struct sockpool, look);
+	bool again = false;
+
+	for (int i = 0; i < SOCKPOOL_KINDS; i++)
+		again = look_at(&pool->stores[i]) || again;
+	if (again)
+		loop_timer(pool->loop, t, LOOK_MS);
+}
+
+/* ---- batches ---- */
+
+static bool is_asking(const struct store *s)
+{
+	return s->watch.fd >= 0;
+}
+
+/* Ends a batch that is on its way, of which `kept` sockets have come. */
+static void end_batch(struct store *s, size_t kept)
+{
+	struct loop *loop = s->pool->loop;
+
+	loop_cancel(loop, &s->deadline);
+	loop_remove(loop, &s->watch);
+	fd_close(&s->watch.fd);
+	msg_reader_reset(&s->reader);
+	budget_give(s->pool->budget, 1 + s->asked - kept);
+	s->asked = 0;
+}
+
+static void pause_asking(struct store *s)
+{
+	s->pause_ms = s->pause_ms == 0 ? PAUSE_MS : 2 * s->pause_ms;
+	if (s->pause_ms > PAUSE_MAX_MS)
+		s->pause_ms = PAUSE_MAX_MS;
+	s->retry_ms = fd_now_ms() + s->pause_ms;
+}
+
+static void fail_batch(struct store *s, int result, const struct err *why)
+{
+	log_debug("sockets of %s: %s", proto_name(s->kind->proto), why->msg);
+	end_batch(s, 0);
+	pause_asking(s);
+	tell_all(s, result);
+}
+
+static bool is_asked_for(const struct store *s, int fd)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, s->kind->level, s->kind->option, &value, &len) == 0 &&
+	       (value != 0) == s->kind->is_set;
+}
+
+static void ask(struct store *s);
+
+/* Takes what has come; at most s->asked. */
+static void store_batch(struct store *s, const int *fds, size_t count)
+{
+	struct err why;
+	size_t kept = 0, asked = s->asked;
+
+	for (size_t i = 0; i < count; i++) {
+		if (is_asked_for(s, fds[i])) {
+			s->fds[s->count++] = fds[i];
+			kept++;
+		} else {
+			msg_discard_fd(fds[i]);
+		}
+	}
+	if (kept == 0) {
+		err_set(&why, EPROTO, "the child sent something else");
+		fail_batch(s, -EPROTO, &why);
+		return;
+	}
+	end_batch(s, kept);
+	if ((s->dry || s->taken >= BUSY * s->want) && s->want < SOCKPOOL_HELD_MAX)
+		s->want *= 2;
+	s->dry = false;
+	s->pause_ms = 0;
+	if (kept < asked)
+		pause_asking(s); /* it is short of something */
+	log_debug("sockets of %s: %zu came", proto_name(s->kind->proto), kept);
+	while (s->count > 0 && s->queue.first != NULL)
+		tell_first(s, pop(s));
+	if (s->queue.first != NULL || s->count <= s->want / 2)
+		ask(s);
+	if (!is_asking(s))
+		tell_all(s, -ENOTCONN);
+	if (s->pool->look.slot == 0)
+		loop_timer(s->pool->loop, &s->pool->look, LOOK_MS);
+}
+
+static void read_reason(struct store *s, const char *bytes, size_t len)
+{
+	struct err why;
+	int r = msg_feed(&s->reader, bytes, len);
+
+	if (r == 0)
+		return;
+	if (r < 0) {
+		err_sys(&why, -r, "answer of the child");
+	} else {
+		r = bpreq_decode_answer(s->reader.body, s->reader.len, &why);
+		if (r == -EREMOTEIO && bpreq_is_unknown_type(&why))
+			s->pool->unknown = true;
+		if (r == 0)
+			r = err_set(&why, EPROTO, "the child sent no descriptor");
+	}
+	fail_batch(s, r, &why);
+}
+
+static void on_answer(struct watch *watch, short revents)
+{
+	struct store *s = LOOP_OWNER(watch, struct store, watch);
+	int fds[SOCKPOOL_HELD_MAX];
+	char bytes[1024];
+	struct err why;
+	size_t count;
+	ssize_t n = msg_recv_fds(watch->fd, bytes, sizeof(bytes), fds, s->asked, &count);
+
+	(void)revents;
+	if (n == -EAGAIN)
+		return;
+	if (n < 0) {
+		err_sys(&why, (int)-n, "answer of the child");
+		fail_batch(s, (int)n, &why);
+	} else if (count > 0) {
+		s->pool->keeps_source = n > 0 && bytes[0] == BPREQ_KEEPS_SOURCE;
+		store_batch(s, fds, count);
+	} else if (n == 0) {
+		err_set(&why, EPIPE, "the child closed the connection");
+		fail_batch(s, -EPIPE, &why);
+	} else {
+		read_reason(s, bytes, (size_t)n);
+	}
+}
+
+static void on_deadline(struct timer *t)
+{
+	struct err why;
+
+	err_set(&why, ETIMEDOUT, "no answer from the child");
+	fail_batch(LOOP_OWNER(t, struct store, deadline), -ETIMEDOUT, &why);
+}
+
+static int send_request(struct store *s)
+{
+	const struct bpreq req = { .type = BPREQ_SOCKETS,
+				   .proto = s->kind->proto,
+				   .count = (int)s->asked };
+	char text[BPREQ_MAX];
+	int len = bpreq_encode(&req, text, sizeof(text));
+
+	if (len < 0)
+		return len;
+	s->watch.fd = unixsock_connect(s->pool->bp_address);
+	if (s->watch.fd < 0)
+		return s->watch.fd;
+	return msg_send_now(s->watch.fd, text, (size_t)len);
+}
+
+/* Asks for as many as there is a want of, unless a batch is on its way or it is too early. */
+static void ask(struct store *s)
+{
+	struct sockpool *pool = s->pool;
+	char why[128];
+	int r;
+
+	if (is_asking(s) || pool->unknown || fd_now_ms() < s->retry_ms)
+		return;
+	s->asked = s->want > s->count ? s->want - s->count : 1;
+	if (s->asked + 1 > room(pool) || !budget_take(pool->budget, s->asked + 1)) {
+		s->asked = 0;
+		return;
+	}
+	r = send_request(s);
+	if (r == 0)
+		r = loop_add(pool->loop, &s->watch);
+	if (r == 0)
+		r = loop_timer(pool->loop, &s->deadline, DEADLINE_MS);
+	if (r == 0)
+		return;
+	log_debug("asking the child for sockets: %s", err_text(-r, why, sizeof(why)));
+	end_batch(s, 0);
+	pause_asking(s);
+}
+
+/* ---- taking ---- */
+
+int sockpool_take(struct sockpool *pool, enum sockpool_kind kind)
+{
+	struct store *s = &pool->stores[kind];
+	int fd = -1;
+
+	if (pool->unknown)
+		return -ENOTSUP;
+	if (room(pool) == 0) {
+		sockpool_drop(pool);
+		return -ENFILE;
+	}
+	s->taken++;
+	if (s->count > 0)
+		fd = pop(s);
+	else
+		s->dry = is_asking(s);
+	if (s->count <= s->want / 2)
+		ask(s);
+	if (fd >= 0)
+		return fd;
+	return is_asking(s) ? -EAGAIN : -ENOTCONN;
+}
+
+void sockpool_warm(struct sockpool *pool, enum sockpool_kind kind)
+{
+	struct store *s = &pool->stores[kind];
+
+	if (s->count == 0)
+		ask(s);
+}
+
+bool sockpool_keeps_source(const struct sockpool *pool)
+{
+	return pool->keeps_source;
+}
+
+/* ---- all ---- */
+
+struct sockpool *sockpool_new(struct loop *loop, struct budget *budget,
+			      const struct sockaddr_un *bp_address)
+{
+	struct sockpool *pool = calloc(1, sizeof(*pool));
+
+	if (pool == NULL)
+		return NULL;
+	pool->loop = loop;
+	pool->budget = budget;
+	pool->bp_address = bp_address;
+	pool->keeps_source = true;
+	pool->look.on_due = on_look;
+	for (int i = 0; i < SOCKPOOL_KINDS; i++) {
+		struct store *s = &pool->stores[i];
+
+		s->pool = pool;
+		s->kind = &kinds[i];
+		s->want = WANT_LEAST;
+		s->deadline.on_due = on_deadline;
+		s->watch = (struct watch){ .fd = -1, .events = POLLIN, .on_event = on_answer };
+	}
+	return pool;
+}
+
+void sockpool_free(struct sockpool *pool)
+{
+	if (pool == NULL)
+		return;
+	sockpool_drop(pool);
+	for (int i = 0; i < SOCKPOOL_KINDS; i++)
+		if (is_asking(&pool->stores[i]))
+			end_batch(&pool->stores[i], 0);
+	loop_cancel(pool->loop, &pool->look);
+	free(pool);
+}
