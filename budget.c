@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Counting descriptors. See budget.h. */
+#include "budget.h"
+
+#include <stdint.h>
+
+#include "fd.h"
+#include "log.h"
+
+#define PAUSE_MS    100	  /* when the system is out of something */
+#define COMPLAIN_MS 60000 /* between two log lines about that */
+
+/* Goes on. What fails for want of memory is tried again, and the rest does not wait for it. */
+static void resume(struct budget *b)
+{
+	loop_cancel(b->loop, &b->resume);
+	b->paused = false;
+	if (b->on_resume(b) < 0)
+		loop_timer(b->loop, &b->resume, PAUSE_MS);
+}
+
+static void on_resume(struct timer *t)
+{
+	resume(LOOP_OWNER(t, struct budget, resume));
+}
+
+/* ---- the account ---- */
+
+static bool draw(struct account *a, size_t count)
+{
+	size_t used = atomic_load_explicit(&a->used, memory_order_relaxed);
+
+	do
+		if (used + count > a->max)
+			return false;
+	while (!atomic_compare_exchange_weak_explicit(&a->used, &used, used + count,
+						      memory_order_relaxed, memory_order_relaxed));
+	if (a->of == NULL || draw(a->of, count))
+		return true;
+	atomic_fetch_sub_explicit(&a->used, count, memory_order_relaxed);
+	return false;
+}
+
+void account_charge(struct account *a, size_t count)
+{
+	for (; a != NULL; a = a->of)
+		atomic_fetch_add_explicit(&a->used, count, memory_order_relaxed);
+}
+
+void account_give(struct account *a, size_t count)
+{
+	for (; a != NULL; a = a->of)
+		atomic_fetch_sub_explicit(&a->used, count, memory_order_relaxed);
+}
+
+static size_t room_in(const struct account *a)
+{
+	size_t room = SIZE_MAX;
+
+	for (; a != NULL; a = a->of) {
+		size_t used = atomic_load_explicit(&a->used, memory_order_relaxed);
+		size_t left = used < a->max ? a->max - used : 0;
+
+		room = left < room ? left : room;
+	}
+	return room;
+}
+
+/* ---- a worker's ---- */
+
+size_t budget_room(const struct budget *b)
+{
+	size_t own = b->reserved > b->used ? b->reserved - b->used : 0;
+
+	if (b->account != NULL)
+		return own + room_in(b->account);
+	return b->used < b->max ? b->max - b->used : 0;
+}
+
+void budget_init(struct budget *b)
+{
+	b->resume.on_due = on_resume;
+}
+
+/* What is drawn on the account when so many are used. */
+static size_t drawn(const struct budget *b, size_t used)
+{
+	return used > b->reserved ? used : b->reserved;
+}
+
+bool budget_take(struct budget *b, size_t count)
+{
+	size_t more = drawn(b, b->used + count) - drawn(b, b->used);
+
+	if (b->account != NULL ? more > 0 && !draw(b->account, more) : budget_room(b) < count)
+		return false;
+	b->used += count;
+	return true;
+}
+
+void budget_give(struct budget *b, size_t count)
+{
+	size_t before = drawn(b, b->used);
+
+	b->used -= count;
+	account_give(b->account, before - drawn(b, b->used));
+	if (b->paused && budget_room(b) >= b->enough)
+		resume(b);
+}
+
+void budget_reserve(struct budget *b, size_t count)
+{
+	size_t before = drawn(b, b->used), after;
+
+	b->reserved = count;
+	after = drawn(b, b->used);
+	if (after > before)
+		account_charge(b->account, after - before);
+	else
+		account_give(b->account, before - after);
+}
+
+void budget_pass(struct budget *b, size_t count)
+{
+	b->used -= count;
+}
+
+void budget_accept(struct budget *b, size_t count)
+{
+	b->used += count;
+}
+
+void budget_complain(struct budget *b, const char *what, const char *why, const char *then)
+{
+	_Atomic unsigned long long *told = b->account != NULL ? &b->account->complained_ms
+							      : &b->complained_ms;
+	size_t used = b->account != NULL ? atomic_load(&b->account->used) : b->used;
+	size_t max = b->account != NULL ? b->account->max : b->max;
+	unsigned long long now = fd_now_ms();
+	unsigned long long last = atomic_load(told);
+
+	/* Another thread may have told it since we looked at the clock. */
+	if (last != 0 && now <= last + COMPLAIN_MS)
+		return;
+	/* Of several who find it at the same time one tells. */
+	if (atomic_compare_exchange_strong(told, &last, now))
+		log_warn("%s: %s (%zu of %zu descriptors in use); %s", what, why, used, max, then);
+}
+
+void budget_pause(struct budget *b, const char *why)
+{
+	budget_complain(b, "cannot accept connections for now", why, "they wait");
+	if (loop_timer(b->loop, &b->resume, PAUSE_MS) < 0)
+		return;
+	b->paused = true;
+	b->on_pause(b);
+}
+
+void budget_stop(struct budget *b)
+{
+	loop_cancel(b->loop, &b->resume);
+	b->paused = false;
+}
