@@ -11,12 +11,19 @@
  * put aside in memory of its own, and the pump reads no more until that is gone. So a pair that
  * waits holds two descriptors and no buffer.
  *
+ * When a read fills the buffer there may be much to come, and the pump turns to splice(2): bytes go
+ * through a pipe and are not copied at all. When the flow has calmed down, or no pipe is to be had,
+ * it reads and writes. All pumps of a loop use the same pipe, one after the other. For that it is
+ * asked before how much the other side can take; should it take less, the rest is put aside too.
+ *
  * Readiness is remembered per socket until a call says EAGAIN, which is what edge-triggered watches
  * need; with poll(2), `interest` asks for just what would let a pump move.
  */
 #include "bicopy.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,28 +31,52 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bulkpipe.h"
 #include "fd.h"
+#include "sockopt.h"
 
-/* Reads of one pump in one turn: with 64 KiB each, a busy pair leaves the others waiting for less
- * than a millisecond. */
+/* What one pump does in one turn: a busy pair leaves the others waiting for less than a
+ * millisecond.
+ */
+#define TURN_BYTES (1024 * 1024)
 #define TURN_READS 16
+/* Bytes of a read as long as nobody knows of more: what a slow reader leaves over is no more than
+ * that, and it stays in the cache. */
+#define SMALL_READ (64 * 1024)
+/* Bytes of a turn below which copying costs less than the system calls that splicing takes more. */
+#define CALM	   (16 * 1024)
 
-struct bicopy_buffer *bicopy_buffer_new(size_t cap)
+struct bicopy_shared {
+	bool with_pipe;
+	struct bulkpipe pipe;
+	size_t cap; /* of the bytes, which are for one read */
+	char bytes[];
+};
+
+struct bicopy_shared *bicopy_shared_new(size_t cap, bool with_pipe)
 {
-	struct bicopy_buffer *buffer = malloc(sizeof(*buffer) + cap);
+	struct bicopy_shared *shared = malloc(sizeof(*shared) + cap);
 
-	if (buffer != NULL)
-		buffer->cap = cap;
-	return buffer;
+	if (shared == NULL)
+		return NULL;
+	shared->with_pipe = with_pipe;
+	shared->pipe = (struct bulkpipe)BULKPIPE_INIT;
+	shared->cap = cap;
+	return shared;
+}
+
+void bicopy_shared_free(struct bicopy_shared *shared)
+{
+	if (shared != NULL)
+		bulkpipe_close(&shared->pipe);
+	free(shared);
 }
 
 void bicopy_reset(int *fd)
 {
-	const struct linger now = { .l_onoff = 1, .l_linger = 0 };
-
 	if (*fd < 0)
 		return;
-	setsockopt(*fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	sockopt_tcp_reset_on_close(*fd);
 	fd_close(fd);
 }
 
@@ -73,7 +104,7 @@ static void finish(struct bicopy *b, enum ending how)
 		loop_remove(b->loop, &b->end[i].watch);
 		if (how == RESET || (how == CUT && b->pump[1 - i].state != PUMP_SHUT))
 			bicopy_reset(&b->end[i].watch.fd);
-		fd_close(&b->end[i].watch.fd);
+		sockopt_close(&b->end[i].watch.fd);
 		free(b->pump[i].leftover);
 		b->pump[i].leftover = NULL;
 	}
@@ -164,60 +195,183 @@ static int keep_leftover(struct pump *p, const char *bytes, size_t len)
 	return 0;
 }
 
-/* Reads once and passes it on. Returns false with the progress if the pump cannot go on. */
-static bool read_and_write(struct bicopy *b, struct pump *p, struct bicopy_end *src,
-			   struct bicopy_end *dst, enum progress *progress)
+/* What a read has given: `n` as the system call returned it. Returns whether there are bytes; sets
+ * the progress if there is a failure. */
+static bool has_read(struct pump *p, struct bicopy_end *src, ssize_t n, enum progress *progress)
 {
-	struct bicopy_buffer *buffer = b->buffer;
-	ssize_t len, n;
-
-	*progress = WAITS;
-	if (!src->readable || !dst->writable)
-		return false;
-	do
-		len = recv(src->watch.fd, buffer->bytes, buffer->cap, MSG_DONTWAIT);
-	while (len < 0 && errno == EINTR);
-	if (len < 0 && errno == EAGAIN) {
-		src->readable = false;
-		return false;
-	}
-	if (len == 0) {
-		p->state = PUMP_DRAIN;
+	if (n > 0)
 		return true;
-	}
-	n = len < 0 ? -1 : write_some(dst, buffer->bytes, (size_t)len);
-	if (n < 0 || (n < len && keep_leftover(p, buffer->bytes + n, (size_t)(len - n)) < 0)) {
+	if (n == 0)
+		p->state = PUMP_DRAIN;
+	else if (errno == EAGAIN)
+		src->readable = false;
+	else if (errno != EINTR)
 		*progress = FAILED;
-		return false;
-	}
+	return false;
+}
+
+/* Reads into the buffer and writes at once. Returns how many bytes were read. */
+static size_t copy_once(struct bicopy *b, struct pump *p, struct bicopy_end *src,
+			struct bicopy_end *dst, enum progress *progress)
+{
+	struct bicopy_shared *shared = b->shared;
+	size_t cap = p->bulk || shared->cap < SMALL_READ ? shared->cap : SMALL_READ;
+	ssize_t len = recv(src->watch.fd, shared->bytes, cap, MSG_DONTWAIT);
+	ssize_t n;
+
+	if (!has_read(p, src, len, progress))
+		return 0;
+	n = write_some(dst, shared->bytes, (size_t)len);
+	if (n < 0 || (n < len && keep_leftover(p, shared->bytes + n, (size_t)(len - n)) < 0))
+		*progress = FAILED;
+	p->bulk = (size_t)len == cap;
 	/* A short read has emptied the socket (epoll(7), "Q&A"): what comes now is a new event. But
 	 * an end of file that was announced already is not. */
-	if ((size_t)len < buffer->cap && !src->peer_ended && !src->urgent)
+	if (!p->bulk && !src->peer_ended && !src->urgent)
 		src->readable = false;
+	return (size_t)len;
+}
+
+/* How many bytes would a socket take now? At least as many as are worth a try: only EAGAIN brings
+ * an event when there is room again, and lets the kernel enlarge a send buffer that is too small.
+ */
+static size_t room_of(const struct bicopy_end *dst, size_t max)
+{
+	uint32_t mem[SK_MEMINFO_VARS] = { 0 };
+	socklen_t len = sizeof(mem);
+	size_t room;
+
+	if (getsockopt(dst->watch.fd, SOL_SOCKET, SO_MEMINFO, mem, &len) < 0)
+		return max;
+	room = mem[SK_MEMINFO_SNDBUF] > mem[SK_MEMINFO_WMEM_QUEUED]
+		       ? mem[SK_MEMINFO_SNDBUF] - mem[SK_MEMINFO_WMEM_QUEUED]
+		       : 0;
+	if (room < SMALL_READ)
+		return SMALL_READ;
+	return room < max ? room : max;
+}
+
+/* Puts aside the `len` bytes that are left in the pipe. */
+static int keep_piped(struct bulkpipe *pipe, struct pump *p, size_t len)
+{
+	size_t at = 0;
+
+	p->leftover = malloc(len);
+	while (p->leftover != NULL && at < len) {
+		ssize_t n = read(pipe->out, p->leftover + at, len - at);
+
+		if (n <= 0 && !(n < 0 && errno == EINTR))
+			return -EIO;
+		at += n < 0 ? 0 : (size_t)n;
+	}
+	p->left_at = 0;
+	p->left = (uint32_t)at;
+	return at == len ? 0 : -ENOMEM;
+}
+
+/* Sends on the `len` bytes that are in the pipe. A splice that comes short has not always filled
+ * the socket, and then no event would come: only EAGAIN tells. Returns 0, or a negative number;
+ * then the pipe is not empty. */
+static int write_piped(struct bulkpipe *pipe, struct pump *p, struct bicopy_end *dst, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = splice(pipe->out, NULL, dst->watch.fd, NULL, len,
+				   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+
+		if (n > 0) {
+			len -= (size_t)n;
+		} else if (n < 0 && errno == EAGAIN) {
+			dst->writable = false;
+			return keep_piped(pipe, p, len);
+		} else if (n == 0 || errno != EINTR) {
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* Moves bytes through the pipe. Returns how many were read. */
+static size_t splice_once(struct bicopy *b, struct pump *p, struct bicopy_end *src,
+			  struct bicopy_end *dst, enum progress *progress)
+{
+	struct bulkpipe *pipe = &b->shared->pipe;
+	ssize_t n = splice(src->watch.fd, NULL, pipe->in, NULL, room_of(dst, pipe->cap),
+			   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+
+	/* At an urgent byte that nobody has told us of yet, with an end of file behind it, this is
+	 * 0, too: recv(2) knows. */
+	if (n == 0) {
+		p->bulk = false;
+		return 0;
+	}
+	if (!has_read(p, src, n, progress))
+		return 0;
+	if (write_piped(pipe, p, dst, (size_t)n) < 0) {
+		bulkpipe_close(pipe);
+		*progress = FAILED;
+	}
+	return (size_t)n;
+}
+
+/* Splicing heeds O_NONBLOCK of a socket and nothing else, and one that somebody gave us may lack
+ * it. */
+static void set_nonblocking(struct bicopy *b)
+{
+	if (b->nonblocking)
+		return;
+	for (int i = 0; i < 2; i++)
+		fd_set_nonblock(b->end[i].watch.fd);
+	b->nonblocking = true;
+}
+
+/* Is a pump to splice, and is there a pipe for it? Splicing stops at an urgent byte. */
+static bool can_splice(struct bicopy *b, const struct pump *p, const struct bicopy_end *src)
+{
+	if (!p->bulk || src->urgent || !b->shared->with_pipe || !bulkpipe_ready(&b->shared->pipe))
+		return false;
+	set_nonblocking(b);
 	return true;
 }
 
-static enum progress run_pump(struct bicopy *b, int i)
+/* Moves bytes until it has to wait, or its turn is over. */
+static enum progress move_bytes(struct bicopy *b, int i)
 {
 	struct pump *p = &b->pump[i];
 	struct bicopy_end *src = &b->end[i];
 	struct bicopy_end *dst = &b->end[1 - i];
 	enum progress progress = WAITS;
+	size_t moved = 0;
+	int reads = 0;
 
-	for (int reads = 0; p->state != PUMP_SHUT; reads++) {
-		if (!write_leftover(p, dst, &progress))
-			return progress;
+	while (write_leftover(p, dst, &progress)) {
 		if (p->state == PUMP_DRAIN) {
-			shutdown(dst->watch.fd, SHUT_WR);
+			/* After the second one both are closed, which says the same. */
+			if (b->pump[1 - i].state != PUMP_SHUT)
+				shutdown(dst->watch.fd, SHUT_WR);
 			p->state = PUMP_SHUT;
-			break;
+			return WAITS;
 		}
-		if (reads == TURN_READS)
+		if (moved >= TURN_BYTES || reads++ == TURN_READS)
 			return SPENT;
-		if (!read_and_write(b, p, src, dst, &progress))
-			return progress;
+		if (!src->readable || !dst->writable)
+			break;
+		progress = WAITS;
+		if (can_splice(b, p, src))
+			moved += splice_once(b, p, src, dst, &progress);
+		else
+			moved += copy_once(b, p, src, dst, &progress);
+		if (progress == FAILED)
+			break;
 	}
-	return WAITS;
+	/* The flow has calmed down if it was the input that ran out. */
+	if (moved < CALM && dst->writable)
+		p->bulk = false;
+	return progress;
+}
+
+static enum progress run_pump(struct bicopy *b, int i)
+{
+	return b->pump[i].state == PUMP_SHUT ? WAITS : move_bytes(b, i);
 }
 
 /* ---- the pair ---- */
@@ -320,13 +474,13 @@ static void on_end1(struct watch *w, short revents)
 	on_ready(LOOP_OWNER(w, struct bicopy, end[1].watch), 1, revents);
 }
 
-int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_buffer *buffer, int fd0,
+int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_shared *shared, int fd0,
 		 int fd1, void (*on_end)(struct bicopy *b))
 {
 	const int fds[2] = { fd0, fd1 };
 	int r = 0;
 
-	*b = (struct bicopy){ .loop = loop, .buffer = buffer, .on_end = on_end };
+	*b = (struct bicopy){ .loop = loop, .shared = shared, .on_end = on_end };
 	for (int i = 0; i < 2; i++) {
 		/* It may be written to, as far as anybody knows; edges tell about the rest. */
 		b->end[i].writable = true;

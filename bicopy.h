@@ -15,14 +15,15 @@
  * nothing is read that cannot be passed on: a slow reader stops its writer.
  */
 
-/* Room for one read, shared by all pairs of a loop: nothing stays in it between two callbacks. */
-struct bicopy_buffer {
-	size_t cap;
-	char bytes[];
-};
+/* What all pairs of a loop share: room for one read, and a pipe for those that have much to copy.
+ * Nothing stays in either between two callbacks. */
+struct bicopy_shared;
 
-/* Returns a buffer to be freed with free(3), or NULL. */
-struct bicopy_buffer *bicopy_buffer_new(size_t cap);
+/* `cap`: bytes of one read; `with_pipe`: two descriptors, from when it is first needed. Returns
+ * NULL if out of memory. With a pipe, the process has to ignore SIGPIPE. */
+struct bicopy_shared *bicopy_shared_new(size_t cap, bool with_pipe);
+/* When no pair is left. NULL is fine. */
+void bicopy_shared_free(struct bicopy_shared *shared);
 
 enum pump_state {
 	PUMP_OPEN,  /* bytes flow */
@@ -33,6 +34,7 @@ enum pump_state {
 /* One direction. */
 struct pump {
 	enum pump_state state;
+	bool bulk;	  /* there was more than one read could take: worth the pipe */
 	uint32_t left_at; /* of what could not be written: offset, */
 	uint32_t left;	  /* bytes, */
 	char *leftover;	  /* and the bytes; NULL if none */
@@ -50,10 +52,11 @@ struct bicopy_end {
 
 struct bicopy {
 	struct loop *loop;
-	struct bicopy_buffer *buffer;
+	struct bicopy_shared *shared;
 	struct bicopy_end end[2];
 	struct pump pump[2]; /* pump[i] reads end[i] and writes the other */
 	struct task task;    /* the next turn of a busy pair, or the report of its end */
+	bool nonblocking;    /* both sockets are, for certain */
 	bool draining;	     /* ends as soon as nothing is on the way */
 	bool ended;
 	void (*on_end)(struct bicopy *b);
@@ -61,9 +64,9 @@ struct bicopy {
 
 /* Starts copying between two sockets, both taken, also on failure. `b` is the caller's memory and
  * must stay until `on_end` is called, once, in a task of the loop; it may free it. Both sockets are
- * closed by then. Never blocks, whether or not the sockets do. Returns 0 or -errno; then on_end is
- * not called. */
-int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_buffer *buffer, int fd0,
+ * closed by then. Does not block: the sockets are made non-blocking before they are spliced.
+ * Returns 0 or -errno; then on_end is not called. */
+int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_shared *shared, int fd0,
 		 int fd1, void (*on_end)(struct bicopy *b));
 
 /* Ends a pair now: both sockets are closed. A side that waits for an end of file is reset instead,

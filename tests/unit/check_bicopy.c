@@ -24,6 +24,20 @@ enum { CLIENT, SERVER };
 #define ENGINE_COUNT 2
 #define ALL_WAYS     (ENGINE_COUNT * KIND_COUNT)
 
+/* Each case runs with a pipe to splice through, and without. */
+static bool with_pipe;
+
+static void with_a_pipe(void)
+{
+	with_pipe = true;
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static void without_a_pipe(void)
+{
+	with_pipe = false;
+}
+
 static enum loop_engine engine_of(int i)
 {
 	return i % ENGINE_COUNT == 0 ? LOOP_POLL : LOOP_EPOLL;
@@ -87,7 +101,7 @@ static void close_with_reset(int *fd)
 
 struct rig {
 	struct loop *loop;
-	struct bicopy_buffer *buffer;
+	struct bicopy_shared *shared;
 	struct bicopy b;
 	int peer[2]; /* client and server; -1 when closed */
 	int inner[2];
@@ -110,9 +124,9 @@ static void rig_prepare_sides(struct rig *r, int i, const int sizes[2])
 
 	*r = (struct rig){ .until_ms = fixture_now_ms() + FIXTURE_DEADLINE_S * 1000ULL };
 	r->loop = loop_new(engine_of(i));
-	r->buffer = bicopy_buffer_new(BUFFER_LEN);
+	r->shared = bicopy_shared_new(BUFFER_LEN, with_pipe);
 	ck_assert_ptr_nonnull(r->loop);
-	ck_assert_ptr_nonnull(r->buffer);
+	ck_assert_ptr_nonnull(r->shared);
 	for (int side = 0; side < 2; side++) {
 		socket_pair(fds, kind_of(i), sizes[side]);
 		r->peer[side] = fds[0];
@@ -127,7 +141,7 @@ static void rig_prepare(struct rig *r, int i, int size)
 
 static void rig_start(struct rig *r)
 {
-	ck_assert_int_eq(bicopy_start(&r->b, r->loop, r->buffer, r->inner[0], r->inner[1], on_end),
+	ck_assert_int_eq(bicopy_start(&r->b, r->loop, r->shared, r->inner[0], r->inner[1], on_end),
 			 0);
 }
 
@@ -177,7 +191,7 @@ static void rig_close(struct rig *r)
 	settle(r);
 	ck_assert_int_eq(r->ended, 1);
 	loop_free(r->loop);
-	free(r->buffer);
+	bicopy_shared_free(r->shared);
 }
 
 /* ---- streams: every byte follows from its place ---- */
@@ -365,9 +379,9 @@ START_TEST(pairs_share_a_buffer)
 	stream_fill(&r, &stuck, BIG);
 	rig_prepare(&other, _i, 0);
 	loop_free(other.loop);
-	free(other.buffer);
+	bicopy_shared_free(other.shared);
 	other.loop = r.loop;
-	other.buffer = r.buffer;
+	other.shared = r.shared;
 	rig_start(&other);
 	pass(&other, &flowing, 10 * BUFFER_LEN);
 	shut_peer(&other, CLIENT);
@@ -730,8 +744,8 @@ START_TEST(a_busy_pair_can_be_cancelled)
 	struct rig r;
 
 	rig_prepare(&r, _i, 0);
-	free(r.buffer);
-	r.buffer = bicopy_buffer_new(1);
+	bicopy_shared_free(r.shared);
+	r.shared = bicopy_shared_new(1, false); /* a pipe would take all at once */
 	ck_assert_int_eq(stream_send(&r, &s, 1000), 1000);
 	rig_start(&r);
 	while (!r.b.task.queued)
@@ -842,22 +856,29 @@ END_TEST
 #define BEFORE_MARK 100
 
 /* A read stops at an urgent byte (tcp(7)), although there is more. */
+#define MARKED_LEN (BEFORE_MARK + 1000)
+
+/* Sends MARKED_LEN bytes with an urgent one among them, which has to stay in its place. */
+static void send_across_mark(const struct rig *r, int side)
+{
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(
+			setsockopt(r->inner[i], SOL_SOCKET, SO_OOBINLINE, &(int){ 1 }, sizeof(int)),
+			0);
+	ck_assert_int_eq(send(r->peer[side], pattern, BEFORE_MARK, MSG_OOB), BEFORE_MARK);
+	ck_assert_int_eq(send(r->peer[side], pattern + BEFORE_MARK, MARKED_LEN - BEFORE_MARK, 0),
+			 MARKED_LEN - BEFORE_MARK);
+}
+
 START_TEST(urgent_bytes_do_not_stop_the_flow)
 {
 	int side = _i / ENGINE_COUNT;
-	char sent[BEFORE_MARK + 1000], got[sizeof(sent)];
+	char got[MARKED_LEN];
 	size_t received = 0;
 	struct rig r;
 
 	rig_open(&r, TCP_WAYS(_i), 0);
-	for (int i = 0; i < 2; i++)
-		ck_assert_int_eq(
-			setsockopt(r.inner[i], SOL_SOCKET, SO_OOBINLINE, &(int){ 1 }, sizeof(int)),
-			0);
-	memcpy(sent, pattern, sizeof(sent));
-	ck_assert_int_eq(send(r.peer[side], sent, BEFORE_MARK, MSG_OOB), BEFORE_MARK);
-	ck_assert_int_eq(send(r.peer[side], sent + BEFORE_MARK, sizeof(sent) - BEFORE_MARK, 0),
-			 sizeof(sent) - BEFORE_MARK);
+	send_across_mark(&r, side);
 	while (received < sizeof(got)) {
 		ssize_t n = recv(r.peer[1 - side], got + received, sizeof(got) - received,
 				 MSG_DONTWAIT);
@@ -866,7 +887,37 @@ START_TEST(urgent_bytes_do_not_stop_the_flow)
 		received += n > 0 ? (size_t)n : 0;
 		step(&r, 1);
 	}
-	ck_assert_mem_eq(got, sent, sizeof(sent));
+	ck_assert_mem_eq(got, pattern, sizeof(got));
+	rig_close(&r);
+}
+END_TEST
+
+/* The kernel stops a splice there, and where an end of file is behind it says 0, as at the end. */
+START_TEST(a_mark_that_nobody_told_of_is_no_end_of_file)
+{
+	int side = _i / ENGINE_COUNT;
+	char got[MARKED_LEN];
+	size_t received = 0;
+	ssize_t n = -1;
+	struct rig r;
+
+	rig_open(&r, TCP_WAYS(_i), 0);
+	send_across_mark(&r, side);
+	ck_assert_int_eq(shutdown(r.peer[side], SHUT_WR), 0);
+	/* A bulk flow in the middle of its turn. */
+	r.b.pump[side].bulk = true;
+	bicopy_drain(&r.b);
+	ck_assert(!r.b.end[side].urgent);
+	while (n != 0) {
+		n = recv(r.peer[1 - side], got + received, sizeof(got) - received, MSG_DONTWAIT);
+		ck_assert(n >= 0 || errno == EAGAIN);
+		received += n > 0 ? (size_t)n : 0;
+		step(&r, 1);
+		if (received == sizeof(got))
+			break;
+	}
+	ck_assert_uint_eq(received, sizeof(got));
+	ck_assert_mem_eq(got, pattern, sizeof(got));
 	rig_close(&r);
 }
 END_TEST
@@ -888,19 +939,19 @@ END_TEST
 START_TEST(a_failed_start_closes_both)
 {
 	struct loop *loop = loop_new(LOOP_EPOLL);
-	struct bicopy_buffer *buffer = bicopy_buffer_new(BUFFER_LEN);
+	struct bicopy_shared *shared = bicopy_shared_new(BUFFER_LEN, with_pipe);
 	struct bicopy b;
 	int fds[2], inner[2];
 
 	fixture_socketpair(fds);
 	inner[_i] = fds[1];
 	inner[1 - _i] = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-	ck_assert_int_eq(bicopy_start(&b, loop, buffer, inner[0], inner[1], on_end), -EPERM);
+	ck_assert_int_eq(bicopy_start(&b, loop, shared, inner[0], inner[1], on_end), -EPERM);
 	ck_assert(!fixture_is_open(inner[0]));
 	ck_assert(!fixture_is_open(inner[1]));
 	ck_assert_int_eq(loop_step(loop, 0), 0);
 	close(fds[0]);
-	free(buffer);
+	bicopy_shared_free(shared);
 	loop_free(loop);
 }
 END_TEST
@@ -921,17 +972,18 @@ START_TEST(reset_takes_the_descriptor)
 }
 END_TEST
 
-static TCase *make_case(const char *name)
+static TCase *make_case(const char *name, void (*pipes)(void))
 {
 	TCase *tc = fixture_case(name);
 
 	tcase_add_unchecked_fixture(tc, make_pattern, NULL);
+	tcase_add_unchecked_fixture(tc, pipes, NULL);
 	return tc;
 }
 
-static TCase *flowing_case(void)
+static TCase *flowing_case(void (*pipes)(void))
 {
-	TCase *tc = make_case("flowing");
+	TCase *tc = make_case("flowing", pipes);
 
 	tcase_add_loop_test(tc, small_messages_pass_both_ways, 0, ALL_WAYS);
 	tcase_add_loop_test(tc, a_full_buffer_passes, 0, ALL_WAYS);
@@ -940,9 +992,9 @@ static TCase *flowing_case(void)
 	return tc;
 }
 
-static TCase *pressure_case(void)
+static TCase *pressure_case(void (*pipes)(void))
 {
-	TCase *tc = make_case("back-pressure");
+	TCase *tc = make_case("back-pressure", pipes);
 
 	tcase_add_loop_test(tc, a_slow_reader_stops_its_writer, 0, 2 * ALL_WAYS);
 	tcase_add_loop_test(tc, a_large_piece_goes_out_in_parts, 0, 2 * ALL_WAYS);
@@ -951,9 +1003,9 @@ static TCase *pressure_case(void)
 	return tc;
 }
 
-static TCase *eof_case(void)
+static TCase *eof_case(void (*pipes)(void))
 {
-	TCase *tc = make_case("end of file");
+	TCase *tc = make_case("end of file", pipes);
 
 	tcase_add_loop_test(tc, half_close_passes, 0, 2 * ALL_WAYS);
 	tcase_add_loop_test(tc, end_of_file_comes_after_what_is_pending, 0, 2 * ALL_WAYS);
@@ -964,9 +1016,9 @@ static TCase *eof_case(void)
 	return tc;
 }
 
-static TCase *errors_case(void)
+static TCase *errors_case(void (*pipes)(void))
 {
-	TCase *tc = make_case("errors");
+	TCase *tc = make_case("errors", pipes);
 
 	tcase_add_loop_test(tc, a_reset_becomes_a_reset, 0, 2 * ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_reset_at_the_start_becomes_a_reset, 0, 2 * ENGINE_COUNT);
@@ -978,9 +1030,9 @@ static TCase *errors_case(void)
 	return tc;
 }
 
-static TCase *life_case(void)
+static TCase *life_case(void (*pipes)(void))
 {
-	TCase *tc = make_case("start and end");
+	TCase *tc = make_case("start and end", pipes);
 
 	tcase_add_loop_test(tc, cancel_ends_the_pair_in_a_task, 0, 2 * ALL_WAYS);
 	tcase_add_loop_test(tc, a_busy_pair_can_be_cancelled, 0, ALL_WAYS);
@@ -988,6 +1040,7 @@ static TCase *life_case(void)
 	tcase_add_loop_test(tc, cancel_with_something_on_the_way_is_a_reset, 0, 2 * ENGINE_COUNT);
 	tcase_add_loop_test(tc, cancel_after_an_end_of_file, 0, ALL_WAYS);
 	tcase_add_loop_test(tc, urgent_bytes_do_not_stop_the_flow, 0, 2 * ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_mark_that_nobody_told_of_is_no_end_of_file, 0, 2 * ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_pair_that_drains_passes_all_on, 0, 2 * ALL_WAYS);
 	tcase_add_loop_test(tc, a_quiet_pair_drains_at_once, 0, ALL_WAYS);
 	tcase_add_loop_test(tc, on_end_may_free_the_pair, 0, ALL_WAYS);
@@ -1000,10 +1053,14 @@ int main(void)
 {
 	Suite *s = suite_create("bicopy");
 
-	suite_add_tcase(s, flowing_case());
-	suite_add_tcase(s, pressure_case());
-	suite_add_tcase(s, eof_case());
-	suite_add_tcase(s, errors_case());
-	suite_add_tcase(s, life_case());
+	for (int i = 0; i < 2; i++) {
+		void (*pipes)(void) = i == 0 ? without_a_pipe : with_a_pipe;
+
+		suite_add_tcase(s, flowing_case(pipes));
+		suite_add_tcase(s, pressure_case(pipes));
+		suite_add_tcase(s, eof_case(pipes));
+		suite_add_tcase(s, errors_case(pipes));
+		suite_add_tcase(s, life_case(pipes));
+	}
 	return fixture_run(s);
 }

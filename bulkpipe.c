@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A large pipe. See bulkpipe.h. */
+#include "bulkpipe.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "fd.h"
+
+#define WANTED	 (1024 * 1024) /* bytes; more than fs.pipe-max-size needs a privilege */
+#define RETRY_MS 1000	       /* after a pipe could not be had */
+
+/* The kernel makes a pipe of two pages when the user has too many, and refuses to make it larger.
+ */
+static bool make_pipe(struct bulkpipe *p)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return false;
+	p->in = fds[1];
+	p->out = fds[0];
+	for (int wanted = WANTED; wanted >= BULKPIPE_LEAST; wanted /= 2) {
+		int cap = fcntl(p->in, F_SETPIPE_SZ, wanted);
+
+		if (cap >= BULKPIPE_LEAST) {
+			p->cap = (size_t)cap;
+			return true;
+		}
+	}
+	bulkpipe_close(p);
+	return false;
+}
+
+bool bulkpipe_ready(struct bulkpipe *p)
+{
+	if (p->in >= 0)
+		return true;
+	if (fd_now_ms() < p->retry_ms)
+		return false;
+	if (make_pipe(p))
+		return true;
+	p->retry_ms = fd_now_ms() + RETRY_MS;
+	return false;
+}
+
+void bulkpipe_close(struct bulkpipe *p)
+{
+	fd_close(&p->in);
+	fd_close(&p->out);
+}
