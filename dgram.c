@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Receiving and sending datagrams. See dgram.h.
+ *
+ * A host with several addresses has to answer from the one that the client wrote to: else the
+ * client takes the answer for somebody else's. A datagram tells it in a control message, and the
+ * answer takes it along in another one:
+ *
+ *     IPv4                   ipi_spec_dst: the address that was written to, or, for a broadcast or
+ *                            multicast one, that of ours which an answer should come from
+ *     IPv6                   ipi6_addr; a multicast one is no source, then routing chooses
+ *     IPv4 on a socket of    both come, the IPv6 one with the mapped header address; that of IPv4
+ *     both families          is the one to use, and to send
+ *
+ * The interface is left open, so that an answer may take another way than the question; only where
+ * an address is link-local it says which link is meant.
+ *
+ * Trains. What a system call and the way through the kernel's network stack cost, they cost once
+ * for up to 64 datagrams. The kernel puts trains together where a network card's driver does, and
+ * leaves those together that a sender on this machine sent as one: UDP_GRO says of what size the
+ * datagrams were. Here, those of a list that follow each other are put together without a copy:
+ *
+ *     received    a 1400   b 1400   c 1400   d 700   e 700   f 0   g 1400
+ *     messages    [ a b c d, segment 1400 ]  [ e ]  [ f ]  [ g ]
+ *
+ * A train gets through only where each of its datagrams needs no fragments, and the device or the
+ * kernel can cut it. Where it was refused its datagrams go one by one, and so do all of that size
+ * and above on that way from then on.
+ */
+#include "dgram.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103 /* Linux 4.18 */
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104 /* Linux 5.0 */
+#endif
+
+/* Bytes; more than UDP can carry (65507 over IPv4, 65527 over IPv6). */
+#define DGRAM_ROOM   (64 * 1024)
+/* From one to the next. Were it a power of two, the beginnings of all would share few lines of the
+ * processor's caches. */
+#define DGRAM_STRIDE (DGRAM_ROOM + 1536)
+/* Bytes that a call should bring at most, judged by what the last one brought. */
+#define BATCH_BYTES  (128 * 1024)
+#define TRAIN_MAX    64	   /* datagrams: the kernel's limit until 6.8, 128 since */
+#define TRAIN_BYTES  65507 /* IPv4's limit, the lower one */
+#define SEND_TRIES   4	   /* each may be told of an ICMP error that came before */
+/* Bytes of a socket's buffers, as far as the user may (net.core.rmem_max, wmem_max): a short burst
+ * of large datagrams shall not be lost while others have their turn, or while the network takes it.
+ */
+#define BUFFER	     (1024 * 1024)
+
+union name {
+	struct sockaddr any;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+};
+
+/* Room for one of each that may come, or go. */
+struct control {
+	_Alignas(struct cmsghdr) char space[CMSG_SPACE(sizeof(struct in_pktinfo)) +
+					    CMSG_SPACE(sizeof(struct in6_pktinfo)) +
+					    CMSG_SPACE(sizeof(int))];
+};
+
+/* A place in a list of datagrams. */
+struct place {
+	struct dgram *dgram;
+	size_t offset;
+};
+
+/* Messages that are to be sent. The last one grows as long as it has room. */
+struct outgoing {
+	int count;
+	int iov_count;
+	size_t room; /* bytes that the last one may take on */
+	struct mmsghdr heads[DGRAMS_MAX];
+	struct iovec iovs[DGRAMS_MAX];
+	struct control controls[DGRAMS_MAX];
+	struct place from[DGRAMS_MAX]; /* where each one begins */
+	size_t segments[DGRAMS_MAX];
+	size_t lens[DGRAMS_MAX];
+};
+
+struct dgrams {
+	bool sends_trains;
+	bool may_be_more;
+	unsigned int want; /* to be received at once */
+	/* A call leaves marks in those heads only that it has filled. */
+	struct mmsghdr heads[2][DGRAMS_MAX]; /* without names, and with */
+	int used[2];
+	struct iovec iovs[DGRAMS_MAX];
+	union name names[DGRAMS_MAX];
+	struct control controls[DGRAMS_MAX];
+	struct flow_key keys[DGRAMS_MAX];
+	struct dgram got[DGRAMS_MAX];
+	struct outgoing out;
+	char bytes[DGRAMS_MAX][DGRAM_STRIDE];
+};
+
+struct dgrams *dgrams_new(int fd)
+{
+	struct dgrams *d = malloc(sizeof(*d));
+	int segment;
+	socklen_t len = sizeof(segment);
+
+	if (d == NULL)
+		return NULL;
+	/* Kernels before 4.18 do not know the control message and would send a train as one. */
+	d->sends_trains = getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &segment, &len) == 0;
+	d->used[0] = d->used[1] = DGRAMS_MAX;
+	d->want = DGRAMS_MAX;
+	for (int i = 0; i < DGRAMS_MAX; i++) {
+		d->iovs[i] = (struct iovec){ d->bytes[i], DGRAM_ROOM };
+		d->got[i].bytes = d->bytes[i];
+	}
+	return d;
+}
+
+/* ---- options ---- */
+
+static int turn_on(int fd, int level, int name)
+{
+	const int one = 1;
+
+	return setsockopt(fd, level, name, &one, sizeof(one)) < 0 ? -errno : 0;
+}
+
+void dgram_take_trains(int fd)
+{
+	turn_on(fd, IPPROTO_UDP, UDP_GRO);
+}
+
+void dgram_more_room(int fd)
+{
+	const int bytes = BUFFER;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+}
+
+int dgram_listener_options(int fd, sa_family_t family)
+{
+	int r = turn_on(fd, IPPROTO_IP, IP_PKTINFO);
+
+	if (r == 0 && family == AF_INET6)
+		r = turn_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO);
+	dgram_take_trains(fd);
+	dgram_more_room(fd);
+	return r;
+}
+
+/* ---- receiving ---- */
+
+static void map_v4(struct in6_addr *to, const struct in_addr *from)
+{
+	memset(to, 0, sizeof(*to));
+	to->s6_addr[10] = to->s6_addr[11] = 0xff;
+	memcpy(&to->s6_addr[12], from, sizeof(*from));
+}
+
+static void read_v4_local(struct flow_key *key, const struct cmsghdr *c)
+{
+	struct in_pktinfo info;
+
+	memcpy(&info, CMSG_DATA(c), sizeof(info));
+	if (info.ipi_spec_dst.s_addr != htonl(INADDR_ANY))
+		map_v4(&key->local, &info.ipi_spec_dst);
+}
+
+static void read_v6_local(struct flow_key *key, const struct cmsghdr *c)
+{
+	struct in6_pktinfo info;
+
+	memcpy(&info, CMSG_DATA(c), sizeof(info));
+	if (IN6_IS_ADDR_V4MAPPED(&info.ipi6_addr) || IN6_IS_ADDR_MULTICAST(&info.ipi6_addr))
+		return;
+	key->local = info.ipi6_addr;
+	if (key->ifindex == 0 && IN6_IS_ADDR_LINKLOCAL(&key->local))
+		key->ifindex = (uint32_t)info.ipi6_ifindex;
+}
+
+static void read_key(struct flow_key *key, struct msghdr *mh)
+{
+	const union name *name = mh->msg_name;
+
+	memset(key, 0, sizeof(*key));
+	if (name->any.sa_family == AF_INET) {
+		map_v4(&key->client, &name->in.sin_addr);
+		key->port_be = name->in.sin_port;
+	} else {
+		key->client = name->in6.sin6_addr;
+		key->port_be = name->in6.sin6_port;
+		key->ifindex = name->in6.sin6_scope_id; /* 0 if not link-local */
+	}
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c != NULL; c = CMSG_NXTHDR(mh, c)) {
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO)
+			read_v4_local(key, c);
+		else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO)
+			read_v6_local(key, c);
+	}
+}
+
+/* Of what size are those of a train? */
+static size_t read_segment(struct msghdr *mh, size_t len)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c != NULL; c = CMSG_NXTHDR(mh, c)) {
+		int segment;
+
+		if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_GRO)
+			continue;
+		memcpy(&segment, CMSG_DATA(c), sizeof(segment));
+		return segment > 0 && (size_t)segment < len ? (size_t)segment : len;
+	}
+	return len;
+}
+
+static void ready_heads(struct dgrams *d, bool keyed)
+{
+	for (int i = 0; i < d->used[keyed]; i++)
+		d->heads[keyed][i].msg_hdr = (struct msghdr){
+			.msg_name = keyed ? &d->names[i] : NULL,
+			.msg_namelen = keyed ? sizeof(d->names[i]) : 0,
+			.msg_iov = &d->iovs[i],
+			.msg_iovlen = 1,
+			.msg_control = d->controls[i].space,
+			.msg_controllen = sizeof(d->controls[i].space),
+		};
+	d->used[keyed] = 0;
+}
+
+static unsigned int how_many(size_t bytes, int count)
+{
+	size_t n = BATCH_BYTES * (size_t)count / (bytes + 1) + 1;
+
+	return (unsigned int)(n < DGRAMS_MAX ? n : DGRAMS_MAX);
+}
+
+bool dgrams_may_be_more(const struct dgrams *d)
+{
+	return d->may_be_more;
+}
+
+int dgrams_receive(struct dgrams *d, int fd, bool keyed)
+{
+	struct mmsghdr *heads = d->heads[keyed];
+	size_t bytes = 0;
+	int n;
+
+	ready_heads(d, keyed);
+	n = recvmmsg(fd, heads, d->want, MSG_DONTWAIT, NULL);
+	d->may_be_more = n == (int)d->want;
+	if (n < 0) {
+		d->used[keyed] = 1;
+		return errno == EINTR ? -EAGAIN : -errno;
+	}
+	d->used[keyed] = n < DGRAMS_MAX ? n + 1 : n; /* the one more has met with EAGAIN */
+	for (int i = 0; i < n; i++) {
+		d->got[i].len = heads[i].msg_len;
+		d->got[i].segment = read_segment(&heads[i].msg_hdr, heads[i].msg_len);
+		if (keyed)
+			read_key(&d->keys[i], &heads[i].msg_hdr);
+		bytes += heads[i].msg_len;
+	}
+	d->want = how_many(bytes, n);
+	return n;
+}
+
+struct dgram *dgrams_at(struct dgrams *d, int index)
+{
+	return &d->got[index];
+}
+
+const struct flow_key *dgrams_key(const struct dgrams *d, int index)
+{
+	return &d->keys[index];
+}
+
+/* ---- sending ---- */
+
+bool dgram_is_passing(int why)
+{
+	switch (why) {
+	case EAGAIN:
+	case EINTR:
+	case ENOBUFS:
+	case ENOMEM:
+	case EMSGSIZE:
+	case ECONNREFUSED:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case EHOSTDOWN:
+	case ENETDOWN:
+	case ENONET:
+	case EPROTO:
+	case ENOPROTOOPT:
+	case EOPNOTSUPP:
+	case EPERM:
+	case EACCES:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Fills a client's address for a socket of `family`. Returns its length. */
+static socklen_t write_name(union name *name, sa_family_t family, const struct flow_key *key)
+{
+	memset(name, 0, sizeof(*name));
+	name->any.sa_family = family;
+	if (family == AF_INET) {
+		name->in.sin_port = key->port_be;
+		memcpy(&name->in.sin_addr, &key->client.s6_addr[12], sizeof(name->in.sin_addr));
+		return sizeof(name->in);
+	}
+	name->in6.sin6_port = key->port_be;
+	name->in6.sin6_addr = key->client;
+	if (IN6_IS_ADDR_LINKLOCAL(&key->client))
+		name->in6.sin6_scope_id = key->ifindex;
+	return sizeof(name->in6);
+}
+
+/* Adds a control message; there is room for it. */
+static void add_control(struct msghdr *mh, int level, int type, const void *data, size_t len)
+{
+	struct cmsghdr *c =
+		(struct cmsghdr *)(void *)((char *)mh->msg_control + mh->msg_controllen);
+
+	*c = (struct cmsghdr){ .cmsg_level = level,
+			       .cmsg_type = type,
+			       .cmsg_len = (socklen_t)CMSG_LEN(len) };
+	memcpy(CMSG_DATA(c), data, len);
+	mh->msg_controllen += (socklen_t)CMSG_SPACE(len);
+}
+
+static void add_local(struct msghdr *mh, const struct flow_key *key)
+{
+	struct in_pktinfo v4 = { 0 };
+	struct in6_pktinfo v6 = { .ipi6_addr = key->local };
+
+	if (IN6_IS_ADDR_V4MAPPED(&key->local)) {
+		memcpy(&v4.ipi_spec_dst, &key->local.s6_addr[12], sizeof(v4.ipi_spec_dst));
+		add_control(mh, IPPROTO_IP, IP_PKTINFO, &v4, sizeof(v4));
+	} else if (!IN6_IS_ADDR_UNSPECIFIED(&key->local)) {
+		if (IN6_IS_ADDR_LINKLOCAL(&key->local))
+			v6.ipi6_ifindex = key->ifindex;
+		add_control(mh, IPPROTO_IPV6, IPV6_PKTINFO, &v6, sizeof(v6));
+	}
+}
+
+static bool is_train(const struct outgoing *o, int index)
+{
+	return o->lens[index] > o->segments[index];
+}
+
+/* Addresses the messages. All go the same way, so they share the name. */
+static void address(struct outgoing *o, const struct dgram_way *way, union name *name)
+{
+	socklen_t name_len = way->key != NULL ? write_name(name, way->family, way->key) : 0;
+
+	for (int i = 0; i < o->count; i++) {
+		struct msghdr *mh = &o->heads[i].msg_hdr;
+		const uint16_t segment = (uint16_t)o->segments[i];
+
+		mh->msg_name = name_len > 0 ? name : NULL;
+		mh->msg_namelen = name_len;
+		mh->msg_control = o->controls[i].space;
+		mh->msg_controllen = 0;
+		if (way->key != NULL)
+			add_local(mh, way->key);
+		if (is_train(o, i))
+			add_control(mh, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment));
+		if (mh->msg_controllen == 0)
+			mh->msg_control = NULL;
+	}
+}
+
+/* How many bytes may one message have, of datagrams of this size? */
+static size_t message_max(size_t segment, size_t segment_max)
+{
+	size_t count = segment > 0 ? TRAIN_BYTES / segment : 0;
+
+	if (segment > segment_max || count < 1)
+		return segment;
+	return segment * (count < TRAIN_MAX ? count : TRAIN_MAX);
+}
+
+/* Could the last message take on datagrams of this size, `left` bytes in all? A shorter one ends a
+ * train, so there must be no more than one of it. */
+static bool joins(const struct outgoing *o, size_t left, size_t segment)
+{
+	size_t size = o->count > 0 ? o->segments[o->count - 1] : 0;
+
+	return o->room > 0 && left > 0 && (segment == size || (segment < size && left == segment));
+}
+
+/* Adds to the messages what is at a place, all or a part of the datagram or train there. Returns
+ * how many bytes that was. There is room for one more message. */
+static size_t add_some(struct outgoing *o, struct place at, size_t segment_max)
+{
+	size_t left = at.dgram->len - at.offset;
+	size_t segment = at.dgram->segment < left ? at.dgram->segment : left;
+	struct iovec *iov = &o->iovs[o->iov_count++];
+	size_t len;
+	int i;
+
+	if (!joins(o, left, segment)) {
+		i = o->count++;
+		o->heads[i].msg_hdr = (struct msghdr){ .msg_iov = iov };
+		o->from[i] = at;
+		o->segments[i] = segment;
+		o->lens[i] = 0;
+		o->room = message_max(segment, segment_max);
+	}
+	i = o->count - 1;
+	len = left < o->room ? left : o->room;
+	*iov = (struct iovec){ at.dgram->bytes + at.offset, len };
+	o->heads[i].msg_hdr.msg_iovlen++;
+	o->lens[i] += len;
+	o->room -= len;
+	if (segment != o->segments[i] || len % (segment > 0 ? segment : 1) != 0)
+		o->room = 0;
+	return len;
+}
+
+/* Makes messages of what is at a place and after it. Returns the place that it came to. */
+static struct place fill(struct outgoing *o, struct place at, size_t segment_max)
+{
+	o->count = o->iov_count = 0;
+	o->room = 0;
+	while (at.dgram != NULL && o->iov_count < DGRAMS_MAX) {
+		at.offset += add_some(o, at, segment_max);
+		if (at.offset == at.dgram->len)
+			at = (struct place){ at.dgram->next, 0 };
+	}
+	return at;
+}
+
+/* A train that is refused: its datagrams may get through one by one. The answers of the kernel: a
+ * datagram that needs fragments, a device that computes no checksums. */
+static bool is_refusal(const struct outgoing *o, int index, int why, uint16_t *segment_max)
+{
+	if (!is_train(o, index) || (why != EINVAL && why != EMSGSIZE && why != EIO))
+		return false;
+	*segment_max = why == EIO ? 0 : (uint16_t)(o->segments[index] - 1);
+	return true;
+}
+
+/* Sends the messages, up to one that is a refused train. Returns how many have been sent or are
+ * lost, or -errno. A send may fail with the ICMP error of an earlier one: then this message has not
+ * gone out. */
+static int send_messages(struct outgoing *o, const struct dgram_way *way)
+{
+	int done = 0;
+	int tries = 0;
+
+	while (done < o->count) {
+		int n = sendmmsg(way->fd, o->heads + done, (unsigned int)(o->count - done),
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n > 0) {
+			done += n;
+			tries = 0;
+			continue;
+		}
+		if (is_refusal(o, done, errno, way->segment_max))
+			break;
+		if (!dgram_is_passing(errno) || errno == EAGAIN)
+			return -errno;
+		if (errno == EMSGSIZE || ++tries == SEND_TRIES) {
+			done++;
+			tries = 0;
+		}
+	}
+	return done;
+}
+
+int dgrams_send(struct dgrams *d, const struct dgram_way *way, struct dgram *first)
+{
+	struct place at = { first, 0 };
+	union name name;
+
+	while (at.dgram != NULL) {
+		struct place end = fill(&d->out, at, d->sends_trains ? *way->segment_max : 0);
+		int done;
+
+		address(&d->out, way, &name);
+		done = send_messages(&d->out, way);
+		if (done < 0)
+			return done == -EAGAIN ? 0 : done;
+		at = done == d->out.count ? end : d->out.from[done];
+	}
+	return 0;
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of UDP flows. See flowtable.h.
+ *
+ * A hash table with chains, which doubles when it has as many flows as buckets. Who sends datagrams
+ * chooses the keys, so the hash is one of a family that is strongly universal (Lemire and Kaser,
+ * "Strongly universal string hashing is fast", 2014: a sum of products with random 64-bit factors,
+ * of which the upper half is taken): without the factors, nobody can make keys meet.
+ */
+#include "flowtable.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "fd.h"
+
+#define BUCKETS_FIRST 16 /* most ports have few clients */
+
+_Static_assert(sizeof(struct flow_key) == 40, "a key has no padding");
+
+int flowtable_init(struct flowtable *t, size_t max_new, size_t max_established)
+{
+	*t = (struct flowtable){ .fresh.max = max_new, .established.max = max_established };
+	t->bucket_count = BUCKETS_FIRST;
+	t->buckets = calloc(t->bucket_count, sizeof(struct flow_entry *));
+	if (t->buckets == NULL)
+		return -ENOMEM;
+	/* With no random bytes for want of a kernel that has them, time is what is left. */
+	if (getrandom(t->seed, sizeof(t->seed), GRND_NONBLOCK) != (ssize_t)sizeof(t->seed))
+		for (size_t i = 0; i < sizeof(t->seed) / sizeof(t->seed[0]); i++)
+			t->seed[i] ^= fd_now_ms() * 0x9e3779b97f4a7c15U * (i + 1);
+	return 0;
+}
+
+void flowtable_reset(struct flowtable *t)
+{
+	free(t->buckets);
+	*t = (struct flowtable){ 0 };
+}
+
+/* ---- the hash table ---- */
+
+static size_t bucket_of(const struct flowtable *t, const struct flow_key *key)
+{
+	uint32_t words[sizeof(*key) / sizeof(uint32_t)];
+	uint64_t sum = t->seed[0];
+
+	memcpy(words, key, sizeof(words));
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		sum += t->seed[i + 1] * words[i];
+	return (size_t)(sum >> 32) & (t->bucket_count - 1);
+}
+
+struct flow_entry *flowtable_find(const struct flowtable *t, const struct flow_key *key)
+{
+	struct flow_entry *e = t->buckets[bucket_of(t, key)];
+
+	while (e != NULL && memcmp(&e->key, key, sizeof(*key)) != 0)
+		e = e->chain;
+	return e;
+}
+
+static void chain(struct flowtable *t, struct flow_entry *e)
+{
+	struct flow_entry **at = &t->buckets[bucket_of(t, &e->key)];
+
+	e->chain = *at;
+	*at = e;
+}
+
+static void unchain(struct flowtable *t, const struct flow_entry *e)
+{
+	struct flow_entry **at = &t->buckets[bucket_of(t, &e->key)];
+
+	while (*at != e)
+		at = &(*at)->chain;
+	*at = e->chain;
+}
+
+/* Chains only grow longer where there is no memory for more buckets. */
+static void grow(struct flowtable *t)
+{
+	struct flow_entry **old = t->buckets;
+	size_t old_count = t->bucket_count;
+	struct flow_entry **buckets = calloc(2 * old_count, sizeof(struct flow_entry *));
+
+	if (buckets == NULL)
+		return;
+	t->buckets = buckets;
+	t->bucket_count = 2 * old_count;
+	for (size_t i = 0; i < old_count; i++) {
+		struct flow_entry *next;
+
+		for (struct flow_entry *e = old[i]; e != NULL; e = next) {
+			next = e->chain;
+			chain(t, e);
+		}
+	}
+	free(old);
+}
+
+/* ---- the lists ---- */
+
+static void list_push(struct flow_list *l, struct flow_entry *e)
+{
+	e->newer = NULL;
+	e->older = l->newest;
+	if (l->newest != NULL)
+		l->newest->newer = e;
+	else
+		l->oldest = e;
+	l->newest = e;
+	l->count++;
+}
+
+static void list_take(struct flow_list *l, struct flow_entry *e)
+{
+	if (e->newer != NULL)
+		e->newer->older = e->older;
+	else
+		l->newest = e->older;
+	if (e->older != NULL)
+		e->older->newer = e->newer;
+	else
+		l->oldest = e->newer;
+	l->count--;
+}
+
+static struct flow_list *list_of(struct flowtable *t, const struct flow_entry *e)
+{
+	return e->established ? &t->established : &t->fresh;
+}
+
+/* Brings a flow to the head of a list, which need not be the one in which it is. */
+static void use(struct flowtable *t, struct flow_entry *e, bool established,
+		unsigned long long now_ms)
+{
+	e->used_ms = now_ms;
+	list_take(list_of(t, e), e);
+	e->established = established;
+	list_push(list_of(t, e), e);
+}
+
+/* May one more flow be established? Where there is no room, makes some if the one longest unused
+ * has been so for long. The flow that comes leaves a place among the new ones to it, where it
+ * counts as just used. */
+static bool has_room(struct flowtable *t, unsigned long long now_ms)
+{
+	struct flow_entry *oldest = t->established.oldest;
+
+	if (t->established.count < t->established.max)
+		return true;
+	if (now_ms - oldest->used_ms < FLOWTABLE_LONG_MS)
+		return false;
+	oldest->answered = false;
+	use(t, oldest, false, now_ms);
+	return true;
+}
+
+/* ---- flows ---- */
+
+struct flow_entry *flowtable_victim(const struct flowtable *t)
+{
+	return t->fresh.count < t->fresh.max ? NULL : t->fresh.oldest;
+}
+
+void flowtable_add(struct flowtable *t, struct flow_entry *e, unsigned long long now_ms)
+{
+	if (t->fresh.count + t->established.count >= t->bucket_count)
+		grow(t);
+	e->used_ms = now_ms;
+	e->answered = e->established = false;
+	chain(t, e);
+	list_push(&t->fresh, e);
+}
+
+void flowtable_remove(struct flowtable *t, struct flow_entry *e)
+{
+	unchain(t, e);
+	list_take(list_of(t, e), e);
+}
+
+void flowtable_heard(struct flowtable *t, struct flow_entry *e, unsigned long long now_ms)
+{
+	bool established = e->established || (e->answered && has_room(t, now_ms));
+
+	use(t, e, established, now_ms);
+}
+
+void flowtable_answered(struct flowtable *t, struct flow_entry *e, unsigned long long now_ms)
+{
+	e->answered = true;
+	use(t, e, e->established, now_ms);
+}
+
+struct flow_entry *flowtable_oldest(const struct flowtable *t)
+{
+	struct flow_entry *a = t->fresh.oldest;
+	struct flow_entry *b = t->established.oldest;
+
+	if (a == NULL || b == NULL)
+		return a != NULL ? a : b;
+	return a->used_ms <= b->used_ms ? a : b;
+}

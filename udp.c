@@ -1,0 +1,688 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* UDP flows. See udp.h.
+ *
+ *     first datagram ──► WAITING ── fewer than DIALS_MAX dial ──► DIALLING ── socket came ──► OPEN
+ *                           │                                        │ none             idle, │
+ *                           └──────────── pushed out ───────────────┴──────► freed ◄─────────┘
+ *
+ * While a flow waits or is dialled it has an `opening`, which keeps its datagrams in order, within
+ * bounds. An open flow is an entry of the port's table, a descriptor and a watch: 200 bytes. Its
+ * socket's buffers are the usual ones until it is busy. One timer a port looks at the flow longest
+ * unused.
+ *
+ * A batch of datagrams is sorted by flows, and what one flow has goes out by one call (dgram.h).
+ * Buffers are the worker's, and the memory that they take is what the largest batch has touched.
+ *
+ * What bounds a port. Opening: DIALS_MAX at a time, so that a target that cannot be reached and a
+ * flood are a burden to their own port only. Number: two bounds for new and established flows
+ * (flowtable.h), and never more than a quarter of all workers' descriptors for a port and half of
+ * them for all, so that the rest stays for TCP; a few are the worker's alone (RESERVED). Where
+ * there are none left all the same, the port with the most new flows gives up its oldest. Turns: a
+ * callback passes on TURN batches, or TURN_BYTES, and then it is the turn of others; a rush is
+ * looked at by a clock (pace.h).
+ *
+ * What comes from inside is not trusted. A socket that the child has shut down, or whose error
+ * queue it fills, would be reported as readable for ever: such a flow ends.
+ */
+#include "udp.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "dgram.h"
+#include "err.h"
+#include "fd.h"
+#include "flowtable.h"
+#include "log.h"
+#include "pace.h"
+
+#define IDLE_MS	     90000 /* compat: 3.0.1, after which a flow ends */
+#define IDLE_BATCH   256   /* flows ended before others get their turn */
+#define FLOWS_MAX    8192  /* of a port, half of them established ones */
+#define FLOWS_LEAST  4	   /* of a port, of each kind, whatever the limit of descriptors */
+#define RESERVED     32	   /* descriptors that flows of a worker find whatever others hold, */
+#define RESERVED_OF  8	   /* but for all workers no more than this part of all */
+#define DIALS_MAX    32	   /* of a port at a time: the child answers one in less than 1 ms */
+#define TURN	     4	   /* batches of DGRAMS_MAX datagrams or trains, */
+#define TURN_BYTES   (256 * 1024) /* and no further one after so many bytes */
+#define LAST_TURN    32		  /* batches of a flow's last words: more than its buffer holds */
+#define BUSY	     (DGRAMS_MAX / 2)	/* answers at once: the flow needs a larger buffer */
+#define QUEUE_FLOW   (256 * 1024)	/* bytes of datagrams that wait for a flow to open, */
+#define QUEUE_PORT   (4 * 1024 * 1024)	/* for all of a port, */
+#define QUEUE_WORKER (16 * 1024 * 1024) /* and in all */
+
+struct packet {
+	struct dgram dgram; /* linked by its `next` */
+	char bytes[];
+};
+
+struct flow;
+
+/* A flow on its way to a socket. */
+struct opening {
+	struct dial dial;
+	struct udp_port *port;
+	struct flow *flow; /* NULL: it has ended while it was dialled */
+	bool waits;	   /* for its turn to be dialled */
+	struct opening *prev, *next;
+	struct dgram *first, **end; /* of packets */
+	size_t queued;		    /* bytes */
+};
+
+struct flow {
+	struct flow_entry entry;
+	struct paced paced; /* on the socket inside, which it owns; -1 while it opens */
+	struct udp_port *port;
+	struct opening *opening; /* NULL when it is open */
+	uint16_t segment_max;	 /* of trains to the server, */
+	uint16_t answer_max;	 /* and to the client */
+	bool is_busy;
+	unsigned char group; /* in the present batch, if that is this flow's */
+	struct task reap;
+};
+
+/* What a batch has for a flow, in its order. */
+struct group {
+	struct flow *flow;
+	struct dgram *first, **end;
+};
+
+struct udp_port {
+	struct paced paced; /* on the listening socket */
+	struct udp *udp;
+	int id;
+	sa_family_t family; /* of the listening socket */
+	struct bpreq target;
+	struct flowtable flows;
+	struct timer idle;
+	struct opening *first_waiting, *last_waiting;
+	size_t dialling;
+	size_t queued; /* bytes */
+	size_t alive;  /* flows and openings that are not freed yet */
+	struct udp_port *next;
+};
+
+struct udp {
+	struct loop *loop;
+	const struct dialler *dialler;
+	struct budget *budget;
+	struct dgrams *batch; /* made for the first port */
+	struct pace pace;
+	struct group groups[DGRAMS_MAX];
+	int group_count;
+	struct udp_port *ports;
+	size_t fds; /* of the budget */
+	size_t fds_max;
+	size_t fds_own; /* reserved while there are ports */
+	size_t queued;	/* bytes */
+};
+
+/* ---- datagrams that wait ---- */
+
+static size_t cost_of(const struct dgram *d)
+{
+	return sizeof(struct packet) + d->len;
+}
+
+static void keep(struct opening *o, const struct dgram *d)
+{
+	struct udp_port *p = o->port;
+	size_t cost = cost_of(d);
+	struct packet *packet;
+
+	if (o->queued + cost > QUEUE_FLOW || p->queued + cost > QUEUE_PORT ||
+	    p->udp->queued + cost > QUEUE_WORKER)
+		return;
+	packet = malloc(cost);
+	if (packet == NULL)
+		return;
+	packet->dgram = (struct dgram){ NULL, packet->bytes, d->len, d->segment };
+	memcpy(packet->bytes, d->bytes, d->len);
+	*o->end = &packet->dgram;
+	o->end = &packet->dgram.next;
+	o->queued += cost;
+	p->queued += cost;
+	p->udp->queued += cost;
+}
+
+static void drop_kept(struct opening *o)
+{
+	struct dgram *d;
+
+	while ((d = o->first) != NULL) {
+		size_t cost = cost_of(d);
+
+		o->first = d->next;
+		o->queued -= cost;
+		o->port->queued -= cost;
+		o->port->udp->queued -= cost;
+		free(LOOP_OWNER(d, struct packet, dgram));
+	}
+	o->end = &o->first;
+}
+
+/* ---- the life of a flow ---- */
+
+static struct flow *flow_of(struct flow_entry *e)
+{
+	return LOOP_OWNER(e, struct flow, entry);
+}
+
+static void release_fds(struct udp *u, size_t count)
+{
+	u->fds -= count;
+	budget_give(u->budget, count);
+}
+
+static void free_opening(struct opening *o)
+{
+	drop_kept(o);
+	o->port->alive--;
+	free(o);
+}
+
+static void stop_waiting(struct opening *o)
+{
+	struct udp_port *p = o->port;
+
+	*(o->prev != NULL ? &o->prev->next : &p->first_waiting) = o->next;
+	*(o->next != NULL ? &o->next->prev : &p->last_waiting) = o->prev;
+	o->waits = false;
+}
+
+static void reap_flow(struct task *t)
+{
+	struct flow *f = LOOP_OWNER(t, struct flow, reap);
+
+	f->port->alive--;
+	free(f);
+}
+
+static void end_flow(struct flow *f)
+{
+	struct udp_port *p = f->port;
+	struct opening *o = f->opening;
+
+	flowtable_remove(&p->flows, &f->entry);
+	pace_remove(&p->udp->pace, &f->paced);
+	fd_close(&f->paced.watch.fd);
+	f->reap.run = reap_flow;
+	loop_defer(p->udp->loop, &f->reap);
+	if (o == NULL) {
+		release_fds(p->udp, 1);
+		return;
+	}
+	f->opening = NULL;
+	o->flow = NULL;
+	if (o->waits) {
+		stop_waiting(o);
+		free_opening(o);
+	} else {
+		dial_cancel(&o->dial); /* which leads to on_dialled */
+	}
+	release_fds(p->udp, DIAL_FDS);
+}
+
+static void on_idle(struct timer *t)
+{
+	struct udp_port *p = LOOP_OWNER(t, struct udp_port, idle);
+	unsigned long long now = fd_now_ms();
+	struct flow_entry *e;
+
+	for (int i = 0; (e = flowtable_oldest(&p->flows)) != NULL; i++) {
+		unsigned long long idle_ms = now - e->used_ms;
+
+		if (idle_ms < IDLE_MS || i == IDLE_BATCH) {
+			loop_timer(p->udp->loop, t,
+				   idle_ms < IDLE_MS ? (unsigned int)(IDLE_MS - idle_ms) : 0);
+			return;
+		}
+		end_flow(flow_of(e));
+	}
+}
+
+/* ---- passing on ---- */
+
+static void end_unusable(struct flow *f, int errnum)
+{
+	char why[128];
+
+	log_debug("port %d: a UDP flow ends: %s", f->port->id, err_text(errnum, why, sizeof(why)));
+	end_flow(f);
+}
+
+/* Sends a list to the server. The flow may end. */
+static void send_inside(struct flow *f, struct dgram *first)
+{
+	const struct dgram_way way = { .fd = f->paced.watch.fd, .segment_max = &f->segment_max };
+	int r = dgrams_send(f->port->udp->batch, &way, first);
+
+	if (r < 0 && !dgram_is_passing(-r))
+		end_unusable(f, -r);
+}
+
+/* Passes on a batch of answers, and adds what they have to *bytes. Returns as dgrams_receive. */
+static int pass_answers(struct flow *f, size_t *bytes)
+{
+	struct udp_port *p = f->port;
+	const struct dgram_way way = { p->paced.watch.fd, p->family, &f->entry.key,
+				       &f->answer_max };
+	struct dgrams *batch = p->udp->batch;
+	struct dgram *first = NULL;
+	int n = dgrams_receive(batch, f->paced.watch.fd, false);
+
+	for (int i = n - 1; i >= 0; i--) {
+		struct dgram *d = dgrams_at(batch, i);
+
+		d->next = first;
+		first = d;
+		*bytes += d->len;
+	}
+	/* What cannot be sent is lost on the way. */
+	dgrams_send(batch, &way, first);
+	if (!f->is_busy && (n >= BUSY || dgrams_may_be_more(batch))) {
+		f->is_busy = true;
+		dgram_more_room(f->paced.watch.fd);
+	}
+	return n;
+}
+
+/* Is there something about a socket that reading does not take away? What was reported may have
+ * been an ICMP error that a send has heard of since. */
+static bool is_broken(const struct flow *f, short revents)
+{
+	const short bad = POLLERR | POLLHUP | POLLRDHUP;
+
+	return (revents & bad) != 0 && (fd_wait(f->paced.watch.fd, POLLRDHUP, 0) & bad) != 0;
+}
+
+static void on_answers(struct watch *watch, short revents)
+{
+	struct flow *f = LOOP_OWNER(watch, struct flow, paced.watch);
+	struct udp *u = f->port->udp;
+	unsigned long long now = fd_now_ms();
+	unsigned int count = 0;
+	size_t bytes = 0;
+	int n = 0;
+
+	for (int i = 0; i < TURN && bytes < TURN_BYTES; i++) {
+		n = pass_answers(f, &bytes);
+		count += n > 0 ? (unsigned int)n : 0;
+		if (n == -EAGAIN || (n >= 0 && !dgrams_may_be_more(u->batch)))
+			break;
+		if (n < 0 && !dgram_is_passing(-n)) {
+			end_unusable(f, -n);
+			return;
+		}
+	}
+	if (count == 0 && n == -EAGAIN && is_broken(f, revents)) {
+		end_unusable(f, EPIPE);
+		return;
+	}
+	if (count > 0)
+		flowtable_answered(&f->port->flows, &f->entry, now);
+	pace_note(&u->pace, &f->paced, count, now);
+}
+
+/* ---- opening ---- */
+
+static void open_flow(struct flow *f, int fd)
+{
+	struct udp_port *p = f->port;
+	struct opening *o = f->opening;
+	int r;
+
+	f->opening = NULL;
+	release_fds(p->udp, DIAL_FDS - 1);
+	f->paced.watch =
+		(struct watch){ .fd = fd, .events = POLLIN | POLLRDHUP, .on_event = on_answers };
+	dgram_take_trains(fd);
+	r = pace_add(&p->udp->pace, &f->paced);
+	if (r < 0) {
+		end_unusable(f, -r);
+		return;
+	}
+	send_inside(f, o->first);
+}
+
+static void start_dials(struct udp_port *p);
+
+static void on_dialled(struct dial *d, int result)
+{
+	struct opening *o = LOOP_OWNER(d, struct opening, dial);
+	struct udp_port *p = o->port;
+	struct flow *f = o->flow;
+
+	p->dialling--;
+	if (f != NULL && result >= 0)
+		open_flow(f, result);
+	else if (f != NULL)
+		end_flow(f);
+	free_opening(o);
+	start_dials(p);
+}
+
+static void start_dials(struct udp_port *p)
+{
+	while (p->first_waiting != NULL && p->dialling < DIALS_MAX) {
+		struct opening *o = p->first_waiting;
+
+		stop_waiting(o);
+		p->dialling++;
+		dial_start(&o->dial, p->udp->dialler, p->id, &p->target, on_dialled);
+	}
+}
+
+static void start_waiting(struct opening *o)
+{
+	struct udp_port *p = o->port;
+
+	o->waits = true;
+	o->prev = p->last_waiting;
+	*(o->prev != NULL ? &o->prev->next : &p->first_waiting) = o;
+	p->last_waiting = o;
+}
+
+static bool take_fds(struct udp *u)
+{
+	if (u->fds + DIAL_FDS > u->fds_max || !budget_take(u->budget, DIAL_FDS))
+		return false;
+	u->fds += DIAL_FDS;
+	return true;
+}
+
+/* The oldest new flow of the port that has the most of them; NULL if there are none. */
+static struct flow_entry *dearest(const struct udp *u)
+{
+	struct flow_entry *oldest = NULL;
+	size_t most = 0;
+
+	for (const struct udp_port *p = u->ports; p != NULL; p = p->next) {
+		if (p->flows.fresh.count > most) {
+			most = p->flows.fresh.count;
+			oldest = p->flows.fresh.oldest;
+		}
+	}
+	return oldest;
+}
+
+/* Makes room for one more flow, and takes descriptors for it. */
+static bool make_room(struct udp_port *p)
+{
+	struct flow_entry *victim = flowtable_victim(&p->flows);
+
+	if (victim != NULL)
+		end_flow(flow_of(victim));
+	/* An open flow gives one descriptor. */
+	for (size_t i = 0; !take_fds(p->udp); i++) {
+		victim = i < DIAL_FDS ? dearest(p->udp) : NULL;
+		if (victim == NULL) {
+			budget_complain(p->udp->budget, "cannot open UDP flows for now",
+					"too many are in use", "their datagrams are dropped");
+			return false;
+		}
+		end_flow(flow_of(victim));
+	}
+	return true;
+}
+
+/* Returns a flow that opens, or NULL where there is no room for it. */
+static struct flow *new_flow(struct udp_port *p, const struct flow_key *key, unsigned long long now)
+{
+	struct flow *f = calloc(1, sizeof(*f));
+	struct opening *o = f == NULL ? NULL : calloc(1, sizeof(*o));
+
+	if (o == NULL || !make_room(p)) {
+		free(o);
+		free(f);
+		return NULL;
+	}
+	f->entry.key = *key;
+	f->paced.watch.fd = -1;
+	f->port = o->port = p;
+	f->opening = o;
+	f->segment_max = f->answer_max = DGRAM_ANY_SEGMENT;
+	o->flow = f;
+	o->end = &o->first;
+	p->alive += 2;
+	flowtable_add(&p->flows, &f->entry, now);
+	if (p->idle.slot == 0)
+		loop_timer(p->udp->loop, &p->idle, IDLE_MS);
+	start_waiting(o);
+	start_dials(p);
+	return f;
+}
+
+/* ---- the listening socket ---- */
+
+/* A batch is sorted by flows, and each gets its datagrams at once. */
+static void send_groups(struct udp *u)
+{
+	for (int i = 0; i < u->group_count; i++)
+		send_inside(u->groups[i].flow, u->groups[i].first);
+	u->group_count = 0;
+}
+
+static void add_to_group(struct udp *u, struct flow *f, struct dgram *d, unsigned long long now)
+{
+	struct group *g = &u->groups[f->group];
+
+	if (f->group >= u->group_count || g->flow != f) {
+		f->group = (unsigned char)u->group_count++;
+		g = &u->groups[f->group];
+		*g = (struct group){ .flow = f, .end = &g->first };
+		flowtable_heard(&f->port->flows, &f->entry, now);
+	}
+	d->next = NULL;
+	*g->end = d;
+	g->end = &d->next;
+}
+
+static void pass_on(struct udp_port *p, int index, unsigned long long now)
+{
+	struct dgram *d = dgrams_at(p->udp->batch, index);
+	const struct flow_key *key = dgrams_key(p->udp->batch, index);
+	struct flow_entry *e = flowtable_find(&p->flows, key);
+	struct flow *f = e != NULL ? flow_of(e) : NULL;
+
+	if (f == NULL) {
+		/* Others may have to go for it, who have a group. */
+		send_groups(p->udp);
+		f = new_flow(p, key, now);
+	}
+	if (f == NULL)
+		return;
+	if (f->opening == NULL) {
+		add_to_group(p->udp, f, d, now);
+		return;
+	}
+	flowtable_heard(&p->flows, &f->entry, now);
+	keep(f->opening, d);
+}
+
+static void on_datagrams(struct watch *watch, short revents)
+{
+	struct udp_port *p = LOOP_OWNER(watch, struct udp_port, paced.watch);
+	unsigned long long now = fd_now_ms();
+	unsigned int count = 0;
+	size_t bytes = 0;
+
+	(void)revents;
+	for (int i = 0; i < TURN && bytes < TURN_BYTES; i++) {
+		int n = dgrams_receive(p->udp->batch, watch->fd, true);
+
+		for (int at = 0; at < n; at++) {
+			bytes += dgrams_at(p->udp->batch, at)->len;
+			pass_on(p, at, now);
+		}
+		send_groups(p->udp);
+		count += n > 0 ? (unsigned int)n : 0;
+		if (!dgrams_may_be_more(p->udp->batch))
+			break;
+	}
+	pace_note(&p->udp->pace, &p->paced, count, now);
+}
+
+/* ---- ports ---- */
+
+/* Ports of other workers draw on the same account, and only the dearest flow of one's own can be
+ * made to go. */
+static void reserve_fds(struct udp *u)
+{
+	budget_reserve(u->budget, u->ports == NULL ? 0 : u->fds_own);
+}
+
+static size_t max_flows(const struct udp *u)
+{
+	size_t max = u->budget->max / 4 < FLOWS_MAX ? u->budget->max / 4 : FLOWS_MAX;
+
+	return max / 2 > FLOWS_LEAST ? max / 2 : FLOWS_LEAST;
+}
+
+static int family_of(int fd, sa_family_t *family)
+{
+	int is;
+	socklen_t len = sizeof(is);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &is, &len) < 0)
+		return -errno;
+	*family = (sa_family_t)is;
+	return 0;
+}
+
+static int start_port(struct udp_port *p)
+{
+	struct udp *u = p->udp;
+	int r = family_of(p->paced.watch.fd, &p->family);
+
+	if (u->batch == NULL)
+		u->batch = dgrams_new(p->paced.watch.fd);
+	if (u->batch == NULL)
+		return -ENOMEM;
+	if (r == 0)
+		r = flowtable_init(&p->flows, max_flows(u), max_flows(u));
+	return r < 0 ? r : pace_add(&u->pace, &p->paced);
+}
+
+int udp_add_port(struct udp *u, int id, int listen_fd, const struct bpreq *target)
+{
+	struct udp_port *p = calloc(1, sizeof(*p));
+	int r;
+
+	if (p == NULL)
+		return -ENOMEM;
+	p->udp = u;
+	p->id = id;
+	p->target = *target;
+	p->idle.on_due = on_idle;
+	p->paced.watch =
+		(struct watch){ .fd = listen_fd, .events = POLLIN, .on_event = on_datagrams };
+	r = start_port(p);
+	if (r < 0) {
+		flowtable_reset(&p->flows);
+		free(p);
+		return r;
+	}
+	p->next = u->ports;
+	u->ports = p;
+	reserve_fds(u);
+	return 0;
+}
+
+/* Frees a port that is in no list, with its flows. */
+static void end_port(struct udp_port *p)
+{
+	struct loop *loop = p->udp->loop;
+	struct flow_entry *e;
+
+	pace_remove(&p->udp->pace, &p->paced);
+	loop_cancel(loop, &p->idle);
+	while ((e = flowtable_oldest(&p->flows)) != NULL)
+		end_flow(flow_of(e));
+	/* Nothing is left but tasks that wait for nothing. */
+	while (p->alive > 0)
+		loop_run_tasks(loop);
+	flowtable_reset(&p->flows);
+	free(p);
+}
+
+bool udp_remove_port(struct udp *u, int id)
+{
+	struct udp_port **at = &u->ports;
+	struct udp_port *p;
+
+	while (*at != NULL && (*at)->id != id)
+		at = &(*at)->next;
+	p = *at;
+	if (p == NULL)
+		return false;
+	*at = p->next;
+	end_port(p);
+	reserve_fds(u);
+	return true;
+}
+
+static void pass_last_words(struct udp *u, struct udp_port *p)
+{
+	struct flow_entry *e;
+
+	while ((e = flowtable_oldest(&p->flows)) != NULL) {
+		struct flow *f = flow_of(e);
+		size_t bytes = 0;
+
+		for (int i = 0; f->opening == NULL && i < LAST_TURN; i++) {
+			int n = pass_answers(f, &bytes);
+
+			/* An error that ICMP brought stands before what came earlier. */
+			if (n < 0 && n != -EAGAIN && dgram_is_passing(-n))
+				continue;
+			if (n < 0 || !dgrams_may_be_more(u->batch))
+				break;
+		}
+		end_flow(f);
+	}
+}
+
+void udp_end(struct udp *u)
+{
+	struct udp_port *p;
+
+	while ((p = u->ports) != NULL) {
+		u->ports = p->next;
+		pace_remove(&u->pace, &p->paced);
+		pass_last_words(u, p);
+		end_port(p);
+	}
+	reserve_fds(u);
+}
+
+/* ---- all ---- */
+
+struct udp *udp_new(struct loop *loop, const struct dialler *dialler, struct budget *budget,
+		    size_t workers)
+{
+	struct udp *u = calloc(1, sizeof(*u));
+	size_t part = budget->max / (RESERVED_OF * workers);
+
+	if (u == NULL)
+		return NULL;
+	u->loop = loop;
+	u->dialler = dialler;
+	u->budget = budget;
+	u->fds_max = budget->max / 2;
+	u->fds_own = part < RESERVED ? part : RESERVED;
+	pace_init(&u->pace, loop);
+	return u;
+}
+
+void udp_free(struct udp *u)
+{
+	if (u == NULL)
+		return;
+	pace_reset(&u->pace);
+	free(u->batch);
+	free(u);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef UDP_H
+#define UDP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "bpreq.h"
+#include "budget.h"
+#include "dial.h"
+#include "loop.h"
+
+/* Published UDP ports of a worker. Each client, by its address and port and the address that it
+ * writes to, has a flow: a connected socket in the child's network namespace. Datagrams pass as
+ * they are, the empty ones and the largest too, in their order within a flow; what there is no room
+ * for is dropped, as a network would.
+ *
+ * All functions belong to the thread of the loop, none blocks.
+ */
+
+struct udp;
+
+/* Returns NULL if there is no memory. All that is given is borrowed; so many `workers` draw on the
+ * budget's account. */
+struct udp *udp_new(struct loop *loop, const struct dialler *dialler, struct budget *budget,
+		    size_t workers);
+
+/* Serves a bound UDP socket (borrowed, non-blocking, with dgram_listener_options); `target` says
+ * what to ask the child for. Returns 0 or -errno. */
+int udp_add_port(struct udp *u, int id, int listen_fd, const struct bpreq *target);
+
+/* Ends a port and its flows. Returns false if there is no such port. Not from within a task. */
+bool udp_remove_port(struct udp *u, int id);
+
+/* Passes on what servers have sent by now, and ends all ports. Not from within a task. */
+void udp_end(struct udp *u);
+
+/* Frees it all; the loop must not run any more. NULL is fine. */
+void udp_free(struct udp *u);
+
+#endif
