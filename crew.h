@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CREW_H
+#define CREW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "err.h"
+#include "worker.h"
+
+/* The workers of the builtin port driver, as one: what is said to a crew is said to all of them at
+ * the same time, and done when all have done it. All functions belong to the main thread.
+ */
+
+#define CREW_MAX	 64 /* workers */
+#define CREW_MAX_DEFAULT 8
+
+struct crew;
+
+/* How many workers there are where nobody says it: one for each processor that we may use, at most
+ * CREW_MAX_DEFAULT. */
+size_t crew_default_size(void);
+
+/* Starts `count` workers (1 to CREW_MAX) that ask the child through the socket `bp_socket` (a path,
+ * copied), and share the descriptors that a process with a limit of `max_fds` may have. With
+ * `source_ip` they ask for sockets that speak from the client's address, unless that is a loopback
+ * one. Returns NULL with a reason. */
+struct crew *crew_start(const char *bp_socket, size_t count, size_t max_fds, bool source_ip,
+			struct err *e);
+
+/* Serves a port. The offer, filled in but for `everywhere`, and its socket are borrowed until
+ * crew_remove_port has returned, or crew_free. Returns 0 or -errno. */
+int crew_add_port(struct crew *crew, struct offer *offer);
+
+/* Stops accepting on the port and closes its connections. */
+void crew_remove_port(struct crew *crew, struct offer *offer);
+
+/* How many clients a worker has now, those on their way to it too. */
+unsigned int crew_clients(const struct crew *crew, size_t worker);
+
+/* Stops accepting on all ports: when this returns their sockets are not used any more. Connections
+ * have some seconds to take what has been sent by now (WORKER_END). */
+void crew_end(struct crew *crew);
+
+/* Waits until no connection is left of a crew that was ended, and frees it. Blocks for some seconds
+ * at most. NULL is fine. */
+void crew_free(struct crew *crew);
+
+#endif
