@@ -1,79 +1,60 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The port table. See ports.h.
  *
+ * What a port driver does is a `struct port_driver`; the table itself knows no more of it.
+ *
  * An array in the order of the IDs, which grow: a port is added at the end. The listening socket is
- * ours; workers borrow it until worker_remove_port has returned.
+ * ours; workers borrow it, and the offer, until crew_remove_port has returned.
  */
 #include "ports.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bpreq.h"
+#include "crew.h"
 #include "fd.h"
 #include "listen.h"
+#include "log.h"
 #include "proc.h"
-#include "worker.h"
+#include "slirpports.h"
 
-/* Descriptors that are not for connections: those of the launcher itself, of API clients and of
- * ports to come. A small limit leaves half of it. */
-#define RESERVED_FDS 512
+#define PORT_NUMBERS 65536
 
 struct port_slot {
 	struct port_entry entry;
-	int listen_fd;
+	struct offer *offer; /* builtin, owned, and its socket too; else NULL */
+	int64_t remote_id;   /* slirp4netns: its own ID; -1: it does not have the port */
+};
+
+struct port_driver {
+	const char *const *protos;
+	bool disallows_loopback;
+	/* Opens the port of a slot whose entry is filled in. Returns 0 or -errno with a reason. */
+	int (*open)(struct ports *ports, struct port_slot *slot, struct err *e);
+	/* Closes it. Returns 0 or -errno with a reason. */
+	int (*close)(struct ports *ports, struct port_slot *slot, struct err *e);
 };
 
 struct ports {
-	struct worker *worker;
+	const struct port_driver *driver;
+	struct crew *crew; /* builtin; else NULL */
+	char *api_socket;  /* slirp4netns; else NULL; owned */
+	char *child_ip;	   /* likewise */
+	void (*on_stuck)(void *arg);
+	void *arg;
 	struct port_slot *slots;
 	size_t count;
 	size_t cap;
+	/* How many slots have each parent port, so that thousands are not compared with each other.
+	 * Memory that is not touched costs nothing. */
+	uint32_t *taken; /* [PORT_NUMBERS] */
 	int last_id;
 };
 
-struct ports *ports_new(const char *bp_socket, struct err *e)
-{
-	struct ports *ports = calloc(1, sizeof(*ports));
-	size_t max_fds = proc_max_fds();
-
-	if (ports == NULL) {
-		err_sys(e, ENOMEM, "starting the port driver");
-		return NULL;
-	}
-	max_fds = max_fds > 2 * RESERVED_FDS ? max_fds - RESERVED_FDS : max_fds / 2;
-	ports->worker = worker_start(bp_socket, max_fds, e);
-	if (ports->worker == NULL) {
-		free(ports);
-		return NULL;
-	}
-	return ports;
-}
-
-void ports_free(struct ports *ports)
-{
-	if (ports == NULL)
-		return;
-	worker_end(ports->worker);
-	/* Before the others have ended, so that nobody comes in meanwhile. */
-	for (size_t i = 0; i < ports->count; i++)
-		fd_close(&ports->slots[i].listen_fd);
-	worker_free(ports->worker);
-	free(ports->slots);
-	free(ports);
-}
-
-static int check_conflict(const struct ports *ports, const struct portspec *spec, struct err *e)
-{
-	for (size_t i = 0; i < ports->count; i++) {
-		const struct port_entry *entry = &ports->slots[i].entry;
-
-		if (portspec_conflicts(&entry->spec, spec))
-			return err_set(e, EEXIST, "conflict with ID %d", entry->id);
-	}
-	return 0;
-}
+/* ---- the builtin driver ---- */
 
 /* What is asked of the child for a connection to this port. */
 static struct bpreq target_of(const struct portspec *spec)
@@ -84,6 +65,168 @@ static struct bpreq target_of(const struct portspec *spec)
 	strcpy(target.ip, spec->child_ip);
 	strcpy(target.parent_ip, spec->parent_ip);
 	return target;
+}
+
+static void free_offer(struct offer **offer)
+{
+	if (*offer == NULL)
+		return;
+	fd_close(&(*offer)->listen_fd);
+	free(*offer);
+	*offer = NULL;
+}
+
+static int builtin_open(struct ports *ports, struct port_slot *slot, struct err *e)
+{
+	const struct portspec *spec = &slot->entry.spec;
+	int r = 0;
+
+	if (!proto_is_tcp(spec->proto) && !proto_is_udp(spec->proto))
+		return err_set(e, ENOTSUP, "unsupported port protocol %s", proto_name(spec->proto));
+	slot->offer = calloc(1, sizeof(*slot->offer));
+	if (slot->offer == NULL)
+		return err_sys(e, ENOMEM, "publishing a port");
+	slot->offer->id = slot->entry.id;
+	slot->offer->target = target_of(spec);
+	slot->offer->listen_fd = listen_port(spec, e);
+	if (slot->offer->listen_fd < 0) {
+		r = slot->offer->listen_fd;
+	} else {
+		r = crew_add_port(ports->crew, slot->offer);
+		if (r < 0)
+			err_sys(e, -r, "publishing a port");
+	}
+	if (r < 0)
+		free_offer(&slot->offer);
+	return r;
+}
+
+static int builtin_close(struct ports *ports, struct port_slot *slot, struct err *e)
+{
+	(void)e;
+	crew_remove_port(ports->crew, slot->offer);
+	free_offer(&slot->offer);
+	return 0;
+}
+
+static const char *const builtin_protos[] = { "tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", NULL };
+
+static const struct port_driver builtin = {
+	.protos = builtin_protos,
+	.open = builtin_open,
+	.close = builtin_close,
+};
+
+/* ---- slirp4netns' driver ---- */
+
+static int check_stuck(const struct ports *ports, int r)
+{
+	if (r == -ETIMEDOUT)
+		ports->on_stuck(ports->arg);
+	return r;
+}
+
+static int slirp_open(struct ports *ports, struct port_slot *slot, struct err *e)
+{
+	int r = slirpports_add(ports->api_socket, &slot->entry.spec, ports->child_ip,
+			       &slot->remote_id, e);
+
+	return check_stuck(ports, r);
+}
+
+static int slirp_close(struct ports *ports, struct port_slot *slot, struct err *e)
+{
+	int r = slot->remote_id < 0 ? 0 : slirpports_remove(ports->api_socket, slot->remote_id, e);
+
+	/* When it is not running it has no port. */
+	return r == -ENOTCONN ? 0 : check_stuck(ports, r);
+}
+
+static const struct port_driver slirp = {
+	.protos = slirpports_protos,
+	.disallows_loopback = true,
+	.open = slirp_open,
+	.close = slirp_close,
+};
+
+/* ---- the table ---- */
+
+static struct ports *new_table(const struct port_driver *driver, struct err *e)
+{
+	struct ports *ports = calloc(1, sizeof(*ports));
+
+	if (ports != NULL)
+		ports->taken = calloc(PORT_NUMBERS, sizeof(ports->taken[0]));
+	if (ports == NULL || ports->taken == NULL) {
+		free(ports);
+		err_sys(e, ENOMEM, "starting the port driver");
+		return NULL;
+	}
+	ports->driver = driver;
+	return ports;
+}
+
+struct ports *ports_new(const char *bp_socket, size_t workers, bool source_ip, struct err *e)
+{
+	struct ports *ports = new_table(&builtin, e);
+
+	if (ports == NULL)
+		return NULL;
+	ports->crew = crew_start(bp_socket, workers, proc_max_fds(), source_ip, e);
+	if (ports->crew == NULL) {
+		ports_free(ports);
+		return NULL;
+	}
+	return ports;
+}
+
+struct ports *ports_new_slirp(const char *api_socket, const char *child_ip,
+			      void (*on_stuck)(void *arg), void *arg, struct err *e)
+{
+	struct ports *ports = new_table(&slirp, e);
+
+	if (ports == NULL)
+		return NULL;
+	ports->api_socket = strdup(api_socket);
+	ports->child_ip = strdup(child_ip);
+	ports->on_stuck = on_stuck;
+	ports->arg = arg;
+	if (ports->api_socket == NULL || ports->child_ip == NULL) {
+		err_sys(e, ENOMEM, "starting the port driver");
+		ports_free(ports);
+		return NULL;
+	}
+	return ports;
+}
+
+void ports_free(struct ports *ports)
+{
+	if (ports == NULL)
+		return;
+	if (ports->crew != NULL)
+		crew_end(ports->crew);
+	/* Before the others have ended, so that nobody comes in meanwhile. */
+	for (size_t i = 0; ports->crew != NULL && i < ports->count; i++)
+		fd_close(&ports->slots[i].offer->listen_fd);
+	crew_free(ports->crew);
+	for (size_t i = 0; i < ports->count; i++)
+		free_offer(&ports->slots[i].offer);
+	free(ports->api_socket);
+	free(ports->child_ip);
+	free(ports->slots);
+	free(ports->taken);
+	free(ports);
+}
+
+static int check_conflict(const struct ports *ports, const struct portspec *spec, struct err *e)
+{
+	for (size_t i = 0; ports->taken[spec->parent_port] > 0 && i < ports->count; i++) {
+		const struct port_entry *entry = &ports->slots[i].entry;
+
+		if (portspec_conflicts(&entry->spec, spec))
+			return err_set(e, EEXIST, "conflict with ID %d", entry->id);
+	}
+	return 0;
 }
 
 static int make_room(struct ports *ports)
@@ -103,43 +246,58 @@ static int make_room(struct ports *ports)
 
 int ports_add(struct ports *ports, const struct portspec *spec, struct err *e)
 {
-	const struct bpreq target = target_of(spec);
-	FD_AUTO int fd = -1;
-	struct port_slot *slot;
-	int r;
+	struct port_slot slot = { .remote_id = -1 };
+	int r = check_conflict(ports, spec, e);
 
-	if (proto_is_udp(spec->proto))
-		return err_set(e, ENOTSUP, "not supported yet: port protocol %s",
-			       proto_name(spec->proto));
-	if (!proto_is_tcp(spec->proto))
-		return err_set(e, ENOTSUP, "unsupported port protocol %s", proto_name(spec->proto));
-	r = check_conflict(ports, spec, e);
 	if (r < 0)
 		return r;
-	fd = listen_tcp(spec, e);
-	if (fd < 0)
-		return fd;
 	r = make_room(ports);
-	if (r == 0)
-		r = worker_add_port(ports->worker, ports->last_id + 1, fd, &target);
 	if (r < 0)
 		return err_sys(e, -r, "publishing a port");
-	slot = &ports->slots[ports->count++];
-	slot->entry = (struct port_entry){ .id = ++ports->last_id, .spec = *spec };
-	slot->listen_fd = fd_take(&fd);
-	return slot->entry.id;
+	slot.entry = (struct port_entry){ .id = ports->last_id + 1, .spec = *spec };
+	r = ports->driver->open(ports, &slot, e);
+	if (r < 0)
+		return r;
+	ports->slots[ports->count++] = slot;
+	ports->taken[spec->parent_port]++;
+	return ++ports->last_id;
+}
+
+void ports_restore(struct ports *ports)
+{
+	bool lost = false;
+
+	for (size_t i = 0; ports->driver == &slirp && i < ports->count; i++) {
+		struct port_slot *slot = &ports->slots[i];
+		char brief[PORTSPEC_TEXT_LEN];
+		struct err why;
+		int r;
+
+		slot->remote_id = -1;
+		if (lost)
+			continue;
+		r = slirp_open(ports, slot, &why);
+		if (r < 0)
+			log_error("port %d %s is closed: %s", slot->entry.id,
+				  portspec_brief(&slot->entry.spec, brief, sizeof(brief)), why.msg);
+		/* One that does not answer is not asked for each of many ports. */
+		lost = r == -ETIMEDOUT || r == -ENOTCONN;
+	}
 }
 
 int ports_remove(struct ports *ports, int id, struct err *e)
 {
 	size_t i = 0;
+	int r;
 
 	while (i < ports->count && ports->slots[i].entry.id != id)
 		i++;
 	if (i == ports->count)
 		return err_set(e, ENOENT, "unknown id: %d", id);
-	worker_remove_port(ports->worker, id);
-	fd_close(&ports->slots[i].listen_fd);
+	r = ports->driver->close(ports, &ports->slots[i], e);
+	if (r < 0)
+		return r;
+	ports->taken[ports->slots[i].entry.spec.parent_port]--;
 	ports->count--;
 	memmove(&ports->slots[i], &ports->slots[i + 1],
 		(ports->count - i) * sizeof(ports->slots[0]));
@@ -156,9 +314,12 @@ const struct port_entry *ports_at(const struct ports *ports, size_t index)
 	return &ports->slots[index].entry;
 }
 
-const char *const *ports_protos(void)
+const char *const *ports_protos(const struct ports *ports)
 {
-	static const char *const protos[] = { "tcp", "tcp4", "tcp6", NULL };
+	return ports->driver->protos;
+}
 
-	return protos;
+bool ports_disallows_loopback(const struct ports *ports)
+{
+	return ports->driver->disallows_loopback;
 }

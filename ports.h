@@ -2,14 +2,15 @@
 #ifndef PORTS_H
 #define PORTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "err.h"
 #include "portspec.h"
 
-/* The port table of the builtin port driver: which ports are published, their listening sockets,
- * and the workers that serve them. The parent's main thread owns it and is the only one to call
- * this.
+/* The port table: which ports are published, and the port driver that serves them. With the builtin
+ * one these are our own listening sockets and workers; with slirp4netns' (slirpports.h) that
+ * program listens. The parent's main thread owns the table and is the only one to call this.
  */
 
 struct ports;
@@ -19,9 +20,16 @@ struct port_entry {
 	struct portspec spec;
 };
 
-/* Starts the driver, which asks the child through the socket `bp_socket` (a path, copied). Returns
- * NULL with a reason. */
-struct ports *ports_new(const char *bp_socket, struct err *e);
+/* Starts the builtin driver with as many workers (1 to CREW_MAX, crew.h). It asks the child through
+ * the socket `bp_socket` (a path, copied), and with `source_ip` tells it the addresses of TCP
+ * clients for servers to see. Returns NULL with a reason. */
+struct ports *ports_new(const char *bp_socket, size_t workers, bool source_ip, struct err *e);
+
+/* Likewise slirp4netns' driver, with the program's API socket, and the address inside that ports
+ * lead to if they do not say another (both copied). `on_stuck` is called with `arg` when the
+ * program does not answer: nobody knows then what it will do, and it should be started again. */
+struct ports *ports_new_slirp(const char *api_socket, const char *child_ip,
+			      void (*on_stuck)(void *arg), void *arg, struct err *e);
 
 /* Closes all ports and their connections, which get some seconds to take what was sent to them
  * (worker_end). Blocks as long. NULL is fine. */
@@ -31,7 +39,12 @@ void ports_free(struct ports *ports);
  * "conflict with ID 1", "listen tcp 127.0.0.1:80: bind: permission denied", ... */
 int ports_add(struct ports *ports, const struct portspec *spec, struct err *e);
 
-/* Closes a port and its connections; returns when that is done: 0, or -ENOENT with a reason. */
+/* The program that listens on the ports has been started again and knows of none: tells it all of
+ * them, and logs what fails. With the builtin driver there is nothing to do. */
+void ports_restore(struct ports *ports);
+
+/* Closes a port and its connections; returns when that is done: 0, or -errno with a reason, -ENOENT
+ * if there is no such port. */
 int ports_remove(struct ports *ports, int id, struct err *e);
 
 /* The ports in the order of their IDs; valid until the next ports_add or ports_remove. */
@@ -39,6 +52,9 @@ size_t ports_count(const struct ports *ports);
 const struct port_entry *ports_at(const struct ports *ports, size_t index);
 
 /* Names of the protocols that the driver forwards, ended by NULL. */
-const char *const *ports_protos(void);
+const char *const *ports_protos(const struct ports *ports);
+
+/* Can no port lead to a loopback address inside? */
+bool ports_disallows_loopback(const struct ports *ports);
 
 #endif

@@ -21,6 +21,15 @@
 
 /* ---- addresses ---- */
 
+/* Takes an IPv4-mapped address for what it is. */
+static void unmap(struct ipaddr *ip)
+{
+	if (ip->family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&ip->v6))
+		return;
+	ip->family = AF_INET;
+	memmove(&ip->v4, &ip->v6.s6_addr[12], sizeof(ip->v4));
+}
+
 int ipaddr_parse(struct ipaddr *ip, const char *text)
 {
 	struct ipaddr new = { .family = AF_INET };
@@ -29,10 +38,7 @@ int ipaddr_parse(struct ipaddr *ip, const char *text)
 		new.family = AF_INET6;
 		if (inet_pton(AF_INET6, text, &new.v6) != 1)
 			return -EINVAL;
-		if (IN6_IS_ADDR_V4MAPPED(&new.v6)) {
-			new.family = AF_INET;
-			memmove(&new.v4, &new.v6.s6_addr[12], sizeof(new.v4));
-		}
+		unmap(&new);
 	}
 	*ip = new;
 	return 0;
@@ -95,6 +101,25 @@ socklen_t ipaddr_sockaddr(const struct ipaddr *ip, int port, struct sockaddr_sto
 	default:
 		return 0;
 	}
+}
+
+int ipaddr_from_sockaddr(struct ipaddr *ip, const struct sockaddr_storage *sa)
+{
+	const struct sockaddr_in *sin = (const struct sockaddr_in *)sa;
+	const struct sockaddr_in6 *sin6 = (const struct sockaddr_in6 *)sa;
+
+	*ip = (struct ipaddr){ .family = AF_UNSPEC };
+	if (sa->ss_family == AF_INET) {
+		ip->family = AF_INET;
+		ip->v4 = sin->sin_addr;
+		return ntohs(sin->sin_port);
+	}
+	if (sa->ss_family != AF_INET6)
+		return 0;
+	ip->family = AF_INET6;
+	ip->v6 = sin6->sin6_addr;
+	unmap(ip);
+	return ntohs(sin6->sin6_port);
 }
 
 const char *ipaddr_text(const struct ipaddr *ip, char *buf, size_t cap)

@@ -60,6 +60,9 @@ bool ipaddr_is_any(const struct ipaddr *ip); /* 0.0.0.0 or :: */
 bool ipaddr_equal(const struct ipaddr *a, const struct ipaddr *b);
 /* Fills a socket address, returns its length. */
 socklen_t ipaddr_sockaddr(const struct ipaddr *ip, int port, struct sockaddr_storage *sa);
+/* Reads a socket address; an IPv4-mapped IPv6 address becomes IPv4, and what is of another family
+ * AF_UNSPEC. Returns the port, 0 if there is none. */
+int ipaddr_from_sockaddr(struct ipaddr *ip, const struct sockaddr_storage *sa);
 /* Text of an address; buf takes at least INET6_ADDRSTRLEN bytes. Returns buf. */
 const char *ipaddr_text(const struct ipaddr *ip, char *buf, size_t cap);
 

@@ -604,6 +604,40 @@ START_TEST(fills_an_ipv6_socket_address)
 }
 END_TEST
 
+static const struct {
+	const char *text;
+	sa_family_t family; /* of the socket */
+	const char *read;
+} peers[] = {
+	{ "192.0.2.7", AF_INET, "192.0.2.7" },
+	{ "0.0.0.0", AF_INET, "0.0.0.0" },
+	{ "fd00::7", AF_INET6, "fd00::7" },
+	{ "::ffff:192.0.2.7", AF_INET6, "192.0.2.7" },
+	{ "::192.0.2.7", AF_INET6, "::192.0.2.7" },
+	{ "", AF_UNIX, "" },
+	{ "", AF_UNSPEC, "" },
+};
+
+START_TEST(reads_a_socket_address)
+{
+	struct sockaddr_storage sa = { .ss_family = peers[_i].family };
+	char text[INET6_ADDRSTRLEN] = "";
+	struct ipaddr ip;
+	int port;
+
+	if (sa.ss_family == AF_INET) {
+		((struct sockaddr_in *)&sa)->sin_port = htons(0xfedc);
+		inet_pton(AF_INET, peers[_i].text, &((struct sockaddr_in *)&sa)->sin_addr);
+	} else if (sa.ss_family == AF_INET6) {
+		((struct sockaddr_in6 *)&sa)->sin6_port = htons(0xfedc);
+		inet_pton(AF_INET6, peers[_i].text, &((struct sockaddr_in6 *)&sa)->sin6_addr);
+	}
+	port = ipaddr_from_sockaddr(&ip, &sa);
+	ck_assert_int_eq(port, *peers[_i].read != '\0' ? 0xfedc : 0);
+	ck_assert_str_eq(ipaddr_text(&ip, text, sizeof(text)), peers[_i].read);
+}
+END_TEST
+
 /* ---- what is done with them ---- */
 
 static const struct {
@@ -723,6 +757,7 @@ static TCase *address_case(void)
 	tcase_add_loop_test(tc, refuses_an_address, 0, COUNT(no_addresses));
 	tcase_add_loop_test(tc, compares_addresses, 0, COUNT(addresses));
 	tcase_add_test(tc, no_address_is_nothing);
+	tcase_add_loop_test(tc, reads_a_socket_address, 0, COUNT(peers));
 	tcase_add_test(tc, fills_an_ipv4_socket_address);
 	tcase_add_test(tc, fills_an_ipv6_socket_address);
 	return tc;
