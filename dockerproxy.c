@@ -1,0 +1,541 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The applet rootlesskit-docker-proxy. See dockerproxy.h.
+ *
+ *     dockerd -- "0\n" or "1\nREASON" on descriptor 3 -- this -- the same on a pipe -- docker-proxy
+ *
+ * dockerd waits for one of these words, and ends us by SIGINT, or by SIGTERM if it dies itself
+ * (its parent-death signal). docker-proxy has a pipe of ours as its descriptor 3, and not
+ * dockerd's, so that somebody tells dockerd when it ends without a word.
+ *
+ * Until the port is added nothing has to be undone, and signals end us as they end any program.
+ * From then on they are heard in one loop, and behind it the port is removed, whatever the reason.
+ */
+#include "dockerproxy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "err.h"
+#include "fd.h"
+#include "flags.h"
+#include "json.h"
+#include "log.h"
+#include "portspec.h"
+#include "proc.h"
+#include "statedir.h"
+#include "version.h"
+
+#define DOCKER_PROXY "docker-proxy"
+#define REPORT_FD    3
+#define NAME_LEN     64	 /* bytes of a proto's or driver's name with the NUL */
+#define SPEC_LEN     512 /* bytes of a spec's JSON */
+#define WORDS_LEN    512 /* bytes of a reason that are passed on at once */
+
+#define STATUS_ERROR 1
+#define STATUS_USAGE 2 /* compat: Go's flag package */
+
+struct proxy {
+	/* The command line. */
+	const char *proto;
+	const char *host_ip;
+	int64_t host_port;
+	const char *unused; /* of docker-proxy's options */
+	bool help;
+	bool version;
+	char **args; /* for docker-proxy; owned, their texts are not */
+	size_t arg_count;
+
+	/* What the launcher says of itself. */
+	char socket_path[PATH_MAX];
+	char port_driver[NAME_LEN];    /* "" if there is none */
+	char network_driver[NAME_LEN]; /* "" for the host's network */
+	char network_ip[PORTSPEC_IP_LEN];
+	bool no_loopback; /* the port driver does not reach loopback addresses inside */
+	bool is_supported;
+
+	char api_proto[NAME_LEN];
+	char child_ip[PORTSPEC_IP_LEN];
+	int64_t id; /* of the port, 0 if it is not there */
+	char path[PATH_MAX];
+	pid_t docker_proxy; /* 0: not running */
+	int words;	    /* what it says, -1 at its end */
+	bool has_spoken;
+	int signals;
+};
+
+/* ---- the command line ---- */
+
+#define FIELD(name) offsetof(struct proxy, name)
+
+static const struct flag flags[] = {
+	{ NULL, "proto", NULL, FLAG_STRING, FIELD(proto), "PROTO",
+	  "tcp, udp or sctp (default: tcp)" },
+	{ NULL, "host-ip", NULL, FLAG_STRING, FIELD(host_ip), "IP", "address on the host" },
+	{ NULL, "host-port", NULL, FLAG_INT, FIELD(host_port), "PORT", "port on the host" },
+	{ NULL, "container-ip", NULL, FLAG_STRING, FIELD(unused), "IP",
+	  "address of the container" },
+	{ NULL, "container-port", NULL, FLAG_STRING, FIELD(unused), "PORT",
+	  "port of the container" },
+	{ NULL, "help", "h", FLAG_BOOL, FIELD(help), NULL, "show this help" },
+	{ NULL, "version", "v", FLAG_BOOL, FIELD(version), NULL, "show the version" },
+	FLAGS_END,
+};
+
+static void print_help(FILE *to)
+{
+	fprintf(to, "Usage: rootlesskit-docker-proxy [OPTIONS]\n"
+		    "\n"
+		    "Publishes a port of a container through rootlesskit. To be called by dockerd "
+		    "inside,\n"
+		    "with descriptor 3 open for its answer. Other options are passed on to "
+		    "docker-proxy.\n"
+		    "\n"
+		    "Options:\n");
+	for (const struct flag *flag = flags; flag->name != NULL; flag++)
+		fprintf(to, "  -%s%s%-*s %s\n", flag->name, flag->value != NULL ? " " : "",
+			(int)(20 - strlen(flag->name)), flag->value != NULL ? flag->value : "",
+			flag->help);
+}
+
+static void add_args(struct proxy *p, char *const *words, size_t count)
+{
+	memcpy(p->args + p->arg_count, words, count * sizeof(*words));
+	p->arg_count += count;
+}
+
+/* An option that only docker-proxy knows: what follows it belongs to it unless it is an option. */
+static char *const *skip_foreign(char *const *words)
+{
+	bool has_value = strchr(words[0], '=') == NULL && words[1] != NULL && words[1][0] != '-';
+
+	return words + 1 + has_value;
+}
+
+/* Reads the line; what docker-proxy needs of it is put together in p->args. */
+static int read_line(struct proxy *p, char *const *words, struct err *e)
+{
+	for (;;) {
+		char *const *from = words;
+		const struct flag *flag;
+		const char *value;
+		int r = flags_next(flags, &words, &flag, &value, e);
+
+		if (r == 0)
+			return 0;
+		if (r == -ENOENT)
+			words = skip_foreign(from);
+		else if (r > 0)
+			r = flags_set(p, flag, value, e);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		if (r == -ENOENT || flag->offset != FIELD(host_ip))
+			add_args(p, from, (size_t)(words - from));
+	}
+}
+
+static int parse(struct proxy *p, int argc, char **argv, struct err *e)
+{
+	static char name[] = DOCKER_PROXY, host_ip[] = "-host-ip";
+	char *first[] = { name, host_ip, p->child_ip };
+
+	p->args = calloc((size_t)argc + sizeof(first) / sizeof(first[0]) + 1, sizeof(*p->args));
+	if (p->args == NULL)
+		return err_sys(e, ENOMEM, "reading options");
+	add_args(p, first, sizeof(first) / sizeof(first[0]));
+	return read_line(p, argv + (argc > 0), e);
+}
+
+/* ---- dockerd ---- */
+
+/* Without descriptor 3 nobody wants to hear; but another file of ours must not get that number. */
+static int prepare_report(struct err *e)
+{
+	int r = fd_open_std();
+
+	if (r == 0 && fcntl(REPORT_FD, F_GETFD) < 0 && open("/dev/null", O_WRONLY) != REPORT_FD)
+		r = -errno;
+	if (r == 0)
+		r = fd_set_cloexec(REPORT_FD, true);
+	return r < 0 ? err_sys(e, -r, "descriptors") : 0;
+}
+
+static int report_failure(const struct err *e, int status)
+{
+	char words[ERR_LEN + sizeof("1\n")];
+	int len = snprintf(words, sizeof(words), "1\n%s", e->msg);
+
+	fd_write_all(REPORT_FD, words, (size_t)len); /* it may have gone away */
+	log_fatal("%s", e->msg);
+	return status;
+}
+
+/* ---- the launcher ---- */
+
+static int find_socket(struct proxy *p, struct err *e)
+{
+	const char *dir = getenv("ROOTLESSKIT_STATE_DIR");
+
+	if (dir == NULL || dir[0] == '\0')
+		return err_set(e, EINVAL, "$ROOTLESSKIT_STATE_DIR needs to be set");
+	if (strlen(dir) + sizeof("/" STATE_API_SOCKET) > sizeof(p->socket_path))
+		return err_sys(e, ENAMETOOLONG, "$ROOTLESSKIT_STATE_DIR");
+	statedir_path(dir, STATE_API_SOCKET, p->socket_path);
+	return 0;
+}
+
+/* Finds out whether the port driver takes p->api_proto, and where it connects to. */
+static int read_port_driver(struct proxy *p, const struct json_doc *doc, struct err *e)
+{
+	const struct json_node *driver = json_member(doc, &doc->nodes[0], "portDriver");
+	const struct json_node *protos = json_member(doc, driver, "protos");
+	const struct json_node *flag = json_member(doc, driver, "disallowLoopbackChildIP");
+	char proto[NAME_LEN];
+
+	if (driver == NULL || driver->type == JSON_NULL)
+		return 0;
+	for (const struct json_node *n = json_first(doc, protos); n != NULL;
+	     n = json_next(doc, protos, n))
+		if (json_get_string(doc, n, proto, sizeof(proto)) >= 0 &&
+		    strcmp(proto, p->api_proto) == 0)
+			p->is_supported = true;
+	json_get_bool(doc, flag, &p->no_loopback);
+	return json_field_string(doc, driver, "driver", p->port_driver, sizeof(p->port_driver), e);
+}
+
+static int read_network_driver(struct proxy *p, const struct json_doc *doc, struct err *e)
+{
+	const struct json_node *driver = json_member(doc, &doc->nodes[0], "networkDriver");
+	int r;
+
+	if (driver == NULL || driver->type == JSON_NULL)
+		return 0;
+	r = json_field_string(doc, driver, "driver", p->network_driver, sizeof(p->network_driver),
+			      e);
+	if (r == 0)
+		r = json_field_string(doc, driver, "childIP", p->network_ip, sizeof(p->network_ip),
+				      e);
+	return r;
+}
+
+static int ask_info(struct proxy *p, struct err *e)
+{
+	struct client_answer answer;
+	struct json_doc doc;
+	int r = client_call(p->socket_path, "GET", "/v1/info", NULL, &answer, e);
+
+	if (r == -EREMOTEIO)
+		err_wrap(e, "failed to call info API, probably RootlessKit binary is too old "
+			    "(needs to be v0.14.0 or later)");
+	else if (r < 0)
+		err_wrap(e, "error while connecting to RootlessKit API socket");
+	if (r < 0)
+		return r;
+	r = json_parse(&doc, answer.body, answer.body_len, e);
+	if (r == 0)
+		r = read_port_driver(p, &doc, e);
+	if (r == 0)
+		r = read_network_driver(p, &doc, e);
+	if (r < 0)
+		err_wrap(e, "failed to call info API");
+	client_answer_free(&answer);
+	return r;
+}
+
+static int read_id(struct proxy *p, const struct client_answer *answer, struct err *e)
+{
+	struct json_doc doc;
+	int r = json_parse(&doc, answer->body, answer->body_len, e);
+
+	if (r == 0)
+		r = json_field_int(&doc, &doc.nodes[0], "id", &p->id, e);
+	if (r == 0 && p->id <= 0)
+		r = err_set(e, EPROTO, "it has no ID");
+	return r;
+}
+
+static int add_port(struct proxy *p, struct err *e)
+{
+	struct client_answer answer = { .buf = NULL };
+	char body[SPEC_LEN];
+	struct json_out out;
+	int r;
+
+	json_out_init(&out, body, sizeof(body));
+	json_begin_object(&out, NULL);
+	json_put_string(&out, "proto", p->api_proto);
+	json_put_string(&out, "parentIP", p->host_ip);
+	json_put_int(&out, "parentPort", p->host_port);
+	json_put_int(&out, "childPort", p->host_port);
+	json_put_string(&out, "childIP", p->child_ip);
+	json_end_object(&out);
+	r = out.overflow ? err_set(e, EMSGSIZE, "invalid ParentIP: it is too long")
+			 : client_call(p->socket_path, "POST", "/v1/ports", body, &answer, e);
+	if (r == 0)
+		r = read_id(p, &answer, e);
+	client_answer_free(&answer);
+	if (r < 0)
+		err_wrap(e, "error while calling PortManager.AddPort()");
+	return r;
+}
+
+static void remove_port(const struct proxy *p)
+{
+	char target[sizeof("/v1/ports/-9223372036854775808")];
+	struct client_answer answer;
+	struct err e;
+
+	if (p->id == 0)
+		return;
+	snprintf(target, sizeof(target), "/v1/ports/%lld", (long long)p->id);
+	if (client_call(p->socket_path, "DELETE", target, NULL, &answer, &e) < 0)
+		log_warn("error while calling PortManager.RemovePort(): %s", e.msg);
+	else
+		client_answer_free(&answer);
+}
+
+/* ---- the port ---- */
+
+/* The proto and the child IP are of one family, the host IP's. */
+static int choose_family(struct proxy *p, struct err *e)
+{
+	size_t len = strlen(p->proto);
+	bool is_explicit = len > 0 && (p->proto[len - 1] == '4' || p->proto[len - 1] == '6');
+	struct ipaddr ip;
+	bool is_v6 = ipaddr_parse(&ip, p->host_ip) == 0 && ip.family == AF_INET6;
+
+	if (len + sizeof("4") > sizeof(p->api_proto))
+		return err_set(e, EINVAL, "unknown proto: \"%s\"", p->proto);
+	snprintf(p->api_proto, sizeof(p->api_proto), "%s%s", p->proto,
+		 is_explicit ? ""
+		 : is_v6     ? "6"
+			     : "4");
+	strcpy(p->child_ip, is_v6 ? "::1" : "127.0.0.1");
+	return 0;
+}
+
+static int choose_child_ip(struct proxy *p, struct err *e)
+{
+	if (!p->no_loopback)
+		return 0;
+	if (p->network_ip[0] == '\0')
+		return err_set(e, EINVAL,
+			       "port driver (\"%s\") does not allow loopback child IP, but network "
+			       "driver (\"%s\") has no non-loopback IP",
+			       p->port_driver, p->network_driver);
+	strcpy(p->child_ip, p->network_ip);
+	return 0;
+}
+
+/* compat: a container with such a port runs all the same. */
+static int skip_port(const struct proxy *p)
+{
+	log_warn("protocol \"%s\" is not supported by the RootlessKit port driver \"%s\", "
+		 "discarding request for \"%s:%lld\"",
+		 p->api_proto, p->port_driver, p->host_ip, (long long)p->host_port);
+	fd_write_all(REPORT_FD, "0\n", sizeof("0\n") - 1);
+	return 0;
+}
+
+/* ---- docker-proxy ---- */
+
+static int find_docker_proxy(struct proxy *p, struct err *e)
+{
+	int r = proc_find(DOCKER_PROXY, p->path, sizeof(p->path), e);
+
+	if (r < 0)
+		err_wrap(e, "error while starting " DOCKER_PROXY);
+	return r;
+}
+
+/* Without a port driver it does it all: its line is ours then. Returns only on failure. */
+static int become_docker_proxy(const struct proxy *p, char **argv, struct err *e)
+{
+	argv[0] = p->args[0];
+	fd_set_cloexec(REPORT_FD, false);
+	execv(p->path, argv);
+	return err_sys(e, errno, "error while starting " DOCKER_PROXY ": exec %s", p->path);
+}
+
+static int start_docker_proxy(struct proxy *p, struct err *e)
+{
+	struct proc_spec spec = PROC_SPEC_INIT;
+	struct proc_fd report = { .to = REPORT_FD };
+	int pipe_fds[2];
+	int r;
+
+	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "error while starting " DOCKER_PROXY ": pipe");
+	p->words = pipe_fds[0];
+	fd_set_nonblock(p->words);
+	report.from = pipe_fds[1];
+	spec.path = p->path;
+	spec.argv = p->args;
+	spec.fds = &report;
+	spec.fd_count = 1;
+	spec.die_with_us = true;
+	r = proc_spawn(&spec, e);
+	close(pipe_fds[1]);
+	if (r < 0) {
+		err_wrap(e, "error while starting " DOCKER_PROXY);
+		return r;
+	}
+	p->docker_proxy = r;
+	return 0;
+}
+
+/* Tells dockerd what docker-proxy has said. */
+static void pass_on_words(struct proxy *p)
+{
+	char words[WORDS_LEN];
+	ssize_t n;
+
+	while (p->words >= 0 && (n = read(p->words, words, sizeof(words))) != 0) {
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n < 0)
+			break;
+		p->has_spoken = true;
+		fd_write_all(REPORT_FD, words, (size_t)n);
+	}
+	fd_close(&p->words);
+}
+
+/* Has docker-proxy ended? Returns 1 if not; 0 or -errno with a reason if so, and its status. */
+static int look_after(struct proxy *p, int *status, struct err *e)
+{
+	char text[64];
+
+	if (waitpid(p->docker_proxy, status, WNOHANG) != p->docker_proxy)
+		return 1;
+	p->docker_proxy = 0;
+	pass_on_words(p);
+	return err_set(e, ECHILD, DOCKER_PROXY " ended: %s",
+		       proc_status_text(*status, text, sizeof(text)));
+}
+
+static bool is_told_to_end(int signo)
+{
+	return signo == SIGINT || signo == SIGTERM || proc_ends_us(signo);
+}
+
+/* Waits until somebody wants us to end, or docker-proxy has ended. Returns 0, or -errno with a
+ * reason and docker-proxy's wait status. */
+static int wait_for_end(struct proxy *p, int *status, struct err *e)
+{
+	for (;;) {
+		struct pollfd polls[] = { { .fd = p->signals, .events = POLLIN },
+					  { .fd = p->words, .events = POLLIN } };
+		struct signalfd_siginfo info;
+		int r = 1;
+
+		if (poll(polls, 2, -1) < 0)
+			continue;
+		pass_on_words(p);
+		while (r > 0 && read(p->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+			if (info.ssi_signo == SIGCHLD)
+				r = look_after(p, status, e);
+			else if (is_told_to_end((int)info.ssi_signo))
+				r = 0;
+		}
+		if (r <= 0)
+			return r;
+	}
+}
+
+/* ---- the applet ---- */
+
+static int publish(struct proxy *p, int *status, struct err *e)
+{
+	int r = add_port(p, e);
+
+	if (r == 0)
+		r = start_docker_proxy(p, e);
+	if (r == 0)
+		r = wait_for_end(p, status, e);
+	return r;
+}
+
+/* Publishes the port until the end, and undoes it. Returns the exit status. */
+static int serve(struct proxy *p, struct err *e)
+{
+	int status = 0; /* docker-proxy's, if it ended by itself */
+	int r;
+
+	p->signals = proc_take_over();
+	if (p->signals < 0) {
+		err_sys(e, -p->signals, "taking over signals");
+		return report_failure(e, STATUS_ERROR);
+	}
+	r = publish(p, &status, e);
+	if (p->docker_proxy > 0) {
+		kill(p->docker_proxy, SIGKILL);
+		proc_wait(p->docker_proxy);
+	}
+	remove_port(p);
+	fd_close(&p->words);
+	fd_close(&p->signals);
+	if (r == 0)
+		return 0;
+	if (!p->has_spoken)
+		return report_failure(e, status != 0 ? proc_exit_code(status) : STATUS_ERROR);
+	log_fatal("%s", e->msg);
+	return proc_exit_code(status);
+}
+
+static int run(struct proxy *p, char **argv, struct err *e)
+{
+	int r = find_socket(p, e);
+
+	if (r == 0)
+		r = choose_family(p, e);
+	if (r == 0)
+		r = ask_info(p, e);
+	if (r == 0 && p->port_driver[0] != '\0' && !p->is_supported)
+		return skip_port(p);
+	if (r == 0)
+		r = choose_child_ip(p, e);
+	if (r == 0)
+		r = find_docker_proxy(p, e);
+	if (r == 0 && p->port_driver[0] == '\0')
+		r = become_docker_proxy(p, argv, e);
+	return r < 0 ? report_failure(e, STATUS_ERROR) : serve(p, e);
+}
+
+int dockerproxy_main(int argc, char **argv)
+{
+	struct proxy p = {
+		.proto = "tcp", .host_ip = "", .host_port = -1, .words = -1, .signals = -1
+	};
+	struct err e;
+	int status = 0;
+	int r;
+
+	log_init(DOCKER_PROXY, false);
+	r = prepare_report(&e);
+	if (r == 0)
+		r = parse(&p, argc, argv, &e);
+	if (r < 0) {
+		status = report_failure(&e, STATUS_USAGE);
+		print_help(stderr);
+	} else if (p.help) {
+		print_help(stdout);
+	} else if (p.version) {
+		printf("rootlesskit-docker-proxy version " COMPAT_VERSION "\n");
+	} else {
+		status = run(&p, argv, &e);
+	}
+	free(p.args);
+	return status;
+}

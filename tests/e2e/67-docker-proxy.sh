@@ -1,0 +1,592 @@
+#!/bin/sh
+# rootlesskit-docker-proxy: what dockerd hears on descriptor 3, which port is there meanwhile, and that
+# it is gone afterwards. docker-proxy is a script here, which writes down how it was called.
+. "$(dirname "$0")/lib.sh"
+
+# ---- what stands in for docker-proxy and dockerd ----
+
+# fake COMMAND...: a docker-proxy that notes its arguments, descriptors and blocked signals, and goes on
+# with the shell commands.
+fake() {
+	mkdir -p "$tmp/fake"
+	cat >"$tmp/fake/docker-proxy" <<-EOF
+		#!/bin/sh
+		for word; do echo "\$word"; done >$tmp/args
+		ls /proc/self/fd | tr '\n' ' ' >$tmp/fds
+		grep ^SigBlk /proc/self/status >$tmp/mask
+		readlink /proc/\$\$/fd/3 >$tmp/third
+		echo \$\$ >$tmp/fake.pid
+		$*
+	EOF
+	chmod +x "$tmp/fake/docker-proxy"
+}
+# The usual one: it is up, and serves until it is ended.
+good="printf '0\\n' >&3; exec 3>&-; exec sleep 60"
+
+# proxy OPTION...: starts the applet in the launcher's namespaces, as dockerd does. `proxy` is its PID,
+# $tmp/report what dockerd reads from descriptor 3, and `reader` the one that reads, until the end.
+proxy() {
+	rm -f "$tmp/pipe" "$tmp/report" "$tmp/fake.pid"
+	mkfifo "$tmp/pipe"
+	cat "$tmp/pipe" >"$tmp/report" &
+	reader=$!
+	exec_proxy "$@" 3>"$tmp/pipe" >"$tmp/out" 2>"$tmp/err" &
+	proxy=$!
+}
+exec_proxy() {
+	exec env --default-signal=INT,QUIT PATH="${proxy_path-$tmp/fake:$PATH}" ROOTLESSKIT_STATE_DIR="$state" \
+		"$nsenter" --preserve-credentials -U -m -n -t "$child" "$bin/rootlesskit-docker-proxy" "$@"
+}
+nsenter=$(command -v nsenter)
+
+# proxy_up OPTION...: likewise, and waits until dockerd would hear that it is up.
+proxy_up() {
+	proxy "$@"
+	wait_until 10 heard '0'
+	docker_proxy=$(cat "$tmp/fake.pid")
+}
+heard() {
+	[ "$(cat "$tmp/report")" = "$1" ]
+}
+
+# proxy_ended STATUS REPORT ERROR: by itself; dockerd has heard the end too. ERROR is a pattern.
+proxy_ended() {
+	rc=0
+	wait "$proxy" || rc=$?
+	wait "$reader"
+	assert_eq report "$2" "$(cat "$tmp/report")"
+	assert_match 'standard error' "$3" "$(cat "$tmp/err")"
+	assert_eq status "$1" "$rc"
+	assert_eq ports '' "$(ports)"
+}
+
+# proxy_stopped SIGNAL: dockerd stops it.
+proxy_stopped() {
+	kill -"$1" "$proxy"
+	rc=0
+	wait "$proxy" || rc=$?
+	assert_eq "status after $1" 0 "$rc"
+	wait_until 5 has_ended "$docker_proxy"
+	assert_eq "ports after $1" '' "$(ports)"
+	assert_eq 'standard error' '' "$(cat "$tmp/err")"
+}
+
+ports() {
+	rootlessctl --socket="$state/api.sock" list-ports --json
+}
+
+start_builtin() {
+	start --net=none --port-driver=builtin sleep 60
+	port=$(free_port)
+}
+
+# spec PROTO PARENTIP CHILDIP: of the port that is published, as the API shows it
+spec() {
+	echo "\"spec\":{\"proto\":\"$1\",\"parentIP\":\"$2\",\"parentPort\":$port,\"childPort\":$port,\"childIP\":\"$3\"}}"
+}
+
+# ---- ports ----
+
+case_a_container_is_reached_from_the_host() {
+	start_builtin
+	make_page 'hello from inside'
+	# In place of docker-proxy, which would take it further, the server itself.
+	fake "printf '0\\n' >&3; exec 3>&-; exec busybox httpd -f -p \"\$2:$port\" -h $tmp/www"
+	proxy_up -proto tcp -host-ip 127.0.0.1 -host-port "$port" -container-ip 172.17.0.2 -container-port 80
+	wait_until 5 fetch "http://127.0.0.1:$port/"
+	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
+	proxy_stopped INT
+	assert_fails fetch "http://127.0.0.1:$port/"
+	stop
+}
+
+case_the_family_is_the_host_IPs() {
+	need_ipv6
+	fake "$good"
+	start_builtin
+	while read -r ip proto child_ip; do
+		proxy_up -proto tcp -host-ip "$ip" -host-port "$port" -container-ip 172.17.0.2 -container-port 80
+		assert_match "port of $ip" "{\"id\":*,$(spec "$proto" "$ip" "$child_ip")" "$(ports)"
+		assert_eq 'arguments of docker-proxy' "-host-ip
+$child_ip
+-proto
+tcp
+-host-port
+$port
+-container-ip
+172.17.0.2
+-container-port
+80" "$(cat "$tmp/args")"
+		proxy_stopped INT
+	done <<-'EOT'
+		0.0.0.0 tcp4 127.0.0.1
+		127.0.0.1 tcp4 127.0.0.1
+		127.0.0.2 tcp4 127.0.0.1
+		:: tcp6 ::1
+		::1 tcp6 ::1
+	EOT
+	stop
+}
+
+case_both_families_of_a_port_stand_side_by_side() {
+	need_ipv6
+	fake "$good"
+	start_builtin
+	proxy_up -proto tcp -host-ip 0.0.0.0 -host-port "$port" -container-ip 172.17.0.2 -container-port 80
+	proxy4=$proxy docker_proxy4=$docker_proxy
+	proxy_up -proto tcp -host-ip :: -host-port "$port" -container-ip 172.17.0.2 -container-port 80
+	assert_eq ports "{\"id\":1,$(spec tcp4 0.0.0.0 127.0.0.1)
+{\"id\":2,$(spec tcp6 :: ::1)" "$(ports)"
+	kill -INT "$proxy4"
+	wait "$proxy4"
+	wait_until 5 has_ended "$docker_proxy4"
+	assert_eq ports "{\"id\":2,$(spec tcp6 :: ::1)" "$(ports)"
+	proxy_stopped INT
+	stop
+}
+
+case_UDP() {
+	fake "$good"
+	start_builtin
+	proxy_up_or_warned -proto udp -host-ip 127.0.0.1 -host-port "$port" -container-ip 172.17.0.2 -container-port 53
+	stop
+}
+# What the port driver takes is for it to say.
+proxy_up_or_warned() {
+	if rootlessctl --socket="$state/api.sock" info --json | grep -q '"udp4"'; then
+		proxy_up "$@"
+		assert_match port "{\"id\":*,$(spec udp4 127.0.0.1 127.0.0.1)" "$(ports)"
+		proxy_stopped INT
+	else
+		proxy "$@"
+		proxy_ended 0 0 '*level=warning*protocol \\"udp4\\" is not supported*'
+	fi
+}
+
+case_a_proto_that_the_port_driver_does_not_have_is_only_a_warning() {
+	fake 'exit 9'
+	start_builtin
+	proxy -proto sctp -host-ip 0.0.0.0 -host-port "$port" -container-ip 172.17.0.2 -container-port 80
+	proxy_ended 0 0 '*level=warning msg="*protocol \\"sctp4\\" is not supported by the RootlessKit port driver \\"builtin\\", discarding request for \\"0.0.0.0:'"$port"'\\""'
+	[ ! -e "$tmp/args" ] || fail 'docker-proxy was started'
+	stop
+}
+
+case_ports_that_cannot_be_published() {
+	fake "$good"
+	start_builtin
+	refused='error while calling PortManager.AddPort():'
+	rootlessctl --socket="$state/api.sock" add-ports "127.0.0.1:$port:127.0.0.1:80/tcp4" >/dev/null
+	proxy -host-ip 127.0.0.1 -host-port "$port"
+	wait "$proxy" || true
+	wait "$reader"
+	assert_eq conflict "1
+$refused conflict with ID 1" "$(cat "$tmp/report")"
+	rootlessctl --socket="$state/api.sock" remove-ports 1 >/dev/null
+	while IFS='|' read -r ip number error; do
+		proxy -host-ip "$ip" -host-port "$number"
+		proxy_ended 1 "1
+$refused $error" "\[rootlesskit:docker-proxy] error: $refused $error"
+	done <<-EOT
+		192.0.2.99|$port|listen tcp4 192.0.2.99:$port: bind: cannot assign requested address
+		bad|$port|invalid ParentIP: "bad"
+		127.0.0.1|0|invalid ParentPort: 0
+		127.0.0.1|65536|invalid ParentPort: 65536
+		127.0.0.1|-1|invalid ParentPort: -1
+	EOT
+	proxy -host-ip "$(head -c 600 /dev/zero | tr '\0' 1)" -host-port "$port"
+	proxy_ended 1 "1
+$refused invalid ParentIP: it is too long" '*'
+	[ ! -e "$tmp/args" ] || fail 'docker-proxy was started'
+	stop
+}
+
+case_a_privileged_port() {
+	[ "$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)" -gt 80 ] ||
+		skip privileged-ports "this host has none"
+	fake "$good"
+	start_builtin
+	proxy -host-ip 127.0.0.1 -host-port 80
+	wait "$proxy" || true
+	assert_match report "1
+error while calling PortManager.AddPort(): cannot expose privileged port 80*net.ipv4.ip_unprivileged_port_start*permission denied" "$(cat "$tmp/report")"
+	stop
+}
+
+# ---- its end ----
+
+case_signals_end_it_and_the_port() {
+	fake "$good"
+	start_builtin
+	for signal in INT TERM HUP QUIT; do
+		proxy_up -host-ip 127.0.0.1 -host-port "$port"
+		proxy_stopped "$signal"
+	done
+	stop
+}
+
+case_SIGINT_that_was_ignored_ends_it_all_the_same() {
+	fake "$good"
+	start_builtin
+	trap '' INT HUP
+	PATH=$tmp/fake:$PATH ROOTLESSKIT_STATE_DIR=$state rootlesskit-docker-proxy \
+		-host-ip 127.0.0.1 -host-port "$port" 3>"$tmp/report" 2>"$tmp/err" &
+	proxy=$!
+	wait_until 10 heard 0
+	docker_proxy=$(cat "$tmp/fake.pid")
+	kill -HUP "$proxy"
+	proxy_stopped INT
+	stop
+}
+
+case_a_docker_proxy_that_ends_without_a_word() {
+	start_builtin
+	for way in 'exit 3|3|exit status 3' 'exit 0|1|exit status 0' 'kill -KILL $$|255|signal: killed'; do
+		fake "${way%%|*}"
+		status=${way#*|}
+		proxy -host-ip 127.0.0.1 -host-port "$port"
+		proxy_ended "${status%%|*}" "1
+docker-proxy ended: ${way##*|}" "\[rootlesskit:docker-proxy] error: docker-proxy ended: ${way##*|}"
+	done
+	stop
+}
+
+case_a_docker_proxy_that_says_why_it_fails() {
+	fake "printf '1\\nlisten tcp 127.0.0.1:1: bind: address already in use' >&3; exit 1"
+	start_builtin
+	proxy -host-ip 127.0.0.1 -host-port "$port"
+	proxy_ended 1 '1
+listen tcp 127.0.0.1:1: bind: address already in use' '*docker-proxy ended: exit status 1'
+	stop
+}
+
+case_a_docker_proxy_that_dies_later() {
+	fake "$good"
+	start_builtin
+	proxy_up -host-ip 127.0.0.1 -host-port "$port"
+	kill -KILL "$docker_proxy"
+	proxy_ended 255 0 '*docker-proxy ended: signal: killed'
+	stop
+}
+
+# dockerd does not read on when it has heard what it wants.
+case_a_reader_that_has_gone() {
+	fake "printf '0\\n' >&3; while [ ! -e $tmp/go ]; do sleep 0.02; done; printf more >&3; exec 3>&-; touch $tmp/said; exec sleep 60"
+	start_builtin
+	proxy_up -host-ip 127.0.0.1 -host-port "$port"
+	kill "$reader"
+	wait "$reader" || true
+	touch "$tmp/go"
+	wait_until 5 test -e "$tmp/said"
+	proxy_stopped INT
+	stop
+}
+
+case_kill_9_takes_docker_proxy_along() {
+	fake "$good"
+	start_builtin
+	proxy_up -host-ip 127.0.0.1 -host-port "$port"
+	kill -KILL "$proxy"
+	wait_until 5 has_ended "$docker_proxy"
+	stop
+}
+
+case_a_launcher_that_has_gone_is_only_a_warning() {
+	fake "$good"
+	start_builtin
+	proxy_up -host-ip 127.0.0.1 -host-port "$port"
+	stop
+	kill -INT "$proxy"
+	rc=0
+	wait "$proxy" || rc=$?
+	assert_eq status 0 "$rc"
+	assert_match warning "*level=warning*error while calling PortManager.RemovePort(): stat $state/api.sock: no such file or directory*" "$(cat "$tmp/err")"
+	wait_until 5 has_ended "$docker_proxy"
+}
+
+# ---- docker-proxy ----
+
+case_a_docker_proxy_that_is_missing() {
+	start_builtin
+	proxy_path=/nonexistent
+	proxy -host-ip 127.0.0.1 -host-port "$port"
+	proxy_ended 1 '1
+error while starting docker-proxy: exec: "docker-proxy": executable file not found in $PATH' '*executable file not found*'
+	stop
+}
+
+case_a_docker_proxy_that_cannot_be_executed() {
+	fake true
+	printf '\177nonsense' >"$tmp/fake/docker-proxy"
+	start_builtin
+	proxy -host-ip 127.0.0.1 -host-port "$port"
+	proxy_ended 1 "1
+error while starting docker-proxy: fork/exec $tmp/fake/docker-proxy: exec format error" '*'
+	stop
+}
+
+case_what_docker_proxy_inherits() {
+	fake 'exit 0'
+	"$tmp/fake/docker-proxy" 3>/dev/null
+	mv "$tmp/fds" "$tmp/fds.of-a-shell"
+	fake "$good"
+	start_builtin
+	proxy_up -host-ip 127.0.0.1 -host-port "$port"
+	assert_eq descriptors "$(cat "$tmp/fds.of-a-shell")" "$(cat "$tmp/fds")"
+	assert_match 'descriptor 3' 'pipe:*' "$(cat "$tmp/third")"
+	assert_eq 'blocked signals' 0 "$((0x$(sed 's/.*\(....\)$/\1/' "$tmp/mask")))"
+	proxy_stopped INT
+	stop
+}
+
+case_forms_of_options_and_those_of_other_versions() {
+	fake "$good"
+	start_builtin
+	proxy_up --proto=tcp --host-ip=127.0.0.2 --container-ip=172.17.0.2 -use-listen-fd --new value \
+		-host-port="$port" -other=1 --container-port 80
+	assert_match port "*$(spec tcp4 127.0.0.2 127.0.0.1)" "$(ports)"
+	assert_eq 'arguments of docker-proxy' "-host-ip
+127.0.0.1
+--proto=tcp
+--container-ip=172.17.0.2
+-use-listen-fd
+--new
+value
+-host-port=$port
+-other=1
+--container-port
+80" "$(cat "$tmp/args")"
+	proxy_stopped INT
+	# The last one counts, and what is no option is not looked at.
+	proxy_up -host-port 1 -host-ip ::1 -proto tcp4 -host-ip 127.0.0.1 -host-port "$port" -- -host-ip ::2
+	assert_match port "*$(spec tcp4 127.0.0.1 127.0.0.1)" "$(ports)"
+	proxy_stopped INT
+	stop
+}
+
+case_a_descriptor_that_newer_versions_hand_over_is_passed_on() {
+	fake "readlink /proc/\$\$/fd/4 >$tmp/fourth; $good"
+	start_builtin
+	exec 4<"$here/lib.sh"
+	proxy_up -host-ip 127.0.0.1 -host-port "$port" -use-listen-fd
+	exec 4<&-
+	assert_eq 'descriptor 4' "$here/lib.sh" "$(cat "$tmp/fourth")"
+	proxy_stopped INT
+	stop
+}
+
+case_without_a_port_driver_it_becomes_docker_proxy() {
+	fake "$good"
+	start --net=none sleep 60
+	set -- -proto tcp -host-ip 0.0.0.0 -host-port 8080 -container-ip 172.17.0.2 -container-port 80 -use-listen-fd
+	proxy "$@"
+	wait_until 10 heard 0
+	assert_eq PID "$proxy" "$(cat "$tmp/fake.pid")"
+	assert_eq arguments "$(printf '%s\n' "$@")" "$(cat "$tmp/args")"
+	assert_eq 'descriptor 3' "$tmp/pipe" "$(cat "$tmp/third")"
+	kill -TERM "$proxy"
+	rc=0
+	wait "$proxy" || rc=$?
+	assert_eq status 143 "$rc"
+	proxy_path=/nonexistent
+	proxy "$@"
+	rc=0
+	wait "$proxy" || rc=$?
+	assert_eq 'status without a docker-proxy' 1 "$rc"
+	assert_match report '1
+error while starting docker-proxy: exec: *' "$(cat "$tmp/report")"
+	stop
+}
+
+# ---- bad lines, bad surroundings ----
+
+case_bad_command_lines() {
+	start_builtin
+	while IFS='|' read -r options error; do
+		# shellcheck disable=SC2086 # words
+		proxy $options
+		proxy_ended 2 "1
+$error" "\[rootlesskit:docker-proxy] error: $error
+Usage: rootlesskit-docker-proxy*"
+	done <<-'EOT'
+		-host-port abc|invalid value "abc" for flag -host-port: parse error
+		-host-port 99999999999999999999|invalid value "99999999999999999999" for flag -host-port: parse error
+		-host-ip|flag needs an argument: -host-ip
+		-proto tcp ---host-port 5|bad flag syntax: ---host-port
+	EOT
+	proxy -proto "$(head -c 100 /dev/zero | tr '\0' x)" -host-port "$port"
+	proxy_ended 1 "1
+unknown proto: \"$(head -c 100 /dev/zero | tr '\0' x)\"" '*'
+	proxy -help
+	proxy_ended 0 '' ''
+	for option in proto host-ip host-port container-ip container-port help version; do
+		grep -qw -- "-$option" "$tmp/out" || fail "no -$option in: $(cat "$tmp/out")"
+	done
+	proxy --version
+	proxy_ended 0 '' ''
+	assert_match version 'rootlesskit-docker-proxy version 3.*' "$(cat "$tmp/out")"
+	stop
+}
+
+case_descriptor_3_may_be_closed() {
+	fake "$good"
+	start_builtin
+	exec_proxy -host-ip 127.0.0.1 -host-port "$port" 3>&- 2>"$tmp/err" &
+	proxy=$!
+	wait_until 10 test -s "$tmp/fake.pid"
+	assert_match ports "*$(spec tcp4 127.0.0.1 127.0.0.1)" "$(ports)"
+	docker_proxy=$(cat "$tmp/fake.pid")
+	proxy_stopped TERM
+	stop
+}
+
+# Without a launcher it needs no namespace of one.
+proxy_alone() {
+	rc=0
+	PATH=$tmp/fake:$PATH rootlesskit-docker-proxy "$@" 3>"$tmp/report" 2>"$tmp/err" || rc=$?
+}
+
+case_without_an_API_socket() {
+	fake "$good"
+	ROOTLESSKIT_STATE_DIR=/nonexistent proxy_alone -host-ip 127.0.0.1 -host-port 18080
+	assert_eq status 1 "$rc"
+	assert_eq report '1
+error while connecting to RootlessKit API socket: stat /nonexistent/api.sock: no such file or directory' "$(cat "$tmp/report")"
+	unset ROOTLESSKIT_STATE_DIR
+	proxy_alone -host-ip 127.0.0.1 -host-port 18080
+	assert_eq status 1 "$rc"
+	# shellcheck disable=SC2016 # it is the text
+	assert_eq report '1
+$ROOTLESSKIT_STATE_DIR needs to be set' "$(cat "$tmp/report")"
+}
+
+# serve INFO [STATUS ANSWER]: an API that gives INFO, and ANSWER to the port that is posted; requests are
+# in $tmp/requests.
+serve() {
+	state=$tmp/fake-api
+	rm -rf "$state" && mkdir "$state"
+	python3 - "$state/api.sock" "$tmp/requests" "$@" <<-'EOT' &
+		import http.server, socket, socketserver, sys
+		path, log, info = sys.argv[1:4]
+		answer = sys.argv[4:6] or ['201', '{"id":7}']
+		class Handler(http.server.BaseHTTPRequestHandler):
+		    def reply(self, status, text):
+		        self.send_response(int(status))
+		        self.send_header('Content-Length', str(len(text)))
+		        self.end_headers()
+		        self.wfile.write(text.encode())
+		    def note(self):
+		        body = self.rfile.read(int(self.headers.get('Content-Length') or 0)).decode()
+		        with open(log, 'a') as f:
+		            print(self.command, self.path, body, file=f)
+		    def do_GET(self):
+		        self.reply(404 if info == '404' else 200, info)
+		    def do_POST(self):
+		        self.note()
+		        self.reply(*answer)
+		    def do_DELETE(self):
+		        self.note()
+		        self.reply(200, '')
+		    def address_string(self):
+		        return ''
+		class Server(socketserver.UnixStreamServer):
+		    def get_request(self):
+		        return self.socket.accept()[0], ('', 0)
+		Server(path, Handler).serve_forever()
+	EOT
+	server=$!
+	ROOTLESSKIT_STATE_DIR=$state
+	export ROOTLESSKIT_STATE_DIR
+	wait_until 10 curl -s --unix-socket "$state/api.sock" http://x/v1/info
+}
+end_serve() {
+	kill "$server"
+	wait "$server" || true
+}
+
+case_a_port_driver_that_does_not_reach_loopback_addresses() {
+	fake "$good"
+	serve '{"networkDriver":{"driver":"slirp4netns","dns":["10.0.2.3"],"childIP":"10.0.2.100"},"portDriver":{"driver":"slirp4netns","protos":["tcp","tcp4","udp","udp4"],"disallowLoopbackChildIP":true}}'
+	PATH=$tmp/fake:$PATH rootlesskit-docker-proxy -host-ip 0.0.0.0 -host-port 18080 3>"$tmp/report" 2>"$tmp/err" &
+	proxy=$!
+	wait_until 10 heard 0
+	kill -TERM "$proxy"
+	wait "$proxy"
+	assert_eq requests 'POST /v1/ports {"proto":"tcp4","parentIP":"0.0.0.0","parentPort":18080,"childPort":18080,"childIP":"10.0.2.100"}
+DELETE /v1/ports/7 ' "$(cat "$tmp/requests")"
+	assert_eq arguments "$(printf -- '-host-ip\n10.0.2.100\n-host-port\n18080')" "$(cat "$tmp/args")"
+	proxy_alone -host-ip :: -host-port 18080
+	assert_eq 'status for IPv6' 0 "$rc"
+	assert_match 'warning for IPv6' '*level=warning*tcp6*discarding request for *' "$(cat "$tmp/err")"
+	end_serve
+	serve '{"networkDriver":{"driver":"x"},"portDriver":{"driver":"y","protos":["tcp4"],"disallowLoopbackChildIP":true}}'
+	proxy_alone -host-ip 0.0.0.0 -host-port 18080
+	assert_eq report '1
+port driver ("y") does not allow loopback child IP, but network driver ("x") has no non-loopback IP' "$(cat "$tmp/report")"
+	end_serve
+}
+
+case_APIs_that_are_none() {
+	fake "$good"
+	for info in 404 '' '{' '[' '{"portDriver":{"driver":5,"protos":["tcp4"]}}' '{"networkDriver":{"driver":[]}}'; do
+		serve "$info"
+		proxy_alone -host-ip 127.0.0.1 -host-port 18080
+		assert_match "report of $info" '1
+failed to call info API*' "$(cat "$tmp/report")"
+		assert_eq "status of $info" 1 "$rc"
+		end_serve
+	done
+	for answer in '201 {' '201 {}' '201 []' '201 {"id":-1}' '201 {"id":"1"}' '500 {"message":"broken"}' '404 x'; do
+		serve '{"portDriver":{"driver":"x","protos":["tcp4"]}}' "${answer%% *}" "${answer#* }"
+		proxy_alone -host-ip 127.0.0.1 -host-port 18080
+		assert_match "report of $answer" '1
+error while calling PortManager.AddPort(): *' "$(cat "$tmp/report")"
+		assert_eq "status of $answer" 1 "$rc"
+		end_serve
+	done
+	[ ! -e "$tmp/args" ] || fail 'docker-proxy was started'
+}
+
+case_an_API_that_hangs_does_not_keep_signals_away() {
+	fake "$good"
+	mkdir "$tmp/fake-api"
+	socat UNIX-LISTEN:"$tmp/fake-api/api.sock" EXEC:'sleep 60' &
+	server=$!
+	wait_until 5 test -S "$tmp/fake-api/api.sock"
+	ROOTLESSKIT_STATE_DIR=$tmp/fake-api rootlesskit-docker-proxy -host-ip 127.0.0.1 -host-port 18080 3>"$tmp/report" &
+	proxy=$!
+	kill -TERM "$proxy"
+	wait_until 3 has_ended "$proxy"
+	kill "$server"
+	wait "$server" || true
+	pkill -P "$server" || true
+}
+
+run_cases \
+	a_container_is_reached_from_the_host \
+	the_family_is_the_host_IPs \
+	both_families_of_a_port_stand_side_by_side \
+	UDP \
+	a_proto_that_the_port_driver_does_not_have_is_only_a_warning \
+	ports_that_cannot_be_published \
+	a_privileged_port \
+	signals_end_it_and_the_port \
+	SIGINT_that_was_ignored_ends_it_all_the_same \
+	a_docker_proxy_that_ends_without_a_word \
+	a_docker_proxy_that_says_why_it_fails \
+	a_docker_proxy_that_dies_later \
+	a_reader_that_has_gone \
+	kill_9_takes_docker_proxy_along \
+	a_launcher_that_has_gone_is_only_a_warning \
+	a_docker_proxy_that_is_missing \
+	a_docker_proxy_that_cannot_be_executed \
+	what_docker_proxy_inherits \
+	forms_of_options_and_those_of_other_versions \
+	a_descriptor_that_newer_versions_hand_over_is_passed_on \
+	without_a_port_driver_it_becomes_docker_proxy \
+	bad_command_lines \
+	descriptor_3_may_be_closed \
+	without_an_API_socket \
+	a_port_driver_that_does_not_reach_loopback_addresses \
+	APIs_that_are_none \
+	an_API_that_hangs_does_not_keep_signals_away
