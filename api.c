@@ -157,9 +157,10 @@ static void put_network(struct json_out *out, const struct api_info *info)
 {
 	json_begin_object(out, "networkDriver");
 	json_put_string(out, "driver", info->network_driver);
-	if (info->dns != NULL) {
+	if (info->dns[0] != NULL) {
 		json_begin_array(out, "dns");
-		json_put_string(out, NULL, info->dns);
+		for (size_t i = 0; info->dns[i] != NULL; i++)
+			json_put_string(out, NULL, info->dns[i]);
 		json_end_array(out);
 	}
 	if (info->child_ip != NULL)
@@ -167,19 +168,22 @@ static void put_network(struct json_out *out, const struct api_info *info)
 	json_end_object(out);
 }
 
-static void put_port_driver(struct json_out *out, const struct api_info *info)
+static void put_port_driver(struct json_out *out, const struct api_info *info,
+			    const struct ports *ports)
 {
 	json_begin_object(out, "portDriver");
 	json_put_string(out, "driver", info->port_driver);
 	json_begin_array(out, "protos");
-	for (const char *const *proto = ports_protos(); *proto != NULL; proto++)
+	for (const char *const *proto = ports_protos(ports); *proto != NULL; proto++)
 		json_put_string(out, NULL, *proto);
 	json_end_array(out);
+	if (ports_disallows_loopback(ports))
+		json_put_bool(out, "disallowLoopbackChildIP", true);
 	json_end_object(out);
 }
 
 /* Returns the body of GET /v1/info, to be freed, or NULL if there is no memory. */
-static char *info_to_json(const struct api_info *info)
+static char *info_to_json(const struct api_info *info, const struct ports *ports)
 {
 	char *text = malloc(INFO_JSON_MAX);
 	struct json_out out;
@@ -195,7 +199,7 @@ static char *info_to_json(const struct api_info *info)
 	if (info->network_driver != NULL)
 		put_network(&out, info);
 	if (info->port_driver != NULL)
-		put_port_driver(&out, info);
+		put_port_driver(&out, info, ports);
 	json_end_object(&out);
 	return text;
 }
@@ -714,7 +718,7 @@ struct api *api_start(struct loop *loop, const char *path, const struct api_info
 		return NULL;
 	}
 	api->loop = loop;
-	api->info = info_to_json(info);
+	api->info = info_to_json(info, ports);
 	api->ports = ports;
 	api->listener = (struct watch){ .fd = -1, .events = POLLIN, .on_event = on_listener };
 	api->resume.on_due = on_resume;

@@ -20,14 +20,16 @@
  * does not take its answer, is cut off. Processes of other users are not heard.
  */
 
+#define API_MAX_DNS 4
+
 /* What /v1/info tells. NULL leaves a member out. */
 struct api_info {
 	const char *state_dir;
 	pid_t child_pid;
-	const char *network_driver; /* NULL: the host's network */
-	const char *dns;
+	const char *network_driver;	  /* NULL: the host's network */
+	const char *dns[API_MAX_DNS + 1]; /* up to the first NULL */
 	const char *child_ip;
-	const char *port_driver; /* NULL: none */
+	const char *port_driver; /* NULL: none; the rest is asked of `ports` */
 };
 
 struct api;

@@ -3,9 +3,7 @@
 /* The applet rootlessctl. See ctl.h.
  *
  * Two tables say what there is, commands and options: lines are read by them and help is printed
- * from them. Options are read as Go's flag package reads them, since scripts are written for that:
- * one dash or two, "--opt=value" or "--opt value", booleans without a value or with "=true". Those
- * of a command stand between its name and its arguments.
+ * from them. The options of a command stand between its name and its arguments.
  *
  * All arguments are checked before the first request. Requests are made one after the other, and
  * each result is shown at once: what was done before an error stays done and is known.
@@ -22,6 +20,7 @@
 #include "client.h"
 #include "ctlview.h"
 #include "err.h"
+#include "flags.h"
 #include "json.h"
 #include "portspec.h"
 #include "statedir.h"
@@ -45,32 +44,28 @@ struct ctl {
 	char *socket_path;  /* owned */
 };
 
-struct option {
-	const char *name;
-	const char *alias; /* NULL if none */
-	const char *value; /* its name in the help; NULL for a boolean */
-	size_t offset;	   /* in struct ctl */
-	const char *help;
-};
-
 #define FIELD(name) offsetof(struct ctl, name)
 
-static const struct option help_option = { "help", "h", NULL, FIELD(help), "show this help" };
-static const struct option json_option = { "json", NULL, NULL, FIELD(json), "print JSON" };
-static const struct option socket_option = {
-	"socket", NULL, "PATH", FIELD(socket),
-	"the API's socket (default: $ROOTLESSKIT_STATE_DIR/api.sock)"
-};
-static const struct option debug_option = { "debug", NULL, NULL, FIELD(debug),
-					    "taken for compatibility, changes nothing" };
-static const struct option version_option = { "version", "v", NULL, FIELD(version),
-					      "show the version" };
+#define HELP_FLAG                                                                 \
+	{                                                                         \
+		NULL, "help", "h", FLAG_BOOL, FIELD(help), NULL, "show this help" \
+	}
 
-/* Lists end with NULL. */
-static const struct option *const global_options[] = { &socket_option, &debug_option, &help_option,
-						       &version_option, NULL };
-static const struct option *const json_options[] = { &json_option, &help_option, NULL };
-static const struct option *const plain_options[] = { &help_option, NULL };
+static const struct flag global_flags[] = {
+	{ NULL, "socket", NULL, FLAG_STRING, FIELD(socket), "PATH",
+	  "the API's socket (default: $ROOTLESSKIT_STATE_DIR/api.sock)" },
+	{ NULL, "debug", NULL, FLAG_BOOL, FIELD(debug), NULL,
+	  "taken for compatibility, changes nothing" },
+	HELP_FLAG,
+	{ NULL, "version", "v", FLAG_BOOL, FIELD(version), NULL, "show the version" },
+	FLAGS_END,
+};
+static const struct flag json_flags[] = {
+	{ NULL, "json", NULL, FLAG_BOOL, FIELD(json), NULL, "print JSON" },
+	HELP_FLAG,
+	FLAGS_END,
+};
+static const struct flag plain_flags[] = { HELP_FLAG, FLAGS_END };
 
 struct command {
 	const char *name;
@@ -78,7 +73,7 @@ struct command {
 	const char *args;  /* of the usage line */
 	const char *summary;
 	const char *details; /* more lines of the help, or NULL */
-	const struct option *const *options;
+	const struct flag *flags;
 	/* Does the work. `args` ends with NULL. Returns 0 or -errno with the reason. NULL: help. */
 	int (*run)(const struct ctl *ctl, char *const *args, struct err *e);
 };
@@ -89,32 +84,31 @@ static int remove_ports(const struct ctl *ctl, char *const *args, struct err *e)
 static int show_info(const struct ctl *ctl, char *const *args, struct err *e);
 
 static const struct command commands[] = {
-	{ "list-ports", NULL, "", "show the published ports", NULL, json_options, list_ports },
+	{ "list-ports", NULL, "", "show the published ports", NULL, json_flags, list_ports },
 	{ "add-ports", NULL, " SPEC...", "publish ports, print their IDs",
 	  "SPEC is IP:PORT:[IP:]PORT/PROTO, outside first: 127.0.0.1:8080:80/tcp makes port 80\n"
 	  "inside reachable at port 8080 of this host's loopback. PROTO is tcp, tcp4 or\n"
 	  "tcp6; IPv6 addresses stand in brackets.\n",
-	  json_options, add_ports },
+	  json_flags, add_ports },
 	{ "remove-ports", NULL, " ID...", "stop publishing ports",
-	  "IDs are those that list-ports shows.\n", plain_options, remove_ports },
-	{ "info", NULL, "", "show how rootlesskit is set up", NULL, json_options, show_info },
-	{ "help", "h", " [COMMAND]", "show help, of one command if it is named", NULL,
-	  plain_options, NULL },
+	  "IDs are those that list-ports shows.\n", plain_flags, remove_ports },
+	{ "info", NULL, "", "show how rootlesskit is set up", NULL, json_flags, show_info },
+	{ "help", "h", " [COMMAND]", "show help, of one command if it is named", NULL, plain_flags,
+	  NULL },
 };
 
 /* ---- help ---- */
 
-static void print_options(const struct option *const *options)
+static void print_flags(const struct flag *flag)
 {
 	printf("\nOptions:\n");
-	for (; *options != NULL; options++) {
-		const struct option *opt = *options;
+	for (; flag->name != NULL; flag++) {
 		char left[64];
 
-		snprintf(left, sizeof(left), "--%s%s%s%s%s", opt->name,
-			 opt->value != NULL ? " " : "", opt->value != NULL ? opt->value : "",
-			 opt->alias != NULL ? ", -" : "", opt->alias != NULL ? opt->alias : "");
-		printf("  %-22s %s\n", left, opt->help);
+		snprintf(left, sizeof(left), "--%s%s%s%s%s", flag->name,
+			 flag->value != NULL ? " " : "", flag->value != NULL ? flag->value : "",
+			 flag->alias != NULL ? ", -" : "", flag->alias != NULL ? flag->alias : "");
+		printf("  %-22s %s\n", left, flag->help);
 	}
 }
 
@@ -133,7 +127,7 @@ static void print_main_help(void)
 		snprintf(left, sizeof(left), "%s%s", commands[i].name, commands[i].args);
 		printf("  %-22s %s\n", left, commands[i].summary);
 	}
-	print_options(global_options);
+	print_flags(global_flags);
 }
 
 /* `cmd` NULL or the command "help": of the program. */
@@ -149,91 +143,23 @@ static void print_help(const struct command *cmd)
 	       cmd->name, cmd->args, cmd->summary[0] - 'a' + 'A', cmd->summary + 1);
 	if (cmd->details != NULL)
 		printf("\n%s", cmd->details);
-	print_options(cmd->options);
+	print_flags(cmd->flags);
 }
 
 /* ---- the command line ---- */
 
-static bool is_named(const char *name, const char *alias, const char *text, size_t len)
+static bool is_named(const char *name, const char *alias, const char *text)
 {
-	if (strlen(name) == len && strncmp(name, text, len) == 0)
-		return true;
-	return alias != NULL && strlen(alias) == len && strncmp(alias, text, len) == 0;
-}
-
-static const struct option *find_option(const struct option *const *options, const char *text,
-					size_t len)
-{
-	for (; *options != NULL; options++) {
-		if (is_named((*options)->name, (*options)->alias, text, len))
-			return *options;
-	}
-	return NULL;
+	return strcmp(name, text) == 0 || (alias != NULL && strcmp(alias, text) == 0);
 }
 
 static const struct command *find_command(const char *text)
 {
 	for (size_t i = 0; i < COUNT_OF(commands); i++) {
-		if (is_named(commands[i].name, commands[i].alias, text, strlen(text)))
+		if (is_named(commands[i].name, commands[i].alias, text))
 			return &commands[i];
 	}
 	return NULL;
-}
-
-static int set_bool(bool *to, const struct option *opt, const char *value, struct err *e)
-{
-	static const char *const yes[] = { "1", "t", "T", "true", "TRUE", "True" };
-	static const char *const no[] = { "0", "f", "F", "false", "FALSE", "False" };
-
-	for (size_t i = 0; i < COUNT_OF(yes); i++) {
-		if (value == NULL || strcmp(value, yes[i]) == 0 || strcmp(value, no[i]) == 0) {
-			*to = value == NULL || strcmp(value, yes[i]) == 0;
-			return 0;
-		}
-	}
-	return err_set(e, EINVAL, "invalid boolean value \"%s\" for -%s: parse error", value,
-		       opt->name);
-}
-
-static int set_option(struct ctl *ctl, const struct option *opt, const char *value, struct err *e)
-{
-	void *to = (char *)ctl + opt->offset;
-
-	if (opt->value == NULL)
-		return set_bool(to, opt, value, e);
-	*(const char **)to = value;
-	return 0;
-}
-
-/* Reads the options at *argv, which ends with NULL, and moves it to the first argument behind them.
- * Returns 0, or -EINVAL with the reason in the words of the reference. */
-static int read_options(struct ctl *ctl, const struct option *const *options, char ***argv,
-			struct err *e)
-{
-	int ret = 0;
-
-	while (ret == 0 && **argv != NULL && (**argv)[0] == '-' && (**argv)[1] != '\0') {
-		const char *word = *(*argv)++;
-		const char *name = word + (word[1] == '-' ? 2 : 1);
-		size_t len = strcspn(name, "=");
-		const char *value = name[len] == '=' ? name + len + 1 : NULL;
-		const struct option *opt = find_option(options, name, len);
-
-		if (strcmp(word, "--") == 0)
-			break;
-		if (len == 0 || name[0] == '-')
-			return err_set(e, EINVAL, "bad flag syntax: %s", word);
-		if (opt == NULL)
-			return err_set(e, EINVAL, "flag provided but not defined: -%.*s", (int)len,
-				       name);
-		if (value == NULL && opt->value != NULL) {
-			if (**argv == NULL)
-				return err_set(e, EINVAL, "flag needs an argument: -%s", opt->name);
-			value = *(*argv)++;
-		}
-		ret = set_option(ctl, opt, value, e);
-	}
-	return ret;
 }
 
 /* Sets the path of the socket. */
@@ -411,10 +337,10 @@ static int finish_help_command(struct err *e, char *const *args)
 }
 
 /* `argv` is behind the command's name. */
-static int run_command(struct ctl *ctl, const struct command *cmd, char **argv)
+static int run_command(struct ctl *ctl, const struct command *cmd, char *const *argv)
 {
 	struct err e = { "" };
-	int ret = read_options(ctl, cmd->options, &argv, &e);
+	int ret = flags_read(cmd->flags, &argv, ctl, &e);
 
 	if (ret < 0)
 		return finish_with_help(&e, ret, cmd);
@@ -425,7 +351,7 @@ static int run_command(struct ctl *ctl, const struct command *cmd, char **argv)
 	if (cmd->run == NULL)
 		return finish_help_command(&e, argv);
 	/* compat: 3.0.1 has a command "help" in each command. */
-	if (*argv != NULL && is_named("help", "h", *argv, strlen(*argv))) {
+	if (*argv != NULL && is_named("help", "h", *argv)) {
 		print_help(cmd);
 		return finish(&e, 0);
 	}
@@ -439,22 +365,21 @@ static int run_command(struct ctl *ctl, const struct command *cmd, char **argv)
 int ctl_main(int argc, char **argv)
 {
 	struct ctl ctl = { .debug = false };
+	char *const *words = argv + (argc > 0);
 	const struct command *cmd;
 	struct err e = { "" };
-	int ret;
+	int ret = flags_read(global_flags, &words, &ctl, &e);
 
-	argv += argc > 0;
-	ret = read_options(&ctl, global_options, &argv, &e);
 	if (ret < 0)
 		return finish_with_help(&e, ret, NULL);
 	if (ctl.version && !ctl.help) {
 		printf("rootlessctl version %s\n", COMPAT_VERSION);
 		return finish(&e, 0);
 	}
-	if (ctl.help || *argv == NULL || **argv == '\0') {
+	if (ctl.help || *words == NULL || **words == '\0') {
 		print_help(NULL);
 		return finish(&e, 0);
 	}
-	cmd = find_command(*argv);
-	return cmd != NULL ? run_command(&ctl, cmd, argv + 1) : no_topic(*argv);
+	cmd = find_command(*words);
+	return cmd != NULL ? run_command(&ctl, cmd, words + 1) : no_topic(*words);
 }
