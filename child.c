@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,11 +24,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "fd.h"
 #include "handshake.h"
+#include "job.h"
 #include "log.h"
 #include "mount.h"
 #include "netns.h"
+#include "netopts.h"
 #include "network.h"
 #include "portservice.h"
 #include "proc.h"
@@ -64,7 +68,7 @@ static int prepare_network(void *arg, struct err *e)
 
 	if (r == 0)
 		r = netns_loopback_up(e);
-	if (r == 0 && c->o->net == NET_SLIRP4NETNS)
+	if (r == 0 && netopts_has_program(c->o))
 		r = netns_make_tap(c->o->ifname != NULL ? c->o->ifname : NETWORK_DEFAULT_DEV, e);
 	return r;
 }
@@ -102,7 +106,8 @@ static int use_network(struct child *c, struct err *e)
 
 	if (c->net.dev[0] == '\0')
 		return 0;
-	r = in_netns(c, configure_network, e);
+	r = c->o->net == NET_PASTA ? 0 /* it has done so itself */
+				   : in_netns(c, configure_network, e);
 	if (r == 0)
 		r = network_write_files(&c->net, c->state_dir, e);
 	if (r == 0 && !c->o->detach_netns)
@@ -123,16 +128,23 @@ static int copy_up(struct child *c, struct err *e)
 	return r;
 }
 
+/* Until then /proc is that of the outer PID namespace, in which /proc/self is ours all the same. */
+static int show_processes(struct child *c, struct err *e)
+{
+	return c->o->pidns ? mount_proc(e) : 0;
+}
+
 static int mount_sys(struct child *c, struct err *e)
 {
 	bool kept = false;
-	int r;
+	int r = 0;
 
-	if (c->o->net == NET_HOST || c->o->detach_netns)
-		return 0;
-	r = mount_sysfs(&kept, e);
-	if (r == 0 && kept)
+	if (c->o->net != NET_HOST && !c->o->detach_netns)
+		r = mount_sysfs(&kept, e);
+	if (kept)
 		log_debug("/sys stays the host's: a new one may not be mounted here");
+	if (r == 0 && c->o->evacuates && cgroup_is_evacuated(c->o->evacuate_cgroup2))
+		r = mount_cgroup2(e);
 	return r;
 }
 
@@ -154,7 +166,8 @@ static int start_port_service(struct child *c, struct err *e)
 {
 	if (c->o->port_driver != PORT_BUILTIN)
 		return 0;
-	return portservice_start(c->state_dir, c->netns[0] != '\0' ? c->netns : NULL, e);
+	return portservice_start(c->state_dir, c->netns[0] != '\0' ? c->netns : NULL,
+				 c->o->source_ip_transparent, e);
 }
 
 static int report_namespaces(struct child *c, struct err *e)
@@ -200,6 +213,7 @@ static const struct {
 	const char *done; /* for the debug log */
 } steps[] = {
 	{ init, "signals are taken over" },
+	{ show_processes, "/proc shows the processes of our namespace" },
 	{ make_network, "the network namespace is made" },
 	{ report_namespaces, "the parent has set up the network" },
 	{ set_propagation, "mount propagation is set" },
@@ -243,6 +257,7 @@ static int start_command(struct child *c, struct err *e)
 	spec.fd_count = (size_t)c->reexec.activation_fds;
 	spec.listen_pid = c->reexec.activation_fds > 0;
 	spec.die_with_us = true;
+	spec.own_session = c->o->reaps;
 	if (strchr(name, '/') == NULL) {
 		r = proc_find(name, path, sizeof(path), e);
 		if (r < 0)
@@ -256,35 +271,55 @@ static int start_command(struct child *c, struct err *e)
 	return 0;
 }
 
-/* Looks whether the command has ended. Whatever else may be a child of ours is reaped too. */
+/* Looks whether the command has ended, or has stopped or goes on, which the parent hears of.
+ * Whatever else is a child of ours is reaped too: as PID 1 we get every orphan. */
 static bool has_ended(struct child *c, int *status)
 {
 	int other;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &other, WNOHANG)) > 0) {
-		if (pid == c->command) {
-			*status = other;
-			return true;
+	while ((pid = waitpid(-1, &other, WNOHANG | WUNTRACED | WCONTINUED)) > 0) {
+		if (pid != c->command)
+			continue;
+		if (WIFSTOPPED(other) || WIFCONTINUED(other)) {
+			job_tell(c->reexec.to_parent, c->command, other);
+			continue;
 		}
+		*status = other;
+		return true;
 	}
 	return false;
+}
+
+/* Passes on the signals that have come. `all`: also those that the terminal sent to the command's
+ * process group as well as to us. */
+static void forward_signals(struct child *c, bool all)
+{
+	struct signalfd_siginfo info;
+
+	while (read(c->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		int signo = (int)info.ssi_signo;
+
+		if (!all && job_is_terminals(&info) && getpgid(c->command) == getpgrp())
+			continue;
+		if (proc_is_forwarded(signo))
+			kill(c->command, signo);
+	}
 }
 
 /* Passes signals on until the command has ended. Returns its wait status. */
 static int wait_for_command(struct child *c)
 {
-	struct signalfd_siginfo info;
 	int status;
 
-	for (;;) {
-		if (has_ended(c, &status))
-			return status;
+	fd_set_nonblock(c->reexec.to_parent);
+	/* What came before there was a command has reached nobody yet. */
+	forward_signals(c, true);
+	while (!has_ended(c, &status)) {
 		fd_wait(c->signal_fd, POLLIN, -1);
-		while (read(c->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-			if (proc_is_forwarded((int)info.ssi_signo))
-				kill(c->command, (int)info.ssi_signo);
+		forward_signals(c, false);
 	}
+	return status;
 }
 
 /* "sh -c exit 42". Returns a text for the caller to free, or NULL. */
@@ -338,6 +373,10 @@ int child_main(const struct opts *o)
 	int r;
 
 	c.o = o;
+#ifdef M_ARENA_MAX
+	/* Only one thread at a time has any work: a heap for each would be wasted. */
+	mallopt(M_ARENA_MAX, 1);
+#endif
 	r = set_up(&c, &e);
 	if (r == 0)
 		return run_command(&c);

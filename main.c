@@ -16,6 +16,7 @@
 
 #include "ctl.h"
 #include "demo.h"
+#include "dockerproxy.h"
 #include "launcher.h"
 #include "version.h"
 
@@ -28,6 +29,8 @@ static const struct applet {
 	{ "rootlesskit", launcher_main, true, "runs a command in a user namespace" },
 	{ "docker-rootlesskit", launcher_main, true, "the same; Docker looks for this name too" },
 	{ "rootlessctl", ctl_main, true, "client of a launcher's API: ports and information" },
+	{ "rootlesskit-docker-proxy", dockerproxy_main, true,
+	  "publishes ports for Docker before version 28" },
 	{ "demo-httpd", demo_server_main, false, "a tiny web server that tells what it sees" },
 	{ "demo-get", demo_client_main, false, "fetches a page of it" },
 };
@@ -64,7 +67,7 @@ static void print_usage(FILE *to)
 		"Applets:\n",
 		RLKBOX_VERSION);
 	for (size_t i = 0; i < APPLET_COUNT; i++)
-		fprintf(to, "  %-20s %s\n", applets[i].name, applets[i].help);
+		fprintf(to, "  %-24s %s\n", applets[i].name, applets[i].help);
 }
 
 static int print_list(void)

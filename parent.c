@@ -25,27 +25,28 @@
 
 #include "api.h"
 #include "bpclient.h"
+#include "cgroup.h"
 #include "fd.h"
 #include "handshake.h"
 #include "hostaddr.h"
 #include "idmap.h"
+#include "job.h"
 #include "log.h"
 #include "loop.h"
+#include "netkeep.h"
 #include "network.h"
 #include "ports.h"
 #include "proc.h"
 #include "reexec.h"
 #include "rtnl.h"
-#include "slirp4netns.h"
 #include "statedir.h"
 #include "userns.h"
 
-#define NETWORK_DEADLINE_MS 30000 /* for the network program to be ready */
-#define DYING_MS	    2000  /* for a child that has closed its pipe to be gone */
-#define FIRST_FD	    (STDERR_FILENO + 1)
-#define CHILD_PID_MODE	    0444
-#define FIFO_MODE	    0600
-#define ID_TEXT_LEN	    16 /* bytes of a decimal UID, GID or PID with the NUL */
+#define DYING_MS       2000 /* for a child that has closed its pipe to be gone */
+#define FIRST_FD       (STDERR_FILENO + 1)
+#define CHILD_PID_MODE 0444
+#define FIFO_MODE      0600
+#define ID_TEXT_LEN    16 /* bytes of a decimal UID, GID or PID with the NUL */
 
 struct parent {
 	const struct opts *o;
@@ -53,18 +54,20 @@ struct parent {
 	int activation_fds;
 	struct statedir sd;
 	struct idmap map;
+	struct cgroup_evacuation cgroup;
 	struct network net;
-	struct slirp4netns slirp;
+	struct netkeep keep; /* the network program */
 	struct loop *loop;
 	struct ports *ports;
 	struct api *api;
 
 	pid_t child; /* 0: none, or reaped */
 	int to_child, from_child;
+	int bp_fd; /* the port service's socket as a file, O_PATH */
 
 	struct watch signals;
 	struct watch addresses;
-	struct watch network_log;
+	struct watch job;
 	int child_status;
 };
 
@@ -90,21 +93,24 @@ static int child_died(struct parent *p, struct err *e)
 	return err_set(e, ECHILD, "child exited: %s", proc_status_text(status, text, sizeof(text)));
 }
 
-/* Looks at signals that came during the start. Those that end a program end it, others wait for
- * nobody. Returns 0 or -EINTR with a reason. */
+/* Looks at signals that came during the start. Those that end a program end it, ^Z stops it, others
+ * wait for nobody. Returns 0 or -EINTR with a reason. */
 static int check_signals(struct parent *p, struct err *e)
 {
 	struct signalfd_siginfo info;
 	char text[64];
 
-	while (read(p->signals.fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+	while (read(p->signals.fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (job_stops_us(&info))
+			job_stop((int)info.ssi_signo);
 		if (proc_ends_us((int)info.ssi_signo))
 			return err_set(e, EINTR, "ended before the command was started: %s",
 				       proc_status_text((int)info.ssi_signo, text, sizeof(text)));
+	}
 	return 0;
 }
 
-/* Waits until `fd` has something to read, the child dies, or time is up. */
+/* Waits until `fd` has something to read, the child or the network program dies, or time is up. */
 static int wait_for(struct parent *p, int fd, int deadline_ms, const char *what, struct err *e)
 {
 	unsigned long long until = fd_now_ms() + (unsigned long long)deadline_ms;
@@ -115,22 +121,28 @@ static int wait_for(struct parent *p, int fd, int deadline_ms, const char *what,
 			{ .fd = p->signals.fd, .events = POLLIN },
 			/* Not for what the child sends: that comes in its turn. */
 			{ .fd = p->from_child, .events = 0 },
+			{ .fd = p->keep.prog.log_fd, .events = POLLIN },
 		};
 		unsigned long long now = fd_now_ms();
-		int r = poll(polls, 3, now < until ? (int)(until - now) : 0);
+		int r = poll(polls, 4, now < until ? (int)(until - now) : 0);
 
 		if (r < 0 && errno != EINTR)
 			return err_sys(e, errno, "poll");
-		if (r == 0)
+		/* A network program that only prints does not stop the clock. */
+		if (r == 0 || (now >= until && polls[0].revents == 0))
 			return err_set(e, ETIMEDOUT, "%s: nothing happened for %d ms", what,
 				       deadline_ms);
 		if (r < 0)
 			continue;
 		r = check_signals(p, e);
+		if (r == 0 && polls[2].revents != 0 && polls[0].revents == 0)
+			return child_died(p, e);
+		if (polls[3].revents != 0)
+			netprog_log(&p->keep.prog);
+		if (r == 0)
+			r = netkeep_check(&p->keep, e);
 		if (r < 0 || polls[0].revents != 0)
 			return r;
-		if (polls[2].revents != 0)
-			return child_died(p, e);
 	}
 }
 
@@ -184,35 +196,44 @@ static int give_ids(struct parent *p, struct err *e)
 	return r < 0 ? r : hear(p, HS_USERNS_COMPLETED, e);
 }
 
+/* The child's cgroup namespace is there already: where we are now is its root. */
+static int evacuate(struct parent *p, struct err *e)
+{
+	if (!p->o->evacuates)
+		return 0;
+	return cgroup_evacuate(&p->cgroup, p->o->evacuate_cgroup2, p->child, e);
+}
+
 /* ---- network ---- */
 
-static void on_network_log(struct watch *w, short revents)
+static int wait_for_network(struct parent *p, struct err *e)
 {
-	struct parent *p = LOOP_OWNER(w, struct parent, network_log);
+	char what[64];
+	int r;
 
-	(void)revents;
-	slirp4netns_log(&p->slirp);
-	if (p->slirp.log_fd < 0)
-		loop_remove(p->loop, w);
+	snprintf(what, sizeof(what), "waiting for %s", netkeep_name(&p->keep));
+	do {
+		r = wait_for(p, p->keep.prog.ready_fd, NETKEEP_DEADLINE_MS, what, e);
+		if (r == 0)
+			r = netkeep_ready(&p->keep, e);
+	} while (r == -EAGAIN);
+	if (r == -ETIMEDOUT && p->keep.prog.last_words[0] != '\0')
+		err_add(e, "; it said: %s", p->keep.prog.last_words);
+	return r;
 }
 
 static int start_network(struct parent *p, struct err *e)
 {
 	int r = 0;
 
-	if (p->o->net == NET_SLIRP4NETNS) {
-		r = slirp4netns_start(&p->slirp, p->o, &p->net, p->sd.path, p->child, e);
+	if (netkeep_is_wanted(&p->keep)) {
+		r = netkeep_start(&p->keep, &p->net, p->sd.path, p->child, e);
 		if (r == 0)
-			r = wait_for(p, p->slirp.ready_fd, NETWORK_DEADLINE_MS,
-				     "waiting for slirp4netns", e);
+			r = wait_for_network(p, e);
 		if (r == 0)
-			r = slirp4netns_ready(&p->slirp, e);
+			r = netkeep_watch(&p->keep, p->loop, e);
 		if (r < 0)
 			return r;
-		p->network_log = (struct watch){ .fd = p->slirp.log_fd,
-						 .events = POLLIN,
-						 .on_event = on_network_log };
-		loop_add(p->loop, &p->network_log);
 	}
 	return tell(p, HS_NETWORK_COMPLETED, e);
 }
@@ -260,6 +281,9 @@ static int finish_child(struct parent *p, struct err *e)
 			return ready;
 	}
 	r = tell(p, HS_PORTS_COMPLETED, e);
+	/* What is ours alone is done while the child has enough to do. */
+	if (r == 0 && p->o->port_driver == PORT_BUILTIN)
+		watch_addresses(p);
 	if (r == 0)
 		r = hear(p, HS_CHILD_COMPLETED, e);
 	/* The end of the fifo comes before that message. */
@@ -283,21 +307,61 @@ static int publish(struct parent *p, const char *text, struct err *e)
 	return r;
 }
 
-static int start_ports(struct parent *p, struct err *e)
+/* A way to the port service that goes on when its file is removed or the state directory is moved:
+ * by a descriptor of the socket's file (proc(5), /proc/pid/fd). Without it the path has to do. */
+static void keep_port_service(struct parent *p, char *path)
+{
+	p->bp_fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (p->bp_fd >= 0)
+		snprintf(path, PATH_MAX, "/proc/self/fd/%d", p->bp_fd);
+}
+
+/* Returns NULL with a reason. */
+static struct ports *start_builtin(struct parent *p, struct err *e)
 {
 	char path[PATH_MAX];
+
+	statedir_path(p->sd.path, STATE_BP_SOCKET, path);
+	if (bpclient_init(path, e) < 0)
+		return NULL;
+	keep_port_service(p, path);
+	return ports_new(path, (size_t)p->o->workers, p->o->source_ip_transparent, e);
+}
+
+static void on_network_again(struct netkeep *keep)
+{
+	ports_restore(LOOP_OWNER(keep, struct parent, keep)->ports);
+}
+
+static void on_network_stuck(void *arg)
+{
+	netkeep_renew(arg);
+}
+
+static struct ports *start_slirp(struct parent *p, struct err *e)
+{
+	char path[PATH_MAX], ip[INET_ADDRSTRLEN];
+
+	p->keep.on_again = on_network_again;
+	return ports_new_slirp(statedir_path(p->sd.path, STATE_SLIRP_SOCKET, path),
+			       inet_ntop(AF_INET, &p->net.ip, ip, sizeof(ip)), on_network_stuck,
+			       &p->keep, e);
+}
+
+static int start_ports(struct parent *p, struct err *e)
+{
+	static struct ports *(*const starts[PORT_DRIVER_COUNT])(struct parent * p,
+								struct err * e) = {
+		[PORT_BUILTIN] = start_builtin,
+		[PORT_SLIRP4NETNS] = start_slirp,
+	};
 	int r;
 
-	if (p->o->port_driver != PORT_BUILTIN)
+	if (starts[p->o->port_driver] == NULL)
 		return 0;
-	statedir_path(p->sd.path, STATE_BP_SOCKET, path);
-	r = bpclient_init(path, e);
-	if (r < 0)
-		return r;
-	watch_addresses(p);
-	p->ports = ports_new(path, e);
+	p->ports = starts[p->o->port_driver](p, e);
 	if (p->ports == NULL)
-		return -ENOMEM;
+		return -ECANCELED; /* the reason is there */
 	for (size_t i = 0; i < p->o->publish.count; i++) {
 		r = publish(p, p->o->publish.items[i], e);
 		if (r < 0)
@@ -311,13 +375,14 @@ static int start_ports(struct parent *p, struct err *e)
 static int start_api(struct parent *p, struct err *e)
 {
 	char path[PATH_MAX];
-	char dns[INET_ADDRSTRLEN], ip[INET_ADDRSTRLEN];
+	char ip[INET_ADDRSTRLEN];
 	struct api_info info = { .state_dir = p->sd.path, .child_pid = p->child };
 
 	if (p->o->net != NET_HOST)
 		info.network_driver = p->o->net_name;
 	if (p->net.dev[0] != '\0') {
-		info.dns = inet_ntop(AF_INET, &p->net.dns, dns, sizeof(dns));
+		for (size_t i = 0; i < NETWORK_MAX_DNS && p->net.dns[i][0] != '\0'; i++)
+			info.dns[i] = p->net.dns[i];
 		info.child_ip = inet_ntop(AF_INET, &p->net.ip, ip, sizeof(ip));
 	}
 	if (p->ports != NULL)
@@ -339,31 +404,31 @@ static int announce(struct parent *p, struct err *e)
 
 /* ---- the loop ---- */
 
-static void on_network_end(struct parent *p, int status)
-{
-	char text[64];
-
-	p->slirp.pid = 0;
-	log_error("slirp4netns ended (%s)%s%s: the command has no network any more; published "
-		  "ports still work",
-		  proc_status_text(status, text, sizeof(text)),
-		  p->slirp.last_words[0] != '\0' ? ": " : "", p->slirp.last_words);
-}
-
 static void reap(struct parent *p)
 {
+	siginfo_t info = { .si_pid = 0 };
 	int status;
-	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == p->slirp.pid) {
-			on_network_end(p, status);
-		} else if (pid == p->child) {
+	while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid > 0) {
+		pid_t pid = info.si_pid;
+
+		info.si_pid = 0;
+		if (netkeep_reap(&p->keep, pid) || waitpid(pid, &status, 0) != pid)
+			continue;
+		if (pid == p->child) {
 			p->child = 0;
 			p->child_status = status;
 			loop_stop(p->loop);
 		}
 	}
+}
+
+/* The child is in our process group, whatever the command does: the terminal's signals reach it
+ * without us. */
+static bool is_for_child(const struct parent *p, const struct signalfd_siginfo *info)
+{
+	return p->child > 0 && proc_is_forwarded((int)info->ssi_signo) && !job_is_terminals(info) &&
+	       !job_is_wake_up(info);
 }
 
 static void on_signals(struct watch *w, short revents)
@@ -375,9 +440,27 @@ static void on_signals(struct watch *w, short revents)
 	while (read(w->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo == SIGCHLD)
 			reap(p);
-		else if (proc_is_forwarded((int)info.ssi_signo) && p->child > 0)
+		else if (is_for_child(p, &info))
 			kill(p->child, (int)info.ssi_signo);
 	}
+}
+
+static void on_job(struct watch *w, short revents)
+{
+	struct parent *p = LOOP_OWNER(w, struct parent, job);
+
+	(void)revents;
+	if (job_hear(w->fd) < 0)
+		loop_remove(p->loop, w);
+}
+
+/* From now on the child's pipe brings news of the command alone. Where that does not work, only a
+ * command that stops at a terminal goes unnoticed. */
+static void follow_command(struct parent *p)
+{
+	p->job = (struct watch){ .fd = p->from_child, .events = POLLIN, .on_event = on_job };
+	if (job_follow(p->from_child) == 0)
+		loop_add(p->loop, &p->job);
 }
 
 /* ---- start and end ---- */
@@ -428,9 +511,7 @@ static int find_helpers(struct parent *p, struct err *e)
 {
 	int r = idmap_find(&p->map, p->o->subid_source, e);
 
-	if (r == 0 && p->o->net == NET_SLIRP4NETNS)
-		r = slirp4netns_find(&p->slirp, p->o, e);
-	return r;
+	return r < 0 ? r : netkeep_find(&p->keep, p->o, e);
 }
 
 static int make_state_dir(struct parent *p, struct err *e)
@@ -447,6 +528,7 @@ static const struct {
 	{ make_state_dir, "the state directory is made" },
 	{ start_child, "the child is started in its namespaces" },
 	{ give_ids, "the child has its IDs" },
+	{ evacuate, "our cgroup is evacuated, if it shall be" },
 	{ start_network, "the network is up" },
 	{ finish_child, "the child is ready" },
 	{ start_ports, "ports are published" },
@@ -472,6 +554,7 @@ static int run(struct parent *p, struct err *e)
 	char text[64];
 	int r;
 
+	follow_command(p);
 	reap(p); /* what died during the start was not heard of */
 	r = p->child > 0 ? loop_run(p->loop) : 0;
 
@@ -491,11 +574,13 @@ static void end(struct parent *p)
 		kill(p->child, SIGKILL);
 		proc_wait(p->child);
 	}
-	slirp4netns_stop(&p->slirp);
+	netkeep_stop(&p->keep);
+	cgroup_restore(&p->cgroup);
 	statedir_remove(&p->sd);
 	fd_close(&p->addresses.fd);
 	fd_close(&p->to_child);
 	fd_close(&p->from_child);
+	fd_close(&p->bp_fd);
 	fd_close(&p->signals.fd);
 	loop_free(p->loop);
 }
@@ -506,9 +591,10 @@ int parent_main(const struct opts *o, char *const *argv)
 		.o = o,
 		.argv = argv,
 		.sd = { .dir_fd = -1, .lock_fd = -1 },
-		.slirp = { .ready_fd = -1, .exit_fd = -1, .log_fd = -1 },
+		.keep = { .prog = NETPROG_INIT },
 		.to_child = -1,
 		.from_child = -1,
+		.bp_fd = -1,
 		.signals = { .fd = -1 },
 		.addresses = { .fd = -1 },
 	};
