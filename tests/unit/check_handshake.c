@@ -58,7 +58,7 @@ static struct network a_network(void)
 		.ip = addr("10.0.2.100"),
 		.prefix_len = 24,
 		.gateway = addr("10.0.2.2"),
-		.dns = addr("10.0.2.3"),
+		.dns = { "10.0.2.3", "fd00::3" },
 		.mtu = 65520,
 	};
 
@@ -192,7 +192,7 @@ END_TEST
 	"\"ParentInitNetworkDriverCompleted\":{" members "}}}"
 #define FULL                                                                              \
 	"\"Dev\":\"tap0\",\"IP\":\"10.0.2.100\",\"Netmask\":24,\"Gateway\":\"10.0.2.2\"," \
-	"\"DNS\":[\"10.0.2.3\"],\"MTU\":65520"
+	"\"DNS\":[\"10.0.2.3\",\"fd00::3\"],\"MTU\":65520"
 
 START_TEST(the_network_has_the_references_form)
 {
@@ -209,7 +209,8 @@ static void assert_same(const struct network *a, const struct network *b)
 	ck_assert_uint_eq(a->ip.s_addr, b->ip.s_addr);
 	ck_assert_int_eq(a->prefix_len, b->prefix_len);
 	ck_assert_uint_eq(a->gateway.s_addr, b->gateway.s_addr);
-	ck_assert_uint_eq(a->dns.s_addr, b->dns.s_addr);
+	for (size_t i = 0; i < NETWORK_MAX_DNS; i++)
+		ck_assert_str_eq(a->dns[i], b->dns[i]);
 	ck_assert_uint_eq(a->mtu, b->mtu);
 }
 
@@ -251,6 +252,12 @@ static const char *const bad_networks[] = {
 		"\"DNS\":[\"10.0.2.3\"],\"MTU\":1500"),
 	NETWORK("\"Dev\":\"tap0\",\"IP\":\"10.0.2.100\",\"Netmask\":24,\"Gateway\":\"10.0.2.2\","
 		"\"DNS\":[],\"MTU\":1500"),
+	NETWORK("\"Dev\":\"tap0\",\"IP\":\"10.0.2.100\",\"Netmask\":24,\"Gateway\":\"10.0.2.2\","
+		"\"DNS\":[\"10.0.2.3\",\"foo\"],\"MTU\":1500"),
+	NETWORK("\"Dev\":\"tap0\",\"IP\":\"10.0.2.100\",\"Netmask\":24,\"Gateway\":\"10.0.2.2\","
+		"\"DNS\":[\"10.0.2.3\",7],\"MTU\":1500"),
+	NETWORK("\"Dev\":\"tap0\",\"IP\":\"10.0.2.100\",\"Netmask\":24,\"Gateway\":\"10.0.2.2\","
+		"\"DNS\":[\"10.0.2.3\",\"::1\",\"::1\",\"::1\",\"::1\"],\"MTU\":1500"),
 	NETWORK("\"Dev\":\"tap0\",\"IP\":\"10.0.2.100\",\"Netmask\":24,\"Gateway\":\"10.0.2.2\","
 		"\"DNS\":\"10.0.2.3\",\"MTU\":1500"),
 	NETWORK("\"Dev\":\"tap0\",\"IP\":\"10.0.2.100\",\"Netmask\":24,\"Gateway\":\"10.0.2.2\","

@@ -3,16 +3,10 @@
 /* HTTP messages: what is read of them, what is refused and in which words, the limits, and that a
  * message may come in any pieces. A message under test lies in a heap buffer of exactly its size,
  * so that reading past it is seen. */
+#include "fixture.h"
 #include "http.h"
 
-#include <check.h>
-#include <limits.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
 #define HOST	"Host: x\r\n"
 #define CHUNKED "Transfer-Encoding: chunked\r\n"
@@ -21,23 +15,16 @@
 /* The message under test, to which the results point; the next one takes its place. */
 static char *message;
 
-static char *exact_copy(const char *text, size_t len)
-{
-	free(message);
-	message = malloc(len > 0 ? len : 1);
-	ck_assert_ptr_nonnull(message);
-	memcpy(message, text, len);
-	return message;
-}
-
 static int parse_request(const char *text, size_t len, struct http_request *req)
 {
-	return http_parse_request(exact_copy(text, len), len, req);
+	message = fixture_exact_copy(text, len);
+	return http_parse_request(message, len, req);
 }
 
 static int parse_response(const char *text, size_t len, bool eof, struct http_response *res)
 {
-	return http_parse_response(exact_copy(text, len), len, eof, res);
+	message = fixture_exact_copy(text, len);
+	return http_parse_response(message, len, eof, res);
 }
 
 static void assert_body(const char *body, size_t len, const char *want)
@@ -199,7 +186,7 @@ START_TEST(pipelined_requests_come_byte_by_byte)
 
 	for (int i = 0; i < COUNT(requests); i++)
 		add(&t, "%s", requests[i].text);
-	exact_copy(t.p, t.len);
+	message = fixture_exact_copy(t.p, t.len);
 	free(t.p);
 	for (size_t end = 0; end <= t.len; end++) {
 		int ret = http_parse_request(message + start, end - start, &req);

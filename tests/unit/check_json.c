@@ -2,34 +2,16 @@
 
 /* JSON: what the writer makes of values, what the reader accepts, and in which words it refuses. A
  * text under test lies in a heap buffer of exactly its size, so that reading past it is seen. */
+#include "fixture.h"
 #include "json.h"
 
-#include <check.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
-
-/* A copy without a NUL behind it; freed by the caller. */
-static char *exact_copy(const char *text, size_t len)
-{
-	char *copy = malloc(len > 0 ? len : 1);
-
-	ck_assert_ptr_nonnull(copy);
-	memcpy(copy, text, len);
-	return copy;
-}
 
 /* The text stays until the next one is parsed, since the index points into it. */
 static int parse(struct json_doc *doc, const char *text, struct err *e)
 {
-	static char *copy;
+	const char *copy = fixture_exact_copy(text, strlen(text));
 
-	free(copy);
-	copy = exact_copy(text, strlen(text));
 	e->msg[0] = '\0';
 	return json_parse(doc, copy, strlen(text), e);
 }
@@ -308,12 +290,11 @@ START_TEST(every_beginning_ends_unexpectedly)
 	while (text[whole - 1] == ' ')
 		whole--;
 	for (size_t len = 0; len < whole; len++) {
-		char *copy = exact_copy(text, len);
+		char *copy = fixture_exact_copy(text, len);
 		bool blank = strspn(text, " ") >= len;
 
 		ck_assert_int_eq(json_parse(&doc, copy, len, &e), -EINVAL);
 		ck_assert_str_eq(e.msg, blank ? "EOF" : "unexpected EOF");
-		free(copy);
 	}
 	ck_assert_int_eq(parse(&doc, text, &e), 0);
 }

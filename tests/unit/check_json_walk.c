@@ -3,25 +3,8 @@
 /* JSON for programs that show what a server answered: long arrays element by element, and values
  * laid out in lines. A text under test lies in a heap buffer of exactly its size, so that reading
  * past it is seen. */
+#include "fixture.h"
 #include "json.h"
-
-#include <check.h>
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
-
-/* A copy without a NUL behind it; freed by the caller. */
-static char *exact_copy(const char *text, size_t len)
-{
-	char *copy = malloc(len > 0 ? len : 1);
-
-	ck_assert_ptr_nonnull(copy);
-	memcpy(copy, text, len);
-	return copy;
-}
 
 /* ---- walking ---- */
 
@@ -31,7 +14,7 @@ static int walk_text(const char *text, size_t len, char *seen, size_t cap, struc
 {
 	struct json_walk walk;
 	struct json_doc doc;
-	char *copy = exact_copy(text, len);
+	char *copy = fixture_exact_copy(text, len);
 	size_t used = 0, n;
 	const char *raw;
 	int ret;
@@ -50,7 +33,6 @@ static int walk_text(const char *text, size_t len, char *seen, size_t cap, struc
 	ck_assert_uint_eq(doc.count, 0);
 	/* The end is the end. */
 	ck_assert_int_le(json_walk_next(&walk, &doc, NULL), 0);
-	free(copy);
 	return ret;
 }
 
@@ -168,7 +150,7 @@ START_TEST(lays_out_a_value)
 {
 	const char *text = layouts[_i].text;
 	size_t cap = json_indented_cap(strlen(text), 4);
-	char *copy = exact_copy(text, strlen(text));
+	char *copy = fixture_exact_copy(text, strlen(text));
 	char *buf = malloc(cap);
 	struct json_doc doc;
 	struct json_out out;
@@ -178,7 +160,6 @@ START_TEST(lays_out_a_value)
 	json_put_indented(&out, &doc, &doc.nodes[0], 4);
 	ck_assert(!out.overflow);
 	ck_assert_str_eq(buf, layouts[_i].laid_out);
-	free(copy);
 	free(buf);
 }
 END_TEST

@@ -43,6 +43,19 @@ static inline unsigned long long fixture_now_ms(void)
 	return (unsigned long long)ts.tv_sec * 1000 + (unsigned long long)ts.tv_nsec / 1000000;
 }
 
+/* A copy of a text in a heap buffer of exactly its size, without a NUL, so that reading past it is
+ * seen. The next one takes its place. */
+static inline char *fixture_exact_copy(const char *text, size_t len)
+{
+	static char *copy;
+
+	free(copy);
+	copy = malloc(len > 0 ? len : 1);
+	ck_assert_ptr_nonnull(copy);
+	memcpy(copy, text, len);
+	return copy;
+}
+
 /* ---- descriptors ---- */
 
 static int fixture_fds_before;
@@ -116,9 +129,36 @@ static inline void fixture_restore_fds(const struct rlimit *old)
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, old), 0);
 }
 
+/* ---- rights ---- */
+
+/* For cases that root would not see. The real UID stays, so that it can be undone. */
+static inline void fixture_drop_root(void)
+{
+	if (getuid() == 0)
+		ck_assert_int_eq(seteuid(FIXTURE_NOBODY), 0);
+}
+
+static inline void fixture_regain_root(void)
+{
+	if (getuid() == 0 && seteuid(0) < 0)
+		abort();
+}
+
 /* ---- a directory ---- */
 
-static char fixture_dir[32];
+/* The suite's, and in it that of the test, for it to be found when the test has failed. */
+static char fixture_base[] = "/tmp/rlkbox-check-XXXXXX";
+static char fixture_dir[sizeof(fixture_base) + sizeof("/d") - 1];
+
+static inline int fixture_open_one(const char *path, const struct stat *st, int type,
+				   struct FTW *ftw)
+{
+	(void)st;
+	(void)ftw;
+	if (type == FTW_D)
+		chmod(path, 0700);
+	return 0;
+}
 
 static inline int fixture_remove_one(const char *path, const struct stat *st, int type,
 				     struct FTW *ftw)
@@ -129,18 +169,44 @@ static inline int fixture_remove_one(const char *path, const struct stat *st, in
 	return remove(path);
 }
 
+static inline int fixture_remove_tree(const char *path)
+{
+	return nftw(path, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Makes fixture_base, outside of any test, where Check's assertions do not work. */
+static inline void fixture_make_base(void)
+{
+	if (mkdtemp(fixture_base) == NULL || chmod(fixture_base, 0755) < 0) {
+		perror(fixture_base);
+		exit(1);
+	}
+	snprintf(fixture_dir, sizeof(fixture_dir), "%s/d", fixture_base);
+}
+
+/* Removes it, whatever a test has done with what is in it. */
+static inline void fixture_remove_base(void)
+{
+	fixture_regain_root();
+	nftw(fixture_base, fixture_open_one, 8, FTW_PHYS);
+	fixture_remove_tree(fixture_base);
+}
+
 /* Makes fixture_dir: short, without symbolic links, and open to those who have lost their rights.
  */
 static inline void fixture_make_dir(void)
 {
-	strcpy(fixture_dir, "/tmp/rlkbox-check-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(fixture_dir));
+	/* Of a test that has failed. */
+	fixture_regain_root();
+	nftw(fixture_dir, fixture_open_one, 8, FTW_PHYS);
+	fixture_remove_tree(fixture_dir);
+	ck_assert_int_eq(mkdir(fixture_dir, 0755), 0);
 	ck_assert_int_eq(chmod(fixture_dir, 0755), 0);
 }
 
 static inline void fixture_remove_dir(void)
 {
-	ck_assert_int_eq(nftw(fixture_dir, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+	ck_assert_int_eq(fixture_remove_tree(fixture_dir), 0);
 }
 
 /* The path of something in it, good for three further calls. */
@@ -178,21 +244,6 @@ static inline void fixture_assert_content(const char *path, const char *text)
 	fclose(f);
 	buf[len] = '\0';
 	ck_assert_str_eq(buf, text);
-}
-
-/* ---- rights ---- */
-
-/* For cases that root would not see. The real UID stays, so that it can be undone. */
-static inline void fixture_drop_root(void)
-{
-	if (getuid() == 0)
-		ck_assert_int_eq(seteuid(FIXTURE_NOBODY), 0);
-}
-
-static inline void fixture_regain_root(void)
-{
-	if (getuid() == 0)
-		ck_assert_int_eq(seteuid(0), 0);
 }
 
 /* ---- signals that interrupt ---- */
@@ -272,6 +323,8 @@ static inline TCase *fixture_case_with_dir(const char *name)
 {
 	TCase *tc = fixture_case(name);
 
+	if (fixture_dir[0] == '\0')
+		fixture_make_base();
 	tcase_add_checked_fixture(tc, fixture_make_dir, fixture_remove_dir);
 	return tc;
 }
@@ -285,6 +338,8 @@ static inline int fixture_run(Suite *s)
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);
+	if (fixture_dir[0] != '\0')
+		fixture_remove_base();
 	return failed != 0;
 }
 
