@@ -1,10 +1,13 @@
 #!/bin/sh
 # Runs tests: tests/run.sh BUILD KIND..., where BUILD is a directory made by `make test-programs`
-# and a KIND is unit or e2e. TESTS='10-launcher check_msg' picks some by name.
+# and a KIND is unit, e2e or peers. TESTS='10-launcher check_msg' picks some by name.
 #
 # Tests are TAP producers. They run as an unprivileged user, since root does not meet the limits that
 # users meet: started by root, this script makes a user with subordinate IDs, gives it a copy of what
 # is needed, and goes on as that user. The last line counts the cases.
+#
+# They run side by side, JOBS at a time (as many as there are processors). WORKERS=N has launchers
+# forward ports with so many threads.
 #
 # With CI=true a skipped case is a failure, unless it was skipped for want of a facility that
 # ALLOW_SKIPS names ("tun ipv6 ...").
@@ -12,9 +15,9 @@ set -eu
 
 USER_NAME=rlkbox-test
 UNIT_TIMEOUT=300 # seconds for one program
-E2E_TIMEOUT=300
+E2E_TIMEOUT=600 # for one script
 
-[ $# -ge 2 ] || { echo "usage: tests/run.sh BUILD unit|e2e..." >&2; exit 2; }
+[ $# -ge 2 ] || { echo "usage: tests/run.sh BUILD unit|e2e|peers..." >&2; exit 2; }
 build=$1
 shift
 
@@ -26,28 +29,71 @@ make_user() {
 	done
 }
 
+# A cgroup of the user's own in the v2 hierarchy, if there is one in which root may make it; the
+# tests run in its subgroup `run`, so that cgroups beside that can have controllers.
+delegate_cgroup() {
+	cgroup='' top=$(sed -n 's/^\([^ ]* \)\{4\}\([^ ]*\) .* - cgroup2 .*/\2/p' /proc/self/mountinfo | head -n 1)
+	[ -n "$top" ] && mkdir "$top/rlkbox-tests.$$" 2>/dev/null || return 0
+	cgroup=$top/rlkbox-tests.$$
+	mkdir "$cgroup/run"
+	# shellcheck disable=SC2013 # words
+	for controller in $(cat "$cgroup/cgroup.controllers"); do
+		echo "+$controller" >"$cgroup/cgroup.subtree_control" || true
+	done
+	for dir in "$cgroup" "$cgroup/run"; do
+		chown "$USER_NAME:" "$dir" "$dir/cgroup.procs" "$dir/cgroup.subtree_control"
+	done
+}
+
+# in_cgroup COMMAND...: runs it there; 0 is the process that writes it
+in_cgroup() {
+	[ -n "$cgroup" ] || { "$@"; return; }
+	# shellcheck disable=SC2016 # for the inner shell
+	sh -c 'echo 0 >"$1/run/cgroup.procs"; shift; exec "$@"' - "$cgroup" "$@"
+}
+
+# What the last test has just ended may still be in it.
+remove_cgroup() {
+	[ -n "$cgroup" ] || return 0
+	for try in 1 2 3 4 5 6 7 8 9 10; do
+		find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || true
+		[ -e "$cgroup" ] || return 0
+		sleep 0.2
+	done
+	echo "tests/run.sh: $cgroup is left (try $try)" >&2
+}
+
 # Goes on as the user, in a copy that it may read.
 become_user() {
 	make_user
 	work=$(mktemp -d /tmp/rlkbox-tests.XXXXXX)
-	trap 'rm -rf "$work"' EXIT
+	delegate_cgroup
+	trap 'rm -rf "$work"; remove_cgroup' EXIT
+	# A shell that a signal ends does not run that.
+	trap 'exit 130' HUP INT TERM
 	cp -r "$build" "$work/build"
 	cp -r tests "$work/tests"
+	cp README.md "$work"
 	find "$work/build" -name '*.o' -delete
 	chown -R "$USER_NAME:" "$work"
 	cd "$work"
 	status=0
-	setpriv --reuid "$USER_NAME" --regid "$USER_NAME" --init-groups \
+	in_cgroup setpriv --reuid "$USER_NAME" --regid "$USER_NAME" --init-groups \
 		env -i HOME="/home/$USER_NAME" USER="$USER_NAME" LOGNAME="$USER_NAME" \
 		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		CI="${CI-}" ALLOW_SKIPS="${ALLOW_SKIPS-}" TESTS="${TESTS-}" \
-		CASES="${CASES-}" CHECK_WRAPPER="${CHECK_WRAPPER-}" CK_FORK="${CK_FORK-yes}" \
+		CASES="${CASES-}" JOBS="${JOBS-}" WORKERS="${WORKERS-}" CGROUP="$cgroup" \
+		CHECK_WRAPPER="${CHECK_WRAPPER-}" CK_FORK="${CK_FORK-yes}" \
 		ASAN_OPTIONS="${ASAN_OPTIONS-}" TSAN_OPTIONS="${TSAN_OPTIONS-}" \
 		sh tests/run.sh "$work/build" "$@" || status=$?
 	exit $status
 }
 
 [ "$(id -u)" -ne 0 ] || become_user "$@"
+
+# Debian's plain users do not have these, where iptables, nft and sysctl are.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
 
 BUILD=$(cd "$build" && pwd)
 export BUILD
@@ -63,54 +109,32 @@ is_wanted() {
 	return 1
 }
 
-# run NAME SECONDS COMMAND...: runs a TAP producer; one that dies adds a failed case.
-run() {
-	name=$1 seconds=$2
-	shift 2
-	is_wanted "$name" || return 0
-	status=0
-	started=$(date +%s)
-	timeout -k 10 "$seconds" "$@" >"$logs/$name.out" 2>&1 </dev/null || status=$?
-	[ -e "$logs/$name.tap" ] || mv "$logs/$name.out" "$logs/$name.tap"
-	if [ "$status" -ne 0 ] && ! grep -q '^not ok' "$logs/$name.tap"; then
-		echo "not ok - $name ended with status $status" >>"$logs/$name.tap"
-	fi
-	grep -q '^\(not \)\{0,1\}ok' "$logs/$name.tap" ||
-		echo "not ok - $name ran no case" >>"$logs/$name.tap"
-	printf '%-24s %3d ok %6ds\n' "$name" "$(grep -c '^ok' "$logs/$name.tap")" \
-		$(($(date +%s) - started))
-	show_failures "$name"
-}
-
-show_failures() {
-	grep -q '^not ok' "$logs/$1.tap" || return 0
-	sed "s/^/    /" "$logs/$1.tap" | grep -v '^    ok' | head -n 200
-	[ ! -e "$logs/$1.out" ] || tail -n 50 "$logs/$1.out" | sed 's/^/    | /'
-}
-
+# Programs of Check write the TAP themselves, to a file that an environment variable names.
 run_unit() {
 	for program in "$BUILD"/unit/check_*; do
 		[ -x "$program" ] || continue
 		case $program in *.d) continue ;; esac
 		name=${program##*/}
-		# shellcheck disable=SC2086 # the wrapper is a command line
-		CK_TAP_LOG_FILE_NAME=$logs/$name.tap CK_VERBOSITY=silent \
-			CK_DEFAULT_TIMEOUT=${CK_DEFAULT_TIMEOUT-60} \
-			run "$name" "$UNIT_TIMEOUT" ${CHECK_WRAPPER-} "$program"
-	done
+		! is_wanted "$name" ||
+			printf '%s %s %s env CK_TAP_LOG_FILE_NAME=%s CK_VERBOSITY=silent CK_DEFAULT_TIMEOUT=%s %s %s\n' \
+				"$logs" "$name" "$UNIT_TIMEOUT" "$logs/$name.tap" "${CK_DEFAULT_TIMEOUT-60}" \
+				"${CHECK_WRAPPER-}" "$program"
+	done | xargs -r -L 1 -P "${JOBS:-$(nproc)}" tests/run-one.sh
 }
 
-run_e2e() {
-	for script in tests/e2e/[0-9]*.sh; do
+# The scripts of a directory.
+run_scripts() {
+	for script in "tests/$1"/[0-9]*.sh; do
 		name=${script##*/}
-		run "${name%.sh}" "$E2E_TIMEOUT" sh "$script"
-	done
+		name=${name%.sh}
+		! is_wanted "$name" || printf '%s %s %s sh %s\n' "$logs" "$name" "$E2E_TIMEOUT" "$script"
+	done | xargs -r -L 1 -P "${JOBS:-$(nproc)}" tests/run-one.sh
 }
 
 for kind; do
 	case $kind in
 	unit) run_unit ;;
-	e2e) run_e2e ;;
+	e2e | peers) run_scripts "$kind" ;;
 	*) echo "tests/run.sh: no such kind: $kind" >&2; exit 2 ;;
 	esac
 done

@@ -11,9 +11,19 @@ here=$(CDPATH='' cd "$(dirname "$0")" && pwd)
 export here
 
 bin=$BUILD/bin
-mkdir -p "$bin" && "$BUILD/rlkbox" --install -s "$bin" || exit 1
+# Other scripts may be starting at the same time.
+mkdir -p "$bin" && flock "$BUILD" "$BUILD/rlkbox" --install -s "$bin" || exit 1
 ln -sf "$BUILD/rlkbox" "$bin/rlkbox"
 PATH=$bin:$PATH
+# WORKERS=N runs every launcher with that many, where a test does not say another number.
+if [ -n "${WORKERS-}" ]; then
+	mkdir -p "$BUILD/bin.$WORKERS"
+	printf '#!/bin/sh\nexec "%s/rootlesskit" --workers=%s "$@"\n' "$bin" "$WORKERS" \
+		>"$BUILD/bin.$WORKERS/rootlesskit.$$"
+	chmod +x "$BUILD/bin.$WORKERS/rootlesskit.$$"
+	mv "$BUILD/bin.$WORKERS/rootlesskit.$$" "$BUILD/bin.$WORKERS/rootlesskit"
+	PATH=$BUILD/bin.$WORKERS:$PATH
+fi
 export PATH
 
 # ---- telling ----
@@ -141,16 +151,9 @@ inside_detached() {
 
 # ---- ports ----
 
-# A TCP port that nobody has; below the range that the kernel takes for clients.
+# A port that nobody has, TCP or UDP.
 free_port() {
-	while :; do
-		port=$((10000 + $(od -An -N2 -tu2 /dev/urandom) % 20000))
-		hex=$(printf ':%04X ' "$port")
-		if ! cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q "$hex"; then
-			echo "$port"
-			return
-		fi
-	done
+	"$here/../free-port.sh" "$BUILD/port"
 }
 
 # A page for busybox httpd in $tmp/www, and the server's command line in $httpd but for the port.
@@ -162,6 +165,21 @@ make_page() {
 # fetch URL: prints the body
 fetch() {
 	curl -s -g --max-time 10 "$@"
+}
+
+# A web server on the host's 127.0.0.1 only; sets `port`, and ends with the case.
+start_host_server() {
+	port=$(free_port)
+	mkdir -p "$tmp/host-www"
+	echo 'hello from the host' >"$tmp/host-www/index.html"
+	busybox httpd -f -p "127.0.0.1:$port" -h "$tmp/host-www" &
+	server=$!
+	trap 'kill $server' EXIT
+	wait_until 5 fetch "http://127.0.0.1:$port/"
+}
+stop_host_server() {
+	kill "$server"
+	trap - EXIT
 }
 
 # ---- facilities ----
@@ -176,6 +194,15 @@ need_ipv6() {
 }
 need() {
 	command -v "$1" >/dev/null || skip "$1" "it is not installed"
+}
+
+# need_unpacked PACKAGE...: puts the programs of packages that tests/deps.sh has unpacked into $PATH
+need_unpacked() {
+	for package; do
+		unpacked=/var/cache/rlkbox-tests/$package
+		[ -d "$unpacked" ] || skip "$package" "it is not unpacked in ${unpacked%/*}"
+		PATH=$bin:$unpacked/usr/bin:$unpacked/usr/sbin:$PATH
+	done
 }
 
 # ---- running ----
