@@ -129,7 +129,8 @@ case_socket_activation_for_another_process_is_let_alone() {
 
 # Signals that are blocked or ignored. 32 and 33 are glibc's own: each program sets them as it likes.
 signals() {
-	"$@" sh -c 'ulimit -Sn -Hn; grep -E "^Sig(Blk|Ign)" /proc/$$/status' |
+	# The shell itself would block signals while it waits for grep.
+	"$@" sh -c 'ulimit -Sn -Hn; exec grep -E "^Sig(Blk|Ign)" /proc/self/status' |
 		sed 's/[0189]\([0-9a-f]\{7\}\)$/_\1/; s/[0-3]_/_/'
 }
 
@@ -310,19 +311,24 @@ case_bad_command_lines() {
 		esac
 	done <<-'EOF'
 		--net=foo|unknown network mode: foo*
-		--net=pasta|not supported yet: --net=pasta
-		--pidns|not supported yet: --pidns
-		--evacuate-cgroup2=x|not supported yet: --evacuate-cgroup2
-		--port-driver=implicit --net=slirp4netns|not supported yet: --port-driver=implicit
+		--net=vpnkit|--net=vpnkit is not in this program: --net takes host, none, slirp4netns or pasta
+		--net=none --port-driver=gvisor-tap-vsock|--port-driver=gvisor-tap-vsock is not in this program: *
+		--net=pasta --port-driver=builtin|network "pasta" requires port driver "none" or "implicit"*
+		--port-driver=implicit --net=slirp4netns|port driver requires pasta network*
+		--port-driver=slirp4netns|port driver requires slirp4netns network*
+		--net=pasta --port-driver=implicit -p 127.0.0.1:18001:80/tcp|port driver "implicit" does not support publishing ports*
+		--evacuate-cgroup2=x|evacuate-cgroup2 requires --cgroupns*
+		--evacuate-cgroup2=x --cgroupns|evacuate-cgroup2 requires --pidns*
+		--evacuate-cgroup2=a/b --cgroupns --pidns|--evacuate-cgroup2=a/b is not the name of a cgroup
+		--pidns=maybe|invalid boolean value "maybe" for -pidns: parse error
+		--pidns --reaper=foo|unknown reaper mode: foo*
+		--pidns=false --reaper=true|reaper requires --pidns*
 		--port-driver=builtin|port driver requires non-host network*
 		--net=none --port-driver=foo|network "none" requires either port driver "none" or "builtin"*
 		-p 127.0.0.1:18001:80/tcp|port driver "none" does not support publishing ports*
 		--net=none -p 127.0.0.1:18001:80/tcp|port driver "none" does not support publishing ports*
 		--mtu=abc|invalid value "abc" for flag -mtu: parse error
-		--ipv6|not supported yet: --ipv6
-		--source-ip-transparent|not supported yet: --source-ip-transparent
-		--cgroupns --utsns|not supported yet: --cgroupns
-		--vpnkit-binary=x|not supported yet: --vpnkit-binary
+		--net=slirp4netns --ipv6 --mtu=1279|--ipv6 needs an --mtu of at least 1280, got 1279
 		--net=slirp4netns --mtu=67|mtu must be >= 68, got 67
 		--net=slirp4netns --ifname=lo|*--ifname=lo*
 		--net=slirp4netns --mtu=65522|mtu must be <= 65521, got 65522

@@ -384,6 +384,20 @@ case_the_temporary_directory() {
 	TMPDIR=$tmp/nowhere refused "mkdir $tmp/nowhere/rootlesskit*: no such file or directory" true
 }
 
+# Whatever it is that fails for want of a descriptor.
+case_a_start_without_descriptors_leaves_no_temporary_directory() {
+	mkdir "$tmp/tmpdir"
+	for n in 4 5 6 7 8 9 10 12 14; do
+		# shellcheck disable=SC3045 # dash and bash have it
+		(
+			ulimit -n "$n"
+			TMPDIR=$tmp/tmpdir exec rootlesskit --net=none --port-driver=builtin true
+		) >>"$tmp/out" 2>&1 || true
+		assert_eq "what is left with $n" '' "$(ls -A "$tmp/tmpdir")"
+	done
+	grep -q 'too many open files' "$tmp/out" || fail "not for want of descriptors: $(cat "$tmp/out")"
+}
+
 case_the_users_own_directory_is_removed_at_the_end() {
 	mkdir "$tmp/st"
 	chmod 700 "$tmp/st"
@@ -443,6 +457,7 @@ run_cases \
 	odd_names \
 	a_path_through_an_absolute_link \
 	the_temporary_directory \
+	a_start_without_descriptors_leaves_no_temporary_directory \
 	the_users_own_directory_is_removed_at_the_end \
 	the_directory_is_held_with_a_shared_flock \
 	a_directory_with_a_file_of_the_command_stays

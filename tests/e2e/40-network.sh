@@ -1,19 +1,9 @@
 #!/bin/sh
-# The network of the command: host, none, slirp4netns; detached or not.
+# The network of the command: host, none, slirp4netns; detached or not. 45-pasta.sh has pasta,
+# 46-network-restart.sh what becomes of a network program that dies later.
 . "$(dirname "$0")/lib.sh"
 
 slirp='--net=slirp4netns --disable-host-loopback'
-
-# A web server on the host's 127.0.0.1 only; sets `port`.
-start_host_server() {
-	port=$(free_port)
-	mkdir -p "$tmp/host-www"
-	echo 'hello from the host' >"$tmp/host-www/index.html"
-	busybox httpd -f -p "127.0.0.1:$port" -h "$tmp/host-www" &
-	server=$!
-	trap 'kill $server' EXIT
-	wait_until 5 fetch "http://127.0.0.1:$port/"
-}
 
 is_refused() {
 	code=0
@@ -380,31 +370,66 @@ case_a_dev_net_tun_that_is_something_else() {
 
 # ---- ends ----
 
-case_a_network_program_that_dies_later_is_told_of() {
+case_a_network_program_that_dies_during_the_start_ends_it() {
 	need_tun
-	port=$(free_port)
-	make_page 'hello from inside'
+	# The child is the word before the last; stopped, it cannot be ready before the program has ended.
+	# shellcheck disable=SC2016 # for the program
+	stop_child='eval "kill -STOP \${$(($# - 1))}"'
+	fake "$stop_child" 'printf 1 >&3' 'echo "no luck" >&2' 'exit 1'
 	# shellcheck disable=SC2086 # options
-	start $slirp --copy-up=/etc --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
-		busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www"
-	wait_until 5 fetch "http://127.0.0.1:$port/"
-	find_slirp
-	kill -KILL "$slirp_pid"
-	wait_until 5 grep -q 'level=error msg="\[rootlesskit:parent\] slirp4netns ended (signal: killed): the command has no network' "$tmp/bg.err"
-	wait_until 5 is_gone "$slirp_pid"
-	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
-	assert_eq 'lines of the log' 1 "$(wc -l <"$tmp/bg.err")"
-	stop
-	assert_eq status 255 "$rc"
+	fails_with '\[rootlesskit:parent\] error: *slirp4netns ended *: exit status 1*' \
+		$slirp --slirp4netns-binary="$tmp/fake" --copy-up=/etc
+	# shellcheck disable=SC2016 # for the program
+	fake "$stop_child" 'printf 1 >&3' 'kill -KILL $$'
+	# shellcheck disable=SC2086 # options
+	fails_with '\[rootlesskit:parent\] error: *slirp4netns ended *: signal: killed' \
+		$slirp --slirp4netns-binary="$tmp/fake" --copy-up=/etc --port-driver=builtin
 }
 
-case_a_network_program_that_dies_at_once_is_told_of() {
+# Who holds the pipe open does not keep us from seeing the end.
+case_nor_does_it_matter_who_else_it_has_started() {
 	need_tun
-	fake 'printf 1 >&3' 'exit 1'
+	fake 'sleep 60 &' 'exit 4'
+	# shellcheck disable=SC2086 # options
+	fails_with '\[rootlesskit:parent\] error: *slirp4netns ended before it was ready *: exit status 4' \
+		$slirp --slirp4netns-binary="$tmp/fake"
+}
+
+case_a_network_program_that_only_prints() {
+	need_tun
+	fake 'seq 100000 >&2' 'exec slirp4netns "$@"'
 	# shellcheck disable=SC2086 # options
 	start $slirp --slirp4netns-binary="$tmp/fake" --copy-up=/etc sleep 60
-	wait_until 5 grep -q 'level=error msg="\[rootlesskit:parent\] slirp4netns ended (exit status 1)' "$tmp/bg.err"
+	assert_eq network "$(network 10.0.2.100/24 65520 10.0.2.2)" "$(inside sh -c "$cat_network")"
 	stop
+}
+
+# With subordinate IDs; 45-pasta.sh has the rest.
+case_pasta_of_this_host() {
+	need_tun
+	need pasta
+	ip route show default | grep -q . || skip route "this host has no default route"
+	launch --net=pasta --disable-host-loopback --copy-up=/etc sh -c "$cat_network; cat /etc/resolv.conf; chown 7 /etc && stat -c %u /etc"
+	assert_eq network "$(network 10.0.2.100/24 65520 10.0.2.2)
+nameserver 10.0.2.3
+7" "$out$err"
+}
+
+case_ipv6() {
+	need_tun
+	need_ipv6
+	# shellcheck disable=SC2086 # options
+	start $slirp --ipv6 --copy-up=/etc sleep 60
+	find_slirp
+	assert_match 'the program is told' '*--enable-ipv6 *' "$slirp_line"
+	assert_eq resolv.conf "$(printf 'nameserver 10.0.2.3\nnameserver fd00::3')" "$(inside cat /etc/resolv.conf)"
+	assert_match info '*"dns":\["10.0.2.3","fd00::3"\],"childIP":"10.0.2.100"*' \
+		"$(fetch --unix-socket "$state/api.sock" http://rootlesskit/v1/info)"
+	# The kernel asks slirp4netns for them, which takes it some seconds.
+	wait_until 15 inside sh -c 'ip -6 addr show dev tap0 | grep -q "inet6 fd00::" && ip -6 route show default | grep -q "dev tap0"'
+	stop
+	launch --ipv6 true
+	assert_match 'with the host network' '*level=warning msg="\[rootlesskit:parent\] --ipv6 is discarded for --net=host"' "$(cat "$tmp/err")"
 }
 
 # An interrupt at the terminal is for the command.
@@ -527,8 +552,11 @@ run_cases \
 	without_dev_net_tun \
 	a_forbidden_dev_net_tun \
 	a_dev_net_tun_that_is_something_else \
-	a_network_program_that_dies_later_is_told_of \
-	a_network_program_that_dies_at_once_is_told_of \
+	a_network_program_that_dies_during_the_start_ends_it \
+	nor_does_it_matter_who_else_it_has_started \
+	a_network_program_that_only_prints \
+	pasta_of_this_host \
+	ipv6 \
 	the_network_program_has_a_process_group_of_its_own \
 	a_long_hosts_file_is_copied_whole \
 	no_network_program_is_left \

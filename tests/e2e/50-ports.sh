@@ -169,7 +169,6 @@ case_specs_that_are_refused() {
 		300.0.0.1:18080:80/tcp|unexpected ParentIP in PortSpec string: "300.0.0.1:18080:80/tcp"
 		127.0.0.1:18080:1.2.3.4:5:80/tcp|unexpected format of PortSpec string: "127.0.0.1:18080:1.2.3.4:5:80/tcp"
 		127.0.0.1:18080:80/sctp|failed to expose port {sctp 127.0.0.1 18080 80 }: unsupported port protocol sctp
-		127.0.0.1:18080:80/udp|failed to expose port {udp 127.0.0.1 18080 80 }: not supported yet: port protocol udp
 		192.0.2.99:18080:80/tcp|failed to expose port {tcp 192.0.2.99 18080 80 }: listen tcp 192.0.2.99:18080: bind: cannot assign requested address
 	EOF
 	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
@@ -231,6 +230,65 @@ case_a_server_that_comes_late_is_reached() {
 	stop
 }
 
+# sockets_of PID: how many sockets it holds
+sockets_of() {
+	find "/proc/$1/fd" -lname 'socket:*' 2>/dev/null | wc -l
+}
+
+holds_sockets() {
+	[ "$(sockets_of "$1")" -eq "$2" ]
+}
+
+case_most_connections_need_no_request_to_the_child() {
+	for detach in '' --detach-netns; do
+		port=$(free_port)
+		make_page
+		start --debug --net=none --port-driver=builtin ${detach:+"$detach"} -p "127.0.0.1:$port:80/tcp" sh -c "
+			exec ${detach:+nsenter --net=\$ROOTLESSKIT_STATE_DIR/netns} \
+				busybox httpd -f -p 127.0.0.1:80 -h $tmp/www"
+		before=$(sockets_of "$pid")
+		wait_until 10 fetch "http://127.0.0.1:$port/"
+		: >"$tmp/bg.err"
+		python3 - "$port" <<-'EOF'
+			import socket, sys
+			for i in range(20):
+			    # One after the other, and many at once.
+			    socks = []
+			    for _ in range(25):
+			        s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20)
+			        s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+			        if i % 2:
+			            while s.recv(1000): pass
+			        socks.append(s)
+			    for s in socks:
+			        data = b""
+			        while i % 2 == 0 and (b := s.recv(1000)): data += b
+			        assert i % 2 or b"hello" in data
+		EOF
+		assert_eq 'connections that the child made' 0 "$(grep -c 'the child is asked' "$tmp/bg.err")"
+		batches=$(grep -c 'sockets of tcp4' "$tmp/bg.err")
+		# Each worker has sockets in store.
+		[ "$batches" -lt 125 ] || fail "$batches batches for 500 connections"
+		# What is in store goes when it is not used, which takes some looks at it.
+		[ "$(sockets_of "$pid")" -gt "$before" ] || fail 'nothing is in store'
+		[ -n "$detach" ] || wait_until 20 holds_sockets "$pid" "$before"
+		stop
+	done
+}
+
+case_connections_are_made_while_the_child_stands_still() {
+	port=$(free_port)
+	make_page
+	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www"
+	wait_until 10 fetch "http://127.0.0.1:$port/"
+	fetch "http://127.0.0.1:$port/" >/dev/null
+	kill -STOP "$child"
+	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
+	kill -CONT "$child"
+	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
+	stop
+}
+
 # What a server and a client see of each other's ends, by a script each.
 # talk CLIENT SERVER: python code that is given `s`, a connected socket, and `check`
 talk() {
@@ -269,6 +327,51 @@ talk() {
 	python3 "$tmp/client.py" "$port" || fail 'the client saw something else'
 	finish
 	[ "$rc" -eq 0 ] || fail "the server saw something else: $(cat "$tmp/bg.err")"
+}
+
+# reach_often PORT: more connections, one by one, than there may be sockets in store, and UDP too
+reach_often() {
+	python3 - "$@" <<-'EOF'
+		import socket, sys
+		port = int(sys.argv[1])
+		for i in range(100):
+		    s = socket.create_connection(("127.0.0.1", port), 10)
+		    s.sendall(b"x")
+		    assert s.recv(1) == b"x", i
+		    s.close()
+		for i in range(20):
+		    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		    s.settimeout(10)
+		    s.sendto(b"x", ("127.0.0.1", port))
+		    assert s.recv(1) == b"x", i
+	EOF
+}
+
+case_ports_go_on_without_the_files_of_the_state_directory() {
+	port=$(free_port)
+	for harm in 'rm "$state/.bp.sock"' 'mv "$state" "$state.away"' 'rm -r "$state"'; do
+		start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
+			-p "127.0.0.1:$port:80/udp" python3 -c '
+import socket, threading
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.bind(("127.0.0.1", 80))
+def datagrams():
+    while True: u.sendto(*u.recvfrom(9))
+threading.Thread(target=datagrams).start()
+l = socket.create_server(("127.0.0.1", 80))
+while True:
+    s = l.accept()[0]
+    s.sendall(s.recv(9))
+    s.close()'
+		wait_until 10 reach_often "$port"
+		eval "$harm"
+		reach_often "$port"
+		sleep 2.5 # none of the sockets in store is left by then
+		reach_often "$port"
+		kill -TERM "$pid"
+		wait "$pid" || true
+		rm -rf "$state.away"
+	done
 }
 
 case_half_close_by_the_client() {
@@ -318,7 +421,10 @@ assert read_all(s) == str(sent).encode()' '
 path = os.path.join(os.path.dirname(sys.argv[0]), "sent")
 while not os.path.exists(path) or not open(path).read():
     time.sleep(0.02)
-s.sendall(str(len(read_all(s))).encode()); s.close()'
+n = 0
+while b := s.recv(1 << 20):
+    n += len(b)
+s.sendall(str(n).encode()); s.close()'
 	# What was on the way stood in socket buffers and not in the launcher.
 	[ "$(cat "$tmp/sent")" -lt 100000000 ] || fail 'the writer was not stopped'
 }
@@ -441,15 +547,41 @@ case_no_descriptors_left_is_no_end_of_a_port() {
 	wait_ready
 	wait_until 5 fetch "http://127.0.0.1:$port/"
 	# More clients than it can have at once, who say nothing; then they leave.
-	python3 - "$port" <<-'EOF'
-		import socket, sys
+	python3 - "$port" "$tmp/bg.err" <<-'EOF'
+		import socket, sys, time
 		held = []
 		for _ in range(100):
 		    held.append(socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10))
+		until = time.monotonic() + 10
+		while "cannot accept" not in open(sys.argv[2]).read() and time.monotonic() < until:
+		    time.sleep(0.01)
 	EOF
 	wait_until 10 fetch "http://127.0.0.1:$port/"
 	assert_match 'the log' '*cannot accept connections for now*' "$(cat "$tmp/bg.err")"
 	assert_eq 'log lines about it' 1 "$(grep -c 'cannot accept' "$tmp/bg.err")"
+	stop
+}
+
+case_with_few_descriptors_it_works_or_does_not_start() {
+	rc=0
+	(
+		ulimit -n 23
+		exec rootlesskit --net=none --port-driver=builtin --workers=1 true
+	) >"$tmp/out" 2>"$tmp/err" || rc=$?
+	assert_eq status 1 "$rc"
+	assert_match error '*the limit is 23, and they need 24*' "$(cat "$tmp/err")"
+	port=$(free_port)
+	make_page
+	(
+		ulimit -n 24
+		exec env --default-signal=INT,QUIT rootlesskit --state-dir="$tmp/state" --net=none --workers=1 \
+			--port-driver=builtin -p "127.0.0.1:$port:80/tcp" busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www"
+	) >"$tmp/bg.out" 2>"$tmp/bg.err" &
+	pid=$!
+	state=$tmp/state
+	wait_ready
+	wait_until 5 fetch "http://127.0.0.1:$port/"
+	wait_until 5 rootlessctl --socket="$state/api.sock" list-ports
 	stop
 }
 
@@ -582,6 +714,9 @@ run_cases \
 	a_privileged_port_names_the_three_ways_out \
 	nobody_listens_inside \
 	a_server_that_comes_late_is_reached \
+	most_connections_need_no_request_to_the_child \
+	connections_are_made_while_the_child_stands_still \
+	ports_go_on_without_the_files_of_the_state_directory \
 	half_close_by_the_client \
 	half_close_by_the_server \
 	a_reset_by_the_client_reaches_the_server \
@@ -592,6 +727,7 @@ run_cases \
 	a_client_that_takes_nothing_is_reset_at_the_end \
 	sockets_have_nodelay_and_keepalive \
 	no_descriptors_left_is_no_end_of_a_port \
+	with_few_descriptors_it_works_or_does_not_start \
 	a_dead_target_leaves_descriptors_for_the_others \
 	a_log_that_nobody_reads_stops_nothing \
 	urgent_bytes_arrive_in_their_place \

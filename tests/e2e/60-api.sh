@@ -74,7 +74,7 @@ info() {
 
 # ---- info ----
 
-builtin=',"portDriver":{"driver":"builtin","protos":["tcp","tcp4","tcp6"]}'
+builtin=',"portDriver":{"driver":"builtin","protos":["tcp","tcp4","tcp6","udp","udp4","udp6"]}'
 
 case_info_of_network_host() {
 	start sleep 60

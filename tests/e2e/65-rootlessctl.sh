@@ -205,7 +205,7 @@ case_info() {
 - Network Driver: none
   - DNS: []
 - Port Driver: builtin
-  - Supported protocols: [tcp tcp4 tcp6]" ''
+  - Supported protocols: [tcp tcp4 tcp6 udp udp4 udp6]" ''
 	ctl --socket="$sock" info --json
 	says 'builtin, JSON' 0 "{
     \"apiVersion\": \"1.1.1\",
@@ -220,7 +220,10 @@ case_info() {
         \"protos\": [
             \"tcp\",
             \"tcp4\",
-            \"tcp6\"
+            \"tcp6\",
+            \"udp\",
+            \"udp4\",
+            \"udp6\"
         ]
     }
 }" ''

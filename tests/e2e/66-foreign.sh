@@ -118,7 +118,7 @@ case_their_client_reads_our_info() {
 - Network Driver: none
   - DNS: []
 - Port Driver: builtin
-  - Supported protocols: [tcp tcp4 tcp6]" ''
+  - Supported protocols: [tcp tcp4 tcp6 udp udp4 udp6]" ''
 	ctl $THEIR_CTL info --json
 	assert_match JSON "{*\"childPID\": $child,*\"driver\": \"builtin\",*}" "$out"
 	stop

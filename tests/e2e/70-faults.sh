@@ -52,8 +52,8 @@ kill_soon() {
 	sleep "$(printf '0.%03d' "$after")"
 	case $whom in
 	parent) kill -KILL "$pid" 2>/dev/null || true ;;
-	child) pkill -KILL -P "$pid" -x exe || kill -KILL "$pid" ;;
-	network) pkill -KILL -P "$pid" -x slirp4netns || true; kill -KILL "$pid" ;;
+	child) pkill -KILL -P "$pid" -x exe || kill -KILL "$pid" 2>/dev/null || true ;;
+	network) pkill -KILL -P "$pid" -x slirp4netns || true; kill -KILL "$pid" 2>/dev/null || true ;;
 	esac
 	wait "$pid" 2>/dev/null || true
 	wait_until 5 all_gone
@@ -62,6 +62,16 @@ kill_soon() {
 case_parent_or_child_are_killed_at_any_time() {
 	set -- --net=none --port-driver=builtin -p "127.0.0.1:$(free_port):80/tcp"
 	for after in 1 5 10 15 20 25 30 35 40 50 60 80 100 150; do
+		kill_soon parent "$after" "$@"
+		kill_soon child "$after" "$@"
+	done
+	check_next_start "$@"
+}
+
+case_the_same_in_all_namespaces() {
+	set -- --pidns --cgroupns --utsns --ipcns --net=none --port-driver=builtin \
+		-p "127.0.0.1:$(free_port):80/tcp"
+	for after in 1 10 20 30 40 50 70 100 150; do
 		kill_soon parent "$after" "$@"
 		kill_soon child "$after" "$@"
 	done
@@ -80,6 +90,38 @@ case_the_same_with_a_network_program() {
 		done
 		check_next_start "$@"
 	done
+}
+
+# Nobody shall take half an answer for the whole.
+case_clients_of_a_launcher_that_is_killed_are_reset() {
+	port=$(free_port)
+	start --pidns --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
+		socat tcp-listen:80,bind=127.0.0.1,fork,reuseaddr 'system:echo half; sleep 600'
+	python3 - "$port" "$pid" <<-'EOF'
+		import os, signal, socket, sys, time
+		def half_answered():
+		    until = time.monotonic() + 10
+		    while True:
+		        s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
+		        try:
+		            if s.recv(100) == b"half\n":
+		                return s
+		        except ConnectionResetError:
+		            pass
+		        assert time.monotonic() < until, "no server"
+		clients = [half_answered() for _ in range(20)]
+		# This one has sent all that it will.
+		clients[0].shutdown(socket.SHUT_WR)
+		time.sleep(0.1)
+		os.kill(int(sys.argv[2]), signal.SIGKILL)
+		for s in clients:
+		    try:
+		        sys.exit(f"an end: {s.recv(100)!r}")
+		    except ConnectionResetError:
+		        pass
+	EOF
+	wait "$pid" 2>/dev/null || true
+	check_next_start --net=none
 }
 
 # What a newuidmap that does not do its work leads to.
@@ -120,6 +162,8 @@ case_standard_error_that_is_closed_does_no_harm() {
 run_cases \
 	the_parent_is_killed_at_every_third_system_call \
 	parent_or_child_are_killed_at_any_time \
+	the_same_in_all_namespaces \
 	the_same_with_a_network_program \
+	clients_of_a_launcher_that_is_killed_are_reset \
 	a_helper_program_that_fails_is_named \
 	standard_error_that_is_closed_does_no_harm

@@ -1,0 +1,696 @@
+#!/bin/sh
+# Namespaces of processes, PID 1, cgroups, and what somebody at a terminal sees.
+. "$(dirname "$0")/lib.sh"
+
+# ---- namespaces ----
+
+# The namespaces of the command that differ from ours, one a line.
+new_namespaces() {
+	launch "$@" sh -c 'readlink /proc/self/ns/*'
+	readlink /proc/self/ns/* | sort >"$tmp/ns"
+	echo "$out" | sort | comm -13 "$tmp/ns" - | sed 's/:.*//' | sort -u | tr '\n' ' '
+}
+
+case_each_option_makes_one_namespace() {
+	assert_eq none 'mnt user ' "$(new_namespaces)"
+	assert_eq pidns 'mnt pid user ' "$(new_namespaces --pidns)"
+	assert_eq cgroupns 'cgroup mnt user ' "$(new_namespaces --cgroupns)"
+	assert_eq utsns 'mnt user uts ' "$(new_namespaces --utsns)"
+	assert_eq ipcns 'ipc mnt user ' "$(new_namespaces --ipcns)"
+	assert_eq 'net=none' 'mnt net user ' "$(new_namespaces --net=none)"
+	assert_eq all 'cgroup ipc mnt net pid user uts ' \
+		"$(new_namespaces --pidns --cgroupns --utsns --ipcns --net=none)"
+	assert_eq off 'mnt user ' "$(new_namespaces --pidns=false --cgroupns=false --utsns=0 --ipcns=f)"
+}
+
+case_proc_shows_only_the_namespaces_processes() {
+	for reaper in auto false; do
+		# shellcheck disable=SC2016 # for the inner shell
+		launch --pidns --reaper=$reaper sh -c 'cd /proc; echo [0-9]*; tr "\0" " " <1/cmdline; echo; echo $$ $PPID'
+		assert_eq output "$(printf '1 2\n/proc/self/exe --pidns --reaper=%s sh -c %s \n2 1' "$reaper" \
+			'cd /proc; echo [0-9]*; tr "\0" " " <1/cmdline; echo; echo $$ $PPID')" "$out"
+	done
+	# It hides nothing of the host's from the host.
+	kill -0 $$
+	[ -e "/proc/$$" ] || fail "the host's /proc has changed"
+}
+
+case_a_host_name_is_ones_own() {
+	before=$(uname -n)
+	launch --utsns sh -c 'hostname inside.example && uname -n'
+	assert_eq 'name inside' inside.example "$out"
+	assert_eq 'name outside' "$before" "$(uname -n)"
+	launch sh -c 'hostname inside.example'
+	[ "$rc" -ne 0 ] || fail "without --utsns the host's name can be set"
+}
+
+case_shared_memory_is_ones_own() {
+	need ipcmk
+	launch --ipcns sh -c 'ipcmk -M 4096 >/dev/null && tail -n +2 /proc/sysvipc/shm | wc -l'
+	assert_eq 'segments inside' 1 "$out"
+	launch --ipcns sh -c 'ipcmk -M 4096 >/dev/null; exec sleep 0'
+	# It went with the namespace.
+	assert_eq 'our segments' '' "$(tail -n +2 /proc/sysvipc/shm | awk -v u="$(id -u)" '$8 == u')"
+}
+
+case_a_cgroup_namespace_begins_where_we_are() {
+	launch --cgroupns sh -c 'cut -d: -f3 /proc/self/cgroup | sort -u'
+	assert_eq 'cgroups' / "$out"
+	launch cat /proc/self/cgroup
+	assert_eq 'cgroups without it' "$(cat /proc/self/cgroup)" "$out"
+}
+
+# ---- PID 1 ----
+
+case_exit_statuses_with_a_PID_namespace() {
+	for reaper in auto false; do
+		for status in 0 1 42 255; do
+			launch --pidns --reaper=$reaper sh -c "exit $status"
+			assert_eq status "$status" "$rc"
+			[ "$status" -ne 0 ] || { assert_eq error '' "$err"; continue; }
+			assert_eq error "[rootlesskit:child ] error: command [sh -c exit $status] exited: exit status $status
+[rootlesskit:parent] error: child exited: exit status $status" "$err"
+		done
+		for signal in TERM:terminated KILL:killed; do
+			launch --pidns --reaper=$reaper sh -c "kill -${signal%%:*} \$\$; sleep 5"
+			assert_eq status 255 "$rc"
+			assert_eq error "[rootlesskit:child ] error: command [sh -c kill -${signal%%:*} \$\$; sleep 5] exited: signal: ${signal#*:}
+[rootlesskit:parent] error: child exited: exit status 255" "$err"
+		done
+	done
+	launch --pidns nosuchcommand
+	assert_eq error '[rootlesskit:child ] error: command [nosuchcommand] exited: exec: "nosuchcommand": executable file not found in $PATH
+[rootlesskit:parent] error: child exited: exit status 1' "$err"
+}
+
+# shellcheck disable=SC2016 # for the inner shell
+trapping='for s in INT TERM HUP QUIT USR1 USR2 CONT WINCH; do trap "echo got $s; exit 7" $s; done
+	echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep .1; done'
+
+# The kernel keeps from PID 1 what it has no handler for, so this is not a matter of course.
+case_signals_pass_PID_1() {
+	for reaper in auto false; do
+		for signal in INT TERM HUP QUIT USR1 USR2 CONT WINCH; do
+			start --pidns --reaper=$reaper sh -c "$trapping"
+			wait_until 5 grep -q ready "$tmp/bg.out"
+			kill -"$signal" "$pid"
+			wait_until 5 grep -q "got $signal" "$tmp/bg.out"
+			finish
+			assert_eq "status after $signal" 7 "$rc"
+		done
+		start --pidns --reaper=$reaper sleep 60
+		stop
+		assert_eq status 255 "$rc"
+		assert_eq error '[rootlesskit:child ] error: command [sleep 60] exited: signal: terminated
+[rootlesskit:parent] error: child exited: exit status 255' "$(cat "$tmp/bg.err")"
+	done
+}
+
+case_signals_from_inside_pass_PID_1_too() {
+	launch --pidns sh -c 'trap "echo got USR1; exit 0" USR1; kill -KILL 1; kill -USR1 1; sleep 5'
+	assert_eq output 'got USR1' "$out"
+	assert_eq status 0 "$rc"
+}
+
+case_the_reaper_gives_the_command_a_session_and_waits_for_orphans() {
+	# Twenty orphans; a zombie has no command line.
+	# shellcheck disable=SC2016 # for the inner shell
+	orphans='set -- $(sed "s/.*) //" /proc/$$/stat); echo "session $4"
+		for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sh -c "sleep 0.01 &"; done
+		for try in 1 2 3 4 5 6 7 8 9; do
+			ls /proc | grep -c "^[0-9]" >$0; read n <$0
+			[ $n -gt 5 ] || break
+			sleep 0.5
+		done
+		cat /proc/[0-9]*/status | grep -c "^State:.Z"'
+	launch --pidns sh -c "$orphans" "$tmp/count"
+	assert_eq output "$(printf 'session 2\n0')" "$out"
+	launch --pidns --reaper=true sh -c "$orphans" "$tmp/count"
+	assert_eq output "$(printf 'session 2\n0')" "$out"
+	# 0: one that is outside of the namespace
+	launch --pidns --reaper=false sh -c "$orphans" "$tmp/count"
+	assert_eq output "$(printf 'session 0\n0')" "$out"
+}
+
+case_nothing_outlives_PID_1() {
+	launch --pidns sh -c 'sleep 30 & setsid sleep 30 & echo started'
+	assert_eq output started "$out"
+	assert_eq status 0 "$rc"
+	assert_eq 'left running' '' "$(pgrep -u "$(id -u)" -f "^sleep 30" | while read -r p; do
+		tr '\0' '\n' <"/proc/$p/environ" | grep -x "E2E_CASE=$tmp"; done || true)"
+}
+
+case_child_pid_is_as_the_host_sees_it() {
+	start --pidns --net=none --port-driver=builtin sleep 60
+	assert_eq 'PIDs' "$(printf '%d\t1' "$child")" "$(sed -n 's/^NSpid:\t//p' "/proc/$child/status")"
+	# The set-up tool of nerdctl reads it from there.
+	tr '\0' '\n' <"/proc/$child/environ" | grep -qx "ROOTLESSKIT_STATE_DIR=$state" ||
+		fail 'no ROOTLESSKIT_STATE_DIR in its environment'
+	assert_match 'API' "*\"childPID\":$child,*" "$(fetch --unix-socket "$state/api.sock" http://x/v1/info)"
+	# nsenter(1) into all of it
+	assert_match 'processes inside' '*sleep 60*' \
+		"$(nsenter --preserve-credentials -U -m -n -p -t "$child" ps -e -o args)"
+	stop
+}
+
+case_ports_work_in_a_PID_namespace() {
+	make_page 'hello from inside'
+	port=$(free_port)
+	start --pidns --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
+		busybox httpd -f -p 80 -h "$tmp/www"
+	wait_until 5 fetch "http://127.0.0.1:$port/"
+	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
+	stop
+	port=$(free_port)
+	# shellcheck disable=SC2016 # for the inner shell
+	start --pidns --net=none --detach-netns --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
+		sh -c 'exec nsenter --net="$ROOTLESSKIT_STATE_DIR/netns" busybox httpd -f -p 80 -h "$0"' "$tmp/www"
+	wait_until 5 fetch "http://127.0.0.1:$port/"
+	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
+	stop
+}
+
+case_LISTEN_PID_is_as_the_command_sees_it() {
+	exec 3<"$here/lib.sh"
+	# shellcheck disable=SC2016 # for the inner shells
+	LISTEN_FDS=1 sh -c 'LISTEN_PID=$$ exec rootlesskit --pidns sh -c "echo \$LISTEN_PID \$\$; readlink /proc/\$\$/fd/3"' >"$tmp/out"
+	assert_eq output "$(printf '2 2\n%s' "$here/lib.sh")" "$(cat "$tmp/out")"
+}
+
+case_limits_and_signals_are_as_they_were() {
+	ulimit -Sn 512
+	trap '' USR2
+	for reaper in auto false; do
+		# 32 and 33 are glibc's own. The shell itself has all signals blocked for a moment after a fork.
+		outside=$(sh -c 'ulimit -Sn; exec grep -E "^Sig(Blk|Ign)" /proc/self/status' | sed 's/[0189]\([0-9a-f]\{7\}\)$/_\1/; s/[0-3]_/_/')
+		launch --pidns --reaper=$reaper sh -c 'ulimit -Sn; exec grep -E "^Sig(Blk|Ign)" /proc/self/status'
+		assert_eq 'limits and signals' "$outside" \
+			"$(echo "$out" | sed 's/[0189]\([0-9a-f]\{7\}\)$/_\1/; s/[0-3]_/_/')"
+	done
+}
+
+case_kill_9_of_parent_or_PID_1_ends_all() {
+	for whom in parent child command; do
+		start --pidns --cgroupns --utsns --ipcns --net=none --port-driver=builtin sh -c 'sleep 60 & sleep 60'
+		all=$(pgrep -P "$child")
+		all="$all $(pgrep -P "$(echo "$all" | head -n 1)" | tr '\n' ' ')"
+		case $whom in
+		parent) kill -KILL "$pid" ;;
+		child) kill -KILL "$child" ;;
+		command) kill -KILL "$(pgrep -P "$child")" ;;
+		esac
+		for p in $child $all; do
+			wait_until 5 has_ended "$p"
+		done
+		rc=0
+		wait "$pid" || rc=$?
+		case $whom in
+		parent) continue ;;
+		child) assert_eq error '[rootlesskit:parent] error: child exited: signal: killed' "$(cat "$tmp/bg.err")" ;;
+		command) assert_match error '*exited: signal: killed*' "$(cat "$tmp/bg.err")" ;;
+		esac
+		assert_eq status 255 "$rc"
+		[ ! -e "$state" ] || fail 'the state directory is still there'
+	done
+}
+
+case_a_proc_that_may_not_be_mounted_is_named() {
+	# As in a container: a part of /proc is covered.
+	rc=0
+	unshare -rm sh -c 'mount --bind /dev/null /proc/version &&
+		exec rootlesskit --subid-source=self --pidns true' 2>"$tmp/err" || rc=$?
+	assert_eq status 1 "$rc"
+	assert_match error '*\[rootlesskit:child \] error: mounting proc on /proc: operation not permitted*--pidns*' "$(cat "$tmp/err")"
+	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
+}
+
+# ---- cgroups ----
+
+# tests/run.sh gives us one of the v2 hierarchy. Makes a cgroup in it; the program in_cgroup runs
+# something there.
+make_cgroup() {
+	[ -n "${CGROUP-}" ] || skip cgroup2 "there is no cgroup2 hierarchy in which we have a cgroup"
+	group=$CGROUP/${tmp##*/}
+	mkdir "$group"
+	mkdir "$tmp/in"
+	# 0 is the process that writes it.
+	printf '#!/bin/sh\necho 0 >%s/cgroup.procs\nexec "$@"\n' "$group" >"$tmp/in/in_cgroup"
+	chmod +x "$tmp/in/in_cgroup"
+	PATH=$tmp/in:$PATH
+}
+evacuating='--cgroupns --pidns --evacuate-cgroup2=evac'
+
+case_evacuation_frees_the_cgroup_for_controllers() {
+	make_cgroup
+	# shellcheck disable=SC2086,SC2016 # options; for the inner shell
+	in_cgroup rootlesskit $evacuating --net=none sh -c 'grep ^0: /proc/self/cgroup
+		cd /sys/fs/cgroup
+		echo "enabled: $(cat cgroup.subtree_control)"
+		echo "in it: $(cat cgroup.procs)"
+		mkdir pod && echo "in pod: $(cat pod/cgroup.controllers)"
+		echo $$ >pod/cgroup.procs && grep ^0: /proc/self/cgroup
+		echo $$ >evac/cgroup.procs && rmdir pod
+		grep -qx 1 evac/cgroup.procs && echo PID 1 is in evac
+		echo 0 >$0 && echo bad' "$group/cgroup.procs" >"$tmp/out" 2>"$tmp/err" || true
+	controllers=$(cat "$CGROUP/cgroup.subtree_control")
+	assert_eq output "0::/evac
+enabled: $controllers
+in it: 
+in pod: $controllers
+0::/pod
+PID 1 is in evac" "$(cat "$tmp/out")"
+	# As it was.
+	[ ! -e "$group/evac" ] || fail 'the subgroup is left'
+	assert_eq 'controllers' '' "$(cat "$group/cgroup.subtree_control")"
+	rmdir "$group"
+}
+
+case_evacuation_takes_everybody_along_and_back() {
+	make_cgroup
+	in_cgroup sleep 60 &
+	other=$!
+	wait_until 5 grep -qx "$other" "$group/cgroup.procs"
+	state=$tmp/state
+	# shellcheck disable=SC2086 # options
+	in_cgroup rootlesskit --state-dir="$state" $evacuating sleep 60 2>"$tmp/bg.err" &
+	pid=$!
+	wait_ready
+	assert_eq 'in the cgroup' '' "$(cat "$group/cgroup.procs")"
+	for p in "$other" "$pid" "$child" "$(pgrep -P "$child")"; do
+		grep -qx "$p" "$group/evac/cgroup.procs" || fail "$p is not in evac"
+	done
+	stop
+	assert_eq 'in the cgroup' "$other" "$(cat "$group/cgroup.procs")"
+	kill "$other"
+	wait "$other" || true
+	wait_until 5 rmdir "$group"
+}
+
+case_evacuation_with_the_hosts_network_and_a_group_that_is_there() {
+	make_cgroup
+	mkdir "$group/evac"
+	# shellcheck disable=SC2086 # options
+	in_cgroup rootlesskit $evacuating sh -c 'ls -d /sys/fs/cgroup/evac; grep ^0: /proc/self/cgroup' >"$tmp/out"
+	assert_eq output "$(printf '/sys/fs/cgroup/evac\n0::/evac')" "$(cat "$tmp/out")"
+	[ -e "$group/evac" ] || fail 'it removed what it had not made'
+	rmdir "$group/evac" "$group"
+}
+
+case_a_failed_start_after_an_evacuation_leaves_nothing() {
+	need_tun
+	make_cgroup
+	rc=0
+	# shellcheck disable=SC2086 # options
+	in_cgroup rootlesskit $evacuating --net=slirp4netns --slirp4netns-binary=/bin/false true 2>"$tmp/err" || rc=$?
+	assert_eq status 1 "$rc"
+	assert_match error '*slirp4netns*' "$(grep error: "$tmp/err")"
+	rmdir "$group" || fail 'something is left in the cgroup'
+}
+
+case_a_cgroup_that_is_not_ours_cannot_be_evacuated() {
+	grep -q ' - cgroup2 ' /proc/self/mountinfo || skip cgroup2 'no cgroup2 hierarchy is mounted'
+	if [ -n "${CGROUP-}" ]; then
+		# One that we may not write to.
+		make_cgroup
+		chmod 555 "$group"
+	fi
+	rc=0
+	# shellcheck disable=SC2086 # options
+	if [ -n "${CGROUP-}" ]; then
+		in_cgroup rootlesskit $evacuating true 2>"$tmp/err" || rc=$?
+		chmod 755 "$group"
+		rmdir "$group"
+	else
+		rootlesskit $evacuating true 2>"$tmp/err" || rc=$?
+	fi
+	assert_eq status 1 "$rc"
+	assert_match error '\[rootlesskit:parent\] error: mkdir /*/evac: permission denied' "$(cat "$tmp/err")"
+	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
+}
+
+case_without_a_cgroup2_hierarchy_there_is_a_warning() {
+	make_cgroup
+	# In a cgroup namespace of its own with the mounts of the outer one.
+	# shellcheck disable=SC2086 # options
+	in_cgroup unshare -rmC rootlesskit --subid-source=self $evacuating sh -c 'grep ^0: /proc/self/cgroup' \
+		>"$tmp/out" 2>"$tmp/err"
+	assert_eq output 0::/ "$(cat "$tmp/out")"
+	assert_match warning '*level=warning*--evacuate-cgroup2=evac: *nothing is moved*' "$(cat "$tmp/err")"
+	rmdir "$group"
+}
+
+case_the_flags_of_k3s_and_usernetes() {
+	need_tun
+	make_cgroup
+	state=$tmp/state
+	port=$(free_port)
+	# shellcheck disable=SC2086 # options
+	in_cgroup rootlesskit --state-dir "$state" --net=slirp4netns --disable-host-loopback \
+		--port-driver=builtin --cgroupns --pidns --ipcns --utsns --evacuate-cgroup2=k3s_evac \
+		--cidr=10.0.42.0/24 --slirp4netns-sandbox=true --mtu=1500 \
+		--copy-up=/etc --copy-up=/var/run --copy-up=/run --copy-up=/var/lib \
+		sh -c 'hostname node && uname -n; grep ^0: /proc/self/cgroup; ip -4 -o addr show tap0
+			cat /sys/class/net/tap0/mtu; grep nameserver /etc/resolv.conf
+			touch /etc/new /var/lib/new /run/new && ls -d /sys/fs/cgroup/k3s_evac
+			exec sleep 60' >"$tmp/bg.out" 2>"$tmp/bg.err" &
+	pid=$!
+	wait_ready
+	wait_until 5 grep -q k3s_evac "$tmp/bg.out"
+	wait_until 5 grep -q /sys/fs/cgroup "$tmp/bg.out"
+	assert_match output 'node
+0::/k3s_evac
+*inet 10.0.42.100/24 *
+1500
+nameserver 10.0.42.3
+/sys/fs/cgroup/k3s_evac' "$(cat "$tmp/bg.out")"
+	make_page 'hello from inside'
+	rootlessctl --socket "$state/api.sock" add-ports "127.0.0.1:$port:10250/tcp" >/dev/null
+	nsenter --preserve-credentials -U -m -n -t "$child" busybox httpd -f -p 10250 -h "$tmp/www" &
+	server=$!
+	wait_until 5 fetch "http://127.0.0.1:$port/"
+	kill "$server"
+	stop
+	wait_until 5 rmdir "$group"
+}
+
+# ---- the terminal ----
+
+# What somebody does at a terminal (terminal.py) with an interactive shell that is started there.
+terminal() {
+	need python3
+	need bash
+	PS1='outer> ' INPUTRC=/dev/null TERM=dumb HISTFILE='' \
+		python3 "$here/terminal.py" "$@" || fail 'see above'
+}
+
+# Those whose command stays in the session.
+keeping='--reaper=auto|--pidns --reaper=false'
+
+case_Ctrl_Z_stops_the_launcher_and_fg_continues_it() {
+	old=$IFS
+	IFS='|'
+	for options in $keeping; do
+		IFS=$old
+		# What is typed must not be what is waited for: it is echoed. And a shell that is stopped
+		# while it starts a program (vfork) does not stop, with and without a launcher.
+		terminal bash --norc -i <<-EOF
+			expect outer>
+			line rootlesskit $options sh -c 'echo go\$((0+1)); exec cat'
+			expect go1
+			send \x1a
+			expect Stopped
+			expect outer>
+			line ps -o stat= -p \$(jobs -p %1)
+			expect T
+			expect outer>
+			line fg
+			expect cat
+			line word
+			expect word
+			expect word
+			send \x04
+			expect outer>
+			line echo rc=\$?
+			expect rc=0
+			line rootlesskit $options sh -c 'echo go\$((0+1)); exec cat'
+			expect go1
+			send \x1a
+			expect Stopped
+			expect outer>
+			line bg
+			expect outer>
+			line until jobs | grep Stopp; do sleep 0.1; done
+			expect Stopped
+			expect outer>
+			line fg
+			expect cat
+			send \x04
+			expect outer>
+			line echo rc=\$?
+			expect rc=0
+			line exit
+			end 0
+		EOF
+	done
+}
+
+case_a_background_launcher_that_reads_the_terminal_stops() {
+	terminal bash --norc -i <<-'EOF'
+		expect outer>
+		line rootlesskit cat &
+		expect outer>
+		line until jobs | grep Stopp; do sleep 0.1; done
+		expect Stopped
+		expect outer>
+		line fg
+		expect cat
+		line word
+		expect word
+		expect word
+		send \x03
+		expect signal: interrupt
+		expect outer>
+		line echo rc=$?
+		expect rc=255
+		line exit
+		end 0
+	EOF
+}
+
+case_a_shell_inside_has_job_control() {
+	old=$IFS
+	IFS='|'
+	for options in $keeping; do
+		IFS=$old
+		terminal bash --norc -i <<-EOF
+			expect outer>
+			line PS1='inner> ' rootlesskit $options bash --norc -i
+			expect inner>
+			never cannot set
+			never no job control
+			line sh -c 'echo run\$((0+1)); exec cat'
+			expect run1
+			send \x1a
+			expect Stopped
+			expect inner>
+			line fg
+			expect cat
+			line word
+			expect word
+			expect word
+			send \x03
+			expect inner>
+			line echo rc=\$?
+			expect rc=130
+			expect inner>
+			line suspend
+			expect Stopped
+			expect outer>
+			line fg
+			expect rootlesskit
+			line echo back\$((1+1))
+			expect back2
+			expect inner>
+			line exit 4
+			expect exit status 4
+			expect outer>
+			line PS1='inner> ' rootlesskit $options bash --norc -i
+			expect inner>
+			line kill -STOP \$\$
+			expect Stopped
+			expect outer>
+			line fg
+			expect rootlesskit
+			line echo back\$((1+2))
+			expect back3
+			expect inner>
+			line exit 5
+			expect exit status 5
+			expect outer>
+			line echo rc=\$?
+			expect rc=5
+			line exit
+			end 0
+		EOF
+	done
+}
+
+# Counts what it gets until a line comes. A shell would wait for its children first.
+counting='import signal, sys, time
+counts = {}
+def count(signo, _):
+    counts[signo] = counts.get(signo, 0) + 1
+for s in (signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH, signal.SIGHUP, signal.SIGTERM):
+    signal.signal(s, count)
+print("ready", flush=True)
+sys.stdin.readline()
+time.sleep(0.3)
+print(*(f"{signal.Signals(s).name}:{n}" for s, n in sorted(counts.items())), "counted", flush=True)'
+
+case_the_terminals_signals_come_once() {
+	need python3
+	echo "$counting" >"$tmp/counting.py"
+	for options in '' '--pidns --reaper=false' --pidns; do
+		# shellcheck disable=SC2086 # options
+		terminal rootlesskit $options python3 "$tmp/counting.py" <<-'EOF'
+			expect ready
+			send \x03
+			expect ^C
+			send \x1c
+			expect ^\\
+			size 33 99
+			line
+			expect SIGINT:1 SIGQUIT:1 SIGWINCH:1 counted
+			end 0
+		EOF
+	done
+}
+
+case_Ctrl_C_ends_the_command() {
+	for options in '' '--pidns --reaper=false' --pidns; do
+		# shellcheck disable=SC2086 # options
+		terminal rootlesskit $options sh -c 'echo ready; exec sleep 60' <<-'EOF'
+			expect ready
+			send \x03
+			expect exited: signal: interrupt
+			end 255
+		EOF
+	done
+}
+
+case_a_terminal_that_goes_away_ends_all() {
+	for options in '' '--pidns --reaper=false' --pidns; do
+		# shellcheck disable=SC2086 # options
+		terminal rootlesskit $options sh -c 'echo ready; exec sleep 60' <<-'EOF'
+			expect ready
+			hangup
+			end 255
+		EOF
+	done
+}
+
+# With the reaper the command is not in the terminal's session, as in RootlessKit.
+case_with_the_reaper_the_command_has_no_terminal() {
+	terminal rootlesskit --pidns sh -c 'ps -o tty= -p $$; (: </dev/tty); echo over; read x; echo $x' <<-'EOF'
+		expect ?
+		expect /dev/tty
+		expect over
+		line typed
+		expect typed
+		end 0
+	EOF
+}
+
+case_Ctrl_Z_during_the_start_stops_the_launcher() {
+	need_tun
+	printf '#!/bin/sh\nwhile [ ! -e %s/go ]; do sleep 0.02; done\nexec slirp4netns "$@"\n' "$tmp" >"$tmp/slow"
+	chmod +x "$tmp/slow"
+	terminal bash --norc -i <<-EOF
+		expect outer>
+		line rootlesskit --debug --net=slirp4netns --disable-host-loopback --slirp4netns-binary=$tmp/slow sh -c 'echo go\$((0+1))'
+		expect starting
+		send \x1a
+		expect Stopped
+		expect outer>
+		line touch $tmp/go; fg
+		expect go1
+		expect outer>
+		line exit
+		end 0
+	EOF
+}
+
+# Somebody else stops and continues the command: the launcher at the terminal goes with it.
+case_a_command_that_others_stop_and_continue() {
+	old=$IFS
+	IFS='|'
+	for options in $keeping; do
+		IFS=$old
+		terminal bash --norc -i <<-EOF
+			expect outer>
+			line rootlesskit --state-dir=$tmp/state $options sh -c 'echo go\$((0+1)); while :; do sleep 0.1; done' &
+			expect go1
+			line C=\$(cat $tmp/state/child_pid); kill -STOP \$(pgrep -P \$C -x sh)
+			expect outer>
+			line until jobs | grep Stopp; do sleep 0.1; done
+			expect Stopped
+			expect outer>
+			line kill -CONT \$(pgrep -P \$C -x sh); until jobs | grep Runn; do sleep 0.1; done
+			expect Running
+			expect outer>
+			line kill -STOP \$(pgrep -P \$C -x sh)
+			line until jobs | grep Stopp; do sleep 0.1; done
+			expect Stopped
+			expect outer>
+			line kill -KILL \$(pgrep -P \$C -x sh)
+			expect exited: signal: killed
+			expect exited: exit status 255
+			line while [ -e $tmp/state ]; do sleep 0.1; done; echo do''ne
+			expect done
+			expect outer>
+			line exit
+			end 0
+		EOF
+		[ ! -e "$tmp/state" ] || fail 'the state directory is left'
+	done
+}
+
+# Where no shell could continue it, the launcher does not stop: ports go on.
+case_without_a_terminal_the_launcher_never_stops() {
+	for options in '' --pidns; do
+		state=$tmp/state
+		# shellcheck disable=SC2086 # options
+		setsid rootlesskit --state-dir="$state" $options sleep 60 2>"$tmp/bg.err" &
+		pid=$!
+		wait_ready
+		command=$(pgrep -P "$child")
+		for try in 1 2 3; do
+			kill -STOP "$command"
+			wait_until 5 grep -q '^State:	T' "/proc/$command/status"
+			for n in 1 2 3 4 5 6 7 8 9 10; do
+				fetch --unix-socket "$state/api.sock" http://x/v1/info >"$tmp/info" ||
+					fail "no answer $try.$n while the command is stopped"
+			done
+			assert_match 'state of the parent' '*S (sleeping)*' "$(grep ^State "/proc/$pid/status")"
+			kill -CONT "$command"
+			wait_until 5 grep -q '^State:	S' "/proc/$command/status"
+		done
+		stop
+		assert_eq status 255 "$rc"
+	done
+}
+
+run_cases \
+	each_option_makes_one_namespace \
+	proc_shows_only_the_namespaces_processes \
+	a_host_name_is_ones_own \
+	shared_memory_is_ones_own \
+	a_cgroup_namespace_begins_where_we_are \
+	exit_statuses_with_a_PID_namespace \
+	signals_pass_PID_1 \
+	signals_from_inside_pass_PID_1_too \
+	the_reaper_gives_the_command_a_session_and_waits_for_orphans \
+	nothing_outlives_PID_1 \
+	child_pid_is_as_the_host_sees_it \
+	ports_work_in_a_PID_namespace \
+	LISTEN_PID_is_as_the_command_sees_it \
+	limits_and_signals_are_as_they_were \
+	kill_9_of_parent_or_PID_1_ends_all \
+	a_proc_that_may_not_be_mounted_is_named \
+	evacuation_frees_the_cgroup_for_controllers \
+	evacuation_takes_everybody_along_and_back \
+	evacuation_with_the_hosts_network_and_a_group_that_is_there \
+	a_failed_start_after_an_evacuation_leaves_nothing \
+	a_cgroup_that_is_not_ours_cannot_be_evacuated \
+	without_a_cgroup2_hierarchy_there_is_a_warning \
+	the_flags_of_k3s_and_usernetes \
+	Ctrl_Z_stops_the_launcher_and_fg_continues_it \
+	a_background_launcher_that_reads_the_terminal_stops \
+	a_shell_inside_has_job_control \
+	the_terminals_signals_come_once \
+	Ctrl_C_ends_the_command \
+	a_terminal_that_goes_away_ends_all \
+	with_the_reaper_the_command_has_no_terminal \
+	Ctrl_Z_during_the_start_stops_the_launcher \
+	a_command_that_others_stop_and_continue \
+	without_a_terminal_the_launcher_never_stops

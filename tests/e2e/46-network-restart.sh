@@ -1,0 +1,240 @@
+#!/bin/sh
+# A network program that dies is started again, on the same interface; and what else changes under a
+# running launcher.
+. "$(dirname "$0")/ownnet.sh"
+. "$(dirname "$0")/lib.sh"
+
+drivers='slirp4netns pasta'
+
+need_programs() {
+	need_own_network
+	need_tun
+	need pasta
+}
+
+# start_with DRIVER OPTIONS... COMMAND
+start_with() {
+	driver=$1
+	shift
+	start --subid-source=self --net="$driver" --copy-up=/etc "$@"
+}
+
+# The network program of this launcher; sets `prog`. There is none while it waits to be started again.
+find_program() {
+	prog=$(pgrep -P "$pid" -f -- ' tap0$|--ns-ifname=tap0 ')
+}
+other_program() {
+	old=$prog
+	find_program && [ "$prog" != "$old" ]
+}
+
+log_lines() {
+	grep -c 'it is started again' "$tmp/bg.err" || true
+}
+
+host_page() {
+	[ "$(inside curl -s --max-time 2 "http://10.0.2.2:$port/")" = 'hello from the host' ]
+}
+
+case_it_is_started_again_on_the_same_interface() {
+	need_programs
+	start_host_server
+	for driver in $drivers; do
+		for options in '' --ipv6; do
+			# shellcheck disable=SC2086 # options
+			start_with "$driver" $options sleep 60
+			wait_until 5 host_page
+			find_program
+			before=$(inside sh -c "ip -o link show tap0 | sed 's/ state.*link/link/'; ip -o -4 addr; ip -4 route; cat /etc/resolv.conf")
+			for i in 1 2 3; do
+				kill -KILL "$prog"
+				wait_until 10 other_program
+				wait_until 10 host_page
+				assert_eq "network of $driver after death $i" "$before" \
+					"$(inside sh -c "ip -o link show tap0 | sed 's/ state.*link/link/'; ip -o -4 addr; ip -4 route; cat /etc/resolv.conf")"
+				assert_eq "lines of the log" "$i" "$(log_lines)"
+			done
+			assert_match 'lines' "*level=error msg=\"\[rootlesskit:parent\] $driver ended: signal: killed*; it is started again in 100 ms\"*200 ms\"*400 ms\"" \
+				"$(grep level=error "$tmp/bg.err")"
+			stop
+			wait_until 5 has_ended "$prog"
+		done
+	done
+}
+
+case_the_same_detached() {
+	need_programs
+	start_host_server
+	for driver in $drivers; do
+		start_with "$driver" --detach-netns sleep 60
+		find_program
+		kill -TERM "$prog"
+		wait_until 10 other_program
+		wait_until 10 inside_detached curl -s --max-time 2 "http://10.0.2.2:$port/"
+		stop
+		wait_until 5 has_ended "$prog"
+	done
+}
+
+case_connections_of_the_builtin_driver_live_on() {
+	need_programs
+	need socat
+	port=$(free_port)
+	start_with slirp4netns --disable-host-loopback --port-driver=builtin -p "127.0.0.1:$port:7/tcp" \
+		socat TCP4-LISTEN:7,fork EXEC:cat
+	wait_until 5 inside sh -c 'ss -ltn | grep -q ":7 "'
+	mkfifo "$tmp/in" "$tmp/out"
+	socat - "TCP4:127.0.0.1:$port" <"$tmp/in" >"$tmp/out" &
+	exec 8>"$tmp/in" 9<"$tmp/out"
+	find_program
+	for i in 1 2 3; do
+		echo "line $i" >&8
+		read -r line <&9
+		assert_eq 'echo' "line $i" "$line"
+		kill -KILL "$prog"
+		# New ones work at once, whether it is there or not.
+		assert_eq 'echo of a new connection' hello "$(echo hello | socat -T 5 - "TCP4:127.0.0.1:$port")"
+		wait_until 10 other_program
+	done
+	exec 8>&- 9<&-
+	stop
+}
+
+# fake DRIVER AGAIN: a program that is the real one the first time and runs the script AGAIN later.
+fake() {
+	cat >"$tmp/fake" <<-EOF
+		#!/bin/sh
+		case \$* in --help | --this*) exec $1 "\$@" ;; esac
+		echo run >>"$tmp/runs"
+		[ "\$(wc -l <"$tmp/runs")" -gt 1 ] || exec $1 "\$@"
+		$2
+	EOF
+	chmod +x "$tmp/fake"
+	: >"$tmp/runs"
+}
+
+case_the_pauses_grow() {
+	need_programs
+	for driver in $drivers; do
+		fake "$driver" 'echo "no luck" >&2; exit 7'
+		start_with "$driver" "--$driver-binary=$tmp/fake" sleep 60
+		find_program
+		kill -KILL "$prog"
+		wait_until 20 grep -q 'in 3200 ms' "$tmp/bg.err"
+		assert_eq "pauses of $driver" '100 200 400 800 1600 3200 ' \
+			"$(sed -n 's/.*started again in \([0-9]*\) ms.*/\1/p' "$tmp/bg.err" | tr '\n' ' ')"
+		assert_match 'a line' "*\] $driver ended before it was ready: exit status 7: no luck; it is started again in 200 ms*" \
+			"$(cat "$tmp/bg.err")"
+		stop # while it waits
+		assert_eq status 255 "$rc"
+	done
+}
+
+case_the_api_answers_while_it_is_started_again() {
+	need_programs
+	for driver in $drivers; do
+		fake "$driver" 'exec sleep 70'
+		start_with "$driver" "--$driver-binary=$tmp/fake" sleep 60
+		find_program
+		kill -KILL "$prog"
+		wait_until 5 pgrep -P "$pid" -x sleep
+		assert_match "info of $driver" "*\"driver\":\"$driver\"*" \
+			"$(fetch --max-time 2 --unix-socket "$state/api.sock" http://rootlesskit/v1/info)"
+		stop # and takes it along
+	done
+}
+
+case_the_end_takes_it_along_at_any_time() {
+	need_programs
+	for driver in $drivers; do
+		for after in 0 90 110 130; do
+			for signal in TERM KILL; do
+				start_with "$driver" sleep 60
+				find_program
+				kill -KILL "$prog"
+				sleep "$(printf '0.%03d' "$after")"
+				kill -"$signal" "$pid"
+				wait "$pid" || true
+				wait_until 5 has_ended "$child"
+				left=$(pgrep -f -- "--pid=$state/| $child tap0\$" || true)
+				for p in $left; do
+					wait_until 2 has_ended "$p"
+				done
+				[ "$signal" = KILL ] || [ ! -e "$state" ] || fail "left: $(ls -A "$state")"
+				rm -rf "$state"
+			done
+		done
+	done
+}
+
+# ---- other changes ----
+
+# The address of the host that is its first one decides where a connection goes that was made to it.
+case_a_change_of_the_hosts_addresses_is_noticed() {
+	need_own_network
+	port=$(free_port)
+	make_page 'hello from inside'
+	cat >"$tmp/scenario" <<-'EOF'
+		set -eu
+		ip link set lo up
+		ip link add up0 type veth peer name up1 2>/dev/null || ip link add up0 type dummy
+		ip addr add 192.0.2.10/24 dev up0
+		ip addr add 192.0.2.11/24 dev up0
+		ip link set up1 up 2>/dev/null || true
+		ip link set up0 up
+		rootlesskit --subid-source=self --net=none --port-driver=builtin \
+			-p "192.0.2.10:$port:80/tcp" -p "192.0.2.11:$port:80/tcp" --state-dir="$tmp/state" \
+			busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www" 2>"$tmp/bg.err" &
+		pid=$!
+		trap 'kill $pid; wait $pid || true' EXIT
+		page() {
+			echo "$1: $(curl -s --max-time 5 "http://192.0.2.1$1:$port/" || echo "failed with $?")"
+		}
+		until [ "$(page 0)" = '0: hello from inside' ]; do sleep 0.05; done
+		page 1
+		ip addr del 192.0.2.10/24 dev up0
+		until [ "$(page 1)" = '1: hello from inside' ]; do sleep 0.05; done
+		ip addr add 192.0.2.10/24 dev up0
+		page 0
+		ip addr del 192.0.2.11/24 dev up0
+		until [ "$(page 0)" = '0: hello from inside' ]; do sleep 0.05; done
+		echo done
+	EOF
+	# A primary address that goes takes the others with it unless they are promoted.
+	export port tmp
+	assert_eq 'what was seen' '1: failed with 56
+0: failed with 56
+done' "$(timeout 60 unshare -rn sh -c 'sysctl -qw net.ipv4.conf.all.promote_secondaries=1; exec sh "$0"' "$tmp/scenario")"
+}
+
+case_only_known_programs_are_run() {
+	need_programs
+	need strace
+	strace -o /dev/null true 2>/dev/null || skip ptrace "strace may not trace here"
+	export ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS-}"
+	while IFS='|' read -r options allowed; do
+		rm -f "$tmp/trace"
+		# shellcheck disable=SC2086 # options
+		strace -f -qq -e trace=execve,execveat -o "$tmp/trace" rootlesskit --subid-source=self $options \
+			--disable-host-loopback --copy-up=/etc --copy-up=/run --port-driver=none /bin/true ||
+			fail "$options: status $?"
+		got=$(sed -n 's/.*execve\(at\)\{0,1\}("\{0,1\}\([^",]*\).* = 0$/\2/p' "$tmp/trace" | sed 's|.*/||; s/^pass*ta*\.avx2$/pasta/' | sort -u | tr '\n' ' ')
+		assert_eq "programs with $options" "$allowed" "$got"
+	done <<-'EOF'
+		--net=none|exe rootlesskit true 
+		--net=slirp4netns|exe rootlesskit slirp4netns true 
+		--net=slirp4netns --detach-netns|exe rootlesskit slirp4netns true 
+		--net=pasta|exe pasta rootlesskit true 
+		--net=pasta --detach-netns|exe pasta rootlesskit true 
+	EOF
+}
+
+run_cases \
+	it_is_started_again_on_the_same_interface \
+	the_same_detached \
+	connections_of_the_builtin_driver_live_on \
+	the_pauses_grow \
+	the_api_answers_while_it_is_started_again \
+	the_end_takes_it_along_at_any_time \
+	a_change_of_the_hosts_addresses_is_noticed \
+	only_known_programs_are_run

@@ -1,0 +1,281 @@
+#!/bin/sh
+# Ports that slirp4netns itself forwards (--port-driver=slirp4netns).
+. "$(dirname "$0")/lib.sh"
+
+slirp='--net=slirp4netns --disable-host-loopback --port-driver=slirp4netns'
+
+ctl() {
+	rootlessctl --socket "$state/api.sock" "$@"
+}
+
+api() {
+	fetch --unix-socket "$state/api.sock" "$@"
+}
+
+# A web server inside on port 80, published on $port. Further options are added.
+start_server() {
+	port=$(free_port)
+	make_page 'hello from inside'
+	# shellcheck disable=SC2086 # options
+	start $slirp --copy-up=/etc -p "127.0.0.1:$port:80/tcp" "$@" busybox httpd -f -p 80 -h "$tmp/www"
+	wait_until 5 fetch "http://127.0.0.1:$port/"
+}
+
+is_refused() {
+	code=0
+	fetch "$1" || code=$?
+	[ "$code" -eq 7 ]
+}
+
+find_slirp() {
+	slirp_pid=$(pgrep -P "$pid" -x slirp4netns)
+}
+other_slirp() {
+	old=$slirp_pid
+	find_slirp && [ "$slirp_pid" != "$old" ]
+}
+
+# What slirp4netns itself says it forwards.
+hostfwd() {
+	printf '{"execute":"list_hostfwd"}' | socat -t 5 - "UNIX-CONNECT:$state/.s4nn.sock"
+}
+
+case_a_port() {
+	need_tun
+	for options in '' '--slirp4netns-sandbox=auto --slirp4netns-seccomp=auto'; do
+		# shellcheck disable=SC2086 # options
+		start_server $options
+		assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
+		other=$(free_port)
+		assert_eq added 2 "$(ctl add-ports "127.0.0.2:$other:80/tcp4")"
+		assert_eq 'second page' 'hello from inside' "$(fetch "http://127.0.0.2:$other/")"
+		is_refused "http://127.0.0.1:$other/" || fail 'it is open on 127.0.0.1 too'
+		assert_eq list "{\"id\":1,\"spec\":{\"proto\":\"tcp\",\"parentIP\":\"127.0.0.1\",\"parentPort\":$port,\"childPort\":80}}
+{\"id\":2,\"spec\":{\"proto\":\"tcp4\",\"parentIP\":\"127.0.0.2\",\"parentPort\":$other,\"childPort\":80}}" "$(ctl list-ports --json)"
+		assert_eq removed 1 "$(ctl remove-ports 1)"
+		is_refused "http://127.0.0.1:$port/" || fail 'a removed port answers'
+		assert_eq 'IDs are not used twice' 3 "$(ctl add-ports "127.0.0.1:$port:80/tcp")"
+		assert_eq 'page again' 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
+		stop
+		is_refused "http://127.0.0.1:$port/" || fail 'a port is still open'
+	done
+}
+
+case_detached() {
+	need_tun
+	port=$(free_port)
+	make_page 'hello from inside'
+	# shellcheck disable=SC2016,SC2086 # for the inner shell; options
+	start $slirp --detach-netns -p "127.0.0.1:$port:80/tcp" sh -c \
+		'exec nsenter --net="$ROOTLESSKIT_STATE_DIR/netns" busybox httpd -f -p 80 -h "$1"' - "$tmp/www"
+	wait_until 5 fetch "http://127.0.0.1:$port/"
+	stop
+}
+
+case_udp() {
+	need_tun
+	need socat
+	port=$(free_port)
+	# slirp4netns keeps the answers to the host's loopback with --disable-host-loopback.
+	start --net=slirp4netns --port-driver=slirp4netns --copy-up=/etc -p "127.0.0.1:$port:7/udp" socat -T 5 UDP4-RECVFROM:7,fork EXEC:cat
+	# shellcheck disable=SC2016 # for the inner shell
+	wait_until 10 sh -c '[ "$(echo hello | socat -T 1 - "UDP4:127.0.0.1:$0")" = hello ]' "$port"
+	stop
+}
+
+case_state_directory_and_info() {
+	need_tun
+	start_server
+	assert_eq files '.s4nn.sock api.sock child_pid hosts lock resolv.conf ' \
+		"$(find "$state" -mindepth 1 -printf '%f\n' | LC_ALL=C sort | tr '\n' ' ')"
+	assert_match info '*"networkDriver":{"driver":"slirp4netns","dns":\["10.0.2.3"\],"childIP":"10.0.2.100"},"portDriver":{"driver":"slirp4netns","protos":\["tcp","tcp4","udp","udp4"\],"disallowLoopbackChildIP":true}}' \
+		"$(api http://rootlesskit/v1/info)"
+	assert_eq 'rootlessctl info' "- Port Driver: slirp4netns
+  - Supported protocols: [tcp tcp4 udp udp4]" "$(ctl info | tail -n 2)"
+	stop
+}
+
+case_child_addresses() {
+	need_tun
+	start_server
+	# As Docker sends it: taken as IPv4, given back as it came.
+	docker=$(free_port)
+	spec="{\"proto\":\"tcp4\",\"parentIP\":\"127.0.0.1\",\"parentPort\":$docker,\"childPort\":80,\"childIP\":\"::ffff:10.0.2.100\"}"
+	assert_eq 'answer' "{\"id\":2,\"spec\":$spec}" "$(api -d "$spec" http://rootlesskit/v1/ports)"
+	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$docker/")"
+	assert_match list "*\"childIP\":\"::ffff:10.0.2.100\"*" "$(api http://rootlesskit/v1/ports)"
+	# Accepted as slirp4netns accepts it, although it leads nowhere.
+	assert_eq 'loopback' 3 "$(ctl add-ports "127.0.0.1:$(free_port):127.0.0.1:80/tcp")"
+	ctl add-ports "127.0.0.1:$(free_port):[fd00::1]:80/tcp" 2>"$tmp/err" && fail 'IPv6 is accepted'
+	assert_match 'IPv6' 'error: reply.Error: map\[desc:bad request: add_hostfwd: bad arguments.guest_addr\]' "$(cat "$tmp/err")"
+	stop
+	# Another network has another address.
+	port=$(free_port)
+	# shellcheck disable=SC2086 # options
+	start $slirp --cidr=10.9.0.0/16 --copy-up=/etc -p "127.0.0.1:$port:80/tcp" busybox httpd -f -p 80 -h "$tmp/www"
+	wait_until 5 fetch "http://127.0.0.1:$port/"
+	stop
+}
+
+case_what_is_refused() {
+	need_tun
+	start_server
+	taken=$(free_port)
+	socat "TCP4-LISTEN:$taken,bind=127.0.0.1,fork" /dev/null &
+	taker=$!
+	trap 'kill $taker' EXIT
+	wait_until 5 sh -c 'ss -ltn | grep -q ":$0 "' "$taken"
+	while IFS='|' read -r spec message; do
+		rc=0
+		ctl add-ports "$spec" >"$tmp/out" 2>"$tmp/err" || rc=$?
+		assert_eq "status of $spec" 1 "$rc"
+		# shellcheck disable=SC2254 # a pattern
+		assert_match "error of $spec" "error: $message" "$(cat "$tmp/err")"
+	done <<-EOF
+		127.0.0.1:$port:81/tcp|conflict with ID 1
+		127.0.0.1:$taken:80/tcp|reply.Error: map\[desc:bad request: add_hostfwd: slirp_add_hostfwd failed\]: listen tcp 127.0.0.1:$taken: bind: address already in use
+		[::1]:$taken:80/tcp|reply.Error: map\[desc:bad request: add_hostfwd: bad arguments.host_addr\]
+		127.0.0.1:$taken:80/tcp6|unsupported port protocol tcp6
+		127.0.0.1:$taken:80/udp6|unsupported port protocol udp6
+		127.0.0.1:$taken:80/sctp|unsupported port protocol sctp
+		127.0.0.1:70000:80/tcp|invalid ParentPort: 70000
+	EOF
+	if [ "$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)" -gt 80 ]; then
+		ctl add-ports 127.0.0.1:80:80/tcp 2>"$tmp/err" && fail 'port 80 is accepted'
+		assert_match 'privileged' "error: cannot expose privileged port 80, *net.ipv4.ip_unprivileged_port_start=80* (currently *CAP_NET_BIND_SERVICE*larger port number*bind: permission denied" \
+			"$(cat "$tmp/err")"
+	fi
+	assert_eq 'unknown ID' 'error: unknown id: 99' "$(ctl remove-ports 99 2>&1)"
+	assert_eq 'ports that are left' 1 "$(ctl list-ports --json | wc -l)"
+	stop
+	# At the start the launcher ends.
+	# shellcheck disable=SC2086 # options
+	launch $slirp --copy-up=/etc -p "127.0.0.1:$taken:80/tcp" touch "$tmp/ran"
+	assert_match 'at the start' "*error: failed to expose port {tcp 127.0.0.1 $taken 80 }: reply.Error: *bind: address already in use" "$err"
+	[ ! -e "$tmp/ran" ] || fail 'the command ran'
+}
+
+case_ports_come_back_with_slirp4netns() {
+	need_tun
+	need socat
+	start_server
+	other=$(free_port)
+	ctl add-ports "127.0.0.1:$other:80/tcp" >/dev/null
+	ctl remove-ports 1 >/dev/null
+	ctl add-ports "127.0.0.2:$port:80/tcp" >/dev/null
+	before=$(ctl list-ports --json)
+	for i in 1 2; do
+		find_slirp
+		kill -KILL "$slirp_pid"
+		wait_until 10 other_slirp
+		wait_until 10 fetch "http://127.0.0.1:$other/"
+		wait_until 10 fetch "http://127.0.0.2:$port/"
+		is_refused "http://127.0.0.1:$port/" || fail 'a port that was removed has come back'
+		assert_eq "list after death $i" "$before" "$(ctl list-ports --json)"
+		assert_eq 'what slirp4netns has' 2 "$(hostfwd | grep -o '"host_port"' | wc -l)"
+	done
+	assert_eq 'lines of the log' 2 "$(grep -c level=error "$tmp/bg.err")"
+	# They can be removed as before.
+	ctl remove-ports 2 3 >/dev/null
+	is_refused "http://127.0.0.1:$other/" || fail 'a removed port answers'
+	assert_match 'what slirp4netns has' '*"entries": *\[\]*' "$(hostfwd | sed 's/:/: /')"
+	stop
+}
+
+case_a_port_that_is_taken_meanwhile_is_told_of() {
+	need_tun
+	need socat
+	start_server
+	find_slirp
+	kill -STOP "$pid" # so that nobody starts it again before the port is taken
+	kill -KILL "$slirp_pid"
+	wait_until 5 is_refused "http://127.0.0.1:$port/"
+	socat "TCP4-LISTEN:$port,bind=127.0.0.1,reuseaddr,fork" /dev/null &
+	taker=$!
+	trap 'kill $taker' EXIT
+	wait_until 5 sh -c 'ss -ltn | grep -q ":$0 "' "$port"
+	kill -CONT "$pid"
+	wait_until 10 grep -q "level=error msg=.*port 1 {tcp 127.0.0.1 $port 80 } is closed: .*address already in use" "$tmp/bg.err"
+	assert_eq removed 1 "$(ctl remove-ports 1)"
+	stop
+}
+
+case_a_slirp4netns_that_hangs_is_ended() {
+	need_tun
+	start_server
+	find_slirp
+	kill -STOP "$slirp_pid"
+	began=$(date +%s)
+	other=$(free_port)
+	rc=0
+	ctl add-ports "127.0.0.1:$other:80/tcp" 2>"$tmp/err" || rc=$?
+	assert_eq "$rc" 1 "$rc"
+	assert_match error 'error: slirp4netns did not answer for 2000 ms' "$(cat "$tmp/err")"
+	[ $(($(date +%s) - began)) -le 10 ] || fail 'it took too long'
+	wait_until 10 other_slirp
+	wait_until 10 fetch "http://127.0.0.1:$port/"
+	# It does not wake up and open the port all the same.
+	is_refused "http://127.0.0.1:$other/" || fail 'the port that failed is open'
+	stop
+}
+
+case_while_it_is_not_there() {
+	need_tun
+	cat >"$tmp/fake" <<-EOF
+		#!/bin/sh
+		echo run >>"$tmp/runs"
+		[ "\$(wc -l <"$tmp/runs")" -gt 1 ] || exec slirp4netns "\$@"
+		exec sleep 70
+	EOF
+	chmod +x "$tmp/fake"
+	start_server --slirp4netns-binary="$tmp/fake"
+	find_slirp
+	kill -KILL "$slirp_pid"
+	wait_until 5 pgrep -P "$pid" -x sleep
+	ctl add-ports "127.0.0.1:$(free_port):80/tcp" 2>"$tmp/err" && fail 'it was added'
+	assert_eq error 'error: slirp4netns is not running now' "$(cat "$tmp/err")"
+	assert_eq removed 1 "$(ctl remove-ports 1)"
+	stop
+}
+
+# answers TEXT: a slirp4netns whose API answers that; the start with a port fails
+answers() {
+	printf '%s' "$1" >"$tmp/answer"
+	cat >"$tmp/fake" <<-EOF
+		#!/bin/sh
+		while [ "\$1" != --api-socket ]; do shift; done
+		(sleep 0.3; printf 1 >&3) &
+		exec socat "UNIX-LISTEN:\$2,fork" "SYSTEM:cat >/dev/null; cat $tmp/answer"
+	EOF
+	chmod +x "$tmp/fake"
+	# shellcheck disable=SC2086 # options
+	launch $slirp --slirp4netns-binary="$tmp/fake" --copy-up=/etc -p "127.0.0.1:$(free_port):80/tcp" touch "$tmp/ran"
+	assert_eq status 1 "$rc"
+	[ ! -e "$tmp/ran" ] || fail 'the command ran'
+}
+
+case_an_api_that_answers_nonsense() {
+	need_tun
+	need socat
+	answers 'garbage'
+	assert_match garbage '*failed to expose port *: asking slirp4netns: the answer is not JSON: *' "$err"
+	answers '{"return":{}}'
+	assert_match 'no ID' '*: asking slirp4netns: the answer has no id' "$err"
+	answers ''
+	assert_match nothing '*failed to expose port *: slirp4netns is not running now' "$err"
+	answers "$(head -c 8000 /dev/zero | tr '\0' ' ')"
+	assert_match 'too much' '*failed to expose port *: asking slirp4netns: message too l*' "$err"
+}
+
+run_cases \
+	a_port \
+	detached \
+	udp \
+	state_directory_and_info \
+	child_addresses \
+	what_is_refused \
+	ports_come_back_with_slirp4netns \
+	a_port_that_is_taken_meanwhile_is_told_of \
+	a_slirp4netns_that_hangs_is_ended \
+	while_it_is_not_there \
+	an_api_that_answers_nonsense
