@@ -1,0 +1,353 @@
+#!/bin/sh
+# Compares two launchers: tests/compare.sh REFERENCE OURS, where both are paths of a `rootlesskit`
+# with a `rootlessctl` beside it. The same behaviours are observed with one after the other; what is
+# seen of each is a small text, with what differs from run to run masked by the rules of `mask` below.
+#
+# Differences are judged by compare/expected. One that it does not list fails, and so does one that it
+# lists and that is not there any more. What the list takes from the README's table of differences must
+# be found there. The output is TAP, a case for each behaviour, with a diff for each that fails;
+# ONLY='exit signal' runs some groups,
+# SHOW=1 shows the diffs of listed differences too, and TRACE=1 tells what is being seen.
+set -u
+
+[ $# -eq 2 ] || { echo "usage: tests/compare.sh REFERENCE OURS" >&2; exit 2; }
+tests=$(CDPATH='' cd "$(dirname "$0")" && pwd)
+[ "$(id -u)" -ne 0 ] || { echo "tests/compare.sh: run it as an unprivileged user" >&2; exit 2; }
+work=$(mktemp -d /tmp/compare.XXXXXX)
+LC_ALL=C.UTF-8
+export LC_ALL
+TAB=$(printf '\t')
+
+# ---- what is seen ----
+
+# see ID COMMAND...: runs it and keeps what is seen: the status, standard output ("| "), standard
+# error ("! "). A machine may be slow at starting processes, so the texts are made at the end.
+see() {
+	id=$1
+	shift
+	result=0
+	[ -z "${TRACE-}" ] || echo "$(date +%T.%N | cut -c 1-12) $id" >&2
+	("$@") >"$tmp/seen/$id.out" 2>"$tmp/seen/$id.err" </dev/null || result=$?
+	echo "$result" >"$tmp/seen/$id.status"
+}
+
+# Makes a text of each behaviour that was seen in $tmp/seen, in $seen.
+make_texts() {
+	awk -v dir="$seen/" '
+	FNR == 1 {
+		close(text)
+		kind = FILENAME
+		sub(/.*\./, "", kind)
+		text = FILENAME
+		sub(/.*\//, dir, text)
+		sub(/\.[a-z]*$/, "", text)
+	}
+	kind == "out" && $0 !~ /^\r?$/ { print "| " $0 >>text }
+	kind == "err" && $0 !~ /level=debug/ && $0 != "" { print "! " $0 >>text }
+	kind == "status" { print "status " $0 >>text }
+	' "$tmp"/seen/*.out "$tmp"/seen/*.err "$tmp"/seen/*.status
+}
+
+# Masks what differs from run to run, or is each program's own: the directory of this run, ports that
+# were picked ($ports), the children's PIDs, versions, times, temporary names, inode numbers, help
+# texts. Debian's version is older than the one that counts: what differs in all of its log lines and
+# usage errors is masked too, but for behaviours named log-..., and so are the networks that a warning
+# lists.
+mask_texts() {
+	set -- -e "s|$tmp|TMP|g" -e "s|$where/||g"
+	# Where a PID stands, and not everywhere: it may be 1024, or a port.
+	while read -r pid; do
+		set -- "$@" -e "s/\\(childPID\": *\\|Child PID: \\|child_pid: \\)$pid\\b/\\1CHILD/" \
+			-e "s/\\( slirp4netns .*\\) $pid tap0\$/\\1 CHILD tap0/"
+	done <"$tmp/children"
+	n=0
+	for port in $ports; do
+		n=$((n + 1))
+		set -- "$@" -e "s/\\b$port\\b/PORT$n/g"
+	done
+	(
+		cd "$tmp/seen" || exit
+		for file in *.status; do
+			file=${file%.status}
+			case $file in
+			log-*) ;;
+			*) echo "$seen/$file" ;;
+			esac
+		done
+	) >"$tmp/files"
+	sed -i -s -e 's/\r//g' "$@" \
+		-e "s/\\b$(printf '%s' "$version" | sed 's/[.]/\\&/g')\\b/VERSION/g" \
+		-e 's/time="20[0-9T:+Z-]*"/time="TIME"/' \
+		-e 's/^| Date: .* GMT$/| Date: DATE/' \
+		-e 's/rootlesskit[0-9]\{6,\}/rootlesskitTEMP/g' -e 's/rootlesskit[A-Za-z0-9]\{6\}\b/rootlesskitTEMP/g' \
+		-e 's/\.ro[0-9]\{6,\}/.roTEMP/g' -e 's/\.ro[A-Za-z0-9]\{6\}\b/.roTEMP/g' \
+		-e 's/\(pipe\|socket\):\[[0-9]*\]/\1:[INODE]/' \
+		-e 's/fe80::[0-9a-f:]*/fe80::ADDRESS/g' \
+		-e '/^| NAME:$/,/^[!s]/{/^| NAME:$/!{/^|/d};s/^| NAME:$/| (help)/}' \
+		-e '/^| Usage: rootless/,/^[!s]/{/^| Usage: rootless/!{/^|/d};s/^| Usage: .*/| (help)/}' "$seen"/*
+	xargs -r sed -i -s -e 's/\( level=[a-z]* msg="\)\[rootlesskit:[a-z ]*\] /\1/' \
+		-e 's/^| Incorrect Usage[.:]/| Incorrect Usage:/' \
+		-e 's/^\(!.*on the host namespace\) (requires .*)/\1 (requires ...)/' <"$tmp/files"
+}
+
+# skip_all FACILITY REASON ID...: what this machine cannot show
+skip_all() {
+	why="$1: $2"
+	shift 2
+	for id; do
+		echo "$why" >"$skips/$id"
+	done
+}
+
+# ---- means of the behaviours ----
+
+# A network, with its own log lines kept down, and the port driver of this project.
+NETWORK='--net=slirp4netns --disable-host-loopback --copy-up=/etc'
+# shellcheck disable=SC2034 # the groups use it
+BUILTIN="$NETWORK --port-driver=builtin"
+
+LIMIT=60 # seconds for a launcher that is to end by itself
+
+# Races of 1.1.0's: its child says that it is ready before its socket is there, and may have ended with
+# the command before the ports are published. Ours has none.
+was_early() {
+	[ "$side" = reference ] &&
+		grep -q -e 'error: \(dial\|read\|write\) unix .*\.bp\.sock: ' -e 'error: EOF$' "$1"
+}
+
+rk() {
+	for try in 1 2 3 4 5; do
+		rc=0
+		timeout -k 1 "$LIMIT" rootlesskit "$@" >"$tmp/rk.out" 2>"$tmp/rk.err" || rc=$?
+		was_early "$tmp/rk.err" || break
+		echo "try $try came too early" >>"$tmp/early"
+	done
+	cat "$tmp/rk.out"
+	cat "$tmp/rk.err" >&2
+	return "$rc"
+}
+
+# Runs a script inside once everything is ready: the reference may start the command before that.
+when_ready() {
+	script=$1
+	shift
+	rk "$@" sh -c 'until [ -S "$ROOTLESSKIT_STATE_DIR/api.sock" ]; do sleep 0.02; done
+		sleep 0.1
+		'"$script"
+}
+
+# Waits for a command to succeed, for 10 s.
+wait_for() {
+	tries=0
+	until "$@" >/dev/null 2>&1; do
+		tries=$((tries + 1))
+		[ "$tries" -lt 500 ] || return 1
+		sleep 0.02
+	done
+}
+
+is_gone() {
+	! kill -0 "$1" 2>/dev/null || grep -q '^State:	Z' "/proc/$1/status" 2>/dev/null
+}
+
+# Starts a launcher with the state directory $state; $pid and $child are its processes. Ends what is
+# being seen where that fails.
+begin() {
+	state=$tmp/state sock=$tmp/state/api.sock
+	env --default-signal=INT,QUIT rootlesskit --state-dir="$state" "$@" \
+		>"$tmp/begin.out" 2>"$tmp/begin.err" </dev/null &
+	pid=$!
+	tries=0
+	until [ -s "$state/child_pid" ] && [ -S "$sock" ]; do
+		tries=$((tries + 1))
+		if is_gone "$pid" && was_early "$tmp/begin.err"; then
+			begin "$@"
+			return
+		fi
+		if is_gone "$pid" || [ "$tries" -ge 500 ]; then
+			cat "$tmp/begin.err"
+			echo "the launcher is not ready"
+			exit 1
+		fi
+		sleep 0.02
+	done
+	child=$(cat "$state/child_pid" 2>/dev/null)
+	echo "${child:-0x0}" >>"$tmp/children"
+}
+
+# Waits until the launcher that was begun has executed its command, and sets $command.
+wait_for_command() {
+	tries=0 command=
+	until [ -n "$command" ] && ! [ "/proc/$command/exe" -ef "/proc/$child/exe" ]; do
+		command=$(cat "/proc/$child/task/"*/children 2>/dev/null)
+		command=${command%% *}
+		tries=$((tries + 1))
+		[ "$tries" -lt 500 ] || return 1
+		sleep 0.02
+	done
+}
+
+finish() {
+	kill -TERM "$pid" 2>/dev/null
+	wait "$pid" 2>/dev/null
+	child=
+}
+
+# Ports that nobody has; mask calls them PORT1, PORT2, ...
+# shellcheck disable=SC2034 # the groups use them
+pick_ports() {
+	ports=
+	while [ "$1" -gt "$(echo "$ports" | wc -w)" ]; do
+		ports="$ports $("$tests/free-port.sh" "${BUILD:-$work}/port")"
+	done
+	ports=${ports# }
+	p1=$(echo "$ports" | cut -d' ' -f1) p2=$(echo "$ports" | cut -d' ' -f2)
+	p3=$(echo "$ports" | cut -d' ' -f3) p4=$(echo "$ports" | cut -d' ' -f4)
+}
+
+# PIDs of the processes by this name that the group has started.
+processes_named() {
+	grep -lsx "$1" /proc/[0-9]*/comm | cut -d/ -f3 | while read -r p; do
+		! grep -qszx "TMPDIR=$tmp" "/proc/$p/environ" || echo "$p"
+	done
+}
+
+has_ipv6() {
+	grep -q ' lo$' /proc/net/if_inet6 2>/dev/null
+}
+
+# ---- the behaviours ----
+
+for file in "$tests"/compare/[0-9]*.sh; do
+	# shellcheck disable=SC1090 # each is checked by itself
+	. "$file"
+done
+
+# observe_group NAME GROUP: in a directory of its own
+observe_group() {
+	side=$1 tmp=$work/$1.tmp/$2 seen=$work/$1.group/$2 ports='' child=''
+	mkdir -p "$tmp/seen" "$seen"
+	: >"$tmp/children"
+	cd "$tmp" || exit
+	"group_$2"
+	make_texts
+	mask_texts
+	mv "$seen"/* "$work/$1"
+}
+
+# observe NAME LAUNCHER: sees all with it. The groups go side by side, since they mostly wait.
+observe() {
+	skips=$work/skips
+	where=$(CDPATH='' cd "$(dirname "$2")" && pwd)
+	mkdir -p "$work/$1" "$skips"
+	version=$("$2" --version | sed 's/.* //')
+	for group in $GROUPS_OF_BEHAVIOURS; do
+		[ -z "${ONLY-}" ] || case " $ONLY " in *" $group "*) ;; *) continue ;; esac
+		(
+			PATH=$where:$PATH TMPDIR=$work/$1.tmp/$group COMPARE_RUN=$work
+			export TMPDIR COMPARE_RUN
+			observe_group "$1" "$group"
+		) &
+	done
+	wait
+}
+
+# ---- judging ----
+
+LIST=$tests/compare/expected
+README=$tests/../README.md
+
+# The list has lines of three parts between tabs:
+#     readme   ID  WORDS     a difference of which a row of the README's table with these WORDS tells
+#     debian   ID  FACT      Debian's version differs from 3.0.1, which does as ours: the fact of 3.0.1
+#     race     ID  WORDS     1.1.0 does not always do the same, so the difference is not always there
+read_list() {
+	mkdir "$work/list"
+	while IFS=$TAB read -r kind id words; do
+		case $kind in
+		'' | '#'*) continue ;;
+		esac
+		[ ! -e "$work/list/$id" ] || echo "$id is listed twice" >>"$work/wrong"
+		printf '%s\t%s\n' "$kind" "$words" >"$work/list/$id"
+	done <"$LIST"
+}
+
+is_in_table() {
+	sed -n '/^## Differences from RootlessKit/,/^## /s/^| //p' "$README" | grep -qF -- "$1"
+}
+
+verdict() {
+	number=$((number + 1))
+	echo "$1 $number - $2"
+	[ "${1%% *}" = ok ] || failures=$((failures + 1))
+}
+
+show_diff() {
+	diff -U 2 "$work/reference/$1" "$work/ours/$1" 2>&1 | sed -e 1,2d -e 's/^/# /' | head -n 60
+}
+
+judge() {
+	id=$1
+	kind='' words=''
+	[ ! -e "$work/list/$id" ] || IFS=$TAB read -r kind words <"$work/list/$id"
+	if [ -e "$work/skips/$id" ]; then
+		verdict ok "$id # SKIP $(cat "$work/skips/$id")"
+	elif cmp -s "$work/reference/$id" "$work/ours/$id"; then
+		case $kind in
+		'' | race) verdict ok "$id" ;;
+		*) verdict 'not ok' "$id: the difference that compare/expected lists is gone" ;;
+		esac
+	elif [ "$kind" = readme ] && ! is_in_table "$words"; then
+		verdict 'not ok' "$id: the README's table of differences has no row with: $words"
+	elif [ -n "$kind" ]; then
+		verdict ok "$id (differs, $kind: $words)"
+		[ -z "${SHOW-}" ] || show_diff "$id"
+	else
+		verdict 'not ok' "$id"
+		show_diff "$id"
+	fi
+}
+
+# Entries of the list for which nothing was seen are wrong, too.
+judge_list() {
+	[ -z "${ONLY-}" ] || return
+	for entry in "$work"/list/*; do
+		id=${entry##*/}
+		[ -e "$work/ours/$id" ] || [ -e "$work/skips/$id" ] ||
+			echo "$id is listed, but there is no such behaviour" >>"$work/wrong"
+	done
+	if [ -s "$work/wrong" ]; then
+		verdict 'not ok' "compare/expected"
+		sed 's/^/# /' "$work/wrong"
+	fi
+}
+
+# Ends what the behaviours have left running, by this run's mark in its environment.
+clean_up() {
+	marked=$(grep -lszx "COMPARE_RUN=$work" /proc/[0-9]*/environ | cut -d/ -f3)
+	for left in $marked; do
+		[ "$left" = $$ ] || kill -KILL "$left" 2>/dev/null
+	done
+	chmod -R u+rwX "$work" 2>/dev/null
+	rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 1' INT TERM HUP
+
+if ! { : <>/dev/net/tun; } 2>/dev/null; then
+	printf '1..1\nok 1 - comparison # SKIP tun: /dev/net/tun cannot be opened\n'
+	exit
+fi
+began=$(date +%s)
+observe reference "$1"
+between=$(date +%s)
+observe ours "$2"
+number=0 failures=0
+read_list
+for id in $(find "$work/reference" "$work/ours" "$work/skips" -type f | sed 's|.*/||' | sort -u); do
+	judge "$id"
+done
+judge_list
+echo "1..$number"
+echo "# $((between - began)) s for the reference, $(($(date +%s) - between)) s for ours"
+[ "$failures" -eq 0 ] && [ "$number" -gt 0 ]
