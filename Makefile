@@ -21,7 +21,17 @@ LINKING = -static
 else
 HARDENING += -fPIE
 LINKING = -pie
+# The program is linked statically where the C library can be had so: its two processes share no
+# library with others that are running, need a third less memory, and start without the loader.
+# DYNAMIC=1 links it dynamically, for distributions. Its addresses are random either way.
+STATIC_PIE := $(filter /%,$(shell $(CC) -print-file-name=libc.a) $(shell $(CC) -print-file-name=rcrt1.o))
+ifneq ($(DYNAMIC)$(SANITIZE)$(words $(STATIC_PIE)),2)
+PROGRAM_LINKING = -pie
+else
+PROGRAM_LINKING = -static-pie
 endif
+endif
+PROGRAM_LINKING ?= $(LINKING)
 ifndef SANITIZE
 CPPFLAGS += -D_FORTIFY_SOURCE=2
 else
@@ -29,18 +39,20 @@ HARDENING += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recove
 LDFLAGS += -fsanitize=$(SANITIZE)
 endif
 ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(HARDENING) $(CFLAGS) -pthread -MMD -MP
-ALL_LDFLAGS = $(LINKING) -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+ALL_LDFLAGS = -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 
 SOURCES := $(sort $(wildcard *.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY := $(BUILD)/librlkbox.a
 CHECKS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/check_*.c)))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-C_FILES := $(wildcard *.c *.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.[ch])
-SHELL_FILES := $(wildcard tests/*.sh tests/e2e/*.sh tests/bench/*.sh) .ci/run
+TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(sort $(wildcard tests/tools/*.c)))
+C_FILES := $(wildcard *.c *.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.[ch] tests/tools/*.c tests/bench/*.c)
+SHELL_FILES := $(wildcard tests/*.sh tests/e2e/*.sh tests/peers/*.sh tests/compare/*.sh tests/bench/*.sh) \
+	       .ci/run
 
-.PHONY: all help static check check-unit check-e2e check-static test-programs asan tsan valgrind fuzz fuzz-replay \
-	lint format format-check bench demo install uninstall clean
+.PHONY: all help static check check-unit check-e2e check-peers check-static test-programs asan tsan valgrind \
+	fuzz fuzz-replay lint format format-check bench compare demo install uninstall clean always
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/rlkbox ## build the program, build/rlkbox
@@ -51,13 +63,17 @@ static: ## build one static file with musl-gcc, build/static/rlkbox
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
 
-$(BUILD)/rlkbox: $(OBJECTS)
-	$(CC) $(ALL_LDFLAGS) -o $@ $(OBJECTS)
+$(BUILD)/rlkbox: $(OBJECTS) $(BUILD)/linking
+	$(CC) $(PROGRAM_LINKING) $(ALL_LDFLAGS) -o $@ $(OBJECTS)
+
+# Written anew where it is linked in another way than the last time.
+$(BUILD)/linking: always | $(BUILD)
+	@echo '$(CC) $(PROGRAM_LINKING)' | cmp -s - $@ || echo '$(CC) $(PROGRAM_LINKING)' >$@
 
 $(BUILD)/%.o: %.c Makefile | $(BUILD)
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -c -o $@ $<
 
-$(BUILD) $(BUILD)/unit $(BUILD)/fuzz:
+$(BUILD) $(BUILD)/unit $(BUILD)/fuzz $(BUILD)/tools:
 	mkdir -p $@
 
 # ---- tests ----
@@ -67,15 +83,19 @@ $(LIBRARY): $(filter-out $(BUILD)/main.o,$(OBJECTS))
 	$(AR) rcs $@ $^
 
 $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY) | $(BUILD)/unit
-	$(CC) $(CPPFLAGS) -I. $(ALL_CFLAGS) -Wno-pedantic -Wno-conversion $(ALL_LDFLAGS) -o $@ $< \
+	$(CC) $(CPPFLAGS) -I. $(ALL_CFLAGS) -Wno-pedantic -Wno-conversion $(LINKING) $(ALL_LDFLAGS) -o $@ $< \
 		$(LIBRARY) $$(pkg-config --cflags --libs check)
 
-test-programs: all $(CHECKS)
+# What tests talk to: never slowed down by a sanitizer.
+$(BUILD)/tools/%: tests/tools/%.c | $(BUILD)/tools
+	$(CC) $(CPPFLAGS) -std=gnu11 $(WARNINGS) -O2 -g -pthread -o $@ $<
+
+test-programs: all $(CHECKS) $(TOOLS)
 
 check: ## run every test; brings what is missing, if it may
 	tests/deps.sh
 	$(MAKE) test-programs
-	tests/run.sh $(BUILD) unit e2e
+	tests/run.sh $(BUILD) unit e2e peers
 
 check-unit: test-programs ## run the unit tests
 	tests/run.sh $(BUILD) unit
@@ -83,9 +103,18 @@ check-unit: test-programs ## run the unit tests
 check-e2e: test-programs ## run the end-to-end tests
 	tests/run.sh $(BUILD) e2e
 
+check-peers: test-programs ## run real Docker and containerd on top, and Debian's rootlesskit beside it
+	tests/deps.sh
+	tests/run.sh $(BUILD) peers
+
+compare: all ## compare every visible behaviour with Debian's rootlesskit
+	tests/deps.sh
+	TESTS=30-reference tests/run.sh $(BUILD) peers
+
 check-static: ## run the end-to-end tests with the static file
 	tests/deps.sh
 	$(MAKE) static
+	$(MAKE) BUILD=build/static $(TOOLS:$(BUILD)/%=build/static/%)
 	tests/run.sh build/static e2e
 
 asan: ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -98,14 +127,19 @@ tsan: ## run every test under ThreadSanitizer
 	$(MAKE) BUILD=build/tsan SANITIZE=thread CFLAGS='-O1 -g' test-programs
 	tests/run.sh build/tsan unit e2e
 
-valgrind: test-programs ## run the unit tests under valgrind
-	CHECK_WRAPPER='valgrind -q --error-exitcode=99 --leak-check=full \
-		--show-leak-kinds=definite --errors-for-leak-kinds=definite' CK_FORK=no \
+VALGRIND = valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite \
+	   --errors-for-leak-kinds=definite
+
+# Not under valgrind: system calls taken away by a filter, descriptors by number, rushes that need speed.
+NOT_UNDER_VALGRIND = check_fd check_proc check_udp
+
+valgrind: test-programs ## run the unit tests under valgrind, but for a few
+	CHECK_WRAPPER='$(VALGRIND)' CK_FORK=no TESTS='$(filter-out $(NOT_UNDER_VALGRIND),$(notdir $(CHECKS)))' \
 		tests/run.sh $(BUILD) unit
 
 # ---- fuzzing the formats layer ----
 
-FORMATS = err json http portspec subid bpreq
+FORMATS = err json http portspec subid bpreq slirpapi
 FUZZ_TIME ?= 60
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(FORMATS:%=%.c) | $(BUILD)/fuzz
@@ -130,6 +164,7 @@ lint: format-check ## clang-format, clang-tidy, cppcheck, shellcheck
 	cppcheck --quiet --enable=warning,performance,portability --inline-suppr --std=c11 \
 		--error-exitcode=1 --suppress=missingIncludeSystem -D_GNU_SOURCE $(SOURCES)
 	shellcheck -x $(SHELL_FILES)
+	pyflakes3 tests/bench/*.py
 	tests/layers.sh
 
 format: ## format the sources
@@ -140,8 +175,12 @@ format-check:
 
 # ---- use ----
 
-bench: all ## measure against Debian's rootlesskit
+bench: all $(BUILD)/openloop ## measure against Debian's rootlesskit, pasta and no proxy (docs/benchmarks.md)
+	tests/deps.sh bench
 	tests/bench/run.sh $(BUILD)
+
+$(BUILD)/openloop: tests/bench/openloop.c | $(BUILD)
+	$(CC) $(CPPFLAGS) -std=gnu11 $(WARNINGS) -O2 -o $@ $<
 
 demo: all ## show the main job: a web server inside, reached from the host
 	tests/demo.sh $(BUILD)/rlkbox
