@@ -10,56 +10,22 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "text.h"
+
 #define ID_SPACE (UINT64_C(1) << 32) /* IDs are 32 bits wide */
 
-struct text {
-	const char *p;
-	size_t len;
-};
-
 /* ---- text ---- */
-
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t';
-}
-
-static struct text skip_blanks(struct text t)
-{
-	while (t.len > 0 && is_blank(t.p[0])) {
-		t.p++;
-		t.len--;
-	}
-	return t;
-}
-
-static bool equals(struct text t, const char *word)
-{
-	return t.len == strlen(word) && memcmp(t.p, word, t.len) == 0;
-}
-
-/* Takes what is in front of `c`, or all if there is none, off the text, and the `c` too. */
-static struct text take_until(struct text *t, char c)
-{
-	const char *end = t->len > 0 ? memchr(t->p, c, t->len) : NULL;
-	struct text head = { t->p, end != NULL ? (size_t)(end - t->p) : t->len };
-	size_t used = end != NULL ? head.len + 1 : head.len;
-
-	t->p += used;
-	t->len -= used;
-	return head;
-}
 
 /* Takes a word, which ends at a blank, and the blanks around it off the text. */
 static struct text take_word(struct text *t)
 {
 	struct text word;
 
-	*t = skip_blanks(*t);
+	*t = text_trim_start(*t);
 	word = (struct text){ t->p, 0 };
-	while (word.len < t->len && !is_blank(t->p[word.len]))
+	while (word.len < t->len && !text_is_blank(t->p[word.len]))
 		word.len++;
-	*t = skip_blanks((struct text){ t->p + word.len, t->len - word.len });
+	*t = text_trim_start((struct text){ t->p + word.len, t->len - word.len });
 	return word;
 }
 
@@ -69,7 +35,7 @@ static bool read_id(struct text t, uint32_t *id)
 	uint64_t value = 0;
 
 	for (size_t i = 0; i < t.len; i++) {
-		if (t.p[i] < '0' || t.p[i] > '9')
+		if (!text_is_digit(t.p[i]))
 			return false;
 		value = value * 10 + (uint64_t)(t.p[i] - '0');
 		if (value >= ID_SPACE)
@@ -108,14 +74,14 @@ size_t subid_read_file(struct subid_ranges *out, const char *text, size_t len, c
 
 	snprintf(digits, sizeof(digits), "%u", (unsigned int)uid);
 	while (rest.len > 0) {
-		struct text line = take_until(&rest, '\n');
-		struct text owner = take_until(&line, ':');
-		struct text start = take_until(&line, ':');
+		struct text line = text_take_until(&rest, '\n');
+		struct text owner = text_take_until(&line, ':');
+		struct text start = text_take_until(&line, ':');
 
 		if (owner.len == 0 || owner.p[0] == '#')
 			continue;
 		/* What is left may hold a fourth field, and is no number then. */
-		if ((name != NULL && equals(owner, name)) || equals(owner, digits))
+		if ((name != NULL && text_equals(owner, name)) || text_equals(owner, digits))
 			added += add_range(out, start, line);
 	}
 	return added;
@@ -129,13 +95,13 @@ size_t subid_read_getsubids(struct subid_ranges *out, const char *text, size_t l
 	uint32_t index;
 
 	while (rest.len > 0) {
-		struct text line = take_until(&rest, '\n');
+		struct text line = text_take_until(&rest, '\n');
 		struct text start = { 0 }, count = { 0 };
 		size_t words = 0;
 
-		if (!read_id(take_until(&line, ':'), &index))
+		if (!read_id(text_take_until(&line, ':'), &index))
 			continue;
-		for (; skip_blanks(line).len > 0; words++) {
+		for (; text_trim_start(line).len > 0; words++) {
 			start = count;
 			count = take_word(&line);
 		}
@@ -153,11 +119,11 @@ bool subid_find_user(const char *text, size_t len, uint32_t uid, char *buf, size
 	uint32_t id;
 
 	while (rest.len > 0) {
-		struct text line = take_until(&rest, '\n');
-		struct text name = take_until(&line, ':');
+		struct text line = text_take_until(&rest, '\n');
+		struct text name = text_take_until(&line, ':');
 
-		take_until(&line, ':'); /* the password */
-		if (!read_id(take_until(&line, ':'), &id) || id != uid)
+		text_take_until(&line, ':'); /* the password */
+		if (!read_id(text_take_until(&line, ':'), &id) || id != uid)
 			continue;
 		/* A line needs a group to be one, and is a comment for the C library with a '#'. */
 		if (line.len == 0 || name.len == 0 || name.p[0] == '#' || name.len >= cap ||
@@ -176,13 +142,14 @@ static bool has_other_source(struct text sources)
 {
 	struct text word;
 
-	for (sources = skip_blanks(sources); sources.len > 0; sources = skip_blanks(sources)) {
+	for (sources = text_trim_start(sources); sources.len > 0;
+	     sources = text_trim_start(sources)) {
 		if (sources.p[0] == '[') {
-			take_until(&sources, ']');
+			text_take_until(&sources, ']');
 			continue;
 		}
 		word = take_word(&sources);
-		if (!equals(word, "files"))
+		if (!text_equals(word, "files"))
 			return true;
 	}
 	return false;
@@ -193,11 +160,11 @@ bool subid_has_nss(const char *text, size_t len)
 	struct text rest = { text, len };
 
 	while (rest.len > 0) {
-		struct text line = take_until(&rest, '\n');
-		struct text sources = skip_blanks(take_until(&line, '#'));
-		struct text database = take_until(&sources, ':');
+		struct text line = text_take_until(&rest, '\n');
+		struct text sources = text_trim_start(text_take_until(&line, '#'));
+		struct text database = text_take_until(&sources, ':');
 
-		if (equals(take_word(&database), "subid") && has_other_source(sources))
+		if (text_equals(take_word(&database), "subid") && has_other_source(sources))
 			return true;
 	}
 	return false;

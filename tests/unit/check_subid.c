@@ -367,14 +367,8 @@ static TCase *place_case(void)
 int main(void)
 {
 	Suite *s = suite_create("subid");
-	SRunner *sr;
-	int failed;
 
 	suite_add_tcase(s, range_case());
 	suite_add_tcase(s, place_case());
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return fixture_run(s);
 }

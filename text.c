@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pieces of a text, ASCII and UTF-8. See text.h. */
+#include "text.h"
+
+#include <string.h>
+
+#define CP_MAX 0x10ffffU
+
+/* ---- characters of ASCII ---- */
+
+bool text_is_digit(int c)
+{
+	return c >= '0' && c <= '9';
+}
+
+bool text_is_letter(int c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+bool text_is_blank(int c)
+{
+	return c == ' ' || c == '\t';
+}
+
+int text_hex_value(int c)
+{
+	if (text_is_digit(c))
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* ---- pieces ---- */
+
+bool text_equals(struct text t, const char *word)
+{
+	return t.len == strlen(word) && (t.len == 0 || memcmp(t.p, word, t.len) == 0);
+}
+
+struct text text_trim_start(struct text t)
+{
+	while (t.len > 0 && text_is_blank(t.p[0]))
+		text_skip(&t, 1);
+	return t;
+}
+
+struct text text_trim(struct text t)
+{
+	t = text_trim_start(t);
+	while (t.len > 0 && text_is_blank(t.p[t.len - 1]))
+		t.len--;
+	return t;
+}
+
+void text_skip(struct text *t, size_t n)
+{
+	t->p += n;
+	t->len -= n;
+}
+
+struct text text_take_until(struct text *t, char c)
+{
+	const char *end = t->len > 0 ? memchr(t->p, c, t->len) : NULL;
+	struct text head = { t->p, end != NULL ? (size_t)(end - t->p) : t->len };
+
+	text_skip(t, end != NULL ? head.len + 1 : head.len);
+	return head;
+}
+
+/* ---- UTF-8 ---- */
+
+bool text_is_surrogate(uint32_t cp)
+{
+	return cp >= 0xd800 && cp <= 0xdfff;
+}
+
+/* How many bytes a sequence has that begins with `first`; 0 if none begins so. */
+static size_t utf8_len(unsigned char first)
+{
+	if (first < 0x80)
+		return 1;
+	if (first < 0xc2)
+		return 0;
+	if (first < 0xe0)
+		return 2;
+	if (first < 0xf0)
+		return 3;
+	return first < 0xf5 ? 4 : 0;
+}
+
+size_t text_utf8_decode(const char *s, size_t len, uint32_t *cp)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	const unsigned char *b = (const unsigned char *)s;
+	size_t n = utf8_len(b[0]);
+	uint32_t value;
+
+	if (n == 0 || n > len)
+		return 0;
+	value = n == 1 ? b[0] : b[0] & (0x7fU >> n);
+	for (size_t i = 1; i < n; i++) {
+		if ((b[i] & 0xc0) != 0x80)
+			return 0;
+		value = value << 6 | (b[i] & 0x3fU);
+	}
+	if (value < least[n] || value > CP_MAX || text_is_surrogate(value))
+		return 0;
+	*cp = value;
+	return n;
+}
+
+size_t text_utf8_encode(uint32_t cp, char *out)
+{
+	static const unsigned char mark[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
+	size_t n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
+
+	for (size_t i = n; i-- > 1; cp >>= 6)
+		out[i] = (char)(0x80 | (cp & 0x3f));
+	out[0] = (char)(mark[n == 1 ? 0 : n] | cp);
+	return n;
+}
