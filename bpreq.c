@@ -27,47 +27,47 @@ _Static_assert(sizeof(type_names) / sizeof(type_names[0]) == BPREQ_TYPE_COUNT, "
 
 /* ---- writing ---- */
 
-static int written(const struct json_out *out)
+static int written(const struct jsonout *out)
 {
 	return out->overflow ? -ENOSPC : (int)out->len;
 }
 
-static void put_addresses(struct json_out *out, const struct bpreq *req)
+static void put_addresses(struct jsonout *out, const struct bpreq *req)
 {
-	json_put_string(out, "IP", req->ip);
-	json_put_int(out, "Port", req->port);
-	json_put_string(out, "ParentIP", req->parent_ip);
-	json_put_string(out, "HostGatewayIP", req->host_gateway_ip);
+	jsonout_put_string(out, "IP", req->ip);
+	jsonout_put_int(out, "Port", req->port);
+	jsonout_put_string(out, "ParentIP", req->parent_ip);
+	jsonout_put_string(out, "HostGatewayIP", req->host_gateway_ip);
 	if (req->source_ip[0] != '\0')
-		json_put_string(out, "SourceIP", req->source_ip);
+		jsonout_put_string(out, "SourceIP", req->source_ip);
 	if (req->source_port != 0)
-		json_put_int(out, "SourcePort", req->source_port);
+		jsonout_put_int(out, "SourcePort", req->source_port);
 }
 
 int bpreq_encode(const struct bpreq *req, char *buf, size_t cap)
 {
-	struct json_out out;
+	struct jsonout out;
 
-	json_out_init(&out, buf, cap);
-	json_begin_object(&out, NULL);
-	json_put_string(&out, "Type", type_names[req->type]);
-	json_put_string(&out, "Proto", req->type == BPREQ_INIT ? "" : proto_name(req->proto));
+	jsonout_init(&out, buf, cap);
+	jsonout_begin_object(&out, NULL);
+	jsonout_put_string(&out, "Type", type_names[req->type]);
+	jsonout_put_string(&out, "Proto", req->type == BPREQ_INIT ? "" : proto_name(req->proto));
 	if (req->type == BPREQ_SOCKETS)
-		json_put_int(&out, "Count", req->count);
+		jsonout_put_int(&out, "Count", req->count);
 	else
 		put_addresses(&out, req);
-	json_end_object(&out);
+	jsonout_end_object(&out);
 	return written(&out);
 }
 
 int bpreq_encode_error(const struct err *reason, char *buf, size_t cap)
 {
-	struct json_out out;
+	struct jsonout out;
 
-	json_out_init(&out, buf, cap);
-	json_begin_object(&out, NULL);
-	json_put_string(&out, "Error", reason->msg);
-	json_end_object(&out);
+	jsonout_init(&out, buf, cap);
+	jsonout_begin_object(&out, NULL);
+	jsonout_put_string(&out, "Error", reason->msg);
+	jsonout_end_object(&out);
 	return written(&out);
 }
 

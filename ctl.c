@@ -22,6 +22,7 @@
 #include "err.h"
 #include "flags.h"
 #include "json.h"
+#include "jsonout.h"
 #include "portspec.h"
 #include "statedir.h"
 #include "version.h"
@@ -218,10 +219,10 @@ static int add_port(const struct ctl *ctl, const struct portspec *spec, struct e
 {
 	struct client_answer answer = { .buf = NULL };
 	char body[SPEC_LEN];
-	struct json_out out;
+	struct jsonout out;
 	int ret;
 
-	json_out_init(&out, body, sizeof(body));
+	jsonout_init(&out, body, sizeof(body));
 	portspec_to_json(spec, &out, NULL);
 	if (out.overflow)
 		return err_set(e, EMSGSIZE, "too long a port spec");

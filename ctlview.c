@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "jsonout.h"
 #include "portspec.h"
 
 #define PROTO_LEN   16	 /* bytes with NUL; "sctp4" has 6 */
@@ -103,21 +104,21 @@ static int read_port(struct port *p, const struct json_doc *doc, struct err *e)
 static void print_port_json(FILE *out, const struct port *p)
 {
 	char line[LINE_LEN];
-	struct json_out j;
+	struct jsonout j;
 
-	json_out_init(&j, line, sizeof(line));
-	json_begin_object(&j, NULL);
-	json_put_int(&j, "id", p->id);
-	json_begin_object(&j, "spec");
-	json_put_string(&j, "proto", p->proto);
+	jsonout_init(&j, line, sizeof(line));
+	jsonout_begin_object(&j, NULL);
+	jsonout_put_int(&j, "id", p->id);
+	jsonout_begin_object(&j, "spec");
+	jsonout_put_string(&j, "proto", p->proto);
 	if (p->parent_ip[0] != '\0')
-		json_put_string(&j, "parentIP", p->parent_ip);
-	json_put_int(&j, "parentPort", p->parent_port);
-	json_put_int(&j, "childPort", p->child_port);
+		jsonout_put_string(&j, "parentIP", p->parent_ip);
+	jsonout_put_int(&j, "parentPort", p->parent_port);
+	jsonout_put_int(&j, "childPort", p->child_port);
 	if (p->child_ip[0] != '\0')
-		json_put_string(&j, "childIP", p->child_ip);
-	json_end_object(&j);
-	json_end_object(&j);
+		jsonout_put_string(&j, "childIP", p->child_ip);
+	jsonout_end_object(&j);
+	jsonout_end_object(&j);
 	print_json(out, line);
 }
 
@@ -275,14 +276,14 @@ int ctlview_port(FILE *out, const char *json, size_t len, bool as_json, struct e
 
 static int print_info_json(FILE *out, const struct json_doc *doc, size_t len, struct err *e)
 {
-	size_t cap = json_indented_cap(len, JSON_BLANKS);
+	size_t cap = jsonout_indented_cap(len, JSON_BLANKS);
 	char *buf = malloc(cap);
-	struct json_out j;
+	struct jsonout j;
 
 	if (buf == NULL)
 		return err_sys(e, ENOMEM, "laying out the answer");
-	json_out_init(&j, buf, cap);
-	json_put_indented(&j, doc, &doc->nodes[0], JSON_BLANKS);
+	jsonout_init(&j, buf, cap);
+	jsonout_put_indented(&j, doc, &doc->nodes[0], JSON_BLANKS);
 	print_json(out, buf);
 	free(buf);
 	return 0;

@@ -31,6 +31,7 @@
 #include "fd.h"
 #include "flags.h"
 #include "json.h"
+#include "jsonout.h"
 #include "log.h"
 #include "portspec.h"
 #include "proc.h"
@@ -269,17 +270,17 @@ static int add_port(struct proxy *p, struct err *e)
 {
 	struct client_answer answer = { .buf = NULL };
 	char body[SPEC_LEN];
-	struct json_out out;
+	struct jsonout out;
 	int r;
 
-	json_out_init(&out, body, sizeof(body));
-	json_begin_object(&out, NULL);
-	json_put_string(&out, "proto", p->api_proto);
-	json_put_string(&out, "parentIP", p->host_ip);
-	json_put_int(&out, "parentPort", p->host_port);
-	json_put_int(&out, "childPort", p->host_port);
-	json_put_string(&out, "childIP", p->child_ip);
-	json_end_object(&out);
+	jsonout_init(&out, body, sizeof(body));
+	jsonout_begin_object(&out, NULL);
+	jsonout_put_string(&out, "proto", p->api_proto);
+	jsonout_put_string(&out, "parentIP", p->host_ip);
+	jsonout_put_int(&out, "parentPort", p->host_port);
+	jsonout_put_int(&out, "childPort", p->host_port);
+	jsonout_put_string(&out, "childIP", p->child_ip);
+	jsonout_end_object(&out);
 	r = out.overflow ? err_set(e, EMSGSIZE, "invalid ParentIP: it is too long")
 			 : client_call(p->socket_path, "POST", "/v1/ports", body, &answer, e);
 	if (r == 0)

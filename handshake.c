@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "jsonout.h"
 #include "msg.h"
 
 #define MESSAGE_LEN 1024 /* bytes; the longest, with the network, has about 250 */
@@ -25,19 +26,19 @@ _Static_assert(sizeof(names) / sizeof(names[0]) == HS_COUNT, "a name for each me
 int handshake_send(int fd, enum handshake which, const struct network *net, struct err *e)
 {
 	char text[MESSAGE_LEN];
-	struct json_out out;
+	struct jsonout out;
 	int r;
 
-	json_out_init(&out, text, sizeof(text));
-	json_begin_object(&out, NULL);
-	json_put_string(&out, "Name", names[which]);
-	json_begin_object(&out, "U");
-	json_begin_object(&out, names[which]);
+	jsonout_init(&out, text, sizeof(text));
+	jsonout_begin_object(&out, NULL);
+	jsonout_put_string(&out, "Name", names[which]);
+	jsonout_begin_object(&out, "U");
+	jsonout_begin_object(&out, names[which]);
 	if (net != NULL)
 		network_to_json(net, &out);
-	json_end_object(&out);
-	json_end_object(&out);
-	json_end_object(&out);
+	jsonout_end_object(&out);
+	jsonout_end_object(&out);
+	jsonout_end_object(&out);
 	r = out.overflow ? -EMSGSIZE : msg_send(fd, text, out.len);
 	return r < 0 ? err_sys(e, -r, "sending %s", names[which]) : 0;
 }

@@ -1,264 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-
-/* JSON, written into a caller's buffer and read into a caller's index.
+/* JSON, read into a caller's index. See json.h.
  *
- * The writer appends pieces, and drops a piece that does not fit as well as all that follow, so
- * that the buffer holds the beginning of the text and `overflow` says that it is only that.
- *
- * The reader is a recursive descent over the text, no deeper than JSON_MAX_DEPTH. It checks the
- * whole value and leaves one node per value in reading order; strings and numbers stay where they
- * are and are converted when they are asked for. Nothing is owned here: text, index and buffers
- * belong to the caller.
+ * A recursive descent over the text, no deeper than JSON_MAX_DEPTH. It checks the whole value and
+ * leaves one node per value in reading order; strings and numbers stay where they are and are
+ * converted when they are asked for. Nothing is owned here: text, index and buffers belong to the
+ * caller.
  */
 #include "json.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
-#define CP_REPLACEMENT	       0xfffdU /* stands for what is no character */
-#define CP_MAX		       0x10ffffU
-#define CP_LINE_SEPARATOR      0x2028U /* these two end a line in JavaScript, not in JSON */
-#define CP_PARAGRAPH_SEPARATOR 0x2029U
+#include "text.h"
 
-/* ---- characters ---- */
-
-static bool is_digit(int c)
-{
-	return c >= '0' && c <= '9';
-}
-
-/* The value of a hexadecimal digit, or -1. */
-static int hex_value(int c)
-{
-	if (is_digit(c))
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-static char lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
-static bool is_surrogate(uint32_t cp)
-{
-	return cp >= 0xd800 && cp <= 0xdfff;
-}
-
-/* How many bytes a UTF-8 sequence has that begins with `first`; 0 if none begins so (RFC 3629). */
-static size_t utf8_len(unsigned char first)
-{
-	if (first < 0x80)
-		return 1;
-	if (first < 0xc2)
-		return 0;
-	if (first < 0xe0)
-		return 2;
-	if (first < 0xf0)
-		return 3;
-	return first < 0xf5 ? 4 : 0;
-}
-
-/* Reads one character of s[0..len), len > 0. Returns its bytes, or 0 if they are not UTF-8. */
-static size_t utf8_decode(const char *s, size_t len, uint32_t *cp)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	const unsigned char *b = (const unsigned char *)s;
-	size_t n = utf8_len(b[0]);
-	uint32_t value;
-
-	if (n == 0 || n > len)
-		return 0;
-	value = n == 1 ? b[0] : b[0] & (0x7fU >> n);
-	for (size_t i = 1; i < n; i++) {
-		if ((b[i] & 0xc0) != 0x80)
-			return 0;
-		value = value << 6 | (b[i] & 0x3fU);
-	}
-	if (value < least[n] || value > CP_MAX || is_surrogate(value))
-		return 0;
-	*cp = value;
-	return n;
-}
-
-/* Writes a character, at most 4 bytes, without a NUL. Returns the number of bytes. */
-static size_t utf8_encode(uint32_t cp, char *out)
-{
-	static const unsigned char mark[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
-	size_t n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
-
-	for (size_t i = n; i-- > 1; cp >>= 6)
-		out[i] = (char)(0x80 | (cp & 0x3f));
-	out[0] = (char)(mark[n == 1 ? 0 : n] | cp);
-	return n;
-}
-
-/* ---- writing ---- */
-
-void json_out_init(struct json_out *out, char *buf, size_t cap)
-{
-	*out = (struct json_out){ .buf = buf, .cap = cap };
-	if (cap > 0)
-		buf[0] = '\0';
-}
-
-static void put(struct json_out *out, const char *text, size_t len)
-{
-	if (out->overflow || len >= out->cap - out->len) {
-		out->overflow = true;
-		return;
-	}
-	memcpy(out->buf + out->len, text, len);
-	out->len += len;
-	out->buf[out->len] = '\0';
-}
-
-static void put_text(struct json_out *out, const char *text)
-{
-	put(out, text, strlen(text));
-}
-
-/* The two-character escape of a character, or NULL. */
-static const char *short_escape(uint32_t cp)
-{
-	switch (cp) {
-	case '"':
-		return "\\\"";
-	case '\\':
-		return "\\\\";
-	case '\b':
-		return "\\b";
-	case '\f':
-		return "\\f";
-	case '\n':
-		return "\\n";
-	case '\r':
-		return "\\r";
-	case '\t':
-		return "\\t";
-	default:
-		return NULL;
-	}
-}
-
-static bool needs_escape(uint32_t cp)
-{
-	return cp < 0x20 || cp == '<' || cp == '>' || cp == '&' || cp == CP_LINE_SEPARATOR ||
-	       cp == CP_PARAGRAPH_SEPARATOR;
-}
-
-/* Writes the first character of text[0..len) as it stands in a string. Returns its bytes. */
-static size_t put_char(struct json_out *out, const char *text, size_t len)
-{
-	char escape[sizeof("\\uffff")];
-	uint32_t cp;
-	size_t n = utf8_decode(text, len, &cp);
-
-	if (n == 0) {
-		put_text(out, "\\ufffd");
-		return 1;
-	}
-	if (short_escape(cp) != NULL) {
-		put_text(out, short_escape(cp));
-	} else if (needs_escape(cp)) {
-		snprintf(escape, sizeof(escape), "\\u%04x", cp & 0xffffU);
-		put_text(out, escape);
-	} else {
-		put(out, text, n);
-	}
-	return n;
-}
-
-static void put_quoted(struct json_out *out, const char *text)
-{
-	size_t len = strlen(text);
-
-	put_text(out, "\"");
-	for (size_t i = 0; i < len;)
-		i += put_char(out, text + i, len - i);
-	put_text(out, "\"");
-}
-
-/* What stands in front of a value: the comma after the one before, and the key. */
-static void begin_value(struct json_out *out, const char *key)
-{
-	if (out->need_comma)
-		put_text(out, ",");
-	if (key != NULL) {
-		put_quoted(out, key);
-		put_text(out, ":");
-	}
-	out->need_comma = true;
-}
-
-static void open_container(struct json_out *out, const char *key, const char *bracket)
-{
-	begin_value(out, key);
-	put_text(out, bracket);
-	out->need_comma = false;
-}
-
-static void close_container(struct json_out *out, const char *bracket)
-{
-	put_text(out, bracket);
-	out->need_comma = true;
-}
-
-void json_begin_object(struct json_out *out, const char *key)
-{
-	open_container(out, key, "{");
-}
-
-void json_end_object(struct json_out *out)
-{
-	close_container(out, "}");
-}
-
-void json_begin_array(struct json_out *out, const char *key)
-{
-	open_container(out, key, "[");
-}
-
-void json_end_array(struct json_out *out)
-{
-	close_container(out, "]");
-}
-
-void json_put_string(struct json_out *out, const char *key, const char *value)
-{
-	begin_value(out, key);
-	put_quoted(out, value);
-}
-
-void json_put_int(struct json_out *out, const char *key, int64_t value)
-{
-	char digits[sizeof("-9223372036854775808")];
-
-	snprintf(digits, sizeof(digits), "%" PRId64, value);
-	begin_value(out, key);
-	put_text(out, digits);
-}
-
-void json_put_bool(struct json_out *out, const char *key, bool value)
-{
-	begin_value(out, key);
-	put_text(out, value ? "true" : "false");
-}
-
-void json_put_null(struct json_out *out, const char *key)
-{
-	begin_value(out, key);
-	put_text(out, "null");
-}
-
-/* ---- reading: the parser ---- */
+/* ---- the parser ---- */
 
 static const char *const type_names[] = {
 	[JSON_NULL] = "null",	  [JSON_BOOL] = "bool",	  [JSON_NUMBER] = "number",
@@ -301,7 +59,7 @@ static bool skip_digits(struct reader *r)
 {
 	size_t start = r->pos;
 
-	while (is_digit(peek(r)))
+	while (text_is_digit(peek(r)))
 		r->pos++;
 	return r->pos > start;
 }
@@ -310,7 +68,7 @@ static bool skip_digits(struct reader *r)
 static void quote_byte(unsigned char c, char *buf, size_t cap)
 {
 	static const char named[] = "\aa\bb\ff\nn\rr\tt\vv\\\\''";
-	char utf8[4];
+	char utf8[TEXT_UTF8_MAX];
 
 	for (size_t i = 0; i + 1 < sizeof(named); i += 2) {
 		if (c == (unsigned char)named[i]) {
@@ -323,7 +81,7 @@ static void quote_byte(unsigned char c, char *buf, size_t cap)
 	else if ((c > 0x7f && c <= 0xa0) || c == 0xad) /* controls, blank, soft hyphen */
 		snprintf(buf, cap, "'\\u%04x'", c);
 	else
-		snprintf(buf, cap, "'%.*s'", (int)utf8_encode(c, utf8), utf8);
+		snprintf(buf, cap, "'%.*s'", (int)text_utf8_encode(c, utf8), utf8);
 }
 
 /* Says that the byte at the reader's position, or the end there, does not belong. */
@@ -378,7 +136,7 @@ static int read_escape(struct reader *r)
 	}
 	r->pos++;
 	for (int i = 0; i < 4; i++, r->pos++) {
-		if (hex_value(peek(r)) < 0)
+		if (text_hex_value(peek(r)) < 0)
 			return refuse(r, "in \\u hexadecimal character escape");
 	}
 	return 0;
@@ -533,7 +291,7 @@ static int read_value(struct reader *r)
 	case 'n':
 		return read_literal(r, "null", JSON_NULL);
 	default:
-		if (c == '-' || is_digit(c))
+		if (c == '-' || text_is_digit(c))
 			return read_number(r);
 		return refuse(r, "looking for beginning of value");
 	}
@@ -557,7 +315,7 @@ int json_parse(struct json_doc *doc, const char *text, size_t len, struct err *e
 	return ret;
 }
 
-/* ---- reading: long arrays ---- */
+/* ---- long arrays ---- */
 
 void json_walk_init(struct json_walk *walk, const char *text, size_t len)
 {
@@ -621,7 +379,7 @@ int json_walk_next(struct json_walk *walk, struct json_doc *doc, struct err *e)
 	return ret;
 }
 
-/* ---- reading: the index ---- */
+/* ---- the index ---- */
 
 const struct json_node *json_first(const struct json_doc *doc, const struct json_node *in)
 {
@@ -643,14 +401,7 @@ static bool is_key(const struct json_doc *doc, const struct json_node *node, con
 {
 	char name[64]; /* longer than any key that is asked for */
 
-	if (json_get_string(doc, node, name, sizeof(name)) < 0)
-		return false;
-	for (size_t i = 0;; i++) {
-		if (lower(name[i]) != lower(key[i]))
-			return false;
-		if (key[i] == '\0')
-			return true;
-	}
+	return json_get_string(doc, node, name, sizeof(name)) >= 0 && strcasecmp(name, key) == 0;
 }
 
 const struct json_node *json_member(const struct json_doc *doc, const struct json_node *obj,
@@ -681,7 +432,7 @@ static uint32_t hex_escape(const char *s, size_t len)
 	if (len < 6 || s[0] != '\\' || s[1] != 'u')
 		return 0;
 	for (int i = 2; i < 6; i++)
-		unit = unit << 4 | (uint32_t)hex_value(s[i]);
+		unit = unit << 4 | (uint32_t)text_hex_value(s[i]);
 	return unit;
 }
 
@@ -692,29 +443,28 @@ static size_t unescape_hex(const char *s, size_t len, uint32_t *cp)
 	uint32_t low;
 
 	*cp = high;
-	if (!is_surrogate(high))
+	if (!text_is_surrogate(high))
 		return 6;
 	low = hex_escape(s + 6, len - 6);
 	if (high >= 0xdc00 || low < 0xdc00 || low > 0xdfff) {
-		*cp = CP_REPLACEMENT;
+		*cp = TEXT_CP_REPLACEMENT;
 		return 6;
 	}
 	*cp = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
 	return 12;
 }
 
-/* Reads one character of a string that the parser has checked. Returns the bytes taken. */
-static size_t unescape(const char *s, size_t len, uint32_t *cp)
+size_t json_unescape(const char *s, size_t len, uint32_t *cp)
 {
 	static const char plain[] = "\"\\/bfnrt";
 	static const char meant[] = "\"\\/\b\f\n\r\t";
 	size_t n;
 
 	if (s[0] != '\\') {
-		n = utf8_decode(s, len, cp);
+		n = text_utf8_decode(s, len, cp);
 		if (n > 0)
 			return n;
-		*cp = CP_REPLACEMENT;
+		*cp = TEXT_CP_REPLACEMENT;
 		return 1;
 	}
 	if (s[1] == 'u')
@@ -725,7 +475,7 @@ static size_t unescape(const char *s, size_t len, uint32_t *cp)
 
 int json_get_string(const struct json_doc *doc, const struct json_node *node, char *buf, size_t cap)
 {
-	char utf8[4];
+	char utf8[TEXT_UTF8_MAX];
 	uint32_t cp;
 	size_t n, used = 0;
 
@@ -734,10 +484,10 @@ int json_get_string(const struct json_doc *doc, const struct json_node *node, ch
 	for (size_t i = 0; i < node->len;) {
 		const char *s = doc->text + node->start + i;
 
-		i += unescape(s, node->len - i, &cp);
+		i += json_unescape(s, node->len - i, &cp);
 		if (cp == 0)
 			return -EINVAL;
-		n = utf8_encode(cp, utf8);
+		n = text_utf8_encode(cp, utf8);
 		if (n >= cap - used)
 			return -ENOSPC;
 		memcpy(buf + used, utf8, n);
@@ -760,7 +510,7 @@ int json_get_int(const struct json_doc *doc, const struct json_node *node, int64
 		return -EINVAL;
 	s = json_raw(doc, node, &len);
 	for (i = 0; i < len; i++) {
-		if (!is_digit(s[i]) && s[i] != '-')
+		if (!text_is_digit(s[i]) && s[i] != '-')
 			return -EINVAL;
 	}
 	negative = s[0] == '-';
@@ -790,81 +540,7 @@ const char *json_raw(const struct json_doc *doc, const struct json_node *node, s
 	return doc->text + node->start;
 }
 
-/* ---- writing what was read ---- */
-
-/* Writes a string of the text: each character is decoded and then escaped as the writer does. */
-static void put_read_string(struct json_out *out, const struct json_doc *doc,
-			    const struct json_node *node)
-{
-	char utf8[4];
-	uint32_t cp;
-
-	put_text(out, "\"");
-	for (size_t i = 0; i < node->len;) {
-		const char *s = doc->text + node->start + i;
-
-		i += unescape(s, node->len - i, &cp);
-		put_char(out, utf8, utf8_encode(cp, utf8));
-	}
-	put_text(out, "\"");
-}
-
-static void put_line_start(struct json_out *out, int column)
-{
-	put_text(out, "\n");
-	for (int i = 0; i < column; i++)
-		put_text(out, " ");
-}
-
-/* A value that is `column` blanks in. Goes no deeper than the parser did. */
-static void put_node(struct json_out *out, const struct json_doc *doc, const struct json_node *node,
-		     int blanks, int column)
-{
-	const bool is_object = node->type == JSON_OBJECT;
-	const struct json_node *item = json_first(doc, node);
-
-	if (node->type == JSON_STRING) {
-		put_read_string(out, doc, node);
-		return;
-	}
-	if (item == NULL) { /* an empty container may have had blanks in it */
-		if (is_object || node->type == JSON_ARRAY)
-			put_text(out, is_object ? "{}" : "[]");
-		else
-			put(out, doc->text + node->start, node->len);
-		return;
-	}
-	put_text(out, is_object ? "{" : "[");
-	for (const char *comma = ""; item != NULL; item = json_next(doc, node, item)) {
-		put_text(out, comma);
-		comma = ",";
-		put_line_start(out, column + blanks);
-		if (is_object) {
-			put_read_string(out, doc, item);
-			put_text(out, ": ");
-			item = json_next(doc, node, item);
-		}
-		put_node(out, doc, item, blanks, column + blanks);
-	}
-	put_line_start(out, column);
-	put_text(out, is_object ? "}" : "]");
-}
-
-void json_put_indented(struct json_out *out, const struct json_doc *doc,
-		       const struct json_node *node, int blanks)
-{
-	put_node(out, doc, node, blanks, 0);
-}
-
-/* A byte of a string becomes six at most; each value and each end of a container has a line. */
-size_t json_indented_cap(size_t len, int blanks)
-{
-	const size_t lines = 2 * JSON_MAX_NODES;
-
-	return 6 * len + lines * (size_t)(blanks * JSON_MAX_DEPTH + 1) + 1;
-}
-
-/* ---- reading: members of a known type ---- */
+/* ---- members of a known type ---- */
 
 /* The member's value, or NULL if it is missing or null, which is the same to the reference. */
 static const struct json_node *field(const struct json_doc *doc, const struct json_node *obj,

@@ -8,46 +8,10 @@
 
 #include "err.h"
 
-/* JSON (RFC 8259), as little of it as the programs need: a writer into a caller's buffer, and a
- * reader that checks a text once and leaves an index of it in a caller's array. Neither allocates,
- * neither keeps a copy: the text must live as long as the index.
+/* JSON (RFC 8259), as little of it as the programs need: a reader that checks a text once and
+ * leaves an index of it in a caller's array. It neither allocates nor keeps a copy: the text must
+ * live as long as the index. Its counterpart is jsonout.
  */
-
-/* ---- writing ---- */
-
-/* A writer. Output that does not fit sets `overflow` and is dropped; what was written before stays
- * NUL-terminated. Commas are set by the writer. */
-struct json_out {
-	char *buf;
-	size_t cap; /* bytes, with the final NUL */
-	size_t len; /* bytes written, without the final NUL */
-	bool overflow;
-	bool need_comma;
-};
-
-void json_out_init(struct json_out *out, char *buf, size_t cap);
-/* `key` is NULL inside arrays and at the top. */
-void json_begin_object(struct json_out *out, const char *key);
-void json_end_object(struct json_out *out);
-void json_begin_array(struct json_out *out, const char *key);
-void json_end_array(struct json_out *out);
-/* Strings are escaped; `<`, `>`, `&`, U+2028 and U+2029 too, as the reference's encoder does;
- * control characters as \u00XX but for \n \r \t \b \f; bytes that are not UTF-8 become U+FFFD. */
-void json_put_string(struct json_out *out, const char *key, const char *value);
-void json_put_int(struct json_out *out, const char *key, int64_t value);
-void json_put_bool(struct json_out *out, const char *key, bool value);
-void json_put_null(struct json_out *out, const char *key);
-/* Writes a value that was read, laid out in lines: each level `blanks` further in than the one
- * before, empty containers in one piece, strings escaped anew, numbers as they were. Without a line
- * feed at the end. */
-struct json_doc;
-struct json_node;
-void json_put_indented(struct json_out *out, const struct json_doc *doc,
-		       const struct json_node *node, int blanks);
-/* Bytes that json_put_indented needs at most for a text of `len` bytes, with the final NUL. */
-size_t json_indented_cap(size_t len, int blanks);
-
-/* ---- reading ---- */
 
 enum json_type {
 	JSON_NULL,
@@ -112,6 +76,10 @@ const struct json_node *json_next(const struct json_doc *doc, const struct json_
  * useful is in buf then). Escapes of lone surrogates and bytes that are not UTF-8 become U+FFFD. */
 int json_get_string(const struct json_doc *doc, const struct json_node *node, char *buf,
 		    size_t cap);
+
+/* Reads one character of s[0..len), len > 0, a part of a string's raw text that begins with a
+ * character. Sets `*cp` as json_get_string would put it. Returns the bytes taken. */
+size_t json_unescape(const char *s, size_t len, uint32_t *cp);
 
 /* The value of a number that is an integer without fraction or exponent. Returns 0 or -EINVAL,
  * -ERANGE if it does not fit. */

@@ -55,27 +55,27 @@ void network_plan(struct network *net, const struct opts *o)
 
 /* ---- on the way to the child ---- */
 
-static void put_addr(struct json_out *out, const char *key, struct in_addr addr)
+static void put_addr(struct jsonout *out, const char *key, struct in_addr addr)
 {
 	char text[INET_ADDRSTRLEN];
 
 	inet_ntop(AF_INET, &addr, text, sizeof(text));
-	json_put_string(out, key, text);
+	jsonout_put_string(out, key, text);
 }
 
-void network_to_json(const struct network *net, struct json_out *out)
+void network_to_json(const struct network *net, struct jsonout *out)
 {
-	json_put_string(out, "Dev", net->dev);
+	jsonout_put_string(out, "Dev", net->dev);
 	if (net->dev[0] == '\0')
 		return;
 	put_addr(out, "IP", net->ip);
-	json_put_int(out, "Netmask", net->prefix_len);
+	jsonout_put_int(out, "Netmask", net->prefix_len);
 	put_addr(out, "Gateway", net->gateway);
-	json_begin_array(out, "DNS");
+	jsonout_begin_array(out, "DNS");
 	for (size_t i = 0; i < NETWORK_MAX_DNS && net->dns[i][0] != '\0'; i++)
-		json_put_string(out, NULL, net->dns[i]);
-	json_end_array(out);
-	json_put_int(out, "MTU", net->mtu);
+		jsonout_put_string(out, NULL, net->dns[i]);
+	jsonout_end_array(out);
+	jsonout_put_int(out, "MTU", net->mtu);
 }
 
 static int get_addr(const struct json_doc *doc, const struct json_node *node, struct in_addr *addr)

@@ -7,6 +7,7 @@
 
 #include "err.h"
 #include "json.h"
+#include "jsonout.h"
 #include "opts.h"
 
 /* The network that a network program such as slirp4netns makes: its settings, which the parent
@@ -30,7 +31,7 @@ struct network {
 void network_plan(struct network *net, const struct opts *o);
 
 /* As members of an object: Dev, IP, Netmask, Gateway, DNS, MTU. */
-void network_to_json(const struct network *net, struct json_out *out);
+void network_to_json(const struct network *net, struct jsonout *out);
 /* Returns 0 or -EINVAL. */
 int network_from_json(struct network *net, const struct json_doc *doc,
 		      const struct json_node *node);

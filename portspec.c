@@ -372,17 +372,17 @@ int portspec_from_json(struct portspec *spec, const struct json_doc *doc,
 	return ret;
 }
 
-void portspec_to_json(const struct portspec *spec, struct json_out *out, const char *key)
+void portspec_to_json(const struct portspec *spec, struct jsonout *out, const char *key)
 {
-	json_begin_object(out, key);
-	json_put_string(out, "proto", proto_name(spec->proto));
+	jsonout_begin_object(out, key);
+	jsonout_put_string(out, "proto", proto_name(spec->proto));
 	if (spec->parent_ip[0] != '\0')
-		json_put_string(out, "parentIP", spec->parent_ip);
-	json_put_int(out, "parentPort", spec->parent_port);
-	json_put_int(out, "childPort", spec->child_port);
+		jsonout_put_string(out, "parentIP", spec->parent_ip);
+	jsonout_put_int(out, "parentPort", spec->parent_port);
+	jsonout_put_int(out, "childPort", spec->child_port);
 	if (spec->child_ip[0] != '\0')
-		json_put_string(out, "childIP", spec->child_ip);
-	json_end_object(out);
+		jsonout_put_string(out, "childIP", spec->child_ip);
+	jsonout_end_object(out);
 }
 
 /* ---- what is done with them ---- */

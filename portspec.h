@@ -9,6 +9,7 @@
 
 #include "err.h"
 #include "json.h"
+#include "jsonout.h"
 
 /* Port specs: what a user writes after -p, and what the API takes and gives back as JSON.
  *
@@ -98,8 +99,8 @@ int portspec_parse(struct portspec *spec, const char *text, struct err *e);
 int portspec_from_json(struct portspec *spec, const struct json_doc *doc,
 		       const struct json_node *node, struct err *e);
 /* Members in this order, empty strings left out: proto, parentIP, parentPort, childPort, childIP.
- * `key` as for json_begin_object. */
-void portspec_to_json(const struct portspec *spec, struct json_out *out, const char *key);
+ * `key` as for jsonout_begin_object. */
+void portspec_to_json(const struct portspec *spec, struct jsonout *out, const char *key);
 
 /* The short form of the reference's messages: "{tcp 127.0.0.1 8080 80 }". Returns buf. */
 const char *portspec_brief(const struct portspec *spec, char *buf, size_t cap);

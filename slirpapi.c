@@ -5,54 +5,55 @@
 #include <errno.h>
 
 #include "json.h"
+#include "jsonout.h"
 
 /* ---- requests ---- */
 
-static void begin(struct json_out *out, char *buf, size_t cap, const char *what)
+static void begin(struct jsonout *out, char *buf, size_t cap, const char *what)
 {
-	json_out_init(out, buf, cap);
-	json_begin_object(out, NULL);
-	json_put_string(out, "execute", what);
-	json_begin_object(out, "arguments");
+	jsonout_init(out, buf, cap);
+	jsonout_begin_object(out, NULL);
+	jsonout_put_string(out, "execute", what);
+	jsonout_begin_object(out, "arguments");
 }
 
-static int end(struct json_out *out)
+static int end(struct jsonout *out)
 {
-	json_end_object(out);
-	json_end_object(out);
+	jsonout_end_object(out);
+	jsonout_end_object(out);
 	return out->overflow ? -ENOSPC : (int)out->len;
 }
 
 /* What is no address is left for the program to refuse. */
-static void put_address(struct json_out *out, const char *key, const char *text)
+static void put_address(struct jsonout *out, const char *key, const char *text)
 {
 	char plain[INET6_ADDRSTRLEN];
 	struct ipaddr ip;
 
 	if (ipaddr_parse(&ip, text) == 0)
 		text = ipaddr_text(&ip, plain, sizeof(plain));
-	json_put_string(out, key, text);
+	jsonout_put_string(out, key, text);
 }
 
 int slirpapi_add(const struct portspec *spec, const char *child_ip, char *buf, size_t cap)
 {
-	struct json_out out;
+	struct jsonout out;
 
 	begin(&out, buf, cap, "add_hostfwd");
-	json_put_string(&out, "proto", proto_is_udp(spec->proto) ? "udp" : "tcp");
+	jsonout_put_string(&out, "proto", proto_is_udp(spec->proto) ? "udp" : "tcp");
 	put_address(&out, "host_addr", spec->parent_ip[0] != '\0' ? spec->parent_ip : "0.0.0.0");
-	json_put_int(&out, "host_port", spec->parent_port);
+	jsonout_put_int(&out, "host_port", spec->parent_port);
 	put_address(&out, "guest_addr", spec->child_ip[0] != '\0' ? spec->child_ip : child_ip);
-	json_put_int(&out, "guest_port", spec->child_port);
+	jsonout_put_int(&out, "guest_port", spec->child_port);
 	return end(&out);
 }
 
 int slirpapi_remove(int64_t id, char *buf, size_t cap)
 {
-	struct json_out out;
+	struct jsonout out;
 
 	begin(&out, buf, cap, "remove_hostfwd");
-	json_put_int(&out, "id", id);
+	jsonout_put_int(&out, "id", id);
 	return end(&out);
 }
 

@@ -3,6 +3,7 @@
 /* JSON: the index of any text is a tree within the text; a value ends where it ends, whatever
  * follows; what is read, written and read again is the same. */
 #include "json.h"
+#include "jsonout.h"
 
 #include <errno.h>
 
@@ -54,7 +55,7 @@ static char *string_value(const struct json_doc *doc, const struct json_node *no
 
 /* Writes a value again. What the writer has no words for becomes a string: numbers with a fraction
  * and strings with a NUL. */
-static void write_value(struct json_out *out, const struct json_doc *doc,
+static void write_value(struct jsonout *out, const struct json_doc *doc,
 			const struct json_node *node, const char *key)
 {
 	const struct json_node *child;
@@ -65,34 +66,34 @@ static void write_value(struct json_out *out, const struct json_doc *doc,
 
 	switch (node->type) {
 	case JSON_NULL:
-		json_put_null(out, key);
+		jsonout_put_null(out, key);
 		break;
 	case JSON_BOOL:
 		REQUIRE(json_get_bool(doc, node, &truth) == 0);
-		json_put_bool(out, key, truth);
+		jsonout_put_bool(out, key, truth);
 		break;
 	case JSON_NUMBER:
 		json_raw(doc, node, &len);
 		REQUIRE(len > 0);
 		if (json_get_int(doc, node, &number) == 0)
-			json_put_int(out, key, number);
+			jsonout_put_int(out, key, number);
 		else
-			json_put_string(out, key, "number");
+			jsonout_put_string(out, key, "number");
 		break;
 	case JSON_STRING:
 		text = string_value(doc, node);
-		json_put_string(out, key, text != NULL ? text : "string");
+		jsonout_put_string(out, key, text != NULL ? text : "string");
 		free(text);
 		break;
 	case JSON_ARRAY:
-		json_begin_array(out, key);
+		jsonout_begin_array(out, key);
 		for (child = json_first(doc, node); child != NULL;
 		     child = json_next(doc, node, child))
 			write_value(out, doc, child, NULL);
-		json_end_array(out);
+		jsonout_end_array(out);
 		break;
 	default:
-		json_begin_object(out, key);
+		jsonout_begin_object(out, key);
 		for (child = json_first(doc, node); child != NULL;
 		     child = json_next(doc, node, child)) {
 			text = string_value(doc, child);
@@ -100,16 +101,16 @@ static void write_value(struct json_out *out, const struct json_doc *doc,
 			write_value(out, doc, child, text != NULL ? text : "key");
 			free(text);
 		}
-		json_end_object(out);
+		jsonout_end_object(out);
 	}
 }
 
 static char *write_root(const struct json_doc *doc, size_t cap, size_t *len)
 {
 	char *buf = malloc(cap);
-	struct json_out out;
+	struct jsonout out;
 
-	json_out_init(&out, buf, cap);
+	jsonout_init(&out, buf, cap);
 	write_value(&out, doc, &doc->nodes[0], NULL);
 	REQUIRE(!out.overflow);
 	REQUIRE(out.len == strlen(buf));

@@ -39,9 +39,9 @@ static void check_json_trip(const struct portspec *spec)
 	char text[TEXT_CAP];
 	struct portspec again;
 	struct json_doc doc;
-	struct json_out out;
+	struct jsonout out;
 
-	json_out_init(&out, text, sizeof(text));
+	jsonout_init(&out, text, sizeof(text));
 	portspec_to_json(spec, &out, NULL);
 	REQUIRE(!out.overflow);
 	REQUIRE(json_parse(&doc, text, out.len, NULL) == 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* JSON: what the writer makes of values, what the reader accepts, and in which words it refuses. A
- * text under test lies in a heap buffer of exactly its size, so that reading past it is seen. */
+/* JSON: what the reader accepts, and in which words it refuses. A text under test lies in a heap
+ * buffer of exactly its size, so that reading past it is seen. */
 #include "fixture.h"
 #include "json.h"
 
@@ -16,159 +16,7 @@ static int parse(struct json_doc *doc, const char *text, struct err *e)
 	return json_parse(doc, copy, strlen(text), e);
 }
 
-/* ---- writing ---- */
-
-START_TEST(writes_a_message)
-{
-	char buf[256];
-	struct json_out out;
-
-	json_out_init(&out, buf, sizeof(buf));
-	json_begin_array(&out, NULL);
-	json_begin_object(&out, NULL);
-	json_put_int(&out, "id", 1);
-	json_begin_object(&out, "spec");
-	json_put_string(&out, "proto", "tcp");
-	json_put_bool(&out, "on", true);
-	json_put_bool(&out, "off", false);
-	json_end_object(&out);
-	json_begin_array(&out, "empty");
-	json_end_array(&out);
-	json_begin_object(&out, "none");
-	json_end_object(&out);
-	json_put_null(&out, "nil");
-	json_end_object(&out);
-	json_put_string(&out, NULL, "");
-	json_put_int(&out, NULL, -2);
-	json_end_array(&out);
-	ck_assert(!out.overflow);
-	ck_assert_str_eq(buf, "[{\"id\":1,\"spec\":{\"proto\":\"tcp\",\"on\":true,\"off\":false},"
-			      "\"empty\":[],\"none\":{},\"nil\":null},\"\",-2]");
-	ck_assert_uint_eq(out.len, strlen(buf));
-}
-END_TEST
-
-static const struct {
-	int64_t value;
-	const char *text;
-} ints[] = {
-	{ 0, "0" },
-	{ -1, "-1" },
-	{ INT64_MAX, "9223372036854775807" },
-	{ INT64_MIN, "-9223372036854775808" },
-};
-
-START_TEST(writes_and_reads_an_int)
-{
-	char buf[32];
-	struct json_out out;
-	struct json_doc doc;
-	struct err e;
-	int64_t value;
-
-	json_out_init(&out, buf, sizeof(buf));
-	json_put_int(&out, NULL, ints[_i].value);
-	ck_assert_str_eq(buf, ints[_i].text);
-	ck_assert_int_eq(parse(&doc, buf, &e), 0);
-	ck_assert_int_eq(json_get_int(&doc, &doc.nodes[0], &value), 0);
-	ck_assert_int_eq(value, ints[_i].value);
-}
-END_TEST
-
-static const struct {
-	const char *value;
-	const char *text;
-} strings[] = {
-	{ "", "\"\"" },
-	{ "plain /text", "\"plain /text\"" },
-	{ "\"\\", "\"\\\"\\\\\"" },
-	{ "\b\f\n\r\t", "\"\\b\\f\\n\\r\\t\"" },
-	{ "\x01\x1f\v\a", "\"\\u0001\\u001f\\u000b\\u0007\"" },
-	{ "\x7f", "\"\x7f\"" },
-	{ "<a>&b", "\"\\u003ca\\u003e\\u0026b\"" },
-	{ "é€😀", "\"é€😀\"" },
-	{ "\u2028\u2029", "\"\\u2028\\u2029\"" },
-	/* A lone continuation, a cut sequence, overlong ones, a surrogate, one above the last. */
-	{ "a\x80z", "\"a\\ufffdz\"" },
-	{ "\xe2\x82", "\"\\ufffd\\ufffd\"" },
-	{ "\xc0\x80", "\"\\ufffd\\ufffd\"" },
-	{ "\xe0\x80\xaf", "\"\\ufffd\\ufffd\\ufffd\"" },
-	{ "\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\"" },
-	{ "\xf4\x90\x80\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\"" },
-	{ "\xff", "\"\\ufffd\"" },
-	{ "\xc3(", "\"\\ufffd(\"" },
-};
-
-START_TEST(writes_a_string)
-{
-	char buf[128];
-	struct json_out out;
-
-	json_out_init(&out, buf, sizeof(buf));
-	json_put_string(&out, NULL, strings[_i].value);
-	ck_assert(!out.overflow);
-	ck_assert_str_eq(buf, strings[_i].text);
-}
-END_TEST
-
-START_TEST(escapes_a_key)
-{
-	char buf[64];
-	struct json_out out;
-
-	json_out_init(&out, buf, sizeof(buf));
-	json_begin_object(&out, NULL);
-	json_put_null(&out, "a\"b");
-	json_end_object(&out);
-	ck_assert_str_eq(buf, "{\"a\\\"b\":null}");
-}
-END_TEST
-
-static void write_small_object(struct json_out *out, char *buf, size_t cap)
-{
-	json_out_init(out, buf, cap);
-	json_begin_object(out, NULL);
-	json_put_string(out, "k<", "v\n");
-	json_put_int(out, "n", 12);
-	json_put_bool(out, "b", false);
-	json_put_null(out, "z");
-	json_end_object(out);
-}
-
-/* With every capacity the buffer holds a beginning of the text, and says if it is all. */
-START_TEST(overflow_leaves_a_beginning)
-{
-	char whole[128], buf[128];
-	struct json_out out;
-	size_t len;
-
-	write_small_object(&out, whole, sizeof(whole));
-	len = out.len;
-	for (size_t cap = 1; cap <= len + 2; cap++) {
-		memset(buf, '#', sizeof(buf));
-		write_small_object(&out, buf, cap);
-		ck_assert_int_eq(out.overflow, cap < len + 1);
-		ck_assert_uint_lt(out.len, cap);
-		ck_assert_uint_eq(strlen(buf), out.len);
-		ck_assert_int_eq(strncmp(buf, whole, out.len), 0);
-		ck_assert_int_eq(buf[cap], '#');
-	}
-}
-END_TEST
-
-START_TEST(no_room_at_all_is_overflow)
-{
-	char byte = '#';
-	struct json_out out;
-
-	write_small_object(&out, &byte, 0);
-	ck_assert(out.overflow);
-	ck_assert_uint_eq(out.len, 0);
-	ck_assert_int_eq(byte, '#');
-}
-END_TEST
-
-/* ---- reading: what is refused ---- */
+/* ---- what is refused ---- */
 
 #define AT(c, where) "invalid character '" c "' " where
 #define VALUE	     "looking for beginning of value"
@@ -300,7 +148,7 @@ START_TEST(every_beginning_ends_unexpectedly)
 }
 END_TEST
 
-/* ---- reading: limits ---- */
+/* ---- limits ---- */
 
 /* `depth` arrays, one in the other. */
 static int parse_nested(struct json_doc *doc, size_t depth, struct err *e)
@@ -384,7 +232,7 @@ START_TEST(a_text_beyond_the_index_is_refused)
 }
 END_TEST
 
-/* ---- reading: what is found ---- */
+/* ---- what is found ---- */
 
 static const struct {
 	const char *text;
@@ -717,19 +565,6 @@ START_TEST(a_number_of_any_length_leaves_a_whole_reason)
 }
 END_TEST
 
-static TCase *writing_case(void)
-{
-	TCase *tc = tcase_create("writing");
-
-	tcase_add_test(tc, writes_a_message);
-	tcase_add_loop_test(tc, writes_and_reads_an_int, 0, COUNT(ints));
-	tcase_add_loop_test(tc, writes_a_string, 0, COUNT(strings));
-	tcase_add_test(tc, escapes_a_key);
-	tcase_add_test(tc, overflow_leaves_a_beginning);
-	tcase_add_test(tc, no_room_at_all_is_overflow);
-	return tc;
-}
-
 static TCase *refusing_case(void)
 {
 	TCase *tc = tcase_create("refusing");
@@ -767,15 +602,8 @@ static TCase *finding_case(void)
 int main(void)
 {
 	Suite *s = suite_create("json");
-	SRunner *sr;
-	int failed;
 
-	suite_add_tcase(s, writing_case());
 	suite_add_tcase(s, refusing_case());
 	suite_add_tcase(s, finding_case());
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return fixture_run(s);
 }

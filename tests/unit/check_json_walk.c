@@ -122,114 +122,14 @@ START_TEST(refuses_what_fits_no_index)
 }
 END_TEST
 
-/* ---- laying out ---- */
-
-static const struct {
-	const char *text;
-	const char *laid_out;
-} layouts[] = {
-	{ "1", "1" },
-	{ " -2.50e+3 ", "-2.50e+3" },
-	{ "true", "true" },
-	{ "null", "null" },
-	{ "\"a\"", "\"a\"" },
-	{ "[ ]", "[]" },
-	{ "{\n}", "{}" },
-	{ "[1]", "[\n    1\n]" },
-	{ "{\"a\":1,\"b\":{}}", "{\n    \"a\": 1,\n    \"b\": {}\n}" },
-	{ "{\"a\" : [1, {\"b\":null}] } x",
-	  "{\n    \"a\": [\n        1,\n        {\n            \"b\": null\n        }\n    ]\n}" },
-	{ "\"\\u0041\\/\\n\\\"\\u0000\"", "\"A/\\n\\\"\\u0000\"" },
-	{ "\"<\\u003e&\"", "\"\\u003c\\u003e\\u0026\"" },
-	{ "\"\\ud83d\\ude00 \\ud83d\"", "\"\xf0\x9f\x98\x80 \xef\xbf\xbd\"" },
-	{ "\"\xff\"", "\"\xef\xbf\xbd\"" },
-	{ "{\"\\u000a\":0}", "{\n    \"\\n\": 0\n}" },
-};
-
-START_TEST(lays_out_a_value)
-{
-	const char *text = layouts[_i].text;
-	size_t cap = json_indented_cap(strlen(text), 4);
-	char *copy = fixture_exact_copy(text, strlen(text));
-	char *buf = malloc(cap);
-	struct json_doc doc;
-	struct json_out out;
-
-	ck_assert_int_eq(json_parse(&doc, copy, strlen(text), NULL), 0);
-	json_out_init(&out, buf, cap);
-	json_put_indented(&out, &doc, &doc.nodes[0], 4);
-	ck_assert(!out.overflow);
-	ck_assert_str_eq(buf, layouts[_i].laid_out);
-	free(buf);
-}
-END_TEST
-
-/* The texts that grow most: as deep and as many values as an index takes. */
-START_TEST(needs_no_more_than_said)
-{
-	const int blanks = _i;
-	char text[4 * JSON_MAX_NODES] = "";
-	struct json_doc doc;
-	struct json_out out;
-	size_t cap;
-	char *buf;
-
-	memset(text, '[', JSON_MAX_DEPTH);
-	for (int i = JSON_MAX_DEPTH + 1; i < JSON_MAX_NODES; i++)
-		strcat(text, "1,");
-	strcat(text, "1");
-	memset(text + strlen(text), ']', JSON_MAX_DEPTH);
-	cap = json_indented_cap(strlen(text), blanks);
-	buf = malloc(cap);
-	ck_assert_int_eq(json_parse(&doc, text, strlen(text), NULL), 0);
-	ck_assert_uint_eq(doc.count, JSON_MAX_NODES);
-	json_out_init(&out, buf, cap);
-	json_put_indented(&out, &doc, &doc.nodes[0], blanks);
-	ck_assert(!out.overflow);
-	free(buf);
-}
-END_TEST
-
-/* Output that does not fit is cut as the writer does it. */
-START_TEST(overflows_softly)
-{
-	static const char text[] = "{\"a\":[1,2,{\"b\":\"c\"}]}";
-	char buf[64];
-	struct json_doc doc;
-	struct json_out out;
-
-	ck_assert_int_eq(json_parse(&doc, text, strlen(text), NULL), 0);
-	for (size_t cap = 1; cap < 40; cap++) {
-		memset(buf, '#', sizeof(buf));
-		json_out_init(&out, buf, cap);
-		json_put_indented(&out, &doc, &doc.nodes[0], 4);
-		ck_assert(out.overflow);
-		ck_assert_uint_eq(out.len, strlen(buf));
-		ck_assert_uint_lt(out.len, cap);
-		ck_assert_int_eq(buf[cap], '#');
-	}
-}
-END_TEST
-
 int main(void)
 {
 	Suite *suite = suite_create("json_walk");
 	TCase *tc = tcase_create("walk");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(tc, walks_an_array, 0, COUNT(walks));
 	tcase_add_test(tc, walks_a_long_array);
 	tcase_add_test(tc, refuses_what_fits_no_index);
 	suite_add_tcase(suite, tc);
-	tc = tcase_create("layout");
-	tcase_add_loop_test(tc, lays_out_a_value, 0, COUNT(layouts));
-	tcase_add_loop_test(tc, needs_no_more_than_said, 0, 9);
-	tcase_add_test(tc, overflows_softly);
-	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? 0 : 1;
+	return fixture_run(suite);
 }
