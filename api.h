@@ -15,9 +15,7 @@
  *     POST   /v1/ports      publishes a port
  *     DELETE /v1/ports/ID   closes one
  *
- * Clients may keep their connection open and idle for ever; only when there are too many, those
- * that have been idle for the longest are closed. One that stops in the middle of a request, or
- * does not take its answer, is cut off. Processes of other users are not heard.
+ * How it treats its clients is in httpd.h.
  */
 
 #define API_MAX_DNS 4

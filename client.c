@@ -21,7 +21,9 @@
 
 #include "fd.h"
 #include "http.h"
+#include "httpout.h"
 #include "json.h"
+#include "jsonout.h"
 #include "unixsock.h"
 
 #define FIRST_BUFFER	16384			/* bytes; every answer but a long list fits */
@@ -196,7 +198,7 @@ static int refused(const struct client_answer *answer, struct err *e)
 	char message[MAX_MESSAGE], body[MAX_QUOTED_BODY + 1];
 	char quoted[MAX_ESCAPE * MAX_QUOTED_BODY + sizeof("\"\"")];
 	struct json_doc doc;
-	struct json_out out;
+	struct jsonout out;
 
 	if (json_parse(&doc, answer->body, answer->body_len, NULL) == 0 &&
 	    json_field_string(&doc, &doc.nodes[0], "message", message, sizeof(message), NULL) ==
@@ -205,10 +207,10 @@ static int refused(const struct client_answer *answer, struct err *e)
 		return err_set(e, EREMOTEIO, "%s", message);
 	memcpy(body, answer->body, len);
 	body[len] = '\0';
-	json_out_init(&out, quoted, sizeof(quoted));
-	json_put_string(&out, NULL, body);
+	jsonout_init(&out, quoted, sizeof(quoted));
+	jsonout_put_string(&out, NULL, body);
 	return err_set(e, EREMOTEIO, "unexpected HTTP status %d %s, body=%s", answer->status,
-		       http_reason(answer->status), quoted);
+		       httpout_reason(answer->status), quoted);
 }
 
 static int format_request(char *buf, size_t cap, const char *method, const char *target,

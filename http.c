@@ -13,17 +13,14 @@
 
 #include <limits.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
+#include <strings.h>
+
+#include "text.h"
 
 #define INTERIM	     1 /* of a status divided by 100 */
 #define NO_CONTENT   204
 #define NOT_MODIFIED 304
-
-struct text {
-	const char *p;
-	size_t len;
-};
 
 /* What the headers of a message say that matters here. */
 struct headers {
@@ -47,38 +44,9 @@ enum progress {
 
 /* ---- text ---- */
 
-static bool is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
-static char lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
-static bool is_letter(char c)
-{
-	return lower(c) >= 'a' && lower(c) <= 'z';
-}
-
 static bool is_control(char c)
 {
 	return (unsigned char)c < 0x20 || c == 0x7f;
-}
-
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t';
-}
-
-/* The value of a hexadecimal digit, or -1. */
-static int hex_value(char c)
-{
-	if (is_digit(c))
-		return c - '0';
-	c = lower(c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* A method or a header's name (RFC 9110, 5.6.2). */
@@ -87,7 +55,8 @@ static bool is_token(struct text t)
 	for (size_t i = 0; i < t.len; i++) {
 		char c = t.p[i];
 
-		if (!is_letter(c) && !is_digit(c) && (c == '\0' || !strchr("!#$%&'*+-.^_`|~", c)))
+		if (!text_is_letter(c) && !text_is_digit(c) &&
+		    (c == '\0' || !strchr("!#$%&'*+-.^_`|~", c)))
 			return false;
 	}
 	return t.len > 0;
@@ -102,16 +71,10 @@ static bool has_control(struct text t)
 	return false;
 }
 
-/* Does the text equal a word in small letters, without regard to case? */
+/* Does the text equal a word, without regard to case? */
 static bool is_word(struct text t, const char *word)
 {
-	if (t.len != strlen(word))
-		return false;
-	for (size_t i = 0; i < t.len; i++) {
-		if (lower(t.p[i]) != word[i])
-			return false;
-	}
-	return true;
+	return t.len == strlen(word) && strncasecmp(t.p, word, t.len) == 0;
 }
 
 static bool has_prefix(struct text t, const char *prefix)
@@ -119,39 +82,12 @@ static bool has_prefix(struct text t, const char *prefix)
 	return t.len >= strlen(prefix) && memcmp(t.p, prefix, strlen(prefix)) == 0;
 }
 
-static struct text trim(struct text t)
-{
-	while (t.len > 0 && is_blank(t.p[0])) {
-		t.p++;
-		t.len--;
-	}
-	while (t.len > 0 && is_blank(t.p[t.len - 1]))
-		t.len--;
-	return t;
-}
-
-static void skip(struct text *t, size_t n)
-{
-	t->p += n;
-	t->len -= n;
-}
-
-/* Takes what is in front of `c`, or all if there is none, off the text, and the `c` too. */
-static struct text take_until(struct text *t, char c)
-{
-	const char *end = t->len > 0 ? memchr(t->p, c, t->len) : NULL;
-	struct text head = { t->p, end != NULL ? (size_t)(end - t->p) : t->len };
-
-	skip(t, end != NULL ? head.len + 1 : head.len);
-	return head;
-}
-
 /* Takes a line off the text; `line` is without its LF or CRLF. Returns whether one is complete. */
 static bool take_line(struct text *t, struct text *line)
 {
 	if (t->len == 0 || memchr(t->p, '\n', t->len) == NULL)
 		return false;
-	*line = take_until(t, '\n');
+	*line = text_take_until(t, '\n');
 	if (line->len > 0 && line->p[line->len - 1] == '\r')
 		line->len--;
 	return true;
@@ -190,7 +126,7 @@ static void on_content_length(struct headers *h, struct text value)
 	uint64_t length = 0;
 
 	for (size_t i = 0; i < value.len; i++) {
-		if (!is_digit(value.p[i]))
+		if (!text_is_digit(value.p[i]))
 			h->bad_length = true;
 		else if (length > (UINT64_MAX - 9) / 10)
 			length = UINT64_MAX;
@@ -212,7 +148,7 @@ static void on_transfer_encoding(struct headers *h, struct text value)
 static void on_connection(struct headers *h, struct text value)
 {
 	while (value.len > 0) {
-		struct text option = trim(take_until(&value, ','));
+		struct text option = text_trim(text_take_until(&value, ','));
 
 		h->close |= is_word(option, "close");
 		h->keep_alive |= is_word(option, "keep-alive");
@@ -239,11 +175,11 @@ static const struct {
 static bool read_header(struct headers *h, struct text line)
 {
 	struct text value = line;
-	struct text name = take_until(&value, ':');
+	struct text name = text_take_until(&value, ':');
 
 	if (name.len == line.len || !is_token(name) || has_control(value))
 		return false;
-	value = trim(value);
+	value = text_trim(value);
 	for (size_t i = 0; i < sizeof(known_headers) / sizeof(known_headers[0]); i++) {
 		if (is_word(name, known_headers[i].name))
 			known_headers[i].take(h, value);
@@ -267,8 +203,8 @@ static bool read_headers(struct headers *h, struct text lines)
  * version, -2 for a major version other than 1. */
 static int read_version(struct text t)
 {
-	if (t.len != strlen("HTTP/1.1") || !has_prefix(t, "HTTP/") || !is_digit(t.p[5]) ||
-	    t.p[6] != '.' || !is_digit(t.p[7]))
+	if (t.len != strlen("HTTP/1.1") || !has_prefix(t, "HTTP/") || !text_is_digit(t.p[5]) ||
+	    t.p[6] != '.' || !text_is_digit(t.p[7]))
 		return -1;
 	if (t.p[5] != '1')
 		return -2;
@@ -285,11 +221,11 @@ static bool wants_keep_alive(const struct headers *h, int minor)
 /* Reads "HEX[;extension]". Returns the size, or -1; sizes above INT_MAX are INT_MAX. */
 static int read_chunk_size(struct text line)
 {
-	struct text digits = trim(take_until(&line, ';'));
+	struct text digits = text_trim(text_take_until(&line, ';'));
 	int size = 0;
 
 	for (size_t i = 0; i < digits.len; i++) {
-		int digit = hex_value(digits.p[i]);
+		int digit = text_hex_value(digits.p[i]);
 
 		if (digit < 0)
 			return -1;
@@ -307,7 +243,7 @@ static enum progress take_line_end(struct text *t)
 		return STEP_MORE;
 	if (t->p[n] != '\n')
 		return STEP_BAD;
-	skip(t, n + 1);
+	text_skip(t, n + 1);
 	return STEP_DONE;
 }
 
@@ -325,7 +261,7 @@ static enum progress take_chunk(struct text *t, struct text *data)
 	if ((size_t)size > t->len)
 		return STEP_MORE;
 	*data = (struct text){ t->p, (size_t)size };
-	skip(t, data->len);
+	text_skip(t, data->len);
 	return size == 0 ? STEP_DONE : take_line_end(t);
 }
 
@@ -390,14 +326,14 @@ static void skip_authority(struct text *target)
 {
 	size_t i = 0;
 
-	while (i < target->len && (is_letter(target->p[i]) || is_digit(target->p[i])))
+	while (i < target->len && (text_is_letter(target->p[i]) || text_is_digit(target->p[i])))
 		i++;
 	if (i == 0 || target->len - i < 3 || memcmp(target->p + i, "://", 3) != 0)
 		return;
 	i += 3;
 	while (i < target->len && target->p[i] != '/' && target->p[i] != '?')
 		i++;
-	skip(target, i);
+	text_skip(target, i);
 	if (target->len == 0 || target->p[0] == '?')
 		*target = (struct text){ "/", 1 };
 }
@@ -409,16 +345,16 @@ static int take_path_byte(struct text *path)
 	int high, low;
 	char c = path->p[0];
 
-	skip(path, 1);
+	text_skip(path, 1);
 	if (c == '%') {
 		if (path->len < 2)
 			return -1;
-		high = hex_value(path->p[0]);
-		low = hex_value(path->p[1]);
+		high = text_hex_value(path->p[0]);
+		low = text_hex_value(path->p[1]);
 		if (high < 0 || low < 0)
 			return -1;
 		c = (char)(high << 4 | low);
-		skip(path, 2);
+		text_skip(path, 2);
 	}
 	return is_control(c) ? -1 : (unsigned char)c;
 }
@@ -432,7 +368,7 @@ static int read_target(struct http_request *req, struct text target)
 	if (has_control(target) || memchr(target.p, '\t', target.len) != NULL)
 		return refuse_bad(req);
 	skip_authority(&target);
-	path = take_until(&target, '?');
+	path = text_take_until(&target, '?');
 	if (path.len == 0 || path.p[0] != '/')
 		return refuse_bad(req);
 	while (path.len > 0) {
@@ -450,8 +386,8 @@ static int read_target(struct http_request *req, struct text target)
 /* Reads "METHOD TARGET VERSION". */
 static int read_request_line(struct http_request *req, struct text line)
 {
-	struct text method = take_until(&line, ' ');
-	struct text target = take_until(&line, ' ');
+	struct text method = text_take_until(&line, ' ');
+	struct text target = text_take_until(&line, ' ');
 
 	req->minor = read_version(line);
 	if (!is_token(method) || method.len >= sizeof(req->method) || req->minor == -1)
@@ -538,13 +474,13 @@ int http_parse_request(char *buf, size_t len, struct http_request *req)
 /* Reads "HTTP/1.1 200 OK", whose phrase may be missing. Returns the minor version, or -1. */
 static int read_status_line(struct text line, int *status)
 {
-	struct text version = take_until(&line, ' ');
-	struct text code = take_until(&line, ' ');
+	struct text version = text_take_until(&line, ' ');
+	struct text code = text_take_until(&line, ' ');
 	int minor = read_version(version);
 
 	*status = 0;
 	for (size_t i = 0; i < code.len && code.len == 3; i++) {
-		if (!is_digit(code.p[i]))
+		if (!text_is_digit(code.p[i]))
 			return -1;
 		*status = *status * 10 + code.p[i] - '0';
 	}
@@ -572,13 +508,13 @@ static enum progress take_response_body(struct http_response *res, const struct 
 	if (h->lengths == 0) {
 		res->keep_alive = false;
 		res->body_len = rest->len;
-		skip(rest, rest->len);
+		text_skip(rest, rest->len);
 		return eof ? STEP_DONE : STEP_MORE;
 	}
 	if (h->length > rest->len)
 		return STEP_MORE;
 	res->body_len = (size_t)h->length;
-	skip(rest, res->body_len);
+	text_skip(rest, res->body_len);
 	return STEP_DONE;
 }
 
@@ -620,93 +556,4 @@ int http_parse_response(char *buf, size_t len, bool eof, struct http_response *r
 	if (step == STEP_DONE)
 		return (int)(len - rest.len);
 	return step == STEP_BAD || eof ? -1 : 0;
-}
-
-/* ---- for answers ---- */
-
-static const struct {
-	int status;
-	const char *reason;
-} reasons[] = {
-	{ 100, "Continue" },
-	{ 200, "OK" },
-	{ 201, "Created" },
-	{ 204, "No Content" },
-	{ 301, "Moved Permanently" },
-	{ 307, "Temporary Redirect" },
-	{ 308, "Permanent Redirect" },
-	{ 400, "Bad Request" },
-	{ 403, "Forbidden" },
-	{ 404, "Not Found" },
-	{ 405, "Method Not Allowed" },
-	{ 408, "Request Timeout" },
-	{ 413, "Request Entity Too Large" },
-	{ 431, "Request Header Fields Too Large" },
-	{ 500, "Internal Server Error" },
-	{ 501, "Not Implemented" },
-	{ 503, "Service Unavailable" },
-	{ 505, "HTTP Version Not Supported" },
-};
-
-const char *http_reason(int status)
-{
-	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
-		if (reasons[i].status == status)
-			return reasons[i].reason;
-	}
-	return "Unknown";
-}
-
-const char *http_date(time_t when, char *buf, size_t cap)
-{
-	static const char days[] = "SunMonTueWedThuFriSat";
-	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-	struct tm tm = { .tm_mday = 1, .tm_year = 70 };
-
-	gmtime_r(&when, &tm);
-	snprintf(buf, cap, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT", days + 3 * tm.tm_wday,
-		 tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour, tm.tm_min,
-		 tm.tm_sec);
-	return buf;
-}
-
-static bool is_dots(struct text segment, size_t n)
-{
-	return segment.len == n && memcmp(segment.p, "..", n) == 0;
-}
-
-/* Takes the last segment off out[0..len), which begins with '/'. Returns what is left. */
-static size_t drop_segment(const char *out, size_t len)
-{
-	while (len > 0 && out[--len] != '/')
-		;
-	return len;
-}
-
-/* `out` is built without a slash at its end, which is put there last. */
-bool http_clean_path(const char *path, char *out)
-{
-	struct text rest = { path, strlen(path) };
-	const bool slash = rest.len > 0 && path[rest.len - 1] == '/';
-	size_t len = 0;
-
-	while (rest.len > 0) {
-		struct text segment = take_until(&rest, '/');
-
-		if (segment.len == 0 || is_dots(segment, 1))
-			continue;
-		if (is_dots(segment, 2)) {
-			len = drop_segment(out, len);
-			continue;
-		}
-		if (segment.len >= HTTP_MAX_PATH - 1 - len)
-			break;
-		out[len++] = '/';
-		memcpy(out + len, segment.p, segment.len);
-		len += segment.len;
-	}
-	if (len == 0 || (slash && len + 1 < HTTP_MAX_PATH))
-		out[len++] = '/';
-	out[len] = '\0';
-	return strcmp(path, out) != 0;
 }

@@ -4,7 +4,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <time.h>
 
 /* HTTP/1.1 messages (RFC 9112), the part that a small API over a UNIX socket needs: requests and
  * responses are read from a growing buffer, bodies by Content-Length or chunked. No descriptor is
@@ -74,18 +73,5 @@ struct http_response {
  * other incomplete response a malformed one. Interim 1xx responses are skipped. A body of 200 kB is
  * normal for long lists: only the caller bounds it. */
 int http_parse_response(char *buf, size_t len, bool eof, struct http_response *res);
-
-/* The reason phrase: "OK", "Created", "Bad Request", "Not Found", "Method Not Allowed", "Moved
- * Permanently", ...; "Unknown" for one that is not in the table. */
-const char *http_reason(int status);
-
-/* "Mon, 23 Nov 2026 12:41:24 GMT" (RFC 9110, 5.6.7), independent of the locale. Writes to and
- * returns buf, which takes at least 30 bytes. */
-const char *http_date(time_t when, char *buf, size_t cap);
-
-/* Cleans a path: doubled slashes, "." and ".." are resolved, a trailing slash stays, result begins
- * with '/'. Returns true if it differs from `path`. `out` has HTTP_MAX_PATH bytes; a longer result
- * is cut. */
-bool http_clean_path(const char *path, char *out);
 
 #endif

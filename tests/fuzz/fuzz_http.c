@@ -5,6 +5,7 @@
  * byte less; one that is refused stays refused; a request written again, in one piece or in chunks,
  * reads the same. */
 #include "http.h"
+#include "httpout.h"
 
 #include "fuzz.h"
 
@@ -12,7 +13,7 @@
 
 static void check_refusal(const struct http_request *req)
 {
-	const char *reason = http_reason((int)req->refusal);
+	const char *reason = httpout_reason((int)req->refusal);
 
 	REQUIRE(strcmp(reason, "Unknown") != 0);
 	REQUIRE(req->refusal >= HTTP_BAD_REQUEST);
@@ -158,11 +159,11 @@ static void check_path(const uint8_t *data, size_t size)
 	char *path = string_copy(data, size);
 	char *out = malloc(HTTP_MAX_PATH), *again = malloc(HTTP_MAX_PATH);
 
-	REQUIRE(http_clean_path(path, out) == (strcmp(path, out) != 0));
+	REQUIRE(httpout_clean_path(path, out) == (strcmp(path, out) != 0));
 	REQUIRE(out[0] == '/' && strlen(out) < HTTP_MAX_PATH);
 	REQUIRE(strstr(out, "//") == NULL);
 	REQUIRE(strstr(out, "/./") == NULL && strstr(out, "/../") == NULL);
-	REQUIRE(!http_clean_path(out, again));
+	REQUIRE(!httpout_clean_path(out, again));
 	free(again);
 	free(out);
 	free(path);

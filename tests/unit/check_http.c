@@ -5,6 +5,7 @@
  * so that reading past it is seen. */
 #include "fixture.h"
 #include "http.h"
+#include "httpout.h"
 
 #include <stdarg.h>
 
@@ -359,7 +360,7 @@ static const struct {
 START_TEST(refuses_a_request)
 {
 	const char *text = refusals[_i].text;
-	const char *reason = http_reason(refusals[_i].status);
+	const char *reason = httpout_reason(refusals[_i].status);
 	struct http_request req;
 
 	ck_assert_int_eq(parse_request(text, strlen(text), &req), -1);
@@ -829,126 +830,6 @@ START_TEST(a_length_beyond_an_int_is_refused)
 }
 END_TEST
 
-/* ---- for answers ---- */
-
-static const struct {
-	int status;
-	const char *reason;
-} reasons[] = {
-	{ 100, "Continue" },
-	{ 200, "OK" },
-	{ 201, "Created" },
-	{ 301, "Moved Permanently" },
-	{ 400, "Bad Request" },
-	{ 404, "Not Found" },
-	{ 405, "Method Not Allowed" },
-	{ 413, "Request Entity Too Large" },
-	{ 431, "Request Header Fields Too Large" },
-	{ 501, "Not Implemented" },
-	{ 505, "HTTP Version Not Supported" },
-	{ 418, "Unknown" },
-	{ 0, "Unknown" },
-	{ -1, "Unknown" },
-};
-
-START_TEST(knows_a_reason)
-{
-	ck_assert_str_eq(http_reason(reasons[_i].status), reasons[_i].reason);
-}
-END_TEST
-
-static const struct {
-	time_t when;
-	const char *text;
-} dates[] = {
-	{ 0, "Thu, 01 Jan 1970 00:00:00 GMT" },
-	{ -1, "Wed, 31 Dec 1969 23:59:59 GMT" },
-	{ 951782400, "Tue, 29 Feb 2000 00:00:00 GMT" },
-	{ 1795437684, "Mon, 23 Nov 2026 12:41:24 GMT" },
-	{ 1798761599, "Thu, 31 Dec 2026 23:59:59 GMT" },
-	{ 253402300799, "Fri, 31 Dec 9999 23:59:59 GMT" },
-};
-
-START_TEST(writes_a_date_whatever_the_time_zone)
-{
-	char *buf = malloc(30);
-
-	setenv("TZ", "XYZ5", 1);
-	tzset();
-	ck_assert_ptr_eq(http_date(dates[_i].when, buf, 30), buf);
-	ck_assert_str_eq(buf, dates[_i].text);
-	free(buf);
-}
-END_TEST
-
-static const struct {
-	const char *path;
-	const char *clean;
-} paths[] = {
-	{ "/", "/" },
-	{ "", "/" },
-	{ "a", "/a" },
-	{ "a/", "/a/" },
-	{ ".", "/" },
-	{ "..", "/" },
-	{ "/v1/info", "/v1/info" },
-	{ "/v1/ports/", "/v1/ports/" },
-	{ "//", "/" },
-	{ "///a//b//", "/a/b/" },
-	{ "//v1/info", "/v1/info" },
-	{ "/.", "/" },
-	{ "/./", "/" },
-	{ "/a/.", "/a" },
-	{ "/a/./b", "/a/b" },
-	{ "/..", "/" },
-	{ "/../../a", "/a" },
-	{ "/a/..", "/" },
-	{ "/a/../", "/" },
-	{ "/a/b/..", "/a" },
-	{ "/a/b/../", "/a/" },
-	{ "/a/b/../../c", "/c" },
-	{ "/a//../b", "/b" },
-	{ "/...", "/..." },
-	{ "/.a/..b/c.", "/.a/..b/c." },
-};
-
-START_TEST(cleans_a_path)
-{
-	char out[HTTP_MAX_PATH];
-	char *path = strdup(paths[_i].path);
-
-	memset(out, '#', sizeof(out));
-	ck_assert_int_eq(http_clean_path(path, out), strcmp(path, paths[_i].clean) != 0);
-	ck_assert_str_eq(out, paths[_i].clean);
-	free(path);
-}
-END_TEST
-
-/* The longest path that a request can have stays; what is longer is cut, within the buffer. */
-START_TEST(a_long_path_is_cut)
-{
-	for (size_t len = HTTP_MAX_PATH - 3; len < HTTP_MAX_PATH + 3; len++) {
-		for (int slash = 0; slash <= 1; slash++) {
-			char *out = malloc(HTTP_MAX_PATH);
-			char *path = malloc(len + 1);
-			bool differs;
-
-			memset(path, 'a', len);
-			path[0] = path[len / 2] = '/';
-			if (slash)
-				path[len - 1] = '/';
-			path[len] = '\0';
-			differs = http_clean_path(path, out);
-			ck_assert_int_eq(differs, len >= HTTP_MAX_PATH);
-			ck_assert_uint_lt(strlen(out), HTTP_MAX_PATH);
-			ck_assert_int_eq(strncmp(out, path, strlen(out)), 0);
-			free(path);
-			free(out);
-		}
-	}
-}
-END_TEST
-
 static TCase *request_case(void)
 {
 	TCase *tc = tcase_create("requests");
@@ -1003,31 +884,13 @@ static TCase *response_case(void)
 	return tc;
 }
 
-static TCase *answer_case(void)
-{
-	TCase *tc = tcase_create("answers");
-
-	tcase_add_loop_test(tc, knows_a_reason, 0, COUNT(reasons));
-	tcase_add_loop_test(tc, writes_a_date_whatever_the_time_zone, 0, COUNT(dates));
-	tcase_add_loop_test(tc, cleans_a_path, 0, COUNT(paths));
-	tcase_add_test(tc, a_long_path_is_cut);
-	return tc;
-}
-
 int main(void)
 {
 	Suite *s = suite_create("http");
-	SRunner *sr;
-	int failed;
 
 	suite_add_tcase(s, request_case());
 	suite_add_tcase(s, refusal_case());
 	suite_add_tcase(s, limit_case());
 	suite_add_tcase(s, response_case());
-	suite_add_tcase(s, answer_case());
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return fixture_run(s);
 }

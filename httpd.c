@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A server of HTTP on a UNIX socket. See httpd.h.
+ *
+ * A client is in one of two states. It is READING while its request is incomplete, and WRITING from
+ * the moment when the request has been carried out until all of the answer is taken; then it is
+ * READING again, beginning with what it has sent meanwhile. So a client has one request under way
+ * and one answer in memory, however fast it asks.
+ *
+ *     READING ── request complete ──► WRITING ── answer taken ──► READING, or closed
+ *        │                               │  └─ to no request ──► LEAVING ──► closed
+ *        └─ end, or a deadline while there is something unfinished ──► closed
+ *
+ * LEAVING: after a refusal the client may still be sending. A socket that is closed with bytes
+ * unread makes its writes fail, and most clients then do not look for the answer. So only our
+ * writing side is shut down, and what comes is dropped until the client has ended too.
+ *
+ * The list of clients is in the order of their last requests. When there are too many, or no
+ * descriptor is left, the one that has been idle for the longest makes room: HTTP clients expect
+ * that of an idle connection and make a new one. (Docker's proxies keep one for each port.)
+ */
+#include "httpd.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fd.h"
+#include "httpout.h"
+#include "log.h"
+#include "unixsock.h"
+
+#define MAX_CLIENTS 1024
+#define REQUEST_MAX (HTTP_MAX_HEAD + HTTP_MAX_BODY) /* bytes; a longer one is refused */
+#define READ_STEP   4096			    /* bytes by which the buffer grows */
+#define DEADLINE_MS 10000 /* for a request to be complete, or an answer to be taken further */
+#define PAUSE_MS    100	  /* of accepting, when all are busy or something has run out */
+
+struct client {
+	struct httpd *httpd;
+	struct watch watch;
+	struct timer deadline;
+	struct task reap;
+	struct client *newer, *older;
+	char *in; /* REQUEST_MAX at most, owned */
+	size_t in_len, in_cap;
+	char *out; /* owned; NULL while READING */
+	size_t out_at, out_len;
+	bool close_after; /* the answer is the last one */
+	bool refused;	  /* what it has sent was no request */
+	bool leaving;
+	bool at_end;	    /* it has shut down its writing side */
+	bool told_to_go_on; /* "100 Continue" was sent for the present request */
+};
+
+struct httpd {
+	struct loop *loop;
+	struct watch listener;
+	struct timer resume;
+	httpd_handler *on_request;
+	void *arg; /* of the handler; borrowed */
+	struct client *newest, *oldest;
+	size_t client_count;
+};
+
+/* ---- answers ---- */
+
+void httpd_answer_text(struct httpd_answer *a, int status, const char *type, const char *text)
+{
+	a->status = status;
+	a->type = type;
+	a->body = strdup(text);
+	a->body_len = a->body != NULL ? strlen(text) : 0;
+}
+
+static void close_client(struct client *c);
+static void want_events(struct client *c);
+
+/* Puts the answer into the client's way out. */
+static void queue(struct client *c, const char *head, size_t head_len, const char *body,
+		  size_t body_len)
+{
+	c->out = malloc(head_len + body_len);
+	if (c->out == NULL) {
+		close_client(c);
+		return;
+	}
+	memcpy(c->out, head, head_len);
+	if (body_len > 0)
+		memcpy(c->out + head_len, body, body_len);
+	c->out_at = 0;
+	c->out_len = head_len + body_len;
+}
+
+/* compat: a path that is not clean is not looked at, but sent to its clean form. */
+static void respond(struct client *c, const struct http_request *req)
+{
+	char head[HTTPOUT_MAX_HEAD + HTTPOUT_MAX_LOCATION];
+	char clean[HTTP_MAX_PATH], location[HTTPOUT_MAX_LOCATION];
+	struct httpout_head h = { .minor = req->minor, .keep_alive = req->keep_alive };
+	struct httpd_answer a = { .status = 500 };
+	const bool wants_body = strcmp(req->method, "HEAD") != 0;
+	size_t len;
+
+	if (httpout_clean_path(req->path, clean)) {
+		httpout_escape_path(clean, location);
+		a.status = 301;
+		h.location = location;
+	} else {
+		c->httpd->on_request(c->httpd->arg, req, &a);
+	}
+	log_debug("API: %s %s: %d", req->method, req->path, a.status);
+	h.status = a.status;
+	h.type = a.type;
+	h.nosniff = a.nosniff;
+	h.has_length = wants_body || a.body != NULL;
+	h.body_len = a.body_len;
+	c->close_after = !req->keep_alive;
+	len = httpout_head(head, sizeof(head), &h);
+	queue(c, head, len, a.body, wants_body ? a.body_len : 0);
+	free(a.body);
+}
+
+/* A request that is none. */
+static void refuse(struct client *c, const struct http_request *req)
+{
+	char text[HTTPOUT_MAX_HEAD];
+	const size_t len = httpout_refusal(text, sizeof(text), req);
+
+	c->close_after = true;
+	c->refused = true;
+	queue(c, text, len, NULL, 0);
+}
+
+/* ---- clients ---- */
+
+static void free_client(struct task *t)
+{
+	struct client *c = LOOP_OWNER(t, struct client, reap);
+
+	free(c->in);
+	free(c->out);
+	free(c);
+}
+
+static void link_client(struct client *c)
+{
+	struct httpd *httpd = c->httpd;
+
+	c->newer = NULL;
+	c->older = httpd->newest;
+	if (c->older != NULL)
+		c->older->newer = c;
+	else
+		httpd->oldest = c;
+	httpd->newest = c;
+}
+
+static void unlink_client(struct client *c)
+{
+	struct httpd *httpd = c->httpd;
+
+	if (c->newer != NULL)
+		c->newer->older = c->older;
+	else
+		httpd->newest = c->older;
+	if (c->older != NULL)
+		c->older->newer = c->newer;
+	else
+		httpd->oldest = c->newer;
+}
+
+static void close_client(struct client *c)
+{
+	struct httpd *httpd = c->httpd;
+
+	if (c->watch.fd < 0)
+		return;
+	loop_cancel(httpd->loop, &c->deadline);
+	loop_remove(httpd->loop, &c->watch);
+	fd_close(&c->watch.fd);
+	unlink_client(c);
+	httpd->client_count--;
+	loop_defer(httpd->loop, &c->reap);
+}
+
+static void on_deadline(struct timer *t)
+{
+	close_client(LOOP_OWNER(t, struct client, deadline));
+}
+
+/* A deadline runs while something is unfinished, and only then. */
+static void want_events(struct client *c)
+{
+	struct loop *loop = c->httpd->loop;
+
+	if (c->watch.fd < 0)
+		return;
+	if (c->out == NULL && c->in_len == 0 && !c->leaving)
+		loop_cancel(loop, &c->deadline);
+	else if (c->deadline.slot == 0 && loop_timer(loop, &c->deadline, DEADLINE_MS) < 0)
+		close_client(c);
+	if (c->watch.fd >= 0)
+		loop_want(loop, &c->watch, c->out != NULL ? POLLOUT : POLLIN);
+}
+
+/* Carries out the request that the buffer begins with. Returns false if it is incomplete. */
+static bool take_request(struct client *c)
+{
+	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	struct http_request req;
+	int used = http_parse_request(c->in, c->in_len, &req);
+
+	if (used < 0) {
+		c->in_len = 0;
+		refuse(c, &req);
+		return true;
+	}
+	if (used == 0) {
+		/* The socket is fresh enough to take these few bytes; if not, the client goes on
+		 * without them after a while (RFC 9110, 10.1.1). */
+		if (req.expect_continue && !c->told_to_go_on)
+			send(c->watch.fd, go_on, sizeof(go_on) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		c->told_to_go_on = req.expect_continue;
+		return false;
+	}
+	c->told_to_go_on = false;
+	unlink_client(c); /* the newest from now on */
+	link_client(c);
+	respond(c, &req);
+	c->in_len -= (size_t)used;
+	memmove(c->in, c->in + used, c->in_len);
+	return true;
+}
+
+static void leave(struct client *c)
+{
+	if (c->at_end || shutdown(c->watch.fd, SHUT_WR) < 0)
+		close_client(c);
+	c->leaving = true;
+}
+
+/* Writes what the socket takes. Returns false if the client is gone, or has not taken all. */
+static bool flush(struct client *c)
+{
+	while (c->out_at < c->out_len) {
+		ssize_t n = send(c->watch.fd, c->out + c->out_at, c->out_len - c->out_at,
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return false;
+		if (n < 0) {
+			close_client(c);
+			return false;
+		}
+		c->out_at += (size_t)n;
+		/* It takes its answer, so it gets more time. */
+		loop_cancel(c->httpd->loop, &c->deadline);
+	}
+	free(c->out);
+	c->out = NULL;
+	if (c->refused)
+		leave(c);
+	else if (c->close_after)
+		close_client(c);
+	return c->watch.fd >= 0;
+}
+
+/* Goes on as far as possible: answers what is complete, writes what can be written. */
+static void advance(struct client *c)
+{
+	while (c->watch.fd >= 0) {
+		if (c->out != NULL && !flush(c))
+			break;
+		if (c->in_len == 0 || !take_request(c))
+			break;
+		loop_cancel(c->httpd->loop, &c->deadline); /* the request's; now for the answer */
+	}
+	if (c->watch.fd >= 0 && c->out == NULL && c->at_end)
+		close_client(c);
+	want_events(c);
+}
+
+static int make_room(struct client *c)
+{
+	size_t cap = c->in_cap + READ_STEP;
+	char *in;
+
+	if (c->in_len < c->in_cap)
+		return 0;
+	in = realloc(c->in, cap);
+	if (in == NULL)
+		return -ENOMEM;
+	c->in = in;
+	c->in_cap = cap;
+	return 0;
+}
+
+static void on_client(struct watch *w, short revents)
+{
+	struct client *c = LOOP_OWNER(w, struct client, watch);
+	ssize_t n;
+
+	(void)revents;
+	if (c->out == NULL) {
+		if (make_room(c) < 0) {
+			close_client(c);
+			return;
+		}
+		n = recv(w->fd, c->in + c->in_len, c->in_cap - c->in_len, MSG_DONTWAIT);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n < 0) {
+			close_client(c);
+			return;
+		}
+		c->at_end = n == 0;
+		if (!c->leaving)
+			c->in_len += (size_t)n;
+	}
+	advance(c);
+}
+
+static int start_client(struct httpd *httpd, int fd)
+{
+	struct client *c = calloc(1, sizeof(*c));
+
+	if (c == NULL) {
+		close(fd);
+		return -ENOMEM;
+	}
+	c->httpd = httpd;
+	c->watch = (struct watch){ .fd = fd, .events = POLLIN, .on_event = on_client };
+	c->deadline.on_due = on_deadline;
+	c->reap.run = free_client;
+	if (loop_add(httpd->loop, &c->watch) < 0) {
+		close(fd);
+		free(c);
+		return -ENOMEM;
+	}
+	link_client(c);
+	httpd->client_count++;
+	return 0;
+}
+
+/* Has it nothing under way, not even a request that waits to be read? */
+static bool is_idle(const struct client *c)
+{
+	char byte;
+
+	return c->out == NULL && c->in_len == 0 && !c->leaving &&
+	       recv(c->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
+}
+
+/* Closes the client that has been idle for the longest. Returns false if none is idle. */
+static bool make_place(struct httpd *httpd)
+{
+	for (struct client *c = httpd->oldest; c != NULL; c = c->newer) {
+		if (is_idle(c)) {
+			close_client(c);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void on_resume(struct timer *t)
+{
+	struct httpd *httpd = LOOP_OWNER(t, struct httpd, resume);
+
+	loop_want(httpd->loop, &httpd->listener, POLLIN);
+}
+
+static void pause_accepting(struct httpd *httpd)
+{
+	if (loop_timer(httpd->loop, &httpd->resume, PAUSE_MS) == 0)
+		loop_want(httpd->loop, &httpd->listener, 0);
+}
+
+static void on_listener(struct watch *w, short revents)
+{
+	struct httpd *httpd = LOOP_OWNER(w, struct httpd, listener);
+	int fd;
+
+	(void)revents;
+	if (httpd->client_count >= MAX_CLIENTS && !make_place(httpd)) {
+		pause_accepting(httpd);
+		return;
+	}
+	fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd >= 0 && !unixsock_is_same_user(fd)) {
+		close(fd);
+		return;
+	}
+	if (fd >= 0 && start_client(httpd, fd) == 0)
+		return;
+	if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
+		return;
+	if (fd < 0 && errno == EMFILE && make_place(httpd))
+		return;
+	pause_accepting(httpd);
+}
+
+/* ---- start and stop ---- */
+
+struct httpd *httpd_start(struct loop *loop, const char *path, httpd_handler *on_request, void *arg,
+			  struct err *e)
+{
+	struct httpd *httpd = calloc(1, sizeof(*httpd));
+
+	if (httpd == NULL) {
+		err_sys(e, ENOMEM, "starting the API");
+		return NULL;
+	}
+	httpd->loop = loop;
+	httpd->on_request = on_request;
+	httpd->arg = arg;
+	httpd->resume.on_due = on_resume;
+	httpd->listener = (struct watch){ .events = POLLIN, .on_event = on_listener };
+	httpd->listener.fd = unixsock_listen(path, e);
+	if (httpd->listener.fd >= 0 && loop_add(loop, &httpd->listener) < 0) {
+		err_sys(e, ENOMEM, "starting the API");
+		fd_close(&httpd->listener.fd);
+	}
+	if (httpd->listener.fd < 0) {
+		free(httpd);
+		return NULL;
+	}
+	return httpd;
+}
+
+void httpd_stop(struct httpd *httpd)
+{
+	if (httpd == NULL)
+		return;
+	while (httpd->newest != NULL)
+		close_client(httpd->newest);
+	loop_run_tasks(httpd->loop);
+	loop_cancel(httpd->loop, &httpd->resume);
+	loop_remove(httpd->loop, &httpd->listener);
+	fd_close(&httpd->listener.fd);
+	free(httpd);
+}

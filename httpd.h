@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef HTTPD_H
+#define HTTPD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "err.h"
+#include "http.h"
+#include "loop.h"
+
+/* A server of HTTP/1.1 (RFC 9112) on a UNIX socket, in the loop of the thread that starts it. It
+ * never blocks, and hears the processes of its own user only.
+ *
+ * Clients may keep their connection open and idle for ever; only when there are too many, those
+ * that have been idle for the longest are closed. One that stops in the middle of a request, or
+ * does not take its answer, is cut off.
+ */
+
+/* What a handler answers with. Where it sets nothing, the answer is an empty 500. */
+struct httpd_answer {
+	int status;
+	const char *type; /* of the body; NULL: no Content-Type */
+	bool nosniff;	  /* compat: as Go's http.Error sends it */
+	char *body;	  /* of malloc(3), taken; may be NULL */
+	size_t body_len;  /* bytes */
+};
+
+/* Answers a request that was understood, and whose path is clean. */
+typedef void httpd_handler(void *arg, const struct http_request *req, struct httpd_answer *a);
+
+/* Fills an answer with a copy of a text. */
+void httpd_answer_text(struct httpd_answer *a, int status, const char *type, const char *text);
+
+struct httpd;
+
+/* Listens on `path`, where nothing may be yet. `arg` is for the handler. Returns NULL with a
+ * reason. */
+struct httpd *httpd_start(struct loop *loop, const char *path, httpd_handler *on_request, void *arg,
+			  struct err *e);
+
+/* Closes the socket and all clients. NULL is fine. */
+void httpd_stop(struct httpd *httpd);
+
+#endif
