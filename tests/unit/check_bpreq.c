@@ -4,14 +4,7 @@
  * refused and in which words. A message under test lies in a heap buffer of exactly its size, so
  * that reading past it is seen. */
 #include "bpreq.h"
-
-#include <check.h>
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
+#include "fixture.h"
 
 static int decode(struct bpreq *req, const char *text, size_t len, struct err *e)
 {
@@ -475,15 +468,9 @@ static TCase *answer_case(void)
 int main(void)
 {
 	Suite *s = suite_create("bpreq");
-	SRunner *sr;
-	int failed;
 
 	suite_add_tcase(s, request_case());
 	suite_add_tcase(s, answer_case());
 	suite_add_tcase(s, target_case());
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return fixture_run(s);
 }

@@ -3,11 +3,7 @@
 /* Reasons of failures: what they say after each step, that they are cut and never overflow, and
  * that nobody has to want them. */
 #include "err.h"
-
-#include <check.h>
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fixture.h"
 
 static char *long_text(size_t len)
 {
@@ -144,11 +140,5 @@ static Suite *err_suite(void)
 
 int main(void)
 {
-	SRunner *sr = srunner_create(err_suite());
-	int failed;
-
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return fixture_run(err_suite());
 }

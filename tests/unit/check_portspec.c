@@ -2,16 +2,10 @@
 
 /* Port specs: what is read as text and as JSON, what is refused and in which words, and what is
  * made of a spec. */
+#include "fixture.h"
 #include "portspec.h"
 
 #include <arpa/inet.h>
-#include <check.h>
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
 /* A spec that no text gives, to see if one was written. */
 static struct portspec untouched(void)
@@ -389,16 +383,16 @@ static const struct {
 START_TEST(writes_a_spec)
 {
 	char buf[256], with_key[300];
-	struct json_out out;
+	struct jsonout out;
 
-	json_out_init(&out, buf, sizeof(buf));
+	jsonout_init(&out, buf, sizeof(buf));
 	portspec_to_json(&json_texts[_i].spec, &out, NULL);
 	ck_assert_str_eq(buf, json_texts[_i].text);
 
-	json_out_init(&out, buf, sizeof(buf));
-	json_begin_object(&out, NULL);
+	jsonout_init(&out, buf, sizeof(buf));
+	jsonout_begin_object(&out, NULL);
 	portspec_to_json(&json_texts[_i].spec, &out, "spec");
-	json_end_object(&out);
+	jsonout_end_object(&out);
 	snprintf(with_key, sizeof(with_key), "{\"spec\":%s}", json_texts[_i].text);
 	ck_assert_str_eq(buf, with_key);
 
@@ -411,10 +405,10 @@ START_TEST(a_spec_survives_json)
 {
 	struct portspec spec = untouched();
 	char buf[512];
-	struct json_out out;
+	struct jsonout out;
 	struct err e;
 
-	json_out_init(&out, buf, sizeof(buf));
+	jsonout_init(&out, buf, sizeof(buf));
 	portspec_to_json(&specs[_i].spec, &out, NULL);
 	ck_assert(!out.overflow);
 	ck_assert_int_eq(from_json(&spec, buf, &e), 0);
@@ -776,16 +770,10 @@ static TCase *use_case(void)
 int main(void)
 {
 	Suite *s = suite_create("portspec");
-	SRunner *sr;
-	int failed;
 
 	suite_add_tcase(s, text_case());
 	suite_add_tcase(s, json_case());
 	suite_add_tcase(s, address_case());
 	suite_add_tcase(s, use_case());
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return fixture_run(s);
 }
