@@ -5,7 +5,7 @@
  *
  *     READING ── frame complete ──► CONNECTING ── connected ──► answered, freed
  *        │                              │
- *        └─ end, garbage, deadline      └─ refused, unreachable, deadline
+ *        └─ end, garbage, deadline      └─ refused, unreachable, deadline, client gone
  *
  * With a client's address in the request it connects from there first (transparent.h). Should that
  * fail, whatever the reason, it connects as usual, at once: that it is refused as well shows that
@@ -138,6 +138,26 @@ static void answer_connected(struct request *r)
 
 /* ---- connecting ---- */
 
+/* Nobody waits for the connection any more. */
+static void on_client_gone(struct watch *w, short revents)
+{
+	struct request *r = LOOP_OWNER(w, struct request, client);
+
+	if (revents & (POLLHUP | POLLERR))
+		end_request(r);
+	else
+		loop_want(r->service->loop, w, 0);
+}
+
+/* The client has nothing more to say. POLLHUP comes when it has gone, whatever is wanted of a watch
+ * that wants anything; POLLRDHUP and POLLIN would come when it has only shut down its writing side.
+ */
+static void watch_for_the_end(struct request *r)
+{
+	r->client.on_event = on_client_gone;
+	loop_want(r->service->loop, &r->client, POLLPRI);
+}
+
 static void fail_connect(struct request *r, int errnum)
 {
 	struct err why;
@@ -235,6 +255,7 @@ static void start_connect(struct request *r)
 		on_failed(r, errno);
 		return;
 	}
+	watch_for_the_end(r);
 	r->target.events = POLLOUT;
 	r->target.on_event = on_connected;
 	r->deadline.on_due = on_connect_deadline;
@@ -266,8 +287,6 @@ static void answer_connect(struct request *r)
 		return;
 	}
 	note_source(r);
-	/* The client has nothing more to say, and its going away makes no difference. */
-	loop_remove(r->service->loop, &r->client);
 	start_connect(r);
 }
 

@@ -334,6 +334,24 @@ case_a_slow_target_holds_up_nobody() {
 		    except BlockingIOError:
 		        waiting += 1
 		assert waiting >= 40, waiting
+		# Nobody waits for those who have gone; that they close their writing side is not that.
+		def count():
+		    return len(os.listdir("/proc/%s/fd" % sys.argv[2]))
+		stays = connect()
+		stays.sendall(frame(dict(REQUEST, Port=81)))
+		stays.shutdown(socket.SHUT_WR)
+		assert count() > 80, count()
+		for s in hold:
+		    s.close()
+		began = time.time()
+		while count() > 40:
+		    assert time.time() - began < 10, count()
+		    time.sleep(0.05)
+		stays.setblocking(False)
+		try:
+		    raise SystemExit("answered: %r" % stays.recv(100))
+		except BlockingIOError:
+		    pass
 		p.kill()
 		p.wait()
 	EOF
