@@ -17,17 +17,17 @@ started=$(date +%s)
 ) >"$logs/$name.out" 2>&1 </dev/null || status=$?
 # Check writes the file itself.
 [ -e "$logs/$name.tap" ] || mv "$logs/$name.out" "$logs/$name.tap"
-if [ "$status" -ne 0 ] && ! grep -q '^not ok' "$logs/$name.tap"; then
+if [ "$status" -ne 0 ] && ! grep -aq '^not ok' "$logs/$name.tap"; then
 	echo "not ok - $name ended with status $status" >>"$logs/$name.tap"
 fi
-grep -q '^\(not \)\{0,1\}ok' "$logs/$name.tap" ||
+grep -aq '^\(not \)\{0,1\}ok' "$logs/$name.tap" ||
 	echo "not ok - $name ran no case" >>"$logs/$name.tap"
 # In one piece: others may be printing at the same time.
 text=$(
-	printf '%-24s %3d ok %6ds\n' "$name" "$(grep -c '^ok' "$logs/$name.tap")" \
+	printf '%-24s %3d ok %6ds\n' "$name" "$(grep -ac '^ok' "$logs/$name.tap")" \
 		$(($(date +%s) - started))
-	if grep -q '^not ok' "$logs/$name.tap"; then
-		sed "s/^/    /" "$logs/$name.tap" | grep -v '^    ok' | head -n 200
+	if grep -aq '^not ok' "$logs/$name.tap"; then
+		sed "s/^/    /" "$logs/$name.tap" | grep -av '^    ok' | head -n 200
 		[ ! -e "$logs/$name.out" ] || tail -n 50 "$logs/$name.out" | sed 's/^/    | /'
 	fi
 )

@@ -142,7 +142,7 @@ done
 # ---- the count ----
 
 count() {
-	cat "$logs"/*.tap 2>/dev/null | grep -c "$1" || true
+	cat "$logs"/*.tap 2>/dev/null | grep -ac "$1" || true
 }
 
 failed=$(count '^not ok')
@@ -161,6 +161,6 @@ if [ "${CI-}" = true ]; then
 		esac
 	done
 fi
-[ "$skipped" -eq 0 ] || cat "$logs"/*.tap | grep '^ok.*# SKIP' | sed 's/^/  /'
+[ "$skipped" -eq 0 ] || cat "$logs"/*.tap | grep -a '^ok.*# SKIP' | sed 's/^/  /'
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
