@@ -27,8 +27,8 @@ text=$(
 	printf '%-24s %3d ok %6ds\n' "$name" "$(grep -ac '^ok' "$logs/$name.tap")" \
 		$(($(date +%s) - started))
 	if grep -aq '^not ok' "$logs/$name.tap"; then
-		sed "s/^/    /" "$logs/$name.tap" | grep -av '^    ok' | head -n 200
-		[ ! -e "$logs/$name.out" ] || tail -n 50 "$logs/$name.out" | sed 's/^/    | /'
+		sed "s/^/    /" "$logs/$name.tap" | grep -av '^    ok' | tr -d '\0' | head -n 200
+		[ ! -e "$logs/$name.out" ] || tail -n 50 "$logs/$name.out" | tr -d '\0' | sed 's/^/    | /'
 	fi
 )
 echo "$text"
