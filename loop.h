@@ -21,7 +21,7 @@
 
 struct watch {
 	int fd;	      /* borrowed */
-	short events; /* POLLIN, POLLOUT or 0: what is wanted now; 0 is not polled at all */
+	short events; /* what is wanted now, as in poll(2); 0: not even POLLHUP or POLLERR */
 	/* An edge-triggered watch hears of POLLIN, POLLPRI, POLLOUT and POLLRDHUP once when they
 	 * come, whatever `events` says, so that its interest can change without a system call. It
 	 * needs an owner who remembers what it heard until a call says EAGAIN. With poll(2)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Serving .bp.sock. See portservice.h.
  *
- * A request (struct request) goes through these states; each failure is answered and ends it:
+ * A request (struct request) goes through these states. Each failure ends it, and is answered where
+ * somebody may be there to hear it:
  *
  *     READING ── frame complete ──► CONNECTING ── connected ──► answered, freed
  *        │                              │
@@ -141,21 +142,17 @@ static void answer_connected(struct request *r)
 /* Nobody waits for the connection any more. */
 static void on_client_gone(struct watch *w, short revents)
 {
-	struct request *r = LOOP_OWNER(w, struct request, client);
-
-	if (revents & (POLLHUP | POLLERR))
-		end_request(r);
-	else
-		loop_want(r->service->loop, w, 0);
+	(void)revents;
+	end_request(LOOP_OWNER(w, struct request, client));
 }
 
-/* The client has nothing more to say. POLLHUP comes when it has gone, whatever is wanted of a watch
- * that wants anything; POLLRDHUP and POLLIN would come when it has only shut down its writing side.
- */
+/* The client has nothing more to say, and may have shut down its writing side. POLLHUP comes when
+ * it has gone. A connection from the client's address goes on without it: how that ends is kept in
+ * mind for the others. */
 static void watch_for_the_end(struct request *r)
 {
 	r->client.on_event = on_client_gone;
-	loop_want(r->service->loop, &r->client, POLLPRI);
+	loop_want(r->service->loop, &r->client, r->transparent ? 0 : POLLERR);
 }
 
 static void fail_connect(struct request *r, int errnum)

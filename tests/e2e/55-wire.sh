@@ -317,6 +317,15 @@ case_a_slow_target_holds_up_nobody() {
 		p = subprocess.Popen(["nsenter", "--preserve-credentials", "-U", "-n", "-t", sys.argv[2],
 		                      "python3", "-c", server], stdout=subprocess.PIPE)
 		assert p.stdout.readline() == b"up\n"
+		def count():
+		    return len(os.listdir("/proc/%s/fd" % sys.argv[2]))
+		def settled():
+		    """How many there are when all that was asked for is done."""
+		    while True:
+		        n = [count() for _ in range(20) if time.sleep(0.01) is None]
+		        if min(n) == max(n):
+		            return n[0]
+		base = settled()
 		hold = []
 		for _ in range(50):
 		    s = connect()
@@ -335,23 +344,27 @@ case_a_slow_target_holds_up_nobody() {
 		        waiting += 1
 		assert waiting >= 40, waiting
 		# Nobody waits for those who have gone; that they close their writing side is not that.
-		def count():
-		    return len(os.listdir("/proc/%s/fd" % sys.argv[2]))
 		stays = connect()
 		stays.sendall(frame(dict(REQUEST, Port=81)))
 		stays.shutdown(socket.SHUT_WR)
-		assert count() > 80, count()
+		assert count() >= base + 80, (count(), base)
 		for s in hold:
 		    s.close()
 		began = time.time()
-		while count() > 40:
-		    assert time.time() - began < 10, count()
+		while count() > base + 2:
+		    assert time.time() - began < 10, (count(), base)
 		    time.sleep(0.05)
 		stays.setblocking(False)
 		try:
 		    raise SystemExit("answered: %r" % stays.recv(100))
 		except BlockingIOError:
 		    pass
+		# It was there until now, with its connection.
+		left = settled()
+		stays.close()
+		while count() > left - 2:
+		    assert time.time() - began < 15, (count(), left)
+		    time.sleep(0.05)
 		p.kill()
 		p.wait()
 	EOF
