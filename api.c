@@ -53,7 +53,7 @@ static void answer_no_driver(struct httpd_answer *a)
 	answer_error(a, &why);
 }
 
-/* Gives a JSON text of at most `cap` bytes to be written; NULL if there is no memory. */
+/* Makes room for a JSON text of `cap` bytes. Returns false, with a 500, if there is no memory. */
 static bool begin_json(struct httpd_answer *a, struct jsonout *out, size_t cap)
 {
 	a->body = malloc(cap);

@@ -13,6 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "json.h"
+#include "jsonout.h"
+
 #define PORT_MAX     65535
 #define UNKNOWN_TYPE "unknown request type: "
 #define FIELD_LEN    256 /* bytes; what is no address shall be shown in the error */

@@ -21,7 +21,6 @@
 
 #include "fd.h"
 #include "http.h"
-#include "httpout.h"
 #include "json.h"
 #include "jsonout.h"
 #include "unixsock.h"
@@ -210,7 +209,7 @@ static int refused(const struct client_answer *answer, struct err *e)
 	jsonout_init(&out, quoted, sizeof(quoted));
 	jsonout_put_string(&out, NULL, body);
 	return err_set(e, EREMOTEIO, "unexpected HTTP status %d %s, body=%s", answer->status,
-		       httpout_reason(answer->status), quoted);
+		       http_reason(answer->status), quoted);
 }
 
 static int format_request(char *buf, size_t cap, const char *method, const char *target,

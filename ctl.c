@@ -21,7 +21,6 @@
 #include "ctlview.h"
 #include "err.h"
 #include "flags.h"
-#include "json.h"
 #include "jsonout.h"
 #include "portspec.h"
 #include "statedir.h"

@@ -26,7 +26,7 @@
 #include "client.h"
 #include "err.h"
 #include "fd.h"
-#include "httpout.h"
+#include "http.h"
 #include "loop.h"
 #include "portspec.h"
 
@@ -160,7 +160,7 @@ static void write_answer(struct visit *v, const struct http_request *req, bool i
 		     "Connection: close\r\n"
 		     "\r\n"
 		     "%s",
-		     status, httpout_reason(status), strlen(page), has_body ? page : "");
+		     status, http_reason(status), strlen(page), has_body ? page : "");
 	v->output_len = (size_t)n < sizeof(v->output) ? (size_t)n : sizeof(v->output) - 1;
 }
 

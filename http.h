@@ -74,4 +74,8 @@ struct http_response {
  * normal for long lists: only the caller bounds it. */
 int http_parse_response(char *buf, size_t len, bool eof, struct http_response *res);
 
+/* The reason phrase: "OK", "Created", "Bad Request", "Not Found", "Method Not Allowed", "Moved
+ * Permanently", ...; "Unknown" for one that is not in the table. */
+const char *http_reason(int status);
+
 #endif

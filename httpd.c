@@ -32,8 +32,7 @@
 #include "unixsock.h"
 
 #define MAX_CLIENTS 1024
-#define REQUEST_MAX (HTTP_MAX_HEAD + HTTP_MAX_BODY) /* bytes; a longer one is refused */
-#define READ_STEP   4096			    /* bytes by which the buffer grows */
+#define READ_STEP   4096  /* bytes by which the buffer grows */
 #define DEADLINE_MS 10000 /* for a request to be complete, or an answer to be taken further */
 #define PAUSE_MS    100	  /* of accepting, when all are busy or something has run out */
 
@@ -43,7 +42,7 @@ struct client {
 	struct timer deadline;
 	struct task reap;
 	struct client *newer, *older;
-	char *in; /* REQUEST_MAX at most, owned */
+	char *in; /* owned; http_parse_request refuses what is too long */
 	size_t in_len, in_cap;
 	char *out; /* owned; NULL while READING */
 	size_t out_at, out_len;
@@ -68,14 +67,15 @@ struct httpd {
 
 void httpd_answer_text(struct httpd_answer *a, int status, const char *type, const char *text)
 {
+	a->body = strdup(text);
+	if (a->body == NULL)
+		return;
 	a->status = status;
 	a->type = type;
-	a->body = strdup(text);
-	a->body_len = a->body != NULL ? strlen(text) : 0;
+	a->body_len = strlen(text);
 }
 
 static void close_client(struct client *c);
-static void want_events(struct client *c);
 
 /* Puts the answer into the client's way out. */
 static void queue(struct client *c, const char *head, size_t head_len, const char *body,
@@ -110,7 +110,7 @@ static void respond(struct client *c, const struct http_request *req)
 	} else {
 		c->httpd->on_request(c->httpd->arg, req, &a);
 	}
-	log_debug("API: %s %s: %d", req->method, req->path, a.status);
+	log_debug("HTTP: %s %s: %d", req->method, req->path, a.status);
 	h.status = a.status;
 	h.type = a.type;
 	h.nosniff = a.nosniff;
@@ -410,9 +410,10 @@ struct httpd *httpd_start(struct loop *loop, const char *path, httpd_handler *on
 			  struct err *e)
 {
 	struct httpd *httpd = calloc(1, sizeof(*httpd));
+	int r;
 
 	if (httpd == NULL) {
-		err_sys(e, ENOMEM, "starting the API");
+		err_sys(e, ENOMEM, "serving %s", path);
 		return NULL;
 	}
 	httpd->loop = loop;
@@ -420,16 +421,16 @@ struct httpd *httpd_start(struct loop *loop, const char *path, httpd_handler *on
 	httpd->arg = arg;
 	httpd->resume.on_due = on_resume;
 	httpd->listener = (struct watch){ .events = POLLIN, .on_event = on_listener };
-	httpd->listener.fd = unixsock_listen(path, e);
-	if (httpd->listener.fd >= 0 && loop_add(loop, &httpd->listener) < 0) {
-		err_sys(e, ENOMEM, "starting the API");
-		fd_close(&httpd->listener.fd);
-	}
-	if (httpd->listener.fd < 0) {
-		free(httpd);
-		return NULL;
-	}
-	return httpd;
+	r = httpd->listener.fd = unixsock_listen(path, e);
+	if (r >= 0)
+		r = loop_add(loop, &httpd->listener);
+	if (r >= 0)
+		return httpd;
+	if (httpd->listener.fd >= 0)
+		err_sys(e, -r, "serving %s", path);
+	fd_close(&httpd->listener.fd);
+	free(httpd);
+	return NULL;
 }
 
 void httpd_stop(struct httpd *httpd)

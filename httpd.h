@@ -26,10 +26,11 @@ struct httpd_answer {
 	size_t body_len;  /* bytes */
 };
 
-/* Answers a request that was understood, and whose path is clean. */
+/* Answers a request that was understood, and whose path is clean. `req` and what it points to live
+ * as long as the call. httpd_stop must not be called from here. */
 typedef void httpd_handler(void *arg, const struct http_request *req, struct httpd_answer *a);
 
-/* Fills an answer with a copy of a text. */
+/* Fills an answer with a copy of a text; leaves it as it is if there is no memory. */
 void httpd_answer_text(struct httpd_answer *a, int status, const char *type, const char *text);
 
 struct httpd;
@@ -39,7 +40,7 @@ struct httpd;
 struct httpd *httpd_start(struct loop *loop, const char *path, httpd_handler *on_request, void *arg,
 			  struct err *e);
 
-/* Closes the socket and all clients. NULL is fine. */
+/* Closes the socket and all clients. NULL is fine. Not from within a callback of the loop. */
 void httpd_stop(struct httpd *httpd);
 
 #endif

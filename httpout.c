@@ -8,41 +8,6 @@
 
 #include "text.h"
 
-/* ---- words ---- */
-
-static const struct {
-	int status;
-	const char *reason;
-} reasons[] = {
-	{ 100, "Continue" },
-	{ 200, "OK" },
-	{ 201, "Created" },
-	{ 204, "No Content" },
-	{ 301, "Moved Permanently" },
-	{ 307, "Temporary Redirect" },
-	{ 308, "Permanent Redirect" },
-	{ 400, "Bad Request" },
-	{ 403, "Forbidden" },
-	{ 404, "Not Found" },
-	{ 405, "Method Not Allowed" },
-	{ 408, "Request Timeout" },
-	{ 413, "Request Entity Too Large" },
-	{ 431, "Request Header Fields Too Large" },
-	{ 500, "Internal Server Error" },
-	{ 501, "Not Implemented" },
-	{ 503, "Service Unavailable" },
-	{ 505, "HTTP Version Not Supported" },
-};
-
-const char *httpout_reason(int status)
-{
-	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
-		if (reasons[i].status == status)
-			return reasons[i].reason;
-	}
-	return "Unknown";
-}
-
 const char *httpout_date(time_t when, char *buf, size_t cap)
 {
 	static const char days[] = "SunMonTueWedThuFriSat";
@@ -143,16 +108,15 @@ static void put_header(struct buffer *b, const char *name, const char *value)
 }
 
 /* What has to be said of the connection, if anything (RFC 9112, 9.3). */
-static const char *connection(const struct httpout_head *h)
+static const char *connection_of(const struct httpout_head *h)
 {
 	if (h->minor == 0)
 		return h->keep_alive ? "keep-alive" : NULL;
 	return h->keep_alive ? NULL : "close";
 }
 
-/* compat: a type that is set by hand stands in front of the date, one that Go found out behind it.
- */
-static bool type_is_first(const struct httpout_head *h)
+/* compat: a type that is set by hand stands in front of the date, one that Go finds behind it. */
+static bool has_type_first(const struct httpout_head *h)
 {
 	return h->nosniff || (h->type != NULL && strcmp(h->type, HTTPOUT_JSON) == 0);
 }
@@ -160,10 +124,10 @@ static bool type_is_first(const struct httpout_head *h)
 size_t httpout_head(char *buf, size_t cap, const struct httpout_head *h)
 {
 	struct buffer b = { buf, cap, 0 };
-	const bool first = type_is_first(h);
+	const bool first = has_type_first(h);
 	char date[32];
 
-	put(&b, "HTTP/1.%d %d %s\r\n", h->minor, h->status, httpout_reason(h->status));
+	put(&b, "HTTP/1.%d %d %s\r\n", h->minor, h->status, http_reason(h->status));
 	put_header(&b, "Content-Type", first ? h->type : NULL);
 	put_header(&b, "X-Content-Type-Options", h->nosniff ? "nosniff" : NULL);
 	put_header(&b, "Location", h->location);
@@ -171,7 +135,7 @@ size_t httpout_head(char *buf, size_t cap, const struct httpout_head *h)
 	if (h->has_length)
 		put(&b, "Content-Length: %zu\r\n", h->body_len);
 	put_header(&b, "Content-Type", first ? NULL : h->type);
-	put_header(&b, "Connection", connection(h));
+	put_header(&b, "Connection", connection_of(h));
 	put(&b, "\r\n");
 	return b.len;
 }

@@ -77,8 +77,9 @@ const struct json_node *json_next(const struct json_doc *doc, const struct json_
 int json_get_string(const struct json_doc *doc, const struct json_node *node, char *buf,
 		    size_t cap);
 
-/* Reads one character of s[0..len), len > 0, a part of a string's raw text that begins with a
- * character. Sets `*cp` as json_get_string would put it. Returns the bytes taken. */
+/* Reads one character of s[0..len), len > 0: the rest, from a character on, of the raw text of a
+ * string that json_parse has checked. Sets `*cp`: U+FFFD for what json_get_string makes that of, 0
+ * for the escape of a NUL. Returns the bytes taken. */
 size_t json_unescape(const char *s, size_t len, uint32_t *cp);
 
 /* The value of a number that is an integer without fraction or exponent. Returns 0 or -EINVAL,

@@ -2,12 +2,12 @@
 # A file includes only headers of its own layer or of one below. The layers, lowest first:
 set -eu
 
-base="err log fd loop sockopt text thread unixsock version"
-formats="json jsonout http httpout portspec subid bpreq slirpapi flags"
+base="err log fd loop sockopt thread unixsock version"
+formats="text json jsonout http httpout portspec subid bpreq slirpapi flags"
 parts="msg bulkpipe budget sockpool srcmark dial flowtable dgram pace udp bicopy inbox offer tcp worker \
-netns mount proc job rtnl listen userns hostaddr netfilter transparent"
+netns mount proc job httpd rtnl listen userns hostaddr netfilter transparent"
 features="opts netopts cgroup statedir idmap network netprog slirp4netns pasta netkeep handshake \
-reexec portservice bpclient slirpports crew ports httpd api client ctlview"
+reexec portservice bpclient slirpports crew ports api client ctlview"
 programs="main launcher parent child ctl dockerproxy demo"
 
 status=0

@@ -25,7 +25,10 @@ start_builtin() {
 
 # Four different ports that nobody has.
 free_ports() {
-	p1=$(free_port) p2=$(free_port) p3=$(free_port) p4=$(free_port)
+	p1=$(free_port)
+	p2=$(free_port)
+	p3=$(free_port)
+	p4=$(free_port)
 }
 
 version() {

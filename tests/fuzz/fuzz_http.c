@@ -13,7 +13,7 @@
 
 static void check_refusal(const struct http_request *req)
 {
-	const char *reason = httpout_reason((int)req->refusal);
+	const char *reason = http_reason((int)req->refusal);
 
 	REQUIRE(strcmp(reason, "Unknown") != 0);
 	REQUIRE(req->refusal >= HTTP_BAD_REQUEST);

@@ -5,7 +5,6 @@
  * so that reading past it is seen. */
 #include "fixture.h"
 #include "http.h"
-#include "httpout.h"
 
 #include <stdarg.h>
 
@@ -360,7 +359,7 @@ static const struct {
 START_TEST(refuses_a_request)
 {
 	const char *text = refusals[_i].text;
-	const char *reason = httpout_reason(refusals[_i].status);
+	const char *reason = http_reason(refusals[_i].status);
 	struct http_request req;
 
 	ck_assert_int_eq(parse_request(text, strlen(text), &req), -1);
@@ -830,6 +829,34 @@ START_TEST(a_length_beyond_an_int_is_refused)
 }
 END_TEST
 
+/* ---- words ---- */
+
+static const struct {
+	int status;
+	const char *reason;
+} reasons[] = {
+	{ 100, "Continue" },
+	{ 200, "OK" },
+	{ 201, "Created" },
+	{ 301, "Moved Permanently" },
+	{ 400, "Bad Request" },
+	{ 404, "Not Found" },
+	{ 405, "Method Not Allowed" },
+	{ 413, "Request Entity Too Large" },
+	{ 431, "Request Header Fields Too Large" },
+	{ 501, "Not Implemented" },
+	{ 505, "HTTP Version Not Supported" },
+	{ 418, "Unknown" },
+	{ 0, "Unknown" },
+	{ -1, "Unknown" },
+};
+
+START_TEST(knows_a_reason)
+{
+	ck_assert_str_eq(http_reason(reasons[_i].status), reasons[_i].reason);
+}
+END_TEST
+
 static TCase *request_case(void)
 {
 	TCase *tc = tcase_create("requests");
@@ -881,6 +908,7 @@ static TCase *response_case(void)
 	tcase_add_test(tc, a_responses_body_is_not_limited);
 	tcase_add_test(tc, interim_responses_alone_are_incomplete);
 	tcase_add_test(tc, a_length_beyond_an_int_is_refused);
+	tcase_add_loop_test(tc, knows_a_reason, 0, COUNT(reasons));
 	return tc;
 }
 

@@ -5,8 +5,6 @@
 #include "fixture.h"
 #include "json.h"
 
-#include <inttypes.h>
-
 /* The text stays until the next one is parsed, since the index points into it. */
 static int parse(struct json_doc *doc, const char *text, struct err *e)
 {

@@ -5,8 +5,6 @@
 #include "fixture.h"
 #include "jsonout.h"
 
-#include <inttypes.h>
-
 /* ---- values ---- */
 
 START_TEST(writes_a_message)
