@@ -25,6 +25,8 @@
 #include <fcntl.h>
 #include <linux/sock_diag.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -45,6 +47,9 @@
 #define SMALL_READ (64 * 1024)
 /* Bytes of a turn below which copying costs less than the system calls that splicing takes more. */
 #define CALM	   (16 * 1024)
+/* Without anything new for so long a connection counts as quiet: longer than the least timeout for
+ * sending again, which is 200 ms. */
+#define QUIET_MS   300
 
 struct bicopy_shared {
 	bool with_pipe;
@@ -435,6 +440,16 @@ static void run_pair(struct bicopy *b)
 	}
 	for (int i = 0; i < 2; i++)
 		loop_want(b->loop, &b->end[i].watch, interest(b, i));
+}
+
+bool bicopy_is_flowing(const struct bicopy *b)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	return !b->ended && b->pump[1].state == PUMP_OPEN &&
+	       getsockopt(b->end[1].watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+	       info.tcpi_last_data_recv < QUIET_MS;
 }
 
 void bicopy_drain(struct bicopy *b)

@@ -73,6 +73,11 @@ int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_shared *shar
  * so that nobody takes what is there for the whole. on_end follows. */
 void bicopy_cancel(struct bicopy *b);
 
+/* Has something come from fd1 a moment ago, and no end of file, so that more may follow? What a
+ * program that has ended sent last stands in its own socket, and comes when TCP's timers let it:
+ * pacing, or those of a lost segment (tcp(7), TCP_INFO). */
+bool bicopy_is_flowing(const struct bicopy *b);
+
 /* Ends a pair as bicopy_cancel does, but as soon as all that has been sent by now has been taken.
  * on_end follows; how long that takes is up to the readers. Nobody tells when the kernel has sent
  * the rest, so it has to be called again now and then. */

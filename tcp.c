@@ -529,13 +529,20 @@ bool tcp_remove_port(struct tcp *t, int id)
 	return true;
 }
 
+/* What flows is let flow. */
+static void drain_pair(struct bicopy *b)
+{
+	if (!bicopy_is_flowing(b))
+		bicopy_drain(b);
+}
+
 static void drain_conns(struct tcp *t)
 {
 	bool in_time = fd_now_ms() < t->drain_until_ms &&
 		       loop_timer(t->loop, &t->drain, DRAIN_LOOK_MS) == 0;
 
 	for (struct port *p = next_port(t, NULL); p != NULL; p = next_port(t, p))
-		end_conns(p, in_time ? bicopy_drain : bicopy_cancel);
+		end_conns(p, in_time ? drain_pair : bicopy_cancel);
 }
 
 static void on_drain(struct timer *timer)

@@ -473,6 +473,23 @@ s.sendall(b"x" * 8000000)
 open(os.path.join(os.path.dirname(sys.argv[0]), "said"), "w").close()'
 }
 
+# The same from a server whose kernel sends slowly, as BBR and other pacing do: what it sent last is
+# neither in our sockets nor lost.
+case_last_words_arrive_that_are_on_their_way_at_the_end() {
+	talk '
+s.settimeout(30)
+got = 0
+while True:
+    b = s.recv(100000)
+    if not b: break
+    got += len(b)
+assert got == 3000000, got' '
+SO_MAX_PACING_RATE = 47 # socket(7) lacks it; bytes a second
+s.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, 2000000)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 20)
+s.sendall(b"x" * 3000000)'
+}
+
 case_a_client_that_takes_nothing_is_reset_at_the_end() {
 	talk '
 deadline = time.time() + 20
@@ -724,6 +741,7 @@ run_cases \
 	a_slow_reader_stops_the_writer_and_loses_nothing \
 	bulk_data_arrives_as_it_was_sent \
 	last_words_arrive_though_the_command_has_ended \
+	last_words_arrive_that_are_on_their_way_at_the_end \
 	a_client_that_takes_nothing_is_reset_at_the_end \
 	sockets_have_nodelay_and_keepalive \
 	no_descriptors_left_is_no_end_of_a_port \
