@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "text.h"
+
 #define PORT_MAX  65535
 #define PARTS_MAX 4 /* parent IP, parent port, child IP, child port */
 /* Bytes of a JSON string that are looked at: what is no address shall be shown in the error. */
@@ -170,14 +172,9 @@ bool proto_is_udp(enum proto proto)
 
 /* ---- the text form ---- */
 
-struct part {
-	const char *p;
-	size_t len;
-};
-
 /* Cuts [p, end) at the colons outside of brackets. Returns the number of parts, which may be more
  * than PARTS_MAX; that many are stored. */
-static size_t split(const char *p, const char *end, struct part *parts)
+static size_t split(const char *p, const char *end, struct text *parts)
 {
 	const char *start = p;
 	size_t count = 0;
@@ -186,7 +183,7 @@ static size_t split(const char *p, const char *end, struct part *parts)
 	for (;; p++) {
 		if (p == end || (*p == ':' && !inside)) {
 			if (count < PARTS_MAX)
-				parts[count] = (struct part){ start, (size_t)(p - start) };
+				parts[count] = (struct text){ start, (size_t)(p - start) };
 			count++;
 			start = p + 1;
 		}
@@ -198,7 +195,7 @@ static size_t split(const char *p, const char *end, struct part *parts)
 }
 
 /* Copies an address, which may be empty, without its brackets. Returns 0 or -EINVAL. */
-static int read_ip(struct part part, char *ip)
+static int read_ip(struct text part, char *ip)
 {
 	struct ipaddr addr;
 
@@ -216,14 +213,14 @@ static int read_ip(struct part part, char *ip)
 }
 
 /* Returns 0, -EINVAL for what is no number, -ERANGE for one that is no port. */
-static int read_port(struct part part, int *port)
+static int read_port(struct text part, int *port)
 {
 	int value = 0;
 
 	if (part.len == 0 || (part.len > 1 && part.p[0] == '0'))
 		return -EINVAL;
 	for (size_t i = 0; i < part.len; i++) {
-		if (part.p[i] < '0' || part.p[i] > '9')
+		if (!text_is_digit(part.p[i]))
 			return -EINVAL;
 		if (value <= PORT_MAX)
 			value = value * 10 + (part.p[i] - '0');
@@ -246,7 +243,7 @@ static int refuse(const struct reading *r, const char *what)
 }
 
 /* `which` is "ParentPort" or "ChildPort". */
-static int check_port(const struct reading *r, struct part part, const char *which, int *port)
+static int check_port(const struct reading *r, struct text part, const char *which, int *port)
 {
 	int ret = read_port(part, port);
 
@@ -262,7 +259,7 @@ static int check_port(const struct reading *r, struct part part, const char *whi
 /* What stands in front of the slash, which is at `end`. */
 static int read_places(const struct reading *r, const char *end, struct portspec *spec)
 {
-	struct part parts[PARTS_MAX];
+	struct text parts[PARTS_MAX];
 	size_t count = split(r->text, end, parts);
 	int ret;
 
