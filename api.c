@@ -53,14 +53,12 @@ static void answer_no_driver(struct httpd_answer *a)
 	answer_error(a, &why);
 }
 
-/* Makes room for a JSON text of `cap` bytes. Returns false, with a 500, if there is no memory. */
+/* Makes room for a JSON text of `cap` bytes. Returns false if there is no memory. */
 static bool begin_json(struct httpd_answer *a, struct jsonout *out, size_t cap)
 {
 	a->body = malloc(cap);
-	if (a->body == NULL) {
-		a->status = 500;
+	if (a->body == NULL)
 		return false;
-	}
 	jsonout_init(out, a->body, cap);
 	return true;
 }
