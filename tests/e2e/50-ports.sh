@@ -94,18 +94,8 @@ case_families() {
 			assert_eq "$spec on $1" "$2" "$is"
 		done
 		remove "$id" >/dev/null
-	done <<-'EOF'
-		:PORT/tcp|yes|yes
-		0.0.0.0:PORT/tcp|yes|yes
-		[::]:PORT/tcp|yes|yes
-		:PORT/tcp4|yes|no
-		0.0.0.0:PORT/tcp4|yes|no
-		:PORT/tcp6|no|yes
-		[::]:PORT/tcp6|no|yes
-		127.0.0.1:PORT/tcp|yes|no
-		127.0.0.1:PORT/tcp4|yes|no
-		[::1]:PORT/tcp|no|yes
-		[::1]:PORT/tcp6|no|yes
+	done <<-EOF
+		$(family_rules tcp)
 	EOF
 	add "0.0.0.0:$p:80/tcp4" >/dev/null
 	add "[::]:$p:127.0.0.1:80/tcp6" >/dev/null

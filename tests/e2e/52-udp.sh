@@ -111,18 +111,8 @@ case_families() {
 			    assert is_open == (expected == "yes"), (address, is_open)
 		EOF
 		remove "$id" >/dev/null
-	done <<-'EOF'
-		:PORT/udp|yes|yes
-		0.0.0.0:PORT/udp|yes|yes
-		[::]:PORT/udp|yes|yes
-		:PORT/udp4|yes|no
-		0.0.0.0:PORT/udp4|yes|no
-		:PORT/udp6|no|yes
-		[::]:PORT/udp6|no|yes
-		127.0.0.1:PORT/udp|yes|no
-		127.0.0.1:PORT/udp4|yes|no
-		[::1]:PORT/udp|no|yes
-		[::1]:PORT/udp6|no|yes
+	done <<-EOF
+		$(family_rules udp)
 	EOF
 	add "0.0.0.0:$port:53/udp4" "[::]:$port:127.0.0.1:53/udp6" "127.0.0.1:$port:53/tcp" >/dev/null
 	client "$port" <<-'EOF'

@@ -156,6 +156,23 @@ free_port() {
 	"$here/../free-port.sh" "$BUILD/port"
 }
 
+# family_rules PROTO: specs, and whether such a port answers on 127.0.0.1 and on ::1
+family_rules() {
+	sed "s/PROTO/$1/" <<-'EOF'
+		:PORT/PROTO|yes|yes
+		0.0.0.0:PORT/PROTO|yes|yes
+		[::]:PORT/PROTO|yes|yes
+		:PORT/PROTO4|yes|no
+		0.0.0.0:PORT/PROTO4|yes|no
+		:PORT/PROTO6|no|yes
+		[::]:PORT/PROTO6|no|yes
+		127.0.0.1:PORT/PROTO|yes|no
+		127.0.0.1:PORT/PROTO4|yes|no
+		[::1]:PORT/PROTO|no|yes
+		[::1]:PORT/PROTO6|no|yes
+	EOF
+}
+
 # A page for busybox httpd in $tmp/www, and the server's command line in $httpd but for the port.
 make_page() {
 	mkdir -p "$tmp/www"
