@@ -11,9 +11,12 @@
 #
 # With CI=true a skipped case is a failure, unless it was skipped for want of a facility that
 # ALLOW_SKIPS names ("tun ipv6 ...").
+#
+# TEST_USER=NAME runs them as another user, so that several checkouts can be tested side by side:
+# limits such as fs.pipe-user-pages-soft count per user.
 set -eu
 
-USER_NAME=rlkbox-test
+USER_NAME=${TEST_USER:-rlkbox-test}
 UNIT_TIMEOUT=300 # seconds for one program
 E2E_TIMEOUT=600 # for one script
 
