@@ -10,6 +10,9 @@
 set -u
 
 deadline_ms=10000 # for each step that has to be waited for
+first_port=10000
+port_count=10000
+max_tries=100 # pairs of ports; each may be another program's
 
 # ---- helpers ----
 
@@ -87,17 +90,34 @@ is_listening() {
 	listening_port "$1" >/dev/null
 }
 
-# Sets `port` to a free one, which a server that is stopped at once was given by the kernel.
-find_free_port() {
-	"$rlkbox" demo-httpd 127.0.0.1 0 >"$tmp/answer" 2>"$tmp/log" &
-	server=$!
-	watched=$server
-	wait_until "finding a free port" is_listening "$tmp/answer"
-	port=$(listening_port "$tmp/answer")
-	kill "$server"
-	wait "$server"
-	watched=
-	server=
+# Prints the network namespace that a page of the server names.
+netns_of_page() {
+	while read -r key value; do
+		[ "$key" != netns: ] || echo "$value"
+	done <"$1"
+}
+
+# is_refused PORT: nothing listens there on the host
+is_refused() {
+	case $("$rlkbox" demo-get 127.0.0.1 "$1" 2>&1) in
+	*refused*) ;;
+	*) return 1 ;;
+	esac
+}
+
+# Sets `port`, to be published, and `inside_port`, to the next two ports that nothing listens on.
+# They lie below the range from which the kernel gives ports to clients. Another program may still
+# take them before they are used.
+choose_ports() {
+	until
+		[ "$tries" -lt "$max_tries" ] || fail "no free ports in $max_tries tries, the last one $port"
+		tries=$((tries + 1))
+		port=$((first_port + (port + 2 - first_port) % port_count))
+		inside_port=$((port + 1))
+		is_refused "$port" && is_refused "$inside_port"
+	do
+		:
+	done
 }
 
 # Does a file such as /etc/subuid have a line for the user?
@@ -129,23 +149,24 @@ family_of() {
 	echo "$family"
 }
 
-# stop PID: SIGTERM, and SIGKILL if that does not help.
+# stop PID: SIGTERM, and SIGKILL if it has not ended two seconds later. A background process that is
+# still a copy of this shell may have lost the SIGTERM to the shell's trap.
 stop() {
-	is_alive "$1" || return
 	kill "$1" 2>/dev/null
-	for _ in 1 2 3 4 5 6 7 8 9 10; do
+	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
 		is_alive "$1" || return
+		[ "$i" -ne 10 ] || kill -9 "$1" 2>/dev/null
 		sleep 0.2 2>/dev/null || sleep 1
 	done
-	kill -9 "$1" 2>/dev/null
 }
 
-# Nothing is removed that is not known to be ours.
+# Removes only files that are known to be the demo's.
 clean_up() {
 	trap '' HUP INT QUIT PIPE TERM
-	[ -z "$server" ] || stop "$server"
+	# The signal may have come between the start and the line that sets the PID.
+	[ "$launcher" != starting ] || launcher=${!:-}
 	[ -z "$launcher" ] || stop "$launcher"
-	[ -n "$tmp" ] || return
+	[ -d "$tmp" ] || return
 	rm -f "$tmp/log" "$tmp/answer"
 	if [ -d "$tmp/state" ]; then
 		rm -f "$tmp/state/api.sock" "$tmp/state/.bp.sock" "$tmp/state/.bp-ready.pipe" \
@@ -153,6 +174,31 @@ clean_up() {
 		rmdir "$tmp/state"
 	fi
 	rmdir "$tmp"
+}
+
+# Starts the launcher with the arguments, in the background, and waits until the server inside
+# listens or the launcher has ended. Sets `launcher`. The log is emptied here and not by the
+# background process, which may run later than the first look at it.
+start_launcher() {
+	: >"$tmp/log"
+	launcher=starting
+	"$rlkbox" "$@" >>"$tmp/log" 2>&1 &
+	launcher=$!
+	wait_until "the server's start" is_up_or_gone
+}
+
+is_up_or_gone() {
+	{ [ -s "$state/child_pid" ] && is_listening "$tmp/log"; } || is_gone "$launcher"
+}
+
+# The launcher has ended because another program has taken the port meanwhile.
+is_port_taken() {
+	is_gone "$launcher" || return 1
+	wait "$launcher"
+	case $(cat "$tmp/log") in
+	*"address already in use"*) ;;
+	*) return 1 ;;
+	esac
 }
 
 # ---- the steps ----
@@ -165,13 +211,19 @@ rlkbox=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 user_name=$(id -un 2>/dev/null)
 user_id=$(id -u)
 start_ms=$(now_ms)
-launcher= # PIDs, while they run
-server=
+launcher= # its PID, while it runs
 watched=
 tmp=
+tries=0
+port=$((first_port + $$ % (port_count / 2) * 2))
 trap clean_up EXIT
 trap 'exit 1' HUP INT QUIT PIPE TERM
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/rlkbox-demo.XXXXXX") || exit 1
+# The name is known before the directory is there, so that a signal in between leaves nothing.
+tmp=$(mktemp -u "${TMPDIR:-/tmp}/rlkbox-demo.XXXXXX") || exit 1
+mkdir -m 700 "$tmp" || {
+	tmp=
+	exit 1
+}
 
 subid_option=
 if ! command -v newuidmap >/dev/null; then
@@ -186,21 +238,20 @@ if [ -n "$lacking" ]; then
 	say "$lacking: only the own ID is mapped ($subid_option)"
 fi
 
-# The same number is free on the host, so that nothing but a mistake could answer there.
-find_free_port
-inside_port=$port
-find_free_port
 state=$tmp/state
-say "starting a web server at port $inside_port of a namespace without network:"
-set -- rootlesskit "--state-dir=$state" --net=none --port-driver=builtin \
-	${subid_option:+"$subid_option"} -p "127.0.0.1:$port:$inside_port/tcp" \
-	"$rlkbox" demo-httpd 127.0.0.1 "$inside_port"
-echo "rlkbox $*" | show
-"$rlkbox" "$@" >"$tmp/log" 2>&1 &
-launcher=$!
+while :; do
+	choose_ports
+	say "starting a web server at port $inside_port of a namespace without network:"
+	set -- rootlesskit "--state-dir=$state" --net=none --port-driver=builtin \
+		${subid_option:+"$subid_option"} -p "127.0.0.1:$port:$inside_port/tcp" \
+		"$rlkbox" demo-httpd 127.0.0.1 "$inside_port"
+	echo "rlkbox $*" | show
+	start_launcher "$@"
+	is_port_taken || break
+	say "port $port is another program's by now: trying the next one"
+done
+is_gone "$launcher" && fail "the launcher has ended"
 watched=$launcher
-wait_until "the file child_pid" test -s "$state/child_pid"
-wait_until "the server's start" is_listening "$tmp/log"
 say "the server is up as child of process $(cat "$state/child_pid"); the state directory has"
 (cd "$state" && ls -AF) | show
 
@@ -215,9 +266,11 @@ say "asking for http://127.0.0.1:$port/hello on the host:"
 show <"$tmp/answer"
 say "(the host's own network namespace is $(readlink /proc/self/ns/net))"
 
-refusal=$("$rlkbox" demo-get 127.0.0.1 "$inside_port" 2>&1) &&
-	fail "port $inside_port, which is not published, answers on the host"
+netns=$(netns_of_page "$tmp/answer")
+[ -n "$netns" ] || fail "the page does not name the server's network namespace"
+refusal=$("$rlkbox" demo-get 127.0.0.1 "$inside_port" 2>&1)
 case $refusal in
+*"$netns"*) fail "port $inside_port, which is not published, answers on the host" ;;
 *refused*) say "port $inside_port itself is not reachable from the host:" ;;
 *) say "port $inside_port of the host is another program's by now:" ;;
 esac

@@ -125,6 +125,57 @@ case_the_demo_without_newuidmap() {
 	grep -q -e '--subid-source=self' "$tmp/demo" || fail "it does not say so: $(cat "$tmp/demo")"
 }
 
+# run_demo SCRIPT RLKBOX: it succeeds, within a minute, and leaves no directory.
+run_demo() {
+	timeout -k 5 60 sh "$1" "$2" >"$tmp/demo" 2>&1 || fail "status $?: $(cat "$tmp/demo")"
+	assert_eq 'directories left' '' "$(find "$tmp" -name 'rlkbox-demo.*')"
+}
+
+# Each background command of the demo does nothing for a while, as on a machine under load.
+case_the_demo_when_background_processes_start_late() {
+	sed 's/^\(	*\)\(.*[^&]\) &$/\1{ sleep 0.1; \2; } \&/' "$here/../demo.sh" >"$tmp/late.sh"
+	assert_eq 'background commands' "$(grep -c '[^&]&$' "$here/../demo.sh")" \
+		"$(grep -c '{ sleep 0.1; .*; } &$' "$tmp/late.sh")"
+	for _ in 1 2 3; do
+		run_demo "$tmp/late.sh" "$BUILD/rlkbox"
+	done
+}
+
+# The launcher finds the first port taken, which was free when the demo looked.
+case_the_demo_when_another_program_takes_its_port() {
+	cat >"$tmp/rlkbox" <<-EOF
+		#!/bin/sh
+		if [ "\$1" = rootlesskit ] && [ ! -e "$tmp/taken" ]; then
+			for word; do
+				case \$word in 127.0.0.1:*:*) port=\${word#*:} port=\${port%%:*} ;; esac
+			done
+			"$BUILD/rlkbox" demo-httpd 127.0.0.1 "\$port" >"$tmp/taken" &
+			echo \$! >"$tmp/taker"
+			until [ -s "$tmp/taken" ]; do sleep 0.02; done
+		fi
+		exec "$BUILD/rlkbox" "\$@"
+	EOF
+	chmod +x "$tmp/rlkbox"
+	trap 'kill "$(cat "$tmp/taker")"' EXIT
+	run_demo "$here/../demo.sh" "$tmp/rlkbox"
+	grep -q "is another program's by now: trying the next one" "$tmp/demo" || fail "$(cat "$tmp/demo")"
+}
+
+# Wherever a signal meets it, it removes what it has made. That no process is left is checked for
+# every case.
+case_the_demo_ended_by_a_signal() {
+	for signal in TERM INT HUP; do
+		for delay in 0.002 0.005 0.01 0.015 0.02 0.03 0.04 0.06; do
+			rc=0
+			timeout -k 15 -s "$signal" "$delay" env --default-signal=INT,HUP sh "$here/../demo.sh" \
+				"$BUILD/rlkbox" >"$tmp/demo" 2>&1 || rc=$?
+			[ "$rc" -ne 137 ] || fail "SIG$signal after $delay s: it went on for 15 s"
+			assert_eq "directories left by SIG$signal after $delay s" '' \
+				"$(find "$tmp" -name 'rlkbox-demo.*')"
+		done
+	done
+}
+
 run_cases \
 	list \
 	an_applet_is_called_by_its_name_or_by_a_word \
@@ -134,4 +185,7 @@ run_cases \
 	a_link_that_cannot_be_made_costs_nothing \
 	nothing_but_libc_is_needed \
 	the_demo \
+	the_demo_when_background_processes_start_late \
+	the_demo_when_another_program_takes_its_port \
+	the_demo_ended_by_a_signal \
 	the_demo_without_newuidmap
