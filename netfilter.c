@@ -320,39 +320,50 @@ static void put_mark(struct request *req, int type, uint32_t mark)
 	end_nest(req, nest);
 }
 
-/* Reads the packet's mark (`meta`) or the connection's (`ct`) into the register; goes on only if it
- * is `mark`. */
-static void match_mark(struct request *req, const char *whose, uint32_t mark)
-{
-	bool is_meta = strcmp(whose, "meta") == 0;
-	struct expression x = begin_expression(req, whose);
+/* A mark, and the expression that reads it into a register or sets it from one. */
+struct mark {
+	const char *expression;
+	uint16_t key_attr;
+	uint32_t key;
+	uint16_t to_register_attr;
+	uint16_t from_register_attr;
+};
 
-	put_u32(req, is_meta ? NFTA_META_KEY : NFTA_CT_KEY, is_meta ? NFT_META_MARK : NFT_CT_MARK);
-	put_u32(req, is_meta ? NFTA_META_DREG : NFTA_CT_DREG, NFT_REG_1);
+static const struct mark packet_mark = { "meta", NFTA_META_KEY, NFT_META_MARK, NFTA_META_DREG,
+					 NFTA_META_SREG };
+static const struct mark connection_mark = { "ct", NFTA_CT_KEY, NFT_CT_MARK, NFTA_CT_DREG,
+					     NFTA_CT_SREG };
+
+/* Continues with the rule's next expression only if the mark has this value. */
+static void match_mark(struct request *req, const struct mark *mark, uint32_t value)
+{
+	struct expression x = begin_expression(req, mark->expression);
+
+	put_u32(req, mark->key_attr, mark->key);
+	put_u32(req, mark->to_register_attr, NFT_REG_1);
 	end_expression(req, x);
 	x = begin_expression(req, "cmp");
 	put_u32(req, NFTA_CMP_SREG, NFT_REG_1);
 	put_u32(req, NFTA_CMP_OP, NFT_CMP_EQ);
-	put_mark(req, NFTA_CMP_DATA, mark);
+	put_mark(req, NFTA_CMP_DATA, value);
 	end_expression(req, x);
 }
 
-static void set_mark(struct request *req, const char *whose, uint32_t mark)
+static void set_mark(struct request *req, const struct mark *mark, uint32_t value)
 {
-	bool is_meta = strcmp(whose, "meta") == 0;
 	struct expression x = begin_expression(req, "immediate");
 
 	put_u32(req, NFTA_IMMEDIATE_DREG, NFT_REG_1);
-	put_mark(req, NFTA_IMMEDIATE_DATA, mark);
+	put_mark(req, NFTA_IMMEDIATE_DATA, value);
 	end_expression(req, x);
-	x = begin_expression(req, whose);
-	put_u32(req, is_meta ? NFTA_META_KEY : NFTA_CT_KEY, is_meta ? NFT_META_MARK : NFT_CT_MARK);
-	put_u32(req, is_meta ? NFTA_META_SREG : NFTA_CT_SREG, NFT_REG_1);
+	x = begin_expression(req, mark->expression);
+	put_u32(req, mark->key_attr, mark->key);
+	put_u32(req, mark->from_register_attr, NFT_REG_1);
 	end_expression(req, x);
 }
 
-static void add_rule(struct request *req, struct netfilter *nf, const char *chain, const char *from,
-		     uint32_t match, const char *to, uint32_t mark)
+static void add_rule(struct request *req, struct netfilter *nf, const char *chain,
+		     const struct mark *from, uint32_t match, const struct mark *to, uint32_t value)
 {
 	size_t nest;
 
@@ -361,7 +372,7 @@ static void add_rule(struct request *req, struct netfilter *nf, const char *chai
 	put_text(req, NFTA_RULE_CHAIN, chain);
 	nest = begin_nest(req, NFTA_RULE_EXPRESSIONS);
 	match_mark(req, from, match);
-	set_mark(req, to, mark);
+	set_mark(req, to, value);
 	end_nest(req, nest);
 	end_message(req);
 }
@@ -377,8 +388,8 @@ static int write_batch(struct request *req, struct netfilter *nf, uint32_t out, 
 	end_message(req);
 	add_chain(req, nf, CHAIN_OUTPUT, NF_INET_LOCAL_OUT);
 	add_chain(req, nf, CHAIN_PREROUTING, NF_INET_PRE_ROUTING);
-	add_rule(req, nf, CHAIN_OUTPUT, "meta", out, "ct", in);
-	add_rule(req, nf, CHAIN_PREROUTING, "ct", in, "meta", in);
+	add_rule(req, nf, CHAIN_OUTPUT, &packet_mark, out, &connection_mark, in);
+	add_rule(req, nf, CHAIN_PREROUTING, &connection_mark, in, &packet_mark, in);
 	begin_message(req, nf, NFNL_MSG_BATCH_END, 0, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES);
 	end_message(req);
 	return 5;
