@@ -48,16 +48,39 @@ union reply {
 	struct nlmsghdr head;
 };
 
-/* Waits for a message. Returns its length or -errno. */
+/* Waits for a message of the kernel; root of the namespace may send others, which are ignored.
+ * Returns its length; -EMSGSIZE if it does not fit, or another -errno. */
 static int receive(int fd, union reply *reply)
 {
+	struct sockaddr_nl from;
+	socklen_t from_len;
 	ssize_t n;
 
-	reply->head = (struct nlmsghdr){ 0 };
-	do
-		n = recv(fd, reply, sizeof(*reply), 0);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : (int)n;
+	do {
+		from = (struct sockaddr_nl){ 0 };
+		from_len = sizeof(from);
+		reply->head = (struct nlmsghdr){ 0 };
+		n = recvfrom(fd, reply, sizeof(*reply), MSG_TRUNC, (struct sockaddr *)&from,
+			     &from_len);
+	} while (n < 0 ? errno == EINTR : from.nl_pid != 0);
+	if (n < 0)
+		return -errno;
+	return n > (ssize_t)sizeof(*reply) ? -EMSGSIZE : (int)n;
+}
+
+/* Is the message complete within `left` bytes, with a payload of at least `payload`? */
+static bool is_message(const struct nlmsghdr *msg, size_t left, size_t payload)
+{
+	return left >= sizeof(*msg) && msg->nlmsg_len >= NLMSG_LENGTH(payload) &&
+	       msg->nlmsg_len <= left;
+}
+
+/* How far to go from an item of `aligned` bytes to the next one. Only the last item of a list may
+ * end before a multiple of 4: the macros for that, with an unsigned number of bytes left, then go
+ * on beyond the end. */
+static size_t step_of(size_t aligned, size_t left)
+{
+	return aligned < left ? aligned : left;
 }
 
 /* Sends the request and waits for the reply. Returns its length or -errno. */
@@ -76,7 +99,8 @@ static int ack_of(const union reply *reply, int len)
 {
 	const struct nlmsgerr *ack = NLMSG_DATA(&reply->head);
 
-	if (len < (int)NLMSG_LENGTH(sizeof(*ack)) || reply->head.nlmsg_type != NLMSG_ERROR)
+	if (!is_message(&reply->head, (size_t)len, sizeof(*ack)) ||
+	    reply->head.nlmsg_type != NLMSG_ERROR || ack->error > 0)
 		return -EPROTO;
 	return ack->error;
 }
@@ -203,7 +227,8 @@ int rtnl_is_local(int fd, int family, const void *addr, size_t len)
 		return r;
 	if (reply.head.nlmsg_type == NLMSG_ERROR)
 		return ack_of(&reply, r);
-	if (reply.head.nlmsg_type != RTM_NEWROUTE || r < (int)NLMSG_LENGTH(sizeof(*rtm)))
+	if (reply.head.nlmsg_type != RTM_NEWROUTE ||
+	    !is_message(&reply.head, (size_t)r, sizeof(*rtm)))
 		return -EPROTO;
 	rtm = NLMSG_DATA(&reply.head);
 	return rtm->rtm_type == RTN_LOCAL;
@@ -214,28 +239,34 @@ int rtnl_is_local(int fd, int family, const void *addr, size_t len)
 /* The address that a part of the list is about, or 0. */
 static struct in_addr address_of(const struct nlmsghdr *part)
 {
-	const struct ifaddrmsg *ifa = NLMSG_DATA(part);
-	const struct rtattr *rta = IFA_RTA(ifa);
+	const char *at = (const char *)NLMSG_DATA(part) + NLMSG_ALIGN(sizeof(struct ifaddrmsg));
+	const char *end = (const char *)part + part->nlmsg_len;
 	struct in_addr addr = { 0 };
 
-	if (part->nlmsg_type != RTM_NEWADDR || part->nlmsg_len < NLMSG_LENGTH(sizeof(*ifa)))
+	if (part->nlmsg_type != RTM_NEWADDR || at > end)
 		return addr;
-	/* IFA_ADDRESS is the other end's where there is one. */
-	for (size_t left = IFA_PAYLOAD(part); RTA_OK(rta, left); rta = RTA_NEXT(rta, left))
+	while (at < end) {
+		const struct rtattr *rta = (const void *)at;
+		size_t left = (size_t)(end - at);
+
+		if (!RTA_OK(rta, left))
+			break;
+		/* IFA_ADDRESS is the other end's where there is one. */
 		if (rta->rta_type == IFA_LOCAL && RTA_PAYLOAD(rta) >= sizeof(addr))
 			memcpy(&addr, RTA_DATA(rta), sizeof(addr));
+		at += step_of(RTA_ALIGN((size_t)rta->rta_len), left);
+	}
 	return addr;
 }
 
-/* Looks through one message. Returns 1 if it was found, 0 at the end of the list, -EAGAIN if it
- * goes on, or another -errno. */
-static int find_in(const union reply *reply, int len, bool (*is_it)(struct in_addr addr),
-		   struct in_addr *addr)
+int rtnl_find_in(const void *bytes, size_t len, bool (*is_it)(struct in_addr addr),
+		 struct in_addr *addr)
 {
-	size_t left = (size_t)len;
+	const struct nlmsghdr *part = bytes;
 
-	for (const struct nlmsghdr *part = &reply->head; NLMSG_OK(part, left);
-	     part = NLMSG_NEXT(part, left)) {
+	while (is_message(part, len, 0)) {
+		size_t step = step_of(NLMSG_ALIGN((size_t)part->nlmsg_len), len);
+
 		if (part->nlmsg_type == NLMSG_ERROR)
 			return -EPROTO;
 		if (part->nlmsg_type == NLMSG_DONE)
@@ -243,8 +274,11 @@ static int find_in(const union reply *reply, int len, bool (*is_it)(struct in_ad
 		*addr = address_of(part);
 		if (addr->s_addr != 0 && is_it(*addr))
 			return 1;
+		part = (const void *)((const char *)part + step);
+		len -= step;
 	}
-	return -EAGAIN;
+	/* Bytes that are not a message would make the caller wait for an end that has come. */
+	return len == 0 ? -EAGAIN : -EPROTO;
 }
 
 int rtnl_find_address(bool (*is_it)(struct in_addr addr), struct in_addr *addr)
@@ -261,7 +295,7 @@ int rtnl_find_address(bool (*is_it)(struct in_addr addr), struct in_addr *addr)
 	ifa->ifa_family = AF_INET;
 	r = exchange(fd, &req, &reply);
 	while (r >= 0) {
-		r = find_in(&reply, r, is_it, addr);
+		r = rtnl_find_in(&reply, (size_t)r, is_it, addr);
 		if (r != -EAGAIN)
 			return r;
 		r = receive(fd, &reply);

@@ -37,6 +37,11 @@ int rtnl_is_local(int fd, int family, const void *addr, size_t len);
 /* Goes through the IPv4 addresses of this namespace in the kernel's order until `is_it` says so.
  * Returns 1 with the address, 0 if there is none, or -errno. */
 int rtnl_find_address(bool (*is_it)(struct in_addr addr), struct in_addr *addr);
+/* The same within one part of the kernel's answer, bytes[len], aligned as a struct nlmsghdr.
+ * Returns -EAGAIN if the list goes on in a further part, -EPROTO if this one is cut or malformed.
+ */
+int rtnl_find_in(const void *bytes, size_t len, bool (*is_it)(struct in_addr addr),
+		 struct in_addr *addr);
 
 /* A non-blocking socket that becomes readable whenever an IPv4 address comes or goes, or -errno. */
 int rtnl_watch_addresses(void);
