@@ -178,7 +178,8 @@ int rtnl_default_route_add(int fd, int index, struct in_addr gateway, struct err
 	return r < 0 ? err_sys(e, -r, "adding the default route by link %d", index) : 0;
 }
 
-int rtnl_mark_rule_add(int fd, int family, uint32_t mark, uint8_t table, struct err *e)
+int rtnl_mark_rule_add(int fd, int family, uint32_t priority, uint32_t mark, uint8_t table,
+		       struct err *e)
 {
 	struct request req;
 	struct fib_rule_hdr *rule = begin(&req, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL,
@@ -188,6 +189,7 @@ int rtnl_mark_rule_add(int fd, int family, uint32_t mark, uint8_t table, struct 
 	rule->family = (uint8_t)family;
 	rule->table = table;
 	rule->action = FR_ACT_TO_TBL;
+	add_attr(&req, FRA_PRIORITY, &priority, sizeof(priority));
 	add_attr(&req, FRA_FWMARK, &mark, sizeof(mark));
 	r = talk(fd, &req);
 	return r < 0 ? err_sys(e, -r, "adding a rule for packets marked %u", mark) : 0;

@@ -26,8 +26,10 @@ int rtnl_addr_add(int fd, int index, struct in_addr addr, int prefix_len, struct
 int rtnl_default_route_add(int fd, int index, struct in_addr gateway, struct err *e);
 
 /* Policy routing, ip-rule(8), for AF_INET or AF_INET6: packets with this mark go by this table; and
- * in this table every destination is this host's own, by the loopback link `index`. */
-int rtnl_mark_rule_add(int fd, int family, uint32_t mark, uint8_t table, struct err *e);
+ * in this table every destination is this host's own, by the loopback link `index`. Rules with a
+ * lower `priority` are asked first. */
+int rtnl_mark_rule_add(int fd, int family, uint32_t priority, uint32_t mark, uint8_t table,
+		       struct err *e);
 int rtnl_local_default_add(int fd, int family, int index, uint8_t table, struct err *e);
 
 /* Is the address (network byte order, 4 or 16 bytes) one of this namespace's own? Returns 1, 0, or

@@ -20,7 +20,7 @@
  * many (nft, iptables of two kinds, ip6tables), but a connection can be asked whether it is
  * tracked.
  *
- * The mark and the table are compat: 3.0.1.
+ * The mark, the table and the rule's priority are compat: 3.0.1.
  */
 #include "transparent.h"
 
@@ -36,6 +36,8 @@
 #define MARK_IN	 100
 #define MARK_OUT 101
 #define TABLE	 100
+#define PRIORITY 100 /* of the rule: before those of a VPN inside, which are often 1000 and above \
+		      */
 #define DEAD_MS	 60000 /* for which nobody waits for a target again */
 #define LOOK_MS	 10    /* in which nobody makes rules and relies on them */
 
@@ -50,7 +52,7 @@ static int allow_marks(struct err *e)
 
 static int add_routes(int fd, int family, int lo, struct err *e)
 {
-	int r = rtnl_mark_rule_add(fd, family, MARK_IN, TABLE, e);
+	int r = rtnl_mark_rule_add(fd, family, PRIORITY, MARK_IN, TABLE, e);
 
 	return r < 0 ? r : rtnl_local_default_add(fd, family, lo, TABLE, e);
 }

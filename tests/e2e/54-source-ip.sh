@@ -217,6 +217,36 @@ host_slirp() {
 	stop
 }
 
+# Options of ip(8) for the families that there are.
+families() {
+	echo -4
+	[ ! -e /proc/net/if_inet6 ] || echo -6
+}
+
+case_a_VPN_inside_is_not_in_the_way() {
+	on_host host_vpn
+}
+host_vpn() {
+	serve --net=none -p '0.0.0.0:8080:80/tcp' -p '[::]:8081:80/tcp6'
+	# What it takes is all that has no mark of its own, as with wg-quick.
+	inside ip link add vpn type veth peer name far
+	inside ip addr add 10.9.0.2/24 dev vpn
+	inside ip link set far up
+	inside ip link set vpn up
+	for family in $(families); do
+		inside ip "$family" route add default dev vpn table 51820
+		inside ip "$family" rule add priority 1000 not fwmark 0xca6c table 51820
+	done
+	assert_eq IPv4 "$(own $CLIENT4)" "$(seen $HOST4 8080)"
+	[ ! -e /proc/net/if_inet6 ] || assert_eq IPv6 "$(own $CLIENT6)" "$(seen $HOST6 8081)"
+	nothing_timed_out
+	for family in $(families); do
+		assert_match "rule of $family" '100:*from all fwmark 0x64 lookup 100*' \
+			"$(inside ip "$family" rule show priority 100)"
+	done
+	stop
+}
+
 case_it_can_be_switched_off() {
 	on_host host_off
 }
@@ -567,6 +597,7 @@ run_cases \
 	a_client_is_seen_with_its_own_address_and_port \
 	it_works_in_a_detached_namespace \
 	it_works_with_slirp4netns \
+	a_VPN_inside_is_not_in_the_way \
 	it_can_be_switched_off \
 	many_clients_at_once \
 	bytes_ends_and_resets \
