@@ -17,11 +17,15 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "fd.h"
+#include "posixacl.h"
 
 #define CGROUP_PATH "/sys/fs/cgroup"
+#define MODE_BITS   07777U /* of st_mode: permissions, set-ID bits, sticky bit */
+#define ID_TEXT_LEN 16	   /* bytes of a decimal ID with the NUL */
 
 static const struct {
 	const char *name;
@@ -149,21 +153,86 @@ static int link_entries(const char *dir, const char *ro, struct err *e)
 	return r;
 }
 
+/* An owner who is not mapped into our user namespace is shown as this ID (user_namespaces(7)). A
+ * subordinate ID with the same number may exist inside. */
+static unsigned long overflow_id(const char *path)
+{
+	char text[ID_TEXT_LEN];
+	unsigned long id = 65534;
+
+	if (fd_read_file(path, text, sizeof(text)) > 0)
+		id = strtoul(text, NULL, 10);
+	return id;
+}
+
+/* The owner of the tmpfs: that of the original, or root (the host's user) if the original's owner
+ * does not exist inside. */
+static void choose_owner(const struct stat *st, unsigned int *uid, unsigned int *gid)
+{
+	*uid = st->st_uid == overflow_id("/proc/sys/kernel/overflowuid") ? 0 : st->st_uid;
+	*gid = st->st_gid == overflow_id("/proc/sys/kernel/overflowgid") ? 0 : st->st_gid;
+}
+
+/* Gives `dir`, which has the mode 0700, the access rights of the original: its ACLs (acl(5)) as far
+ * as their users and groups exist inside, and its mode. Where ACLs cannot be copied, group and
+ * others get what all entries of the original allow. */
+static int copy_rights(const char *dir, const char *original, unsigned int mode, struct err *e)
+{
+	static const char *const names[] = { POSIXACL_ACCESS, POSIXACL_DEFAULT };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct posixacl acl;
+		ssize_t len = getxattr(original, names[i], &acl, sizeof(acl));
+
+		if (len <= 0) {
+			/* Too long to be looked through, so it may forbid anything. */
+			if (len < 0 && errno == ERANGE && i == 0)
+				mode &= ~(unsigned int)(S_IRWXG | S_IRWXO);
+			continue;
+		}
+		len = posixacl_keep_mapped(&acl, (size_t)len);
+		if (len < 0 || setxattr(dir, names[i], &acl, (size_t)len, 0) == 0)
+			continue;
+		if (i == 0)
+			mode &= ~(unsigned int)(S_IRWXG | S_IRWXO) | posixacl_common(&acl, len);
+	}
+	return chmod(dir, mode) < 0 ? err_sys(e, errno, "chmod %s", dir) : 0;
+}
+
+/* Covers `dir` with a tmpfs that nobody but root inside can enter yet. */
+static int mount_tmpfs(const char *dir, const struct stat *st, struct err *e)
+{
+	char options[64];
+	unsigned int uid, gid;
+
+	choose_owner(st, &uid, &gid);
+	snprintf(options, sizeof(options), "mode=0700,uid=%u,gid=%u", uid, gid);
+	if (mount("none", dir, "tmpfs", 0, options) < 0)
+		return err_sys(e, errno, "failed to mount tmpfs on %s", dir);
+	return 0;
+}
+
 /* Covers `dir` with a tmpfs and moves the mount that `aside_fd` is the root of into it. */
 static int cover(const char *dir, int aside_fd, struct err *e)
 {
 	char aside[64];
 	char ro[PATH_MAX];
+	struct stat st;
+	int r;
 
-	if (mount("none", dir, "tmpfs", 0, NULL) < 0)
-		return err_sys(e, errno, "failed to mount tmpfs on %s", dir);
+	if (fstat(aside_fd, &st) < 0)
+		return err_sys(e, errno, "stat %s", dir);
+	r = mount_tmpfs(dir, &st, e);
+	if (r < 0)
+		return r;
 	snprintf(ro, sizeof(ro), "%s/.roXXXXXX", dir);
 	if (mkdtemp(ro) == NULL)
 		return err_sys(e, errno, "creating a directory in %s", dir);
 	snprintf(aside, sizeof(aside), "/proc/self/fd/%d", aside_fd);
 	if (mount(aside, ro, NULL, MS_MOVE, NULL) < 0)
 		return err_sys(e, errno, "failed to move the old %s to %s", dir, ro);
-	return link_entries(dir, strrchr(ro, '/') + 1, e);
+	r = link_entries(dir, strrchr(ro, '/') + 1, e);
+	return r < 0 ? r : copy_rights(dir, ro, st.st_mode & MODE_BITS, e);
 }
 
 int mount_copy_up(const char *dir, const char *aside, struct err *e)

@@ -133,6 +133,94 @@ case_directories_within_each_other_and_twice() {
 	assert_eq twice "$(printf 'one\ntmpfs')" "$out$err"
 }
 
+# Rights of a directory inside, of its hidden `.ro*`, and of the original.
+# shellcheck disable=SC2016 # for the inner shell
+rights='for d; do stat -c "%a %u:%g" "$d"; done'
+
+case_a_copied_up_directory_keeps_its_mode() {
+	for umask in 022 077 000; do
+		for mode in 755 750 700 555 1777 777 2775 3770 775; do
+			dir=$tmp/$umask.$mode
+			mkdir "$dir"
+			: >"$dir/file"
+			chmod $mode "$dir"
+			(umask $umask && launch --copy-up="$dir" sh -c "$rights; stat -c %a \"\$1\"/.ro*" - "$dir" &&
+				assert_eq "with umask $umask" "$mode 0:0
+$mode" "$out$err")
+		done
+	done
+}
+
+case_a_copied_up_directory_keeps_its_owner() {
+	mkdir "$tmp/own" "$tmp/sub" "$tmp/nobody"
+	chmod 2755 "$tmp/own" "$tmp/sub"
+	rootlesskit sh -c "chown 5:6 '$tmp/sub'; chmod 2755 '$tmp/sub'; chown 65534:65534 '$tmp/nobody'"
+	for umask in 022 077 000; do
+		(umask $umask && launch --copy-up="$tmp/own" --copy-up="$tmp/sub" sh -c "$rights" - "$tmp/own" "$tmp/sub" &&
+			assert_eq "with umask $umask" '2755 0:0
+2755 5:6' "$out$err")
+	done
+	# Host root does not exist inside and is shown as 65534. That is a subordinate ID, too.
+	# shellcheck disable=SC2016 # for the inner shell
+	launch --copy-up=/etc --copy-up=/var/tmp --copy-up="$tmp/nobody" sh -c "$rights" - /etc /var/tmp "$tmp/nobody"
+	assert_eq 'owners who do not exist inside' "$(stat -c %a /etc) 0:0
+$(stat -c %a /var/tmp) 0:0
+$(stat -c %a "$tmp/nobody") 0:0" "$out$err"
+	launch --subid-source=self --copy-up="$tmp/sub" sh -c "$rights" - "$tmp/sub"
+	assert_eq 'with one ID inside' '2755 0:0' "$out$err"
+	rootlesskit rm -r "$tmp/sub" "$tmp/nobody"
+}
+
+# Such a file is loaded into every program of root inside, who is the host's user.
+case_a_subordinate_user_cannot_create_a_file_in_a_copied_up_etc() {
+	for umask in 022 000; do
+		for id in 1 1000 65534 65535; do
+			(umask $umask && launch --copy-up=/etc --copy-up=/var/lib sh -c "
+				setpriv --reuid $id --regid $id --clear-groups sh -c '
+					for f in /etc/ld.so.preload /etc/.ro*/x /var/lib/x /etc/hosts; do
+						(echo x >>\$f) 2>/dev/null && echo \"\$f: created\"
+					done
+					ls /etc/passwd'; touch /etc/ld.so.preload" &&
+				assert_eq "as $id with umask $umask" /etc/passwd "$out$err")
+		done
+	done
+}
+
+# set_acl FILE ENTRY...: entries are TAG:PERM:ID
+set_acl() {
+	need python3
+	python3 -c 'import os, struct, sys
+tags = dict(u=1, user=2, g=4, group=8, mask=16, other=32)
+acl = struct.pack("<I", 2)
+for entry in sys.argv[2:]:
+    tag, perm, id = entry.split(":")
+    acl += struct.pack("<HHI", tags[tag], int(perm), int(id) & 0xffffffff)
+os.setxattr(sys.argv[1], "system.posix_acl_access", acl)' "$@" 2>"$tmp/acl" ||
+		skip acl "no ACL can be set here: $(tail -n 1 "$tmp/acl")"
+}
+
+# The group's mode bits of a file with an ACL are its mask: the largest of what groups may do.
+case_an_acl_is_not_widened() {
+	mkdir "$tmp/acl.d"
+	chmod 755 "$tmp"
+	set_acl "$tmp/acl.d" u:7:-1 user:7:0 g:5:-1 mask:7:-1 other:5:-1
+	assert_eq 'mode of the original' 775 "$(stat -c %a "$tmp/acl.d")"
+	# Host root does not exist inside, so its entry goes. The owning group still may not write.
+	launch --copy-up="$tmp/acl.d" python3 -c 'import os, sys
+print(os.getxattr(sys.argv[1], "system.posix_acl_access").hex())' "$tmp/acl.d"
+	assert_eq 'the ACL' 0200000001000700ffffffff04000500ffffffff10000700ffffffff20000500ffffffff "$out$err"
+	# A mapped user may write, another one may not.
+	first=$(grep "^$(id -un):" /etc/subuid | head -n 1 | cut -d: -f2)
+	set_acl "$tmp/acl.d" u:7:-1 "user:7:$first" "user:0:$((first + 1))" g:5:-1 mask:7:-1 other:5:-1
+	launch --copy-up="$tmp/acl.d" sh -c "for id in 1 2 3; do
+		setpriv --reuid \$id --regid \$id --clear-groups sh -c 'touch \"$tmp/acl.d/\$0\" && echo \$0 writes' \$id
+		setpriv --reuid \$id --regid \$id --clear-groups ls '$tmp/acl.d' >/dev/null && echo \$id reads
+		done 2>/dev/null; true"
+	assert_eq 'who may' '1 writes
+1 reads
+3 reads' "$out$err"
+}
+
 case_of_a_directory_in_the_home() {
 	home=$(mktemp -d "$HOME/e2e.XXXXXX")
 	trap 'rm -rf "$home"' EXIT
@@ -425,6 +513,10 @@ run_cases \
 	changes_in_it_do_not_reach_the_host \
 	several_directories \
 	directories_within_each_other_and_twice \
+	a_copied_up_directory_keeps_its_mode \
+	a_copied_up_directory_keeps_its_owner \
+	a_subordinate_user_cannot_create_a_file_in_a_copied_up_etc \
+	an_acl_is_not_widened \
 	of_a_directory_in_the_home \
 	of_system_directories \
 	of_a_directory_that_holds_the_state_directory \
