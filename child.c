@@ -128,7 +128,8 @@ static int copy_up(struct child *c, struct err *e)
 	return r;
 }
 
-/* Until then /proc is that of the outer PID namespace, in which /proc/self is ours all the same. */
+/* Before this step, and where a new one may not be mounted, /proc is that of the outer PID
+ * namespace: there only /proc/self and /proc/thread-self may be used, and no PID. */
 static int show_processes(struct child *c, struct err *e)
 {
 	return c->o->pidns ? mount_proc(e) : 0;
@@ -136,13 +137,10 @@ static int show_processes(struct child *c, struct err *e)
 
 static int mount_sys(struct child *c, struct err *e)
 {
-	bool kept = false;
 	int r = 0;
 
 	if (c->o->net != NET_HOST && !c->o->detach_netns)
-		r = mount_sysfs(&kept, e);
-	if (kept)
-		log_debug("/sys stays the host's: a new one may not be mounted here");
+		r = mount_sysfs(e);
 	if (r == 0 && c->o->evacuates && cgroup_is_evacuated(c->o->evacuate_cgroup2))
 		r = mount_cgroup2(e);
 	return r;

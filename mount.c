@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "fd.h"
+#include "log.h"
 #include "posixacl.h"
 
 #define CGROUP_PATH "/sys/fs/cgroup"
@@ -263,36 +264,57 @@ int mount_copy_up(const char *dir, const char *aside, struct err *e)
 
 /* ---- /proc and /sys ---- */
 
+static bool is_forbidden(int r)
+{
+	return r == -EPERM || r == -EACCES;
+}
+
+/* Mounts `type` on `dir`. Where the outer mount is read-only, or parts of it are hidden, the kernel
+ * allows a read-only one or none (mount_namespaces(7)). Returns 0 or -errno. */
+static int mount_pseudo(const char *source, const char *type, const char *dir, unsigned long flags)
+{
+	char why[128];
+	int r = mount(source, dir, type, flags, NULL) == 0 ? 0 : -errno;
+
+	if (!is_forbidden(r))
+		return r;
+	if (mount(source, dir, type, flags | MS_RDONLY, NULL) < 0)
+		return -errno;
+	log_warn("a new %s may only be mounted read-only on %s: %s", type, dir,
+		 err_text(-r, why, sizeof(why)));
+	return 0;
+}
+
 int mount_proc(struct err *e)
 {
-	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0)
-		return 0;
-	if (errno != EPERM)
-		return err_sys(e, errno, "mounting proc on /proc");
-	/* mount_namespaces(7): not where parts of the outer one are covered. */
-	return err_set(e, EPERM,
-		       "mounting proc on /proc: operation not permitted (--pidns needs a /proc of "
-		       "which nothing is hidden: in a container, start that with "
-		       "--security-opt systempaths=unconfined or without --pidns)");
+	int r = mount_pseudo("proc", "proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC);
+	char why[128];
+
+	if (!is_forbidden(r))
+		return r < 0 ? err_sys(e, -r, "mounting proc on /proc") : 0;
+	log_warn("mounting proc on /proc: %s; /proc still shows the outer PID namespace. In a "
+		 "container parts of /proc are hidden: try --security-opt systempaths=unconfined "
+		 "(Kubernetes: procMount: Unmasked) for the container",
+		 err_text(-r, why, sizeof(why)));
+	return 0;
 }
 
-static int mount_sysfs_on_sys(void)
-{
-	if (mount("none", "/sys", "sysfs", 0, NULL) == 0)
-		return 0;
-	/* Where the outer one is read-only (in a container) only such a one may be made. */
-	return mount("none", "/sys", "sysfs", MS_RDONLY, NULL) == 0 ? 0 : -errno;
-}
-
-int mount_sysfs(bool *kept, struct err *e)
+int mount_sysfs(struct err *e)
 {
 	FD_AUTO int cgroup = open(CGROUP_PATH, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	char source[64];
-	int r = mount_sysfs_on_sys();
+	char why[128];
+	int r = mount_pseudo("none", "sysfs", "/sys", 0);
 
-	*kept = r == -EPERM || r == -EACCES;
+	if (is_forbidden(r)) {
+		log_warn("mounting sysfs on /sys: %s; /sys still shows the outer network "
+			 "namespace. In a container parts of /sys are hidden: try --security-opt "
+			 "systempaths=unconfined for the container",
+			 err_text(-r, why, sizeof(why)));
+		return 0;
+	}
 	if (r < 0)
-		return *kept ? 0 : err_sys(e, -r, "mounting sysfs on /sys");
+		return err_sys(e, -r, "mounting sysfs on /sys");
 	if (cgroup < 0)
 		return 0;
 	snprintf(source, sizeof(source), "/proc/self/fd/%d", cgroup);

@@ -33,13 +33,15 @@ bool mount_may_be_covered(const char *dir);
  * for a moment. The directory may itself be within `dir`. */
 int mount_copy_up(const char *dir, const char *aside, struct err *e);
 
-/* Mounts a proc of this process' PID namespace on /proc, which shows that namespace's processes. */
+/* Mounts a proc of this process' PID namespace on /proc, which shows that namespace's processes.
+ * Where the kernel allows only a read-only one, or none since parts of the outer /proc are hidden
+ * (in a container), it logs a warning. In the latter case /proc stays the outer one, in which
+ * PIDs are those of the outer namespace, but /proc/self is still the process that looks. */
 int mount_proc(struct err *e);
 
-/* Mounts a sysfs of this thread's network namespace on /sys, with the host's /sys/fs/cgroup in it.
- * A kernel or container that forbids it is no failure: /sys stays as it is then and *kept is set.
- */
-int mount_sysfs(bool *kept, struct err *e);
+/* Likewise a sysfs of this thread's network namespace on /sys, with the host's /sys/fs/cgroup in
+ * it. */
+int mount_sysfs(struct err *e);
 
 /* Mounts the v2 cgroup hierarchy, with the cgroup namespace's root, on /sys/fs/cgroup. */
 int mount_cgroup2(struct err *e);

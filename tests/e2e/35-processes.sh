@@ -217,14 +217,92 @@ case_kill_9_of_parent_or_PID_1_ends_all() {
 	done
 }
 
-case_a_proc_that_may_not_be_mounted_is_named() {
-	# As in a container: a part of /proc is covered.
+# masked HIDING OPTIONS... COMMAND: a launcher in a mount namespace where HIDING is done first, as
+# container engines and systemd's ProtectKernelTunables= do it.
+masked() {
+	hiding=$1
+	shift
 	rc=0
-	unshare -rm sh -c 'mount --bind /dev/null /proc/version &&
-		exec rootlesskit --subid-source=self --pidns true' 2>"$tmp/err" || rc=$?
-	assert_eq status 1 "$rc"
-	assert_match error '*\[rootlesskit:child \] error: mounting proc on /proc: operation not permitted*--pidns*' "$(cat "$tmp/err")"
-	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
+	# shellcheck disable=SC2016 # for the inner shell
+	unshare -rmpf --mount-proc sh -c "set -e; $hiding;"' exec rootlesskit --subid-source=self "$@"' - "$@" \
+		>"$tmp/out" 2>"$tmp/err" || rc=$?
+	out=$(cat "$tmp/out")
+	err=$(cat "$tmp/err")
+}
+hidden='mount --bind /dev/null /proc/version; mount -t tmpfs none /proc/tty -o ro'
+tunables='mount --bind /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys'
+# The kernel allows what an unhidden mount elsewhere shows already.
+read_only='mount -t proc -o ro none "$tmp/proc"; '$hidden
+
+case_with_a_masked_proc_the_outer_one_stays() {
+	for hiding in "$hidden" "$tunables"; do
+		# shellcheck disable=SC2016 # for the inner shell
+		masked "$hiding" --pidns sh -c 'echo $$; cat /proc/self/comm; [ ! -e /proc/version ] || wc -c </proc/version
+			[ "$(readlink /proc/self)" != $$ ] && echo outer'
+		assert_eq "status with $hiding" 0 "$rc"
+		assert_match "output with $hiding" '2
+cat
+*
+outer' "$out"
+		assert_match "warning with $hiding" '*level=warning msg="\[rootlesskit:child \] mounting proc on /proc: operation not permitted; /proc still shows the outer PID namespace.*systempaths=unconfined*"' "$err"
+	done
+}
+
+case_with_a_read_only_proc_the_new_one_is_read_only() {
+	mkdir "$tmp/proc"
+	export tmp
+	masked "$read_only" --pidns sh -c 'readlink /proc/self
+		awk "\$5 == \"/proc\" { print \$6 }" /proc/self/mountinfo | tail -n 1; exec 2>/dev/null; echo x >/proc/sys/kernel/hostname'
+	assert_match output '3
+ro,nosuid,nodev,noexec,relatime' "$out"
+	assert_match warning '*level=warning msg="\[rootlesskit:child \] a new proc may only be mounted read-only on /proc: operation not permitted"*' "$err"
+}
+
+# Whatever names a process in /proc there must mean the outer namespace.
+case_with_a_masked_proc_everything_else_works() {
+	need_tun
+	port=$(free_port)
+	make_page 'hello from inside'
+	mkdir "$tmp/dir"
+	for options in --net=none '--net=none --detach-netns' '--net=slirp4netns --disable-host-loopback' \
+		'--net=slirp4netns --disable-host-loopback --detach-netns'; do
+		for reaper in auto false; do
+			state=$tmp/state
+			# shellcheck disable=SC2016,SC2086 # for the inner shells; options
+			unshare -rm sh -c "set -e; $hidden; $tunables;"' exec rootlesskit --subid-source=self "$@"' - \
+				--pidns --cgroupns --ipcns --utsns --reaper=$reaper --state-dir="$state" $options --copy-up=/etc --copy-up="$tmp/dir" \
+				--port-driver=builtin -p "127.0.0.1:$port:80/tcp" sh -c '
+					[ ! -e "$ROOTLESSKIT_STATE_DIR/netns" ] || set -- nsenter --net="$ROOTLESSKIT_STATE_DIR/netns"
+					exec "$@" busybox httpd -f -p 80 -h "$0"' "$tmp/www" >"$tmp/bg.out" 2>"$tmp/bg.err" &
+			pid=$!
+			wait_ready
+			wait_until 5 fetch "http://127.0.0.1:$port/"
+			assert_eq "page with $options" 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
+			stop
+			assert_eq "status with $options" 255 "$rc"
+		done
+	done
+	# shellcheck disable=SC2016 # for the inner shells
+	masked "$hidden" --pidns sh -c 'sleep 60 >/dev/null 2>&1 & kill -TERM $$; sleep 5'
+	assert_match 'the end by a signal' '*exited: signal: terminated*' "$err"
+	exec 3<"$here/lib.sh"
+	# shellcheck disable=SC2016 # for the inner shells
+	LISTEN_FDS=1 unshare -rm sh -c "set -e; $hidden;"' export LISTEN_PID=$$
+		exec rootlesskit --subid-source=self --pidns sh -c "echo \$LISTEN_PID \$\$"' >"$tmp/out" 2>/dev/null
+	assert_eq LISTEN_PID '2 2' "$(cat "$tmp/out")"
+}
+
+case_with_a_masked_sys_the_outer_one_stays() {
+	[ -d /sys/kernel ] || skip sysfs 'there is none'
+	for options in --net=none '--net=none --pidns'; do
+		# shellcheck disable=SC2086 # options
+		masked 'mount -t tmpfs none /sys/kernel -o ro' $options sh -c 'ls /sys/kernel; ip -o link | wc -l'
+		assert_eq "output with $options" 1 "$out"
+		assert_match "warning with $options" '*level=warning msg="\[rootlesskit:child \] mounting sysfs on /sys: operation not permitted; /sys still shows the outer network namespace.*"' "$err"
+	done
+	masked 'mount -o remount,ro,bind /sys' --net=none ls /sys/class/net
+	assert_eq 'interfaces in a read-only one' lo "$out"
+	assert_match 'warning of a read-only one' '*a new sysfs may only be mounted read-only on /sys: operation not permitted"*' "$err"
 }
 
 # ---- cgroups ----
@@ -681,7 +759,10 @@ run_cases \
 	LISTEN_PID_is_as_the_command_sees_it \
 	limits_and_signals_are_as_they_were \
 	kill_9_of_parent_or_PID_1_ends_all \
-	a_proc_that_may_not_be_mounted_is_named \
+	with_a_masked_proc_the_outer_one_stays \
+	with_a_read_only_proc_the_new_one_is_read_only \
+	with_a_masked_proc_everything_else_works \
+	with_a_masked_sys_the_outer_one_stays \
 	evacuation_frees_the_cgroup_for_controllers \
 	evacuation_takes_everybody_along_and_back \
 	evacuation_with_the_hosts_network_and_a_group_that_is_there \
