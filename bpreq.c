@@ -241,6 +241,17 @@ int bpreq_target(const struct bpreq *req, struct sockaddr_storage *to, socklen_t
 	return 0;
 }
 
+bool bpreq_is_by_parent_ip(const struct bpreq *req, struct ipaddr *parent_ip)
+{
+	return req->ip[0] == '\0' && find_target(req, parent_ip, NULL) == 0 &&
+	       !ipaddr_is_loopback(parent_ip) && !ipaddr_is_any(parent_ip);
+}
+
+void bpreq_use_loopback(struct bpreq *req, sa_family_t family)
+{
+	strcpy(req->ip, family == AF_INET ? "127.0.0.1" : "::1");
+}
+
 int bpreq_dial_error(const struct bpreq *req, int errnum, struct err *e)
 {
 	char text[INET6_ADDRSTRLEN] = "";

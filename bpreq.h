@@ -66,6 +66,12 @@ int bpreq_decode(struct bpreq *req, const char *text, size_t len, struct err *e)
  * reason for a proto that nobody can connect with. */
 int bpreq_target(const struct bpreq *req, struct sockaddr_storage *to, socklen_t *len,
 		 struct err *e);
+/* Is the parent IP the target, since there is no child IP, and is it an address that the child's
+ * network namespace may or may not have? Then that is to be found out (reach.h): it is the target
+ * only if it is local there, and bpreq_use_loopback else. */
+bool bpreq_is_by_parent_ip(const struct bpreq *req, struct ipaddr *parent_ip);
+/* Makes 127.0.0.1 or ::1 the target, whichever is of the family. */
+void bpreq_use_loopback(struct bpreq *req, sa_family_t family);
 /* The reason why that failed: "dial tcp 127.0.0.1:80: connect: connection refused". Returns
  * -errnum. */
 int bpreq_dial_error(const struct bpreq *req, int errnum, struct err *e);

@@ -19,12 +19,15 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "bicopy.h"
 #include "fd.h"
 #include "hostaddr.h"
 #include "log.h"
+#include "reach.h"
 #include "sockopt.h"
 #include "transparent.h"
 #include "unixsock.h"
@@ -126,7 +129,7 @@ static bool has_option(int fd, int name, int value)
 /* Is it what was asked for: a TCP or UDP socket, and not a raw one of that protocol? */
 static bool is_asked_for(const struct dial *d, int fd)
 {
-	bool udp = proto_is_udp(d->req.proto);
+	bool udp = d->asks_probe || proto_is_udp(d->req.proto);
 
 	return has_option(fd, SO_PROTOCOL, udp ? IPPROTO_UDP : IPPROTO_TCP) &&
 	       has_option(fd, SO_TYPE, udp ? SOCK_DGRAM : SOCK_STREAM);
@@ -171,6 +174,8 @@ static int read_answer(struct dial *d)
 	return r < 0 ? r : err_set(&d->why, EPROTO, "the child sent no descriptor");
 }
 
+static void on_probe(struct dial *d, int fd);
+
 static void on_answer(struct watch *watch, short revents)
 {
 	struct dial *d = LOOP_OWNER(watch, struct dial, watch);
@@ -180,7 +185,9 @@ static void on_answer(struct watch *watch, short revents)
 	do
 		r = read_answer(d);
 	while (r == -EINPROGRESS);
-	if (r >= 0) {
+	if (d->asks_probe && (r >= 0 || r == -EREMOTEIO)) {
+		on_probe(d, r);
+	} else if (r >= 0) {
 		note_mark(d, r);
 		if (proto_is_tcp(d->req.proto))
 			sockopt_tcp_reset_on_close(r);
@@ -190,10 +197,10 @@ static void on_answer(struct watch *watch, short revents)
 	}
 }
 
-static int send_request(struct dial *d)
+static int send_request(struct dial *d, const struct bpreq *req)
 {
 	char text[BPREQ_MAX];
-	int len = bpreq_encode(&d->req, text, sizeof(text));
+	int len = bpreq_encode(req, text, sizeof(text));
 
 	if (len < 0)
 		return len;
@@ -216,12 +223,11 @@ static unsigned int ms_left(const struct dial *d, unsigned int most_ms)
 	return d->until_ms - now < most_ms ? (unsigned int)(d->until_ms - now) : most_ms;
 }
 
-static void ask_child(struct dial *d)
+static void ask_for(struct dial *d, const struct bpreq *req)
 {
 	struct loop *loop = d->dialler->loop;
-	int r = send_request(d);
+	int r = send_request(d, req);
 
-	log_debug("port %d: the child is asked for a connection", d->port_id);
 	d->watch.events = POLLIN;
 	d->watch.edge = true;
 	d->watch.on_event = on_answer;
@@ -234,6 +240,12 @@ static void ask_child(struct dial *d)
 		err_sys(&d->why, -r, "asking the child");
 		try_again(d, r);
 	}
+}
+
+static void ask_child(struct dial *d)
+{
+	log_debug("port %d: the child is asked for a connection", d->port_id);
+	ask_for(d, &d->req);
 }
 
 /* ---- connecting ---- */
@@ -409,14 +421,88 @@ static bool try_by_itself(struct dial *d)
 	return fd >= 0;
 }
 
+static void dial_target(struct dial *d)
+{
+	if (!try_by_itself(d))
+		ask_child(d);
+}
+
+/* ---- choosing the target ---- */
+
+static int *probe_of(const struct dialler *dialler, sa_family_t family)
+{
+	if (dialler->probes == NULL)
+		return NULL;
+	return family == AF_INET ? &dialler->probes->v4 : &dialler->probes->v6;
+}
+
+/* Sets the target that `probe` shows to be right; -1 where the child has none of that family. */
+static void choose_target(struct dial *d, const struct ipaddr *parent_ip, int probe)
+{
+	if (probe >= 0 && reach_is_local(probe, parent_ip))
+		strcpy(d->req.ip, d->req.parent_ip);
+	else
+		bpreq_use_loopback(&d->req, parent_ip->family);
+}
+
+/* Any child can connect a UDP socket to its own loopback address. */
+static void ask_for_probe(struct dial *d, sa_family_t family)
+{
+	struct bpreq req = { .type = BPREQ_CONNECT, .port = d->req.port };
+
+	req.proto = family == AF_INET ? PROTO_UDP4 : PROTO_UDP6;
+	bpreq_use_loopback(&req, family);
+	log_debug("port %d: the child is asked for a UDP socket, to see its routes", d->port_id);
+	d->asks_probe = true;
+	ask_for(d, &req);
+}
+
+/* Keeps a probe for the dials that follow, unless one is there or descriptors are short. */
+static void keep_probe(const struct dial *d, sa_family_t family, int fd)
+{
+	int *place = probe_of(d->dialler, family);
+
+	if (place != NULL && *place < 0 && budget_take(d->dialler->budget, 1))
+		*place = fd;
+	else
+		close(fd);
+}
+
+/* The child has given a probe, or (`fd` < 0) has said why it has none. */
+static void on_probe(struct dial *d, int fd)
+{
+	struct ipaddr ip = { .family = AF_UNSPEC };
+
+	d->asks_probe = false;
+	end_try(d);
+	if (bpreq_is_by_parent_ip(&d->req, &ip))
+		choose_target(d, &ip, fd);
+	if (fd >= 0)
+		keep_probe(d, ip.family, fd);
+	dial_target(d);
+}
+
 /* ---- all ---- */
 
 static void try_dial(struct dial *d)
 {
+	struct ipaddr ip;
+	const int *probe;
+
 	d->tries++;
+	d->asks_probe = false;
 	hostaddr_gateway(d->req.host_gateway_ip, sizeof(d->req.host_gateway_ip));
-	if (!try_by_itself(d))
-		ask_child(d);
+	if (!d->has_ip)
+		d->req.ip[0] = '\0';
+	if (bpreq_is_by_parent_ip(&d->req, &ip)) {
+		probe = probe_of(d->dialler, ip.family);
+		if (probe == NULL || *probe < 0) {
+			ask_for_probe(d, ip.family);
+			return;
+		}
+		choose_target(d, &ip, *probe);
+	}
+	dial_target(d);
 }
 
 void dial_start(struct dial *d, const struct dialler *dialler, int port_id, const struct bpreq *req,
@@ -425,6 +511,7 @@ void dial_start(struct dial *d, const struct dialler *dialler, int port_id, cons
 	d->dialler = dialler;
 	d->port_id = port_id;
 	d->req = *req;
+	d->has_ip = req->ip[0] != '\0';
 	d->on_done = on_done;
 	d->until_ms = fd_now_ms() + DEADLINE_MS;
 	d->watch.fd = -1;
@@ -434,15 +521,31 @@ void dial_start(struct dial *d, const struct dialler *dialler, int port_id, cons
 int dialler_open(struct dialler *dialler)
 {
 	dialler->marks = calloc(1, sizeof(*dialler->marks));
-	if (dialler->marks != NULL)
+	dialler->probes = malloc(sizeof(*dialler->probes));
+	if (dialler->probes != NULL)
+		*dialler->probes = (struct dial_probes){ -1, -1 };
+	if (dialler->marks != NULL && dialler->probes != NULL)
 		dialler->pool = sockpool_new(dialler->loop, dialler->budget, &dialler->bp_address);
 	return dialler->pool != NULL ? 0 : -ENOMEM;
+}
+
+static void close_probe(const struct dialler *dialler, int *fd)
+{
+	if (*fd >= 0)
+		budget_give(dialler->budget, 1);
+	fd_close(fd);
 }
 
 void dialler_close(struct dialler *dialler)
 {
 	sockpool_free(dialler->pool);
 	free(dialler->marks);
+	if (dialler->probes != NULL) {
+		close_probe(dialler, &dialler->probes->v4);
+		close_probe(dialler, &dialler->probes->v6);
+	}
+	free(dialler->probes);
 	dialler->pool = NULL;
 	dialler->marks = NULL;
+	dialler->probes = NULL;
 }

@@ -26,6 +26,9 @@
  *              │                    ASKING the child ── its answer ──► on_done(fd)
  *              ├── no try is left, or no time ──► on_done(-errno)
  *              └── dial_cancel ──► on_done(-ECANCELED)
+ *
+ * Where the target depends on the routes inside, each try first looks at these, by a UDP socket of
+ * the namespace. The first such dial of a worker asks the child for that socket.
  */
 
 /* What the dials of a worker have in common. */
@@ -35,6 +38,9 @@ struct dialler {
 	struct sockaddr_un bp_address; /* .bp.sock */
 	struct sockpool *pool;	       /* owned; NULL: the child is asked for each connection */
 	struct srcmarks *marks;	       /* owned, likewise */
+	struct dial_probes {
+		int v4, v6; /* UDP sockets of the child's namespace (reach.h); -1: none yet */
+	} * probes;	    /* owned, likewise */
 };
 
 /* Gives a dialler whose other members are set a pool. Returns 0 or -ENOMEM. */
@@ -61,6 +67,8 @@ struct dial {
 	struct sockaddr_storage from; /* the client's address; AF_UNSPEC if it is not to be kept */
 	int mark;		      /* what it connects from there with; 0: it does not */
 	bool only_asks;		      /* connecting is the child's */
+	bool has_ip;		      /* the request came with a child IP, which stays as it is */
+	bool asks_probe;	      /* what the child is asked for is a probe */
 	int port_id;		      /* for log lines */
 	int tries;
 	unsigned long long until_ms; /* no try goes on after this, fd_now_ms()'s clock */

@@ -40,6 +40,7 @@
 #include "loop.h"
 #include "msg.h"
 #include "netns.h"
+#include "reach.h"
 #include "sockopt.h"
 #include "statedir.h"
 #include "thread.h"
@@ -275,10 +276,25 @@ static void note_source(struct request *r)
 		ipaddr_sockaddr(&ip, req->source_port, &r->from);
 }
 
+/* A parent IP that this namespace does not have would lead out, to the host, and into the very same
+ * port again. */
+static void choose_target(struct request *r)
+{
+	FD_AUTO int fd = -1;
+	struct ipaddr ip;
+
+	if (!bpreq_is_by_parent_ip(&r->req, &ip))
+		return;
+	fd = new_socket(PROTO_UDP, ip.family);
+	if (!reach_is_local(fd, &ip))
+		bpreq_use_loopback(&r->req, ip.family);
+}
+
 static void answer_connect(struct request *r)
 {
 	struct err why;
 
+	choose_target(r);
 	if (bpreq_target(&r->req, &r->to, &r->to_len, &why) < 0) {
 		answer_error(r, &why);
 		return;

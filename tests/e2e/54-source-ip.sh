@@ -7,6 +7,9 @@
 #     client 192.0.2.7, fd00:1::7 ── veth ── host 192.0.2.1, fd00:1::1 ── launcher ── inside
 #
 # A function `host_NAME` is what a case does on its host.
+#
+# Such a host may also have several addresses, and a port on each: where a connection to those leads
+# is tested here too, and that none leads back to the port itself.
 . "$(dirname "$0")/lib.sh"
 
 HOST4=192.0.2.1 CLIENT4=192.0.2.7
@@ -380,6 +383,121 @@ host_no_ipv6() {
 	stop
 }
 
+# ---- ports on a second address ----
+
+SECOND4=192.0.2.3 SECOND6=fd00:1::3
+
+add_second_address() {
+	ip addr add "$SECOND4/24" dev host
+	[ ! -e /proc/net/if_inet6 ] || ip addr add "$SECOND6/64" dev host nodad
+}
+
+# How many descriptors the launcher has.
+count_fds() {
+	find "/proc/$pid/fd" -mindepth 1 | wc -l
+}
+
+# tries HOST PORT: what a TCP client gets there that says who: the server's own address, or an error
+# within a second
+tries() {
+	client "$@" <<-'EOF'
+		s = dial(sys.argv[1], sys.argv[2])
+		began = time.time()
+		try:
+		    print(who(s)[2])
+		except OSError as e:
+		    print(type(e).__name__, "late" if time.time() - began > 2 else "in time")
+	EOF
+}
+
+# echoes HOST PORT: what a UDP client gets there within two seconds
+echoes() {
+	client "$@" <<-'EOF'
+		s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+		s.settimeout(2)
+		s.connect((sys.argv[1], int(sys.argv[2])))
+		s.send(b"hello")
+		try:
+		    print(s.recv(100).decode())
+		except TimeoutError:
+		    print("nothing")
+	EOF
+}
+
+# serve_udp PORT: echoes inside; the process is $echo
+serve_udp() {
+	nsenter --preserve-credentials -U -m -n -t "$child" \
+		socat "UDP6-RECVFROM:$1,ipv6only=0,fork" EXEC:cat &
+	echo=$!
+	wait_until 5 inside grep -qi ":$(printf %04x "$1") 0" /proc/net/udp6
+}
+
+case_a_second_address_reaches_the_server_inside() {
+	need_tun
+	on_host host_second --net=slirp4netns --disable-host-loopback --copy-up=/etc --ipv6
+	on_host host_second --net=slirp4netns --disable-host-loopback --source-ip-transparent=false
+	on_host host_second --net=none
+}
+host_second() {
+	add_second_address
+	serve "$@" -p "$SECOND4:80:80/tcp" -p "[$SECOND6]:80:80/tcp6" \
+		-p "$SECOND4:53:53/udp" -p "[$SECOND6]:53:53/udp6" \
+		-p "$SECOND4:81:81/tcp" -p "$SECOND4:54:54/udp"
+	serve_udp 53
+	before=$(count_fds)
+	assert_eq "TCP, $*" 127.0.0.1 "$(tries $SECOND4 80)"
+	assert_eq "UDP, $*" hello "$(echoes $SECOND4 53)"
+	if [ -e /proc/net/if_inet6 ]; then
+		assert_eq "TCP of IPv6, $*" ::1 "$(tries $SECOND6 80)"
+		assert_eq "UDP of IPv6, $*" hello "$(echoes $SECOND6 53)"
+	fi
+	# Nobody listens there: a reset at once, and the datagram is gone.
+	assert_eq "nobody, $*" 'ConnectionResetError in time' "$(tries $SECOND4 81)"
+	echoes $SECOND4 54
+	used=$(($(count_fds) - before))
+	[ "$used" -le 20 ] || fail "$used descriptors more, $*"
+	kill "$echo"
+	stop
+}
+
+case_a_second_address_in_a_detached_namespace() {
+	on_host host_second_detached
+}
+host_second_detached() {
+	add_second_address
+	write_server
+	# shellcheck disable=SC2016 # for the inner shell
+	start --subid-source=self --net=none --port-driver=builtin --detach-netns -p "$SECOND4:8080:80/tcp" \
+		sh -c 'exec nsenter --net=$ROOTLESSKIT_STATE_DIR/netns python3 "$@"' - \
+		"$tmp/server.py" "$tmp" 80
+	wait_until 20 test -e "$tmp/up"
+	assert_eq 'not inside' 127.0.0.1 "$(tries $SECOND4 8080)"
+	inside_detached ip addr add "$SECOND4/32" dev lo
+	assert_eq 'inside too' $SECOND4 "$(tries $SECOND4 8080)"
+	stop
+}
+
+case_an_address_that_comes_and_goes_inside() {
+	on_host host_comes_and_goes
+	on_host host_comes_and_goes --source-ip-transparent=false
+}
+host_comes_and_goes() {
+	add_second_address
+	serve --net=none "$@" -p "$SECOND4:8080:80/tcp" -p "[$SECOND6]:8081:80/tcp6"
+	for _ in 1 2; do
+		assert_eq 'not inside' 127.0.0.1 "$(tries $SECOND4 8080)"
+		inside ip addr add "$SECOND4/32" dev lo
+		assert_eq 'inside too' $SECOND4 "$(tries $SECOND4 8080)"
+		inside ip addr del "$SECOND4/32" dev lo
+		[ -e /proc/net/if_inet6 ] || continue
+		assert_eq 'not inside, IPv6' ::1 "$(tries $SECOND6 8081)"
+		inside ip addr add "$SECOND6/128" dev lo nodad
+		assert_eq 'inside too, IPv6' $SECOND6 "$(tries $SECOND6 8081)"
+		inside ip addr del "$SECOND6/128" dev lo
+	done
+	stop
+}
+
 # ---- behind DNAT ----
 
 # A container: a network namespace behind a bridge inside, with the server on port 8000.
@@ -604,6 +722,9 @@ run_cases \
 	nobody_listens \
 	it_cannot_be_set_up \
 	the_inside_has_no_IPv6 \
+	a_second_address_reaches_the_server_inside \
+	a_second_address_in_a_detached_namespace \
+	an_address_that_comes_and_goes_inside \
 	a_container_behind_rules_of_Docker \
 	a_container_behind_rules_of_older_iptables \
 	a_container_behind_rules_of_CNI \

@@ -109,6 +109,42 @@ case_the_address_is_chosen_by_the_rule() {
 		dial(ParentIP="0.0.0.0")
 		dial(ParentIP="192.0.2.10", HostGatewayIP="192.0.2.10")
 		dial(ParentIP="127.0.0.1", HostGatewayIP="192.0.2.10")
+		# One that is not local inside would lead out, to the host, and into the port again.
+		dial(ParentIP="192.0.2.11", HostGatewayIP="192.0.2.10")
+		def peer(**more):
+		    (fd,) = dial(Proto="udp", **more)
+		    return socket.socket(fileno=fd).getpeername()[0]
+		def inside(*command):
+		    import subprocess
+		    subprocess.run(("nsenter", "--preserve-credentials", "-U", "-n", "-t", sys.argv[2]) + command, check=True)
+		assert peer(ParentIP="192.0.2.11") == "127.0.0.1"
+		assert peer(ParentIP="fd00:1::11") == "::1"
+		assert peer(ParentIP="::") == "::1"
+		# Neither is it if a route leads there, or if anybody may bind to it.
+		inside("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+		inside("ip", "addr", "add", "192.0.2.20/24", "dev", "up0")
+		inside("ip", "addr", "add", "fd00:1::20/64", "dev", "up0", "nodad")
+		inside("ip", "link", "set", "up1", "up")
+		inside("ip", "link", "set", "up0", "up")
+		inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_nonlocal_bind")
+		inside("sh", "-c", "echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind")
+		assert peer(ParentIP="192.0.2.11") == "127.0.0.1"
+		assert peer(ParentIP="fd00:1::11") == "::1"
+		# An explicit address stays as it is.
+		assert peer(IP="192.0.2.11") == "192.0.2.11"
+		assert peer(IP="fd00:1::11") == "fd00:1::11"
+		# One that is local now is the target, until it is gone.
+		inside("ip", "addr", "add", "192.0.2.11/32", "dev", "lo")
+		inside("ip", "addr", "add", "fd00:1::11/128", "dev", "lo", "nodad")
+		assert peer(ParentIP="192.0.2.11") == "192.0.2.11"
+		assert peer(ParentIP="fd00:1::11") == "fd00:1::11"
+		assert peer(ParentIP="192.0.2.11", HostGatewayIP="192.0.2.11") == "127.0.0.1"
+		e = ask(dict(REQUEST, ParentIP="192.0.2.11"))["Error"]
+		assert e == "dial tcp 192.0.2.11:80: connect: connection refused", e
+		inside("ip", "addr", "del", "192.0.2.11/32", "dev", "lo")
+		inside("ip", "addr", "del", "fd00:1::11/128", "dev", "lo")
+		assert peer(ParentIP="192.0.2.11") == "127.0.0.1"
+		assert peer(ParentIP="fd00:1::11") == "::1"
 		e = ask(dict(REQUEST, ParentIP="127.0.0.2"))["Error"]
 		assert e == "dial tcp 127.0.0.2:80: connect: connection refused", e
 		e = ask(dict(REQUEST, IP="::1", Proto="tcp6"))["Error"]

@@ -4,6 +4,9 @@
  * Connections from clients' addresses want a namespace of their own: tests/e2e/54-source-ip.sh. */
 #include "fakechild.h"
 
+#include <ifaddrs.h>
+#include <net/if.h>
+
 #include "dial.h"
 
 #define BUDGET 1024
@@ -227,6 +230,113 @@ START_TEST(without_a_pool_it_asks)
 }
 END_TEST
 
+/* ---- the target of a port without a child IP ---- */
+
+/* An address of this machine beyond loopback, of the family. Returns false if there is none. */
+static bool own_address(int family, char *text, size_t cap)
+{
+	struct ipaddr ip = { .family = AF_UNSPEC };
+	struct ifaddrs *list;
+
+	ck_assert_int_eq(getifaddrs(&list), 0);
+	for (const struct ifaddrs *ifa = list; ifa != NULL; ifa = ifa->ifa_next) {
+		const struct sockaddr_storage *sa = (const void *)ifa->ifa_addr;
+
+		if (sa == NULL || sa->ss_family != family || (ifa->ifa_flags & IFF_UP) == 0)
+			continue;
+		ipaddr_from_sockaddr(&ip, sa);
+		if (!ipaddr_is_loopback(&ip) &&
+		    (family == AF_INET || !IN6_IS_ADDR_LINKLOCAL(&ip.v6)))
+			break;
+		ip.family = AF_UNSPEC;
+	}
+	freeifaddrs(list);
+	return ip.family != AF_UNSPEC && ipaddr_text(&ip, text, cap) != NULL;
+}
+
+/* Dials to a port that was published on `parent_ip`. Returns the address that it got, or "". */
+static const char *target_of(enum proto proto, const char *parent_ip)
+{
+	struct bpreq req = { .type = BPREQ_CONNECT, .proto = proto, .port = port };
+	static char text[INET6_ADDRSTRLEN];
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
+	struct ipaddr ip;
+	int fd;
+
+	snprintf(req.parent_ip, sizeof(req.parent_ip), "%s", parent_ip);
+	memset(&attempt, 0, sizeof(attempt));
+	dial_start(&attempt.dial, &dialler, 1, &req, on_done);
+	fd = finish();
+	if (fd < 0)
+		return "";
+	ck_assert_int_eq(getpeername(fd, (struct sockaddr *)&peer, &len), 0);
+	close(fd);
+	ipaddr_from_sockaddr(&ip, &peer);
+	return ipaddr_text(&ip, text, sizeof(text));
+}
+
+/* A child that has sockets in store, and one that only connects. */
+static const enum child_way ways[] = { GIVES, IS_OLD };
+
+START_TEST(an_address_that_is_not_local_is_not_the_target)
+{
+	child.way = ways[_i];
+	port = 53;
+	ck_assert_str_eq(target_of(PROTO_UDP, "192.0.2.77"), "127.0.0.1");
+	ck_assert_str_eq(target_of(PROTO_UDP, "::ffff:192.0.2.77"), "127.0.0.1");
+	ck_assert_str_eq(target_of(PROTO_UDP, "2001:db8::77"), "::1");
+	ck_assert_str_eq(target_of(PROTO_UDP, "127.0.0.9"), "127.0.0.9");
+	ck_assert_str_eq(target_of(PROTO_UDP, "::1"), "::1");
+	ck_assert_str_eq(target_of(PROTO_UDP, "::"), "::1");
+	open_server(AF_INET);
+	ck_assert_str_eq(target_of(PROTO_TCP, "192.0.2.77"), "127.0.0.1");
+	fd_close(&server);
+	open_server(AF_INET6);
+	ck_assert_str_eq(target_of(PROTO_TCP, "2001:db8::77"), "::1");
+}
+END_TEST
+
+START_TEST(an_address_that_is_local_is_the_target)
+{
+	char own[INET6_ADDRSTRLEN];
+
+	child.way = ways[_i];
+	port = 53;
+	if (own_address(AF_INET, own, sizeof(own)))
+		ck_assert_str_eq(target_of(PROTO_UDP, own), own);
+	if (own_address(AF_INET6, own, sizeof(own)))
+		ck_assert_str_eq(target_of(PROTO_UDP, own), own);
+}
+END_TEST
+
+START_TEST(the_child_is_asked_for_one_probe_a_family)
+{
+	open_server(AF_INET);
+	for (int i = 0; i < 10; i++)
+		ck_assert_str_eq(target_of(PROTO_TCP, "192.0.2.77"), "127.0.0.1");
+	ck_assert_uint_eq(child.connects, 1);
+	ck_assert_int_eq(child.connect.proto, PROTO_UDP4);
+	fd_close(&server);
+	open_server(AF_INET6);
+	for (int i = 0; i < 10; i++)
+		ck_assert_str_eq(target_of(PROTO_TCP, "2001:db8::77"), "::1");
+	ck_assert_uint_eq(child.connects, 2);
+	ck_assert_int_eq(child.connect.proto, PROTO_UDP6);
+}
+END_TEST
+
+START_TEST(without_room_for_a_probe_each_dial_asks)
+{
+	open_server(AF_INET);
+	ck_assert(budget_take(&budget, BUDGET));
+	for (int i = 0; i < 3; i++)
+		ck_assert_str_eq(target_of(PROTO_TCP, "192.0.2.77"), "127.0.0.1");
+	ck_assert_uint_ge(child.connects, 3);
+	budget_give(&budget, BUDGET);
+}
+END_TEST
+
 static const struct {
 	const char *source;
 	bool keeps_source;
@@ -353,6 +463,10 @@ int main(void)
 	tcase_add_loop_test(tc, asks_a_child_that_has_no_sockets_for_it, 0, COUNT(poor_ways));
 	tcase_add_test(tc, asks_when_no_socket_comes_in_time);
 	tcase_add_test(tc, without_a_pool_it_asks);
+	tcase_add_loop_test(tc, an_address_that_is_not_local_is_not_the_target, 0, COUNT(ways));
+	tcase_add_loop_test(tc, an_address_that_is_local_is_the_target, 0, COUNT(ways));
+	tcase_add_test(tc, the_child_is_asked_for_one_probe_a_family);
+	tcase_add_test(tc, without_room_for_a_probe_each_dial_asks);
 	tcase_add_loop_test(tc, the_child_decides_about_clients_addresses, 0, COUNT(sources));
 	tcase_add_test(tc, a_slow_server_is_waited_for);
 	tcase_add_test(tc, not_for_ever);

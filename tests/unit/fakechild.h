@@ -124,7 +124,8 @@ static void child_connects(int client, const struct bpreq *req)
 	child.connects++;
 	child.connect = *req;
 	ck_assert_int_eq(bpreq_target(req, &to, &len, &e), 0);
-	fd = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(to.ss_family,
+		    (proto_is_udp(req->proto) ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 	if (connect(fd, (struct sockaddr *)&to, len) == 0) {
 		ck_assert_int_eq(msg_send_fd(client, fd), 0);
 	} else {
