@@ -10,7 +10,7 @@
  * A null pointer is accepted everywhere: the caller does not want the reason.
  */
 
-#define ERR_LEN 512 /* bytes with the final NUL: the longest fixed text and a long path */
+#define ERR_LEN 1024 /* bytes with the final NUL: the longest advice behind a reason */
 
 struct err {
 	char msg[ERR_LEN];

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* User and group ID maps. See idmap.h.
  *
- * Each program that is run costs more than all of the rest, so that none is without need. "auto"
- * asks getsubids(1) only where it could know more than the files do: when nsswitch.conf names
- * another source, or $GETSUBIDS names a program. A user whom /etc/passwd does not know is asked for
+ * Each program that is run costs more than all of the rest, so none is run without need. "auto"
+ * asks getsubids(1) first only where it could know more than the files do: when nsswitch.conf names
+ * another source, or $GETSUBIDS names a program. Otherwise it asks when the files know nothing. A
+ * user whom /etc/passwd does not know is asked for
  * by getent(1), not by getpwuid(3): the C library's name service loads modules at run time, which a
  * static program should not.
  */
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "fd.h"
+#include "idadvice.h"
 #include "log.h"
 #include "proc.h"
 
@@ -25,6 +27,9 @@
 #define NAME_LEN	  256
 #define OUTPUT_LEN	  16384
 #define MAX_TEXT_FILE	  (16U << 20) /* bytes of /etc/passwd or /etc/subuid that are read */
+#define MAX_MAP_LINES	  340	      /* user_namespaces(7); 5 before Linux 4.15 */
+#define MAP_TEXT_LEN	  200	      /* bytes of a map in a message */
+#define BAD_LINES_TOLD	  3
 
 enum kind {
 	UIDS,
@@ -36,10 +41,11 @@ static const struct {
 	const char *name;
 	const char *file;
 	const char *program;
-	const char *proc_file;
+	const char *own_map;
+	const char *id;
 } kinds[] = {
-	[UIDS] = { "subuid", "/etc/subuid", "newuidmap", "uid_map" },
-	[GIDS] = { "subgid", "/etc/subgid", "newgidmap", "gid_map" },
+	[UIDS] = { "subuid", "/etc/subuid", "newuidmap", "/proc/self/uid_map", "UID" },
+	[GIDS] = { "subgid", "/etc/subgid", "newgidmap", "/proc/self/gid_map", "GID" },
 };
 _Static_assert(sizeof(kinds) / sizeof(kinds[0]) == KIND_COUNT, "one for each kind");
 
@@ -75,30 +81,51 @@ static bool ask_getent(uint32_t uid, char *name, size_t cap)
 	       subid_find_user(output, strlen(output), uid, name, cap);
 }
 
-/* The user's name, "" if it has none. */
-static void find_user_name(char *name, size_t cap)
+struct user {
+	char name[NAME_LEN]; /* "" if there is none */
+	bool is_local;	     /* /etc/passwd has it */
+};
+
+static void find_user(struct user *user)
 {
 	uint32_t uid = (uint32_t)geteuid();
 	size_t len;
 	char *text = load("/etc/passwd", &len);
-	bool found = text != NULL && subid_find_user(text, len, uid, name, cap);
 
+	user->is_local = text != NULL &&
+			 subid_find_user(text, len, uid, user->name, sizeof(user->name));
 	free(text);
-	if (!found && !ask_getent(uid, name, cap))
-		name[0] = '\0';
+	if (!user->is_local && !ask_getent(uid, user->name, sizeof(user->name)))
+		user->name[0] = '\0';
 }
 
 /* ---- where the IDs come from ---- */
 
+/* Logs which lines of the user are skipped. */
+static void tell_bad_lines(enum kind kind, const char *text, size_t len, const char *name)
+{
+	const char *why;
+	size_t line = 0;
+
+	for (int i = 0; i < BAD_LINES_TOLD; i++) {
+		line = subid_find_bad_line(text, len, name, (uint32_t)geteuid(), line, &why);
+		if (line == 0)
+			return;
+		log_warn("line %zu of %s is skipped: %s", line, kinds[kind].file, why);
+	}
+}
+
 static size_t read_static(struct subid_ranges *out, enum kind kind, const char *user)
 {
+	const char *name = *user != '\0' ? user : NULL;
 	size_t len;
 	char *text = load(kinds[kind].file, &len);
 	size_t added;
 
 	if (text == NULL)
 		return 0;
-	added = subid_read_file(out, text, len, *user != '\0' ? user : NULL, (uint32_t)geteuid());
+	added = subid_read_file(out, text, len, name, (uint32_t)geteuid());
+	tell_bad_lines(kind, text, len, name);
 	free(text);
 	return added;
 }
@@ -155,48 +182,90 @@ static bool is_getsubids_useful(void)
 	return useful;
 }
 
-static int find_kind(struct subid_ranges *out, enum kind kind, enum subid_source source,
-		     const char *user, struct err *e)
+/* ---- what can be mapped ---- */
+
+static unsigned int own_id(enum kind kind)
 {
-	out->count = 0;
-	if (source == SUBID_DYNAMIC || source == SUBID_AUTO)
+	return kind == UIDS ? (unsigned int)geteuid() : (unsigned int)getegid();
+}
+
+/* compat: 3.3.0 has these words for the own ID. */
+static void tell_cut(enum kind kind, const struct subid_range *range, unsigned int cut)
+{
+	const char *name = kinds[kind].name, *id = kinds[kind].id;
+	unsigned int own = own_id(kind);
+
+	if (cut & SUBID_HAS_OWN)
+		log_warn("%s: the range %u:%u contains the own %s %u, which is already mapped to "
+			 "%s 0 in the user namespace. RootlessKit ignores the %s %u in this range. "
+			 "Remove the own %s from %s configuration.",
+			 name, range->start, range->count, id, own, id, id, own, id, name);
+	if (cut & SUBID_OVERLAPS)
+		log_warn("%s: the range %u:%u overlaps with a range before it; what both have is "
+			 "mapped once. Remove the overlap from %s configuration.",
+			 name, range->start, range->count, name);
+	if (cut & SUBID_NO_ID)
+		log_warn("%s: the range %u:%u is not mapped to its end, since an ID is less than "
+			 "4294967295, outside and inside",
+			 name, range->start, range->count);
+}
+
+/* Leaves the ranges that the kernel takes. */
+static void make_mappable(struct subid_ranges *ranges, enum kind kind)
+{
+	struct subid_ranges mapped;
+	unsigned char cut[SUBID_MAX_RANGES];
+	size_t dropped;
+
+	subid_cut(&mapped, ranges, own_id(kind), cut);
+	for (size_t i = 0; i < ranges->count; i++)
+		if (cut[i] != 0)
+			tell_cut(kind, &ranges->range[i], cut[i]);
+	dropped = subid_fit(&mapped, own_id(kind), MAX_MAP_LINES, (size_t)sysconf(_SC_PAGESIZE));
+	if (dropped > 0)
+		log_warn("%s: the last %zu ranges are not mapped: the kernel takes %d lines and "
+			 "less than %ld bytes. Join ranges in %s configuration.",
+			 kinds[kind].name, dropped, MAX_MAP_LINES, sysconf(_SC_PAGESIZE),
+			 kinds[kind].name);
+	*ranges = mapped;
+}
+
+static void find_kind(struct subid_ranges *out, enum kind kind, enum subid_source source,
+		      const char *user)
+{
+	bool first = source == SUBID_DYNAMIC || (source == SUBID_AUTO && is_getsubids_useful());
+
+	*out = (struct subid_ranges){ 0 };
+	if (first)
 		read_dynamic(out, kind, user);
 	if (out->count == 0 && source != SUBID_DYNAMIC)
 		read_static(out, kind, user);
-	if (out->count > 0)
-		return 0;
-	return err_set(e, ENOENT,
-		       "failed to setup UID/GID map: failed to compute uid/gid map: No %s ranges "
-		       "found for user %u (\"%s\"): as root, add a line such as `%s:100000:65536` "
-		       "to %s, with a range that no other line has, or use --subid-source=self",
-		       kinds[kind].name, (unsigned int)geteuid(), user,
-		       *user != '\0' ? user : "USER", kinds[kind].file);
+	if (out->count == 0 && source == SUBID_AUTO && !first)
+		read_dynamic(out, kind, user);
+	make_mappable(out, kind);
 }
 
 int idmap_find(struct idmap *map, enum subid_source source, struct err *e)
 {
-	char path[PATH_MAX];
-	char user[NAME_LEN];
-	int r;
+	struct user user;
+	enum kind missing;
 
 	map->only_self = source == SUBID_SELF;
 	if (map->only_self)
 		return 0;
-	find_user_name(user, sizeof(user));
-	if (source == SUBID_AUTO && !is_getsubids_useful())
-		source = SUBID_STATIC;
-	r = find_kind(&map->uids, UIDS, source, user, e);
-	if (r == 0)
-		r = find_kind(&map->gids, GIDS, source, user, e);
-	for (int kind = 0; r == 0 && kind < KIND_COUNT; kind++) {
-		r = proc_find(kinds[kind].program, path, sizeof(path), e);
-		if (r < 0) {
-			err_wrap(e, "failed to setup UID/GID map");
-			err_add(e, ": install it (Debian: package uidmap), or use "
-				   "--subid-source=self");
-		}
-	}
-	return r;
+	find_user(&user);
+	find_kind(&map->uids, UIDS, source, user.name);
+	find_kind(&map->gids, GIDS, source, user.name);
+	if (map->uids.count > 0 && map->gids.count > 0)
+		return 0;
+	missing = map->uids.count == 0 ? UIDS : GIDS;
+	err_set(e, ENOENT,
+		"failed to setup UID/GID map: failed to compute uid/gid map: No %s ranges found "
+		"for user %u (\"%s\")",
+		kinds[missing].name, (unsigned int)geteuid(), user.name);
+	idadvice_no_range(e, user.name, user.is_local ? user.name : NULL, map->uids.count,
+			  map->gids.count);
+	return -ENOENT;
 }
 
 /* ---- writing ---- */
@@ -223,66 +292,105 @@ static int write_self(pid_t pid, struct err *e)
 }
 
 /* newuidmap PID 0 OWN 1 1 START COUNT ... Words are kept in one array, `text`. */
-#define MAX_WORDS (5 + 3 * SUBID_MAX_RANGES)
+#define MAX_WORDS (4 + 3 * (MAX_MAP_LINES - 1))
 #define WORD_LEN  12
 
-static int start_helper(struct proc_run *run, enum kind kind, pid_t pid, unsigned int own,
-			const struct subid_ranges *ranges, struct err *e)
+/* A run of newuidmap or newgidmap. */
+struct helper {
+	enum kind kind;
+	pid_t target;
+	const struct subid_ranges *ranges;
+	char text[MAX_WORDS][WORD_LEN]; /* its arguments */
+	int words;
+	struct proc_run run;
+};
+
+static void add_word(struct helper *h, unsigned int number)
 {
-	char text[MAX_WORDS][WORD_LEN];
+	snprintf(h->text[h->words++], WORD_LEN, "%u", number);
+}
+
+static void add_line(struct helper *h, unsigned int inside, unsigned int outside,
+		     unsigned int count)
+{
+	add_word(h, inside);
+	add_word(h, outside);
+	add_word(h, count);
+}
+
+/* Puts "newuidmap PID [0 1000 1 1 100000 65536] failed: " in front of the reason. */
+static void name_map(const struct helper *h, struct err *e)
+{
+	char map[MAP_TEXT_LEN] = "";
+	size_t len = 0;
+	int i = 1;
+
+	for (; i < h->words && len + 2 * WORD_LEN < sizeof(map); i++)
+		len += (size_t)snprintf(map + len, sizeof(map) - len, "%s%s", i > 1 ? " " : "",
+					h->text[i]);
+	err_wrap(e, "%s %d [%s%s] failed", kinds[h->kind].program, (int)h->target, map,
+		 i < h->words ? " ..." : "");
+}
+
+static int start_helper(struct helper *h, struct err *e)
+{
 	char program[16];
-	char *argv[MAX_WORDS + 1];
+	char *argv[MAX_WORDS + 2];
 	unsigned int inside = 1;
-	int words = 0;
 	int r;
 
-	snprintf(text[words++], WORD_LEN, "%d", (int)pid);
-	snprintf(text[words++], WORD_LEN, "0");
-	snprintf(text[words++], WORD_LEN, "%u", own);
-	snprintf(text[words++], WORD_LEN, "1");
-	for (size_t i = 0; i < ranges->count; i++) {
-		snprintf(text[words++], WORD_LEN, "%u", inside);
-		snprintf(text[words++], WORD_LEN, "%u", ranges->range[i].start);
-		snprintf(text[words++], WORD_LEN, "%u", ranges->range[i].count);
-		inside += ranges->range[i].count;
+	h->words = 0;
+	add_word(h, (unsigned int)h->target);
+	add_line(h, 0, own_id(h->kind), 1);
+	for (size_t i = 0; i < h->ranges->count; i++) {
+		add_line(h, inside, h->ranges->range[i].start, h->ranges->range[i].count);
+		inside += h->ranges->range[i].count;
 	}
-	snprintf(program, sizeof(program), "%s", kinds[kind].program);
+	snprintf(program, sizeof(program), "%s", kinds[h->kind].program);
 	argv[0] = program;
-	for (int i = 0; i < words; i++)
-		argv[i + 1] = text[i];
-	argv[words + 1] = NULL;
-	r = proc_run_start(run, argv, e);
-	run->name = kinds[kind].program;
+	for (int i = 0; i < h->words; i++)
+		argv[i + 1] = h->text[i];
+	argv[h->words + 1] = NULL;
+	r = proc_run_start(&h->run, argv, e);
+	h->run.name = kinds[h->kind].program;
+	if (r < 0) {
+		err_wrap(e, "%s", ""); /* compat: RootlessKit quotes the output, which is empty */
+		name_map(h, e);
+		idadvice_refused(e, h->run.name, "", kinds[h->kind].own_map, h->ranges);
+	}
 	return r;
 }
 
-static int finish_helper(struct proc_run *run, pid_t pid, struct err *e)
+static int finish_helper(struct helper *h, struct err *e)
 {
-	char output[1024];
+	char output[256];
 	char text[64];
-	int status = proc_run_finish(run, output, sizeof(output), HELPER_TIMEOUT_MS, e);
+	int status = proc_run_finish(&h->run, output, sizeof(output), HELPER_TIMEOUT_MS, e);
 
 	if (status <= 0)
 		return status;
 	output[strcspn(output, "\n")] = '\0';
-	return err_set(e, EPERM, "%s %d failed: %s: %s", run->name, (int)pid, output,
-		       proc_status_text(status, text, sizeof(text)));
+	err_set(e, EPERM, "%s: %s", output, proc_status_text(status, text, sizeof(text)));
+	name_map(h, e);
+	idadvice_refused(e, h->run.name, output, kinds[h->kind].own_map, h->ranges);
+	return -EPERM;
 }
 
 /* The two run side by side: each is a set-UID program whose start takes most of its time. */
 static int run_helpers(const struct idmap *map, pid_t pid, struct err *e)
 {
-	struct proc_run uids, gids;
+	struct helper uids = { .kind = UIDS, .target = pid, .ranges = &map->uids };
+	struct helper gids = { .kind = GIDS, .target = pid, .ranges = &map->gids };
 	struct err why;
 	int r, r2;
 
-	r = start_helper(&uids, UIDS, pid, (unsigned int)geteuid(), &map->uids, e);
+	r = start_helper(&uids, e);
 	if (r < 0)
 		return r;
-	r2 = start_helper(&gids, GIDS, pid, (unsigned int)getegid(), &map->gids, &why);
-	r = finish_helper(&uids, pid, e);
+	r2 = start_helper(&gids, &why);
+	r = finish_helper(&uids, e);
 	if (r2 == 0)
-		r2 = finish_helper(&gids, pid, &why);
+		r2 = finish_helper(&gids, &why);
 	if (r == 0 && r2 < 0)
 		*e = why;
 	return r < 0 ? r : r2;

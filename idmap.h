@@ -19,8 +19,8 @@ struct idmap {
 	struct subid_ranges gids;
 };
 
-/* Finds out which subordinate IDs the user has, and that the helper programs are there. Returns 0
- * or -errno with a reason that says how to get some. */
+/* Finds out which subordinate IDs the user has. What cannot be mapped is left out with a warning.
+ * Returns 0 or -errno with a reason that says how to get some. */
 int idmap_find(struct idmap *map, enum subid_source source, struct err *e);
 
 /* Writes the maps of a process that is in a new user namespace. Returns 0 or -errno with a reason.

@@ -12,7 +12,9 @@
 
 #include "text.h"
 
-#define ID_SPACE (UINT64_C(1) << 32) /* IDs are 32 bits wide */
+#define ID_SPACE   (UINT64_C(1) << 32) /* IDs are 32 bits wide */
+#define ID_END	   UINT32_MAX	       /* -1 is not an ID */
+#define FIRST_FREE 100000	       /* SUB_UID_MIN of login.defs(5) */
 
 /* ---- text ---- */
 
@@ -47,6 +49,21 @@ static bool read_id(struct text t, uint32_t *id)
 
 /* ---- ranges ---- */
 
+static size_t append(struct subid_ranges *out, struct subid_range range)
+{
+	if (out->count == SUBID_MAX_RANGES) {
+		out->dropped++;
+		return 0;
+	}
+	out->range[out->count++] = range;
+	return 1;
+}
+
+static bool has_leading_zero(struct text t)
+{
+	return t.len > 1 && t.p[0] == '0';
+}
+
 /* Adds the range that two numbers name, if it is one and new. Returns the number added. */
 static size_t add_range(struct subid_ranges *out, struct text start, struct text count)
 {
@@ -59,10 +76,104 @@ static size_t add_range(struct subid_ranges *out, struct text start, struct text
 		if (out->range[i].start == range.start && out->range[i].count == range.count)
 			return 0;
 	}
-	if (out->count == SUBID_MAX_RANGES)
-		return 0;
-	out->range[out->count++] = range;
-	return 1;
+	return append(out, range);
+}
+
+/* What is wrong with the two numbers of a line, in which `rest` may hold further fields. */
+static const char *fault_of_numbers(struct text start, struct text rest)
+{
+	struct subid_ranges ranges = { 0 };
+	struct text count = text_take_until(&rest, ':');
+	struct text numbers[] = { start, count };
+	uint32_t id;
+
+	for (size_t i = 0; i < 2; i++) {
+		if (numbers[i].len == 0 || rest.len > 0)
+			return "it does not have the form USER:START:COUNT";
+		for (size_t j = 0; j < numbers[i].len; j++)
+			if (!text_is_digit(numbers[i].p[j]))
+				return "a number of it is not decimal";
+		if (has_leading_zero(numbers[i]))
+			return "newuidmap reads a number with a leading 0 as octal";
+		if (!read_id(numbers[i], &id))
+			return "a number of it is larger than any ID";
+	}
+	if (read_id(count, &id) && id == 0)
+		return "its range is empty";
+	return add_range(&ranges, start, count) == 1 ? NULL : "its range passes the largest ID";
+}
+
+static bool is_of_user(struct text owner, const char *name, const char *digits)
+{
+	return (name != NULL && text_equals(owner, name)) || text_equals(owner, digits);
+}
+
+static bool has_blank(struct text t)
+{
+	for (size_t i = 0; i < t.len; i++)
+		if (text_is_blank(t.p[i]))
+			return true;
+	return false;
+}
+
+/* What is wrong with a line, NULL if nothing or if it is of another user. */
+static const char *fault_of(struct text line, const char *name, const char *digits)
+{
+	bool has_return = line.p[line.len - 1] == '\r';
+	struct text rest = { line.p, has_return ? line.len - 1 : line.len };
+	struct text words = rest;
+	struct text owner = text_take_until(&rest, ':');
+	bool has_colon = rest.p > owner.p + owner.len;
+	struct text start;
+
+	if (!has_colon)
+		owner = take_word(&words);
+	if (!is_of_user(text_trim(owner), name, digits))
+		return NULL;
+	if (has_return)
+		return "it ends with a carriage return, as lines of Windows do";
+	if (!has_colon && words.len > 0)
+		return "its fields are separated by blanks, not by colons";
+	if (text_trim(owner).len != owner.len || has_blank(rest))
+		return "there is a blank in it";
+	start = text_take_until(&rest, ':');
+	return fault_of_numbers(start, rest);
+}
+
+size_t subid_find_bad_line(const char *text, size_t len, const char *name, uint32_t uid,
+			   size_t after, const char **why)
+{
+	struct text rest = { text, len };
+	char digits[sizeof("4294967295")];
+
+	snprintf(digits, sizeof(digits), "%u", (unsigned int)uid);
+	for (size_t number = 1; rest.len > 0; number++) {
+		struct text line = text_take_until(&rest, '\n');
+
+		if (number <= after || line.len == 0 || line.p[0] == '#')
+			continue;
+		*why = fault_of(line, name, digits);
+		if (*why != NULL)
+			return number;
+	}
+	return 0;
+}
+
+uint32_t subid_first_free(const char *text, size_t len)
+{
+	struct text rest = { text, len };
+	uint64_t free_from = FIRST_FREE;
+	uint32_t start, count;
+
+	while (rest.len > 0) {
+		struct text line = text_take_until(&rest, '\n');
+
+		text_take_until(&line, ':');
+		if (read_id(text_take_until(&line, ':'), &start) && read_id(line, &count) &&
+		    (uint64_t)start + count > free_from)
+			free_from = (uint64_t)start + count;
+	}
+	return free_from < ID_END ? (uint32_t)free_from : ID_END;
 }
 
 size_t subid_read_file(struct subid_ranges *out, const char *text, size_t len, const char *name,
@@ -81,7 +192,8 @@ size_t subid_read_file(struct subid_ranges *out, const char *text, size_t len, c
 		if (owner.len == 0 || owner.p[0] == '#')
 			continue;
 		/* What is left may hold a fourth field, and is no number then. */
-		if ((name != NULL && text_equals(owner, name)) || text_equals(owner, digits))
+		if (is_of_user(owner, name, digits) && !has_leading_zero(start) &&
+		    !has_leading_zero(line))
 			added += add_range(out, start, line);
 	}
 	return added;
@@ -109,6 +221,150 @@ size_t subid_read_getsubids(struct subid_ranges *out, const char *text, size_t l
 			added += add_range(out, start, count);
 	}
 	return added;
+}
+
+/* ---- maps ---- */
+
+static uint64_t end_of(const struct subid_range *range)
+{
+	return (uint64_t)range->start + range->count;
+}
+
+/* Finds what is left of [at, end) once `range` is taken out: moves *at behind `range` if that holds
+ * it, or *end to where it begins. Returns whether anything was cut. */
+static bool take_out(uint64_t *at, uint64_t *end, const struct subid_range *range)
+{
+	if (range->start <= *at && end_of(range) > *at) {
+		*at = end_of(range) < *end ? end_of(range) : *end;
+		return true;
+	}
+	if (range->start > *at && range->start < *end) {
+		*end = range->start;
+		return true;
+	}
+	return false;
+}
+
+/* Shortens [*at, *end) to its first part that can be mapped. Returns the reasons for what is left
+ * out. */
+static unsigned int first_part(uint64_t *at, uint64_t *end, const struct subid_ranges *taken,
+			       size_t taken_count, uint32_t own)
+{
+	const struct subid_range own_range = { own, 1 };
+	unsigned int cut = 0;
+	bool moved = true;
+
+	while (moved && *at < *end) {
+		uint64_t before = *at;
+
+		if (take_out(at, end, &own_range))
+			cut |= SUBID_HAS_OWN;
+		for (size_t i = 0; i < taken_count; i++)
+			if (take_out(at, end, &taken->range[i]))
+				cut |= SUBID_OVERLAPS;
+		moved = *at != before;
+	}
+	return cut;
+}
+
+void subid_cut(struct subid_ranges *out, const struct subid_ranges *in, uint32_t own,
+	       unsigned char cut[SUBID_MAX_RANGES])
+{
+	uint64_t inside = 1;
+
+	out->count = 0;
+	out->dropped = in->dropped;
+	for (size_t i = 0; i < in->count; i++) {
+		uint64_t at = in->range[i].start, last = end_of(&in->range[i]);
+		size_t taken = out->count;
+
+		cut[i] = last > ID_END ? SUBID_NO_ID : 0;
+		last = last > ID_END ? ID_END : last;
+		while (at < last) {
+			uint64_t end = last, room = ID_END - inside;
+
+			cut[i] |= (unsigned char)first_part(&at, &end, out, taken, own);
+			if (end - at > room) {
+				cut[i] |= SUBID_NO_ID;
+				end = at + room;
+				last = end;
+			}
+			if (at < end)
+				inside += append(out, (struct subid_range){ (uint32_t)at,
+									    (uint32_t)(end - at) })
+						  ? end - at
+						  : 0;
+			at = end;
+		}
+	}
+}
+
+static void join_adjacent(struct subid_ranges *ranges)
+{
+	size_t kept = 0;
+
+	for (size_t i = 1; i < ranges->count; i++) {
+		struct subid_range *last = &ranges->range[kept];
+
+		if (end_of(last) == ranges->range[i].start)
+			last->count += ranges->range[i].count;
+		else
+			ranges->range[++kept] = ranges->range[i];
+	}
+	if (ranges->count > 0)
+		ranges->count = kept + 1;
+}
+
+/* How many of the ranges fit. */
+static size_t count_fitting(const struct subid_ranges *ranges, uint32_t own, size_t max_lines,
+			    size_t max_bytes)
+{
+	size_t bytes = (size_t)snprintf(NULL, 0, "0 %u 1\n", (unsigned int)own);
+	unsigned int inside = 1;
+	size_t i = 0;
+
+	for (; i < ranges->count && i + 1 < max_lines; i++) {
+		const struct subid_range *range = &ranges->range[i];
+
+		bytes += (size_t)snprintf(NULL, 0, "%u %u %u\n", inside, (unsigned int)range->start,
+					  (unsigned int)range->count);
+		if (bytes >= max_bytes)
+			break;
+		inside += range->count;
+	}
+	return i;
+}
+
+size_t subid_fit(struct subid_ranges *ranges, uint32_t own, size_t max_lines, size_t max_bytes)
+{
+	size_t fitting = count_fitting(ranges, own, max_lines, max_bytes);
+	size_t dropped;
+
+	if (fitting < ranges->count) {
+		join_adjacent(ranges);
+		fitting = count_fitting(ranges, own, max_lines, max_bytes);
+	}
+	dropped = ranges->count - fitting + ranges->dropped;
+	ranges->count = fitting;
+	ranges->dropped = 0;
+	return dropped;
+}
+
+bool subid_is_in_map(const char *text, size_t len, const struct subid_range *range)
+{
+	struct text rest = { text, len };
+
+	while (rest.len > 0) {
+		struct text line = text_take_until(&rest, '\n');
+		struct text inside = take_word(&line);
+		struct subid_range mapped;
+
+		take_word(&line); /* the ID outside */
+		if (read_id(inside, &mapped.start) && read_id(take_word(&line), &mapped.count) &&
+		    mapped.start <= range->start && end_of(range) <= end_of(&mapped))
+			return true;
+	}
+	return false;
 }
 
 /* ---- where to look ---- */

@@ -15,19 +15,29 @@ struct subid_range {
 	uint32_t count;
 };
 
-#define SUBID_MAX_RANGES 128 /* the kernel takes 340 lines in a map, newuidmap fewer */
+#define SUBID_MAX_RANGES 1024 /* of one user; a map has fewer lines, see subid_fit */
 
 struct subid_ranges {
 	size_t count;
+	size_t dropped; /* ranges beyond SUBID_MAX_RANGES */
 	struct subid_range range[SUBID_MAX_RANGES];
 };
 
 /* Adds the ranges of /etc/subuid's or /etc/subgid's text that belong to the user, by name or by UID
  * in decimal. `name` may be NULL. Lines that are malformed, comments and empty ones are skipped; a
  * range of zero IDs or one that passes 2^32 is skipped; a range that is there already is not added
- * twice. Returns the number of ranges added. Ranges beyond SUBID_MAX_RANGES are dropped. */
+ * twice. Returns the number of ranges added. Ranges beyond SUBID_MAX_RANGES are counted in
+ * `dropped`. */
 size_t subid_read_file(struct subid_ranges *out, const char *text, size_t len, const char *name,
 		       uint32_t uid);
+
+/* Finds the first malformed line of the user behind line `after` (0: from the beginning), which
+ * subid_read_file skips. Returns its number and says in *why what is wrong with it, or 0. */
+size_t subid_find_bad_line(const char *text, size_t len, const char *name, uint32_t uid,
+			   size_t after, const char **why);
+
+/* Finds the first ID behind all ranges of the text, whoever owns them. */
+uint32_t subid_first_free(const char *text, size_t len);
 
 /* Adds the ranges of getsubids' output: lines "0: user 100000 65536". Same rules. */
 size_t subid_read_getsubids(struct subid_ranges *out, const char *text, size_t len);
@@ -37,5 +47,26 @@ bool subid_find_user(const char *text, size_t len, uint32_t uid, char *buf, size
 
 /* Does nsswitch.conf's text name a source of subordinate IDs other than "files"? */
 bool subid_has_nss(const char *text, size_t len);
+
+/* ---- maps ---- */
+
+/* Why a part of a range cannot be mapped. */
+#define SUBID_HAS_OWN  1U /* it holds the user's own ID, which is mapped already */
+#define SUBID_OVERLAPS 2U /* a range before it holds the same IDs */
+#define SUBID_NO_ID    4U /* it holds 4294967295, which is not an ID, or more than fit in a map */
+
+/* Makes of `in` the ranges that can be mapped one behind the other from ID 1 on, in the same order.
+ * What cannot be mapped is cut out, and cut[i] says why for range i of `in`. */
+void subid_cut(struct subid_ranges *out, const struct subid_ranges *in, uint32_t own,
+	       unsigned char cut[SUBID_MAX_RANGES]);
+
+/* Makes the ranges fit into a map of `max_lines` lines and fewer than `max_bytes` bytes, of which
+ * the first line is for the user's own ID: adjacent ranges become one, then the last ones are
+ * dropped. Returns the number of ranges dropped. */
+size_t subid_fit(struct subid_ranges *ranges, uint32_t own, size_t max_lines, size_t max_bytes);
+
+/* Does the text of /proc/PID/uid_map (user_namespaces(7)) hold all IDs of the range in one of its
+ * lines, as the kernel demands it of a range that is to be mapped in a new namespace? */
+bool subid_is_in_map(const char *text, size_t len, const struct subid_range *range);
 
 #endif

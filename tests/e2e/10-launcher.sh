@@ -176,14 +176,220 @@ case_subid_sources() {
 	assert_match 'unknown source' '*unknown subid source: foo*' "$err"
 }
 
+# with_subids UID SUBUID SUBGID OPTIONS... COMMAND: runs a launcher as user UID, who is called jane, in a
+# namespace of 65537 IDs with these files (texts for printf).
+with_subids() {
+	need newuidmap
+	mkdir -p "$tmp/suid"
+	chmod 755 "$tmp"
+	uid=$1
+	{
+		cat /etc/passwd
+		[ "$uid" = 0 ] || echo "jane:x:$uid:$uid::/:/bin/sh"
+	} >"$tmp/passwd"
+	# shellcheck disable=SC2059 # they are formats
+	printf "$2" >"$tmp/subuid"
+	# shellcheck disable=SC2059
+	printf "$3" >"$tmp/subgid"
+	shift 3
+	rc=0
+	cat >"$tmp/within" <<-'EOF'
+		set -e
+		tmp=$1 uid=$2
+		shift 2
+		cp "$(command -v newuidmap)" "$(command -v newgidmap)" "$tmp/suid"
+		chmod 4755 "$tmp/suid"/new[ug]idmap
+		for f in passwd subuid subgid; do mount --bind "$tmp/$f" "/etc/$f"; done
+		mkdir -p -m 1777 "$tmp/t"
+		chmod 1777 "$tmp/t"
+		export PATH="$tmp/suid:$PATH" TMPDIR="$tmp/t"
+		[ ! -e "$tmp/prepare" ] || . "$tmp/prepare"
+		exec setpriv ${privileges-} --reuid "$uid" --regid "$uid" --clear-groups rootlesskit "$@"
+	EOF
+	rootlesskit sh "$tmp/within" "$tmp" "$uid" "$@" >"$tmp/out" 2>"$tmp/err" || rc=$?
+	out=$(cat "$tmp/out")
+	err=$(cat "$tmp/err")
+}
+maps='sed "s/  */ /g; s/^ //" /proc/self/uid_map; echo -; sed "s/  */ /g; s/^ //" /proc/self/gid_map'
+
+case_ranges_that_cannot_be_mapped_are_cut() {
+	with_subids 2111 'jane:2111:1\njane:10000:100\n' 'jane:2000:1000\njane:10000:100\n' sh -c "$maps"
+	assert_eq 'with the own ID in ranges' '0 2111 1
+1 10000 100
+-
+0 2111 1
+1 2000 111
+112 2112 888
+1000 10000 100' "$out"
+	for each in subuid:UID:2111:1 subgid:GID:2000:1000; do
+		IFS=: read -r name id start count <<-EOF
+			$each
+		EOF
+		assert_eq "warnings of $name" "[rootlesskit:parent] $name: the range $start:$count contains the own $id 2111, which is already mapped to $id 0 in the user namespace. RootlessKit ignores the $id 2111 in this range. Remove the own $id from $name configuration." \
+			"$(sed -n "s/.*level=warning msg=\"\(.*$name: .*\)\"\$/\1/p" "$tmp/err")"
+	done
+	with_subids 2111 'jane:10000:1000\njane:10500:1000\n' 'jane:10000:1000\njane:10100:10\n2111:10000:2000\n' sh -c "$maps"
+	assert_eq 'with overlaps' '0 2111 1
+1 10000 1000
+1001 11000 500
+-
+0 2111 1
+1 10000 1000
+1001 11000 1000' "$out"
+	assert_eq 'their warnings' 3 "$(grep -c 'level=warning.*overlaps with a range before it' "$tmp/err")"
+	with_subids 2111 'jane:2111:1\n' 'jane:10000:10\n' true
+	assert_match 'with nothing left' '*No subuid ranges found for user 2111 ("jane")*' "$err"
+}
+
+# ranges COUNT STEP: lines of that many
+ranges() {
+	i=0
+	while [ "$i" -lt "$1" ]; do
+		echo "jane:$((3000 + i * $2)):10"
+		i=$((i + 1))
+	done
+}
+
+case_as_many_ranges_are_mapped_as_the_kernel_takes() {
+	for count in 1 127 128 129 200 338; do
+		with_subids 2111 "$(ranges $count 20)\n" "$(ranges 1 20)\n" sh -c 'wc -l </proc/self/uid_map; tail -n 1 /proc/self/uid_map'
+		# A map has fewer bytes than a page.
+		bytes=$({ echo 0 2111 1; ranges $count 20 | awk -F: '{ print NR * 10 - 9, $2, $3 }'; } | wc -c)
+		if [ "$bytes" -lt "$(getconf PAGE_SIZE)" ]; then
+			assert_match "lines for $count ranges" "$((count + 1))
+*$((count * 10 - 9)) *$((3000 + (count - 1) * 20)) *10" "$out"
+			assert_eq "warnings for $count ranges" '' "$err"
+		else
+			[ "$(echo "$out" | head -n 1)" -gt 200 ] || fail "only $out of $count lines: $err"
+			assert_match "warnings for $count ranges" '*subuid: the last * ranges are not mapped*' "$err"
+		fi
+	done
+	# Those that are adjacent need one line.
+	with_subids 2111 "$(ranges 1000 10)\n" "$(ranges 2000 20)\n" sh -c "$maps"
+	assert_match 'adjacent ones' '0 2111 1
+1 3000 10000
+-
+0 2111 1
+1 3000 10
+*' "$out"
+	assert_match 'the others' '*subgid: the last * ranges are not mapped*' "$err"
+}
+
+case_malformed_lines_are_named() {
+	while IFS='|' read -r line why; do
+		with_subids 2111 "$line\njane:10000:10\n" 'jane:10000:10\n' tail -n 1 /proc/self/uid_map
+		assert_match "map with $line" '*1 *10000 *10' "$out"
+		assert_match "warning of $line" "*level=warning msg=\"\[rootlesskit:parent\] line 1 of /etc/subuid is skipped: $why\"*" "$err"
+		with_subids 2111 "# a comment\n\n$line" 'jane:10000:10' true
+		assert_match "only $line" "*line 3 of /etc/subuid is skipped: $why\"*No subuid ranges found for user 2111 (\"jane\")*" "$err"
+	done <<-'EOF'
+		jane 10000 65536|its fields are separated by blanks, not by colons
+		jane:abc:65536|a number of it is not decimal
+		jane:10000:65536\r|it ends with a carriage return*
+		jane:10000:65536 |there is a blank in it
+		2111:10000|it does not have the form USER:START:COUNT
+		jane:10000:99999999999999999999|a number of it is larger than any ID
+		jane:4294900000:100000|its range passes the largest ID
+		jane:10000:0|its range is empty
+	EOF
+}
+
+case_files_in_other_forms() {
+	with_subids 2111 '2111:10000:10' '#x\n\nbob:1:2\n+\njane:10000:10' sh -c "$maps"
+	assert_eq 'without a newline at the end' '0 2111 1
+1 10000 10
+-
+0 2111 1
+1 10000 10' "$out$err"
+	with_subids 2111 'jane:10000:10\njane:10000:10\n2111:10000:10\n' 'jane:10000:10\n' sh -c "$maps"
+	assert_eq 'with the same line three times' '0 2111 1
+1 10000 10
+-
+0 2111 1
+1 10000 10' "$out$err"
+}
+
+case_without_ranges_free_ones_are_proposed() {
+	with_subids 2111 'bob:100000:65536\nann:200000:65536\n' 'bob:100000:65536\n' true
+	assert_eq status 1 "$rc"
+	assert_match 'neither file has one' '\[rootlesskit:parent\] error: failed to setup UID/GID map: failed to compute uid/gid map: No subuid ranges found for user 2111 ("jane"); try, as root, `usermod --add-subuids 265536-331071 --add-subgids 265536-331071 jane`, or --subid-source=self, which maps only your own ID*' "$err"
+	with_subids 2111 'jane:10000:10\n' 'bob:100000:65536\n' true
+	assert_match 'only subgid has none' '*No subgid ranges found for user 2111 ("jane"); try, as root, `usermod --add-subgids 165536-231071 jane`, or --subid-source=self*' "$err"
+	with_subids 2111 '' 'jane:10000:10\n' true
+	assert_match 'only subuid has none' '*No subuid ranges found *`usermod --add-subuids 100000-165535 jane`*' "$err"
+	# A user of a directory is not known to usermod.
+	printf 'grep -v ^jane: "$tmp/passwd" >"$tmp/p"; cat "$tmp/p" >"$tmp/passwd"\n' >"$tmp/prepare"
+	with_subids 2111 '' '' true
+	assert_match 'not in /etc/passwd' '*No subuid ranges found for user 2111 (""); try, as root, `echo '\''2111:100000:65536'\'' | tee -a /etc/subuid /etc/subgid`, or*' "$err"
+	rm "$tmp/prepare"
+	with_subids 2111 'x:4294900000:60000\n' '' true
+	assert_match 'no free range' '*a line USER:START:65536 in /etc/subuid /etc/subgid with a range that no other line has*' "$err"
+}
+
+case_auto_asks_getsubids_when_the_files_know_nothing() {
+	mkdir "$tmp/suid"
+	printf '#!/bin/sh\necho "$*" >>%s/asked\n[ "$1" != -g ] || shift\n[ "$1" = jane ] && echo "0: jane 20000 5"\n' "$tmp" >"$tmp/suid/getsubids"
+	chmod +x "$tmp/suid/getsubids"
+	: >"$tmp/asked"
+	chmod 666 "$tmp/asked"
+	with_subids 2111 'jane:20000:5\n' 'jane:20000:5\n' sh -c "$maps"
+	assert_eq 'questions when the files know' '' "$(cat "$tmp/asked")"
+	# newuidmap itself reads only the files, so it refuses.
+	with_subids 2111 'bob:20000:5\n' 'jane:20000:7\n' sh -c "$maps"
+	assert_eq questions 'jane
+2111' "$(cat "$tmp/asked")"
+	assert_match 'the map that was tried' '*newuidmap * \[0 2111 1 1 20000 5\] failed: *not allowed*' "$err"
+}
+
 case_without_newuidmap_the_way_out_is_named() {
 	mkdir "$tmp/bin"
 	ln -s /bin/true "$tmp/bin/true"
 	rc=0
 	env PATH="$tmp/bin" "$bin/rootlesskit" true 2>"$tmp/err" || rc=$?
 	assert_eq status 1 "$rc"
-	assert_match error '*"newuidmap": executable file not found*uidmap*--subid-source=self*' "$(cat "$tmp/err")"
+	assert_match error '*failed to setup UID/GID map: newuidmap [0-9]* \[0 [0-9]* 1 1 [0-9]* [0-9]*\] failed: : exec: "newuidmap": executable file not found in $PATH; try to install it (Debian: package uidmap), or --subid-source=self*' "$(cat "$tmp/err")"
 	env PATH="$tmp/bin" "$bin/rootlesskit" --subid-source=self true
+	ln -s "$(command -v newuidmap)" "$tmp/bin/newuidmap"
+	env PATH="$tmp/bin" "$bin/rootlesskit" true 2>"$tmp/err" || rc=$?
+	assert_match 'only newgidmap is missing' '*newgidmap [0-9]* \[*\] failed: : exec: "newgidmap"*' "$(cat "$tmp/err")"
+	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
+}
+
+case_what_takes_newuidmaps_rights_is_named() {
+	need newuidmap
+	launch_here() {
+		rc=0
+		"$@" rootlesskit true >"$tmp/out" 2>"$tmp/err" || rc=$?
+		assert_eq "status of $*" 1 "$rc"
+		assert_match "the map of $*" '*failed to setup UID/GID map: newuidmap [0-9]* \[0 [0-9]* 1 1 [0-9]* [0-9]*\] failed: *' "$(cat "$tmp/err")"
+		assert_match "the way out of $*" '*--subid-source=self*' "$(cat "$tmp/err")"
+	}
+	launch_here setpriv --no-new-privs
+	assert_match 'no_new_privs' '*; no_new_privs is set for this process*try without that, or --subid-source=self*' "$(cat "$tmp/err")"
+	mkdir "$tmp/plain"
+	cp "$(command -v newuidmap)" "$(command -v newgidmap)" "$tmp/plain"
+	chmod 755 "$tmp/plain"/*
+	launch_here env PATH="$tmp/plain:$PATH"
+	assert_match 'not set-UID' "*; $tmp/plain/newuidmap is neither set-UID root nor has file capabilities; try, as root, \`chmod u+s $tmp/plain/newuidmap\`, or*" "$(cat "$tmp/err")"
+	chmod 4755 "$tmp/plain"/* # of another user than root
+	launch_here env PATH="$tmp/plain:$PATH"
+	assert_match 'set-UID of another user' '*is neither set-UID root*' "$(cat "$tmp/err")"
+	rm -r "$tmp/plain"
+	# IDs that the outer namespace does not have
+	with_subids 2111 'jane:60000:65536\n' 'jane:10000:10\n' true
+	assert_match 'IDs that are not there' '*newuidmap [0-9]* \[0 2111 1 1 60000 65536\] failed: *; this user namespace does not have the IDs 60000 to 125535 (/proc/self/uid_map); try a range that it has, or *' "$err"
+	printf 'mkdir "$tmp/ns"; mount -t tmpfs -o nosuid,mode=755 none "$tmp/ns"; cp -p "$tmp/suid/"* "$tmp/ns"; chmod u+s "$tmp/ns"/*; PATH=$tmp/ns:$PATH\n' >"$tmp/prepare"
+	with_subids 2111 'jane:10000:10\n' 'jane:10000:10\n' true
+	assert_match nosuid "*; $tmp/ns/newuidmap is on a file system that is mounted nosuid; try *" "$err"
+	printf 'privileges="--bounding-set -setuid,-setgid"\n' >"$tmp/prepare"
+	with_subids 2111 'jane:10000:10\n' 'jane:10000:10\n' true
+	assert_match 'the bounding set' '*can never get CAP_SETUID and CAP_SETGID; try --cap-add=SETUID --cap-add=SETGID*' "$err"
+	rm "$tmp/prepare"
+	# The file has other ranges than getsubids names.
+	printf '#!/bin/sh\necho "0: jane 20000 5"\n' >"$tmp/suid/getsubids"
+	chmod +x "$tmp/suid/getsubids"
+	with_subids 2111 'jane:10000:10\n' 'jane:10000:10\n' --subid-source=dynamic true
+	assert_match 'a range of another source' '*not allowed: exit status 1; newuidmap does not find that range for this user in /etc/subuid; try*' "$err"
 }
 
 case_standard_input_reaches_the_command() {
@@ -413,7 +619,14 @@ run_cases \
 	limits_and_signals_of_the_command_are_as_they_were \
 	inside_the_user_is_root_with_its_subordinate_IDs \
 	subid_sources \
+	ranges_that_cannot_be_mapped_are_cut \
+	as_many_ranges_are_mapped_as_the_kernel_takes \
+	malformed_lines_are_named \
+	files_in_other_forms \
+	without_ranges_free_ones_are_proposed \
+	auto_asks_getsubids_when_the_files_know_nothing \
 	without_newuidmap_the_way_out_is_named \
+	what_takes_newuidmaps_rights_is_named \
 	standard_input_reaches_the_command \
 	the_command_runs_in_the_same_directory \
 	signals_reach_the_command \

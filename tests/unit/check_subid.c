@@ -7,6 +7,8 @@
 #include "fixture.h"
 #include "subid.h"
 
+#include <fnmatch.h>
+
 /* Ranges as text, "START+COUNT START+COUNT". */
 static const char *show(const struct subid_ranges *ranges)
 {
@@ -64,6 +66,7 @@ static const struct {
 	{ "alice:-1:2\nalice:1:-2\nalice:+1:2\nalice:3:4\n", "3+4" },
 	{ "alice:0x1:2\nalice:1:2x\nalice:a:b\nalice:3:4\n", "3+4" },
 	{ "alice:1:2\r\nalice:3:4\n", "3+4" },
+	{ "alice:01:2\nalice:1:02\nalice:3:4\n", "3+4" },
 };
 
 START_TEST(reads_a_file)
@@ -143,6 +146,214 @@ START_TEST(ranges_are_added_to_those_there)
 }
 END_TEST
 
+static const struct {
+	const char *text;
+	size_t line; /* the first malformed one of user "alice", 1000; 0 if there is none */
+	const char *why;
+} bad_lines[] = {
+	{ "", 0, NULL },
+	{ "\n\n", 0, NULL },
+	{ "alice:1:2\n1000:3:4\n", 0, NULL },
+	{ "# alice:x\n#alice 1 2\n", 0, NULL },
+	{ "alice 100000 65536\n", 1, "*blanks, not by colons*" },
+	{ "alice\t1\t2", 1, "*blanks, not by colons*" },
+	{ "bob:1:x\nalice:1:2\nalice:abc:65536\n", 3, "*not decimal*" },
+	{ "alice:1:2\r\n", 1, "*carriage return*" },
+	{ "alice\r\n", 1, "*carriage return*" },
+	{ "\r\nbob:1:2\r\n", 0, NULL },
+	{ "alice:1:2 \n", 1, "*blank in it*" },
+	{ "alice: 1:2\n", 1, "*blank in it*" },
+	{ " alice:1:2\n", 1, "*blank in it*" },
+	{ "alice :1:2\n", 1, "*blank in it*" },
+	{ "alice smith:1:2\nalice smith:1:x\n", 0, NULL },
+	{ "alice\n", 1, "*USER:START:COUNT*" },
+	{ "alice:\n", 1, "*USER:START:COUNT*" },
+	{ "alice:1\n", 1, "*USER:START:COUNT*" },
+	{ "alice:1:\n", 1, "*USER:START:COUNT*" },
+	{ "alice::2\n", 1, "*USER:START:COUNT*" },
+	{ "alice:1:2:3\n", 1, "*USER:START:COUNT*" },
+	{ "1000:0x1:2\n", 1, "*not decimal*" },
+	{ "alice:-1:2\n", 1, "*not decimal*" },
+	{ "alice:0700000:65536\n", 1, "*octal*" },
+	{ "alice:4294967296:1\n", 1, "*larger than any ID*" },
+	{ "alice:1:18446744073709551617\n", 1, "*larger than any ID*" },
+	{ "alice:100000:0\n", 1, "*empty*" },
+	{ "alice:4294900000:100000\n", 1, "*passes the largest ID*" },
+};
+
+START_TEST(a_bad_line_is_named_with_the_reason)
+{
+	const size_t len = strlen(bad_lines[_i].text);
+	const char *text = fixture_exact_copy(bad_lines[_i].text, len);
+	const char *why = NULL;
+
+	ck_assert_uint_eq(subid_find_bad_line(text, len, "alice", 1000, 0, &why),
+			  bad_lines[_i].line);
+	if (bad_lines[_i].line == 0)
+		return;
+	ck_assert_msg(fnmatch(bad_lines[_i].why, why, 0) == 0, "%s", why);
+	ck_assert_uint_eq(subid_find_bad_line(text, len, "alice", 1000, bad_lines[_i].line, &why),
+			  0);
+}
+END_TEST
+
+START_TEST(bad_lines_are_found_one_after_the_other)
+{
+	static const char text[] = "alice:1:x\nbob:1:x\n\nalice:1\nalice:1:2\n1000 1 2";
+	const size_t lines[] = { 1, 4, 6, 0 };
+	const char *why;
+	size_t line = 0;
+
+	for (int i = 0; i < COUNT(lines); i++) {
+		line = subid_find_bad_line(text, strlen(text), "alice", 1000, line, &why);
+		ck_assert_uint_eq(line, lines[i]);
+	}
+}
+END_TEST
+
+static const struct {
+	const char *text;
+	uint32_t first;
+} free_ids[] = {
+	{ "", 100000 },
+	{ "a:1:2\n", 100000 },
+	{ "a:100000:65536\nb:165536:65536\n", 231072 },
+	{ "b:165536:65536\na:100000:65536\n", 231072 },
+	{ "a:524288:x\nb:100000:1\n# c:500000:1", 500001 },
+	{ "a:4294967290:5\n", 4294967295 },
+	{ "a:4294967290:4294967290\n", 4294967295 },
+};
+
+START_TEST(the_first_free_ID_is_behind_all_ranges)
+{
+	const size_t len = strlen(free_ids[_i].text);
+
+	ck_assert_uint_eq(subid_first_free(fixture_exact_copy(free_ids[_i].text, len), len),
+			  free_ids[_i].first);
+}
+END_TEST
+
+/* ---- maps ---- */
+
+static const struct {
+	const char *text; /* of user "alice", 2111 */
+	const char *ranges;
+	unsigned char cut[4];
+} cuts[] = {
+	{ "alice:100000:65536\n", "100000+65536", { 0 } },
+	/* The own ID alone, at the beginning, in the middle, at the end. */
+	{ "alice:2111:1\nalice:7:8\n", "7+8", { SUBID_HAS_OWN, 0 } },
+	{ "alice:2111:10\n", "2112+9", { SUBID_HAS_OWN } },
+	{ "alice:2000:1000\n", "2000+111 2112+888", { SUBID_HAS_OWN } },
+	{ "alice:2102:10\n", "2102+9", { SUBID_HAS_OWN } },
+	{ "alice:2112:10\nalice:2101:10\n", "2112+10 2101+10", { 0, 0 } },
+	/* Overlaps. */
+	{ "alice:700000:65536\nalice:720000:65536\n",
+	  "700000+65536 765536+20000",
+	  { 0, SUBID_OVERLAPS } },
+	{ "alice:700000:65536\nalice:701000:1000\n2111:700000:131072\n",
+	  "700000+65536 765536+65536",
+	  { 0, SUBID_OVERLAPS, SUBID_OVERLAPS } },
+	{ "alice:20:10\nalice:40:10\nalice:10:50\n",
+	  "20+10 40+10 10+10 30+10 50+10",
+	  { 0, 0, SUBID_OVERLAPS } },
+	{ "alice:20:10\nalice:15:10\n", "20+10 15+5", { 0, SUBID_OVERLAPS } },
+	{ "alice:2000:200\nalice:2050:200\n",
+	  "2000+111 2112+88 2200+50",
+	  { SUBID_HAS_OWN, SUBID_OVERLAPS | SUBID_HAS_OWN } },
+	/* Adjacent ones are left as they are. */
+	{ "alice:10:10\nalice:20:10\nalice:0:10\n", "10+10 20+10 0+10", { 0 } },
+	/* -1 is no ID, outside and inside. */
+	{ "alice:4294967294:2\n", "4294967294+1", { SUBID_NO_ID } },
+	{ "alice:4294967295:1\n", "", { SUBID_NO_ID } },
+	{ "alice:3000:4294964296\nalice:0:2000\n", "3000+4294964295 0+2000", { SUBID_NO_ID, 0 } },
+	{ "alice:2112:4294965183\nalice:0:2111\n", "2112+4294965183 0+2111", { 0, 0 } },
+	{ "alice:0:4294967295\n", "0+2111 2112+4294965183", { SUBID_HAS_OWN } },
+};
+
+START_TEST(what_cannot_be_mapped_is_cut_out)
+{
+	static struct subid_ranges in, out;
+	unsigned char cut[SUBID_MAX_RANGES];
+	uint64_t total = 0;
+
+	in.count = 0;
+	subid_read_file(&in, cuts[_i].text, strlen(cuts[_i].text), "alice", 2111);
+	subid_cut(&out, &in, 2111, cut);
+	ck_assert_str_eq(show(&out), cuts[_i].ranges);
+	for (size_t i = 0; i < in.count; i++)
+		ck_assert_uint_eq(cut[i], cuts[_i].cut[i]);
+	for (size_t i = 0; i < out.count; i++)
+		total += out.range[i].count;
+	ck_assert_uint_lt(total, UINT32_MAX);
+}
+END_TEST
+
+static void fill(struct subid_ranges *ranges, size_t count, uint32_t start, uint32_t step)
+{
+	*ranges = (struct subid_ranges){ .count = count };
+	for (size_t i = 0; i < count; i++)
+		ranges->range[i] = (struct subid_range){ start + (uint32_t)i * step, 1000 };
+}
+
+START_TEST(a_map_has_a_limit_of_lines)
+{
+	static struct subid_ranges ranges;
+
+	fill(&ranges, 339, 700000, 2000);
+	ck_assert_uint_eq(subid_fit(&ranges, 1000, 340, 100000), 0);
+	ck_assert_uint_eq(ranges.count, 339);
+	fill(&ranges, 600, 700000, 2000);
+	ranges.dropped = 5;
+	ck_assert_uint_eq(subid_fit(&ranges, 1000, 340, 100000), 600 - 339 + 5);
+	ck_assert_uint_eq(ranges.count, 339);
+	/* Adjacent ones become one line, if they have to. */
+	fill(&ranges, 600, 700000, 1000);
+	ck_assert_uint_eq(subid_fit(&ranges, 1000, 340, 100000), 0);
+	ck_assert_str_eq(show(&ranges), "700000+600000");
+	fill(&ranges, 3, 700000, 1000);
+	ck_assert_uint_eq(subid_fit(&ranges, 1000, 340, 100000), 0);
+	ck_assert_uint_eq(ranges.count, 3);
+	fill(&ranges, 0, 0, 0);
+	ck_assert_uint_eq(subid_fit(&ranges, 1000, 340, 4096), 0);
+}
+END_TEST
+
+/* The kernel takes fewer bytes than a page. */
+START_TEST(a_map_has_a_limit_of_bytes)
+{
+	static struct subid_ranges ranges;
+	const size_t own = strlen("0 1000 1\n"), line = strlen("1 700000 1000\n");
+
+	fill(&ranges, 1, 700000, 2000);
+	ck_assert_uint_eq(subid_fit(&ranges, 1000, 340, own + line + 1), 0);
+	ck_assert_uint_eq(subid_fit(&ranges, 1000, 340, own + line), 1);
+	ck_assert_uint_eq(ranges.count, 0);
+}
+END_TEST
+
+START_TEST(a_range_is_looked_for_in_one_line_of_a_map)
+{
+	static const char map[] =
+		"         0       2000       3000\n      3000     700000      10\n";
+	static const struct {
+		struct subid_range range;
+		bool is_in;
+	} table[] = {
+		{ { 0, 3000 }, true },	  { { 2999, 1 }, true },  { { 3000, 10 }, true },
+		{ { 3009, 1 }, true },	  { { 2999, 2 }, false }, { { 3010, 1 }, false },
+		{ { 100000, 1 }, false },
+	};
+	static const char whole[] = "         0          0 4294967295\n";
+
+	for (int i = 0; i < COUNT(table); i++)
+		ck_assert_int_eq(subid_is_in_map(map, strlen(map), &table[i].range),
+				 table[i].is_in);
+	ck_assert(subid_is_in_map(whole, strlen(whole), &table[0].range));
+	ck_assert(!subid_is_in_map("", 0, &table[0].range));
+}
+END_TEST
+
 START_TEST(ranges_beyond_the_limit_are_dropped)
 {
 	char text[(SUBID_MAX_RANGES + 3) * sizeof("9: alice 999999 1")] = "";
@@ -156,6 +367,7 @@ START_TEST(ranges_beyond_the_limit_are_dropped)
 	ck_assert_uint_eq(ranges.range[SUBID_MAX_RANGES - 1].start, SUBID_MAX_RANGES - 1);
 	ck_assert_uint_eq(subid_read_getsubids(&ranges, "0: alice 500000 1", 17), 0);
 	ck_assert_uint_eq(ranges.count, SUBID_MAX_RANGES);
+	ck_assert_uint_eq(ranges.dropped, 3);
 }
 END_TEST
 
@@ -342,12 +554,26 @@ static TCase *range_case(void)
 
 	tcase_add_loop_test(tc, reads_a_file, 0, COUNT(files));
 	tcase_add_test(tc, every_beginning_of_a_file_keeps_its_whole_lines);
+	tcase_add_loop_test(tc, a_bad_line_is_named_with_the_reason, 0, COUNT(bad_lines));
+	tcase_add_test(tc, bad_lines_are_found_one_after_the_other);
+	tcase_add_loop_test(tc, the_first_free_ID_is_behind_all_ranges, 0, COUNT(free_ids));
 	tcase_add_test(tc, the_name_may_be_unknown);
 	tcase_add_test(tc, the_largest_uid_is_read);
 	tcase_add_test(tc, a_nul_is_a_byte_like_others);
 	tcase_add_test(tc, ranges_are_added_to_those_there);
 	tcase_add_test(tc, ranges_beyond_the_limit_are_dropped);
 	tcase_add_loop_test(tc, reads_getsubids, 0, COUNT(outputs));
+	return tc;
+}
+
+static TCase *map_case(void)
+{
+	TCase *tc = tcase_create("maps");
+
+	tcase_add_loop_test(tc, what_cannot_be_mapped_is_cut_out, 0, COUNT(cuts));
+	tcase_add_test(tc, a_map_has_a_limit_of_lines);
+	tcase_add_test(tc, a_map_has_a_limit_of_bytes);
+	tcase_add_test(tc, a_range_is_looked_for_in_one_line_of_a_map);
 	return tc;
 }
 
@@ -369,6 +595,7 @@ int main(void)
 	Suite *s = suite_create("subid");
 
 	suite_add_tcase(s, range_case());
+	suite_add_tcase(s, map_case());
 	suite_add_tcase(s, place_case());
 	return fixture_run(s);
 }
