@@ -39,7 +39,8 @@
 #include "statedir.h"
 #include "userns.h"
 
-#define FIRST_FD (STDERR_FILENO + 1)
+#define FIRST_FD      (STDERR_FILENO + 1)
+#define UP_TIMEOUT_MS 500 /* for a link that has its carrier already: takes 4 ms at most */
 
 struct child {
 	const struct opts *o;
@@ -60,16 +61,24 @@ static int detach(void *arg, struct err *e)
 	return netns_detach(c->netns, e);
 }
 
-/* Before the network program is started: what it needs to find. */
+/* Before the network program is started: what it needs to find.
+ *
+ * slirp4netns finds the TAP device up. Without a descriptor that device has no carrier, and gets
+ * one when slirp4netns attaches. The kernel handles a carrier that comes to a link that is up at
+ * once, other changes only once a second (net/core/link_watch.c), and IPv6 begins when it comes.
+ * pasta brings the device up by itself, with IPv6 settings that have to be made before that. */
 static int prepare_network(void *arg, struct err *e)
 {
 	const struct child *c = arg;
+	const char *dev = c->o->ifname != NULL ? c->o->ifname : NETWORK_DEFAULT_DEV;
 	int r = c->netns[0] != '\0' ? netns_enter(c->netns, e) : 0;
 
 	if (r == 0)
-		r = netns_loopback_up(e);
+		r = netns_link_up("lo", e);
 	if (r == 0 && netopts_has_program(c->o))
-		r = netns_make_tap(c->o->ifname != NULL ? c->o->ifname : NETWORK_DEFAULT_DEV, e);
+		r = netns_make_tap(dev, e);
+	if (r == 0 && c->o->net == NET_SLIRP4NETNS)
+		r = netns_link_up(dev, e);
 	return r;
 }
 
@@ -78,7 +87,15 @@ static int configure_network(void *arg, struct err *e)
 	const struct child *c = arg;
 	int r = c->netns[0] != '\0' ? netns_enter(c->netns, e) : 0;
 
-	return r < 0 ? r : network_configure(&c->net, e);
+	if (r < 0)
+		return r;
+	/* pasta has configured it. Asking for the state makes Linux 6.8 and later update it;
+	 * before that the kernel may take a second, which is not worth to wait for. */
+	if (c->o->net != NET_PASTA)
+		r = network_configure(&c->net, e);
+	if (r == 0)
+		network_wait_up(&c->net, c->o->net == NET_PASTA ? 0 : UP_TIMEOUT_MS);
+	return r;
 }
 
 /* Runs a function in the network namespace. */
@@ -106,8 +123,7 @@ static int use_network(struct child *c, struct err *e)
 
 	if (c->net.dev[0] == '\0')
 		return 0;
-	r = c->o->net == NET_PASTA ? 0 /* it has done so itself */
-				   : in_netns(c, configure_network, e);
+	r = in_netns(c, configure_network, e);
 	if (r == 0)
 		r = network_write_files(&c->net, c->state_dir, e);
 	if (r == 0 && !c->o->detach_netns)

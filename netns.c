@@ -105,13 +105,13 @@ int netns_make_tap(const char *name, struct err *e)
 	return 0;
 }
 
-int netns_loopback_up(struct err *e)
+int netns_link_up(const char *name, struct err *e)
 {
 	FD_AUTO int fd = rtnl_open(e);
 	int index;
 
 	if (fd < 0)
 		return fd;
-	index = rtnl_link_index("lo", e);
+	index = rtnl_link_index(name, e);
 	return index < 0 ? index : rtnl_link_up(fd, index, 0, e);
 }

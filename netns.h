@@ -26,7 +26,7 @@ int netns_run(int (*fn)(void *arg, struct err *e), void *arg, struct err *e);
  * tuntap.rst), without the packet information header, as slirp4netns wants it. */
 int netns_make_tap(const char *name, struct err *e);
 
-/* Sets the loopback link up. */
-int netns_loopback_up(struct err *e);
+/* Sets a link up. */
+int netns_link_up(const char *name, struct err *e);
 
 #endif

@@ -152,6 +152,16 @@ int network_configure(const struct network *net, struct err *e)
 	return r;
 }
 
+void network_wait_up(const struct network *net, int timeout_ms)
+{
+	char why[128];
+	int index = rtnl_link_index(net->dev, NULL);
+	int r = index < 0 ? index : rtnl_wait_up(index, timeout_ms);
+
+	if (r < 0)
+		log_debug("%s is not reported as up: %s", net->dev, err_text(-r, why, sizeof(why)));
+}
+
 /* ---- files ---- */
 
 static int write_resolv(const struct network *net, const char *state_dir, struct err *e)

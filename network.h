@@ -40,6 +40,10 @@ int network_from_json(struct network *net, const struct json_doc *doc,
  * a reason. */
 int network_configure(const struct network *net, struct err *e);
 
+/* In the network namespace: waits until the kernel reports the link as up, so that the command does
+ * not see it without a carrier. After `timeout_ms` it goes on. */
+void network_wait_up(const struct network *net, int timeout_ms);
+
 /* Writes `resolv.conf` and `hosts` into the state directory. Returns 0 or -errno with a reason. */
 int network_write_files(const struct network *net, const char *state_dir, struct err *e);
 

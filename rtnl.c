@@ -7,6 +7,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <poll.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,6 +18,12 @@
 /* Bytes; an acknowledgement quotes the request, and all of ours are below 128. A part of a list
  * comes in a message of at most a page, or of this where pages are larger. */
 #define RTNL_BUF 8192
+
+/* IF_OPER_UNKNOWN and IF_OPER_UP of linux/if.h, which cannot be included beside net/if.h
+ * everywhere.
+ */
+#define OPER_UNKNOWN 0
+#define OPER_UP	     6
 
 /* A request under construction. */
 struct request {
@@ -305,9 +312,10 @@ int rtnl_find_address(bool (*is_it)(struct in_addr addr), struct in_addr *addr)
 	return r;
 }
 
-int rtnl_watch_addresses(void)
+/* A non-blocking socket that hears of these changes, RTMGRP_*. */
+static int watch_groups(uint32_t groups)
 {
-	struct sockaddr_nl sa = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR };
+	struct sockaddr_nl sa = { .nl_family = AF_NETLINK, .nl_groups = groups };
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 	int saved;
 
@@ -318,6 +326,11 @@ int rtnl_watch_addresses(void)
 	saved = errno;
 	close(fd);
 	return -saved;
+}
+
+int rtnl_watch_addresses(void)
+{
+	return watch_groups(RTMGRP_IPV4_IFADDR);
 }
 
 int rtnl_drain(int fd)
@@ -334,5 +347,60 @@ int rtnl_drain(int fd)
 		if (n < 0 && errno != ENOBUFS)
 			return changed;
 		changed = 1;
+	}
+}
+
+/* The operational state in a description of a link, OPER_UNKNOWN if it does not say. */
+static int oper_state_of(const union reply *reply, int len)
+{
+	const struct ifinfomsg *ifi = NLMSG_DATA(&reply->head);
+	size_t left;
+
+	if (!NLMSG_OK(&reply->head, (size_t)len) || reply->head.nlmsg_type != RTM_NEWLINK)
+		return OPER_UNKNOWN;
+	left = IFLA_PAYLOAD(&reply->head);
+	for (const struct rtattr *rta = IFLA_RTA(ifi); RTA_OK(rta, left); rta = RTA_NEXT(rta, left))
+		if (rta->rta_type == IFLA_OPERSTATE && RTA_PAYLOAD(rta) >= 1)
+			return *(const unsigned char *)RTA_DATA(rta);
+	return OPER_UNKNOWN;
+}
+
+/* Asks for the state of a link. Linux 6.8 and later bring it up to date first. */
+static int get_oper_state(int index)
+{
+	FD_AUTO int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	struct request req;
+	struct ifinfomsg *ifi = begin(&req, RTM_GETLINK, 0, sizeof(*ifi));
+	union reply reply;
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	req.head.nlmsg_flags = NLM_F_REQUEST;
+	ifi->ifi_family = AF_UNSPEC;
+	ifi->ifi_index = index;
+	r = exchange(fd, &req, &reply);
+	return r < 0 ? r : oper_state_of(&reply, r);
+}
+
+int rtnl_wait_up(int index, int timeout_ms)
+{
+	unsigned long long until = fd_now_ms() + (unsigned long long)timeout_ms;
+	FD_AUTO int changes = watch_groups(RTMGRP_LINK);
+
+	if (changes < 0)
+		return changes;
+	for (;;) {
+		unsigned long long now = fd_now_ms();
+		int r = get_oper_state(index);
+
+		if (r < 0 || r == OPER_UP)
+			return r < 0 ? r : 0;
+		if (now >= until)
+			return -ETIMEDOUT;
+		r = fd_wait(changes, POLLIN, (int)(until - now));
+		if (r < 0)
+			return r;
+		rtnl_drain(changes);
 	}
 }

@@ -22,6 +22,10 @@ int rtnl_link_index(const char *name, struct err *e);
 
 /* Sets a link up; `mtu` 0 leaves the MTU as it is. */
 int rtnl_link_up(int fd, int index, unsigned int mtu, struct err *e);
+/* Waits until the link's operational state (Documentation/networking/operstates.rst) is up, which
+ * the kernel reports some time after a carrier has come. Returns 0, -ETIMEDOUT or another -errno.
+ */
+int rtnl_wait_up(int index, int timeout_ms);
 int rtnl_addr_add(int fd, int index, struct in_addr addr, int prefix_len, struct err *e);
 int rtnl_default_route_add(int fd, int index, struct in_addr gateway, struct err *e);
 

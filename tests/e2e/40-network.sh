@@ -180,6 +180,23 @@ case_the_network_works_for_the_commands_first_packet() {
 	done
 }
 
+# The kernel reports most changes of a carrier only once a second, so that starts in a row and single
+# ones differ.
+case_the_interface_is_up_at_the_commands_first_instruction() {
+	need_tun
+	for options in '' --ipv6 --detach-netns '--pidns --copy-up=/etc'; do
+		for i in 1 2 3 4 5 6; do
+			[ "$i" -lt 6 ] || sleep 1.1
+			# shellcheck disable=SC2016,SC2086 # for the inner shell; options
+			launch $slirp $options sh -c '[ ! -e $ROOTLESSKIT_STATE_DIR/netns ] || set -- nsenter --net=$ROOTLESSKIT_STATE_DIR/netns
+				[ $# -gt 0 ] || cat /sys/class/net/tap0/operstate; "$@" ip -o link show tap0'
+			assert_match "interface of run $i with $options" '*<*UP,LOWER_UP*state UP*' "$out"
+			case $out in *NO-CARRIER*) fail "no carrier in run $i with $options: $out" ;; esac
+			[ "$options" = --detach-netns ] || assert_eq "state of run $i with $options" up "$(echo "$out" | head -n 1)"
+		done
+	done
+}
+
 case_the_hosts_loopback() {
 	need_tun
 	start_host_server
@@ -540,6 +557,7 @@ run_cases \
 	mtu \
 	ifname \
 	the_network_works_for_the_commands_first_packet \
+	the_interface_is_up_at_the_commands_first_instruction \
 	the_hosts_loopback \
 	sandbox_and_seccomp_are_passed_on \
 	a_detached_namespace \

@@ -70,6 +70,19 @@ case_a_detached_namespace() {
 	wait_until 5 has_ended "$prog"
 }
 
+# Older kernels may take a second to report a carrier that came before the link was up.
+case_the_interface_is_up_at_the_commands_first_instruction() {
+	need_pasta
+	[ "$(printf '6.8\n%s\n' "$(uname -r)" | sort -V | head -n 1)" = 6.8 ] || skip linux 'it is older than 6.8'
+	for i in 1 2 3 4 5 6; do
+		[ "$i" -lt 6 ] || sleep 1.1
+		# shellcheck disable=SC2086 # options
+		launch $quiet sh -c 'cat /sys/class/net/tap0/operstate; ip -o link show tap0'
+		assert_match "interface of run $i" 'up
+*<*UP,LOWER_UP*state UP*' "$out"
+	done
+}
+
 case_mtu_cidr_and_ifname() {
 	need_pasta
 	# shellcheck disable=SC2086 # options
@@ -349,6 +362,7 @@ case_nor_if_that_is_killed_at_any_system_call() {
 run_cases \
 	the_network \
 	a_detached_namespace \
+	the_interface_is_up_at_the_commands_first_instruction \
 	mtu_cidr_and_ifname \
 	ipv6 \
 	what_the_api_says \

@@ -50,6 +50,8 @@ case_it_is_started_again_on_the_same_interface() {
 				kill -KILL "$prog"
 				wait_until 10 other_program
 				wait_until 10 host_page
+				[ "$driver" = pasta ] || assert_match "link after death $i" '*<*,UP,LOWER_UP>*state UP*' \
+					"$(inside ip -o link show tap0)"
 				assert_eq "network of $driver after death $i" "$before" \
 					"$(inside sh -c "ip -o link show tap0 | sed 's/ state.*link/link/'; ip -o -4 addr; ip -4 route; cat /etc/resolv.conf")"
 				assert_eq "lines of the log" "$i" "$(log_lines)"
