@@ -174,33 +174,19 @@ static void post_port(struct api *api, const struct http_request *req, struct ht
 	end_json(a, &out, 201);
 }
 
-/* Reads an ID as Go's strconv.Atoi does: a sign is fine, blanks are not. */
-static int read_id(const char *text, int *id)
-{
-	char *end;
-	long value;
-
-	if (*text == ' ' || *text == '\t')
-		return -EINVAL;
-	errno = 0;
-	value = strtol(text, &end, 10);
-	if (errno != 0 || end == text || *end != '\0' || value < INT_MIN || value > INT_MAX)
-		return -EINVAL;
-	*id = (int)value;
-	return 0;
-}
-
 static void delete_port(struct api *api, const struct http_request *req, struct httpd_answer *a)
 {
 	const char *text = strrchr(req->path, '/') + 1;
 	struct err why;
-	int id;
-	int r = read_id(text, &id);
+	long long id;
+	int r = port_id_parse(&id, text, &why);
 
 	if (r < 0)
-		err_set(&why, EINVAL, "bad id %s: not a number", text);
+		err_wrap(&why, "bad id %s", text);
+	else if (id < INT_MIN || id > INT_MAX)
+		r = err_set(&why, ENOENT, "unknown id: %lld", id);
 	else
-		r = ports_remove(api->ports, id, &why);
+		r = ports_remove(api->ports, (int)id, &why);
 	if (r < 0)
 		answer_error(a, &why);
 	else

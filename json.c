@@ -304,6 +304,7 @@ int json_parse(struct json_doc *doc, const char *text, size_t len, struct err *e
 
 	doc->text = text;
 	doc->count = 0;
+	doc->go_type = NULL;
 	if (len > INT_MAX)
 		return err_set(e, E2BIG, "too long a JSON text");
 	skip_space(&r);
@@ -366,6 +367,7 @@ int json_walk_next(struct json_walk *walk, struct json_doc *doc, struct err *e)
 
 	doc->text = walk->text;
 	doc->count = 0;
+	doc->go_type = NULL;
 	if (walk->len > INT_MAX)
 		return err_set(e, E2BIG, "too long a JSON text");
 	if (walk->at == JSON_WALK_START)
@@ -551,11 +553,15 @@ static const struct json_node *field(const struct json_doc *doc, const struct js
 	return node != NULL && node->type == JSON_NULL ? NULL : node;
 }
 
-static int wrong_type(const struct json_node *node, const char *key, const char *want,
-		      struct err *e)
+static int wrong_type(const struct json_doc *doc, const char *what, const char *key,
+		      const char *want, struct err *e)
 {
-	return err_set(e, EINVAL, "json: cannot unmarshal %s into field %s of type %s",
-		       json_type_name(node->type), key, want);
+	if (doc->go_type != NULL)
+		return err_set(e, EINVAL,
+			       "json: cannot unmarshal %s into Go struct field %s.%s of type %s",
+			       what, doc->go_type, key, want);
+	return err_set(e, EINVAL, "json: cannot unmarshal %s into field %s of type %s", what, key,
+		       want);
 }
 
 int json_field_string(const struct json_doc *doc, const struct json_node *obj, const char *key,
@@ -568,7 +574,7 @@ int json_field_string(const struct json_doc *doc, const struct json_node *obj, c
 	if (node == NULL)
 		return 0;
 	if (node->type != JSON_STRING)
-		return wrong_type(node, key, "string", e);
+		return wrong_type(doc, json_type_name(node->type), key, "string", e);
 	len = json_get_string(doc, node, buf, cap);
 	if (len == -ENOSPC)
 		return err_set(e, EINVAL, "json: field %s is too long", key);
@@ -581,6 +587,7 @@ int json_field_int(const struct json_doc *doc, const struct json_node *obj, cons
 		   int64_t *value, struct err *e)
 {
 	const struct json_node *node = field(doc, obj, key);
+	char what[ERR_LEN / 4]; /* leaves room for the rest of the reason */
 	const char *raw;
 	size_t len;
 
@@ -588,12 +595,12 @@ int json_field_int(const struct json_doc *doc, const struct json_node *obj, cons
 	if (node == NULL)
 		return 0;
 	if (node->type != JSON_NUMBER)
-		return wrong_type(node, key, "int", e);
+		return wrong_type(doc, json_type_name(node->type), key, "int", e);
 	if (json_get_int(doc, node, value) == 0)
 		return 0;
 	raw = json_raw(doc, node, &len);
-	if (len > ERR_LEN / 4) /* a number of any length is JSON; leave room for the rest */
-		len = ERR_LEN / 4;
-	return err_set(e, EINVAL, "json: cannot unmarshal number %.*s into field %s of type int",
-		       (int)len, raw, key);
+	if (len >= sizeof(what) - sizeof("number ")) /* a number of any length is JSON */
+		len = sizeof(what) - sizeof("number ") - 1;
+	snprintf(what, sizeof(what), "number %.*s", (int)len, raw);
+	return wrong_type(doc, what, key, "int", e);
 }

@@ -41,6 +41,9 @@ struct json_node {
 
 struct json_doc {
 	const char *text; /* borrowed */
+	/* Go's name for the type of the root, which RootlessKit's reasons show; NULL for none.
+	 * json_parse clears it. */
+	const char *go_type;
 	uint32_t count;
 	struct json_node nodes[JSON_MAX_NODES];
 };
@@ -113,8 +116,9 @@ int json_walk_next(struct json_walk *walk, struct json_doc *doc, struct err *e);
 
 /* Reads member `key` of an object that must be of the type asked for. One that is missing or null
  * gives "" or 0. Returns 0, or -EINVAL with a reason for clients: "json: cannot unmarshal string
- * into field parentPort of type int", "json: cannot unmarshal number 1e4 into field ...",
- * "json: field proto is too long", "json: field proto holds a NUL character". */
+ * into field parentPort of type int", "json: cannot unmarshal number 1e4 into field ..." ("into Go
+ * struct field Spec.parentPort ..." if go_type is "Spec"), "json: field proto is too long", "json:
+ * field proto holds a NUL character". */
 int json_field_string(const struct json_doc *doc, const struct json_node *obj, const char *key,
 		      char *buf, size_t cap, struct err *e);
 int json_field_int(const struct json_doc *doc, const struct json_node *obj, const char *key,

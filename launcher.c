@@ -52,7 +52,7 @@ static int run_printing(const struct opts *o)
 static int run(struct opts *o, char **argv, bool is_child)
 {
 	struct err e;
-	int status;
+	int status, r;
 
 	if (getuid() != geteuid() || getgid() != getegid()) {
 		log_fatal("this program must not be set-UID or set-GID");
@@ -61,17 +61,19 @@ static int run(struct opts *o, char **argv, bool is_child)
 	status = is_child ? -1 : run_printing(o);
 	if (status >= 0)
 		return status;
-	if (opts_check(o, &e) < 0) {
+	if (!is_child && o->command[0] == NULL) {
+		log_fatal("no command specified; `rootlesskit --help` shows how to use it");
+		return 1;
+	}
+	r = opts_check(o, &e);
+	if (!is_child)
+		opts_warn(o);
+	if (r < 0) {
 		log_fatal("%s", e.msg);
 		return 1;
 	}
 	if (is_child)
 		return child_main(o);
-	if (o->command[0] == NULL) {
-		log_fatal("no command specified");
-		return 1;
-	}
-	opts_warn(o);
 	return parent_main(o, argv);
 }
 

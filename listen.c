@@ -103,7 +103,7 @@ static bool is_without_ipv6(int why)
 	return why == -EAFNOSUPPORT || why == -EADDRNOTAVAIL || why == -EPROTONOSUPPORT;
 }
 
-void listen_explain_privileged(int port, struct err *e)
+static void explain_privileged(int port, const char *program, struct err *e)
 {
 	char text[32];
 	long start = UNPRIVILEGED_PORT_DEFAULT;
@@ -115,9 +115,21 @@ void listen_explain_privileged(int port, struct err *e)
 	err_wrap(e,
 		 "cannot expose privileged port %d, you can add "
 		 "'net.ipv4.ip_unprivileged_port_start=%d' to /etc/sysctl.conf (currently %ld), or "
-		 "set CAP_NET_BIND_SERVICE on rootlesskit binary, or choose a larger port number "
-		 "(>= %ld)",
-		 port, port, start, start);
+		 "set CAP_NET_BIND_SERVICE on %s binary, or choose a larger port number (>= %ld)",
+		 port, port, start, program, start);
+}
+
+void listen_explain(const struct portspec *spec, int reason, const char *program, struct err *e)
+{
+	int port = spec->parent_port;
+
+	if (reason == EACCES)
+		explain_privileged(port, program, e);
+	else if (reason == EADDRINUSE)
+		err_add(e, "; see who has it: ss -l%cnp 'sport = :%d' (as root)",
+			proto_is_udp(spec->proto) ? 'u' : 't', port);
+	else if (reason == EADDRNOTAVAIL)
+		err_add(e, "; it is not an address of this host (ip addr lists those)");
 }
 
 int listen_port(const struct portspec *spec, struct err *e)
@@ -138,7 +150,6 @@ int listen_port(const struct portspec *spec, struct err *e)
 		return fd;
 	err_sys(e, -fd, "listen %s %s: %s", proto_name(spec->proto),
 		address_text(spec, address, sizeof(address)), step);
-	if (fd == -EACCES)
-		listen_explain_privileged(spec->parent_port, e);
+	listen_explain(spec, -fd, "rootlesskit", e);
 	return fd;
 }

@@ -13,8 +13,9 @@
  * begins with "listen tcp 127.0.0.1:80: ", for a privileged port with what can be done about it. */
 int listen_port(const struct portspec *spec, struct err *e);
 
-/* When a port could not be bound for want of permission: puts in front of the reason what can be
- * done, if the port is one that the user may not bind. */
-void listen_explain_privileged(int port, struct err *e);
+/* Adds to the reason `e` of a bind(2) that failed with `reason` (errno) what can be done: for a
+ * privileged port in RootlessKit's words, in front; else behind it. `program` is what binds, and
+ * needs the capability: "rootlesskit", "slirp4netns". */
+void listen_explain(const struct portspec *spec, int reason, const char *program, struct err *e);
 
 #endif

@@ -73,7 +73,7 @@ static int check_net(struct opts *o, struct err *e)
 	return 0;
 }
 
-/* The rule that the two drivers break together, in the reference's words, or NULL. */
+/* The rule that the two drivers break together, in RootlessKit's words, or NULL. */
 static const char *broken_rule(const struct opts *o, bool known)
 {
 	enum port_driver port = o->port_driver;
@@ -117,7 +117,7 @@ static int check_port_driver(struct opts *o, struct err *e)
 
 /* ---- the network ---- */
 
-static int check_cidr(struct opts *o, struct err *e)
+static int read_cidr(struct opts *o, struct err *e)
 {
 	const char *text = o->cidr_text != NULL ? o->cidr_text : "10.0.2.0/24";
 	char addr[INET_ADDRSTRLEN];
@@ -133,13 +133,20 @@ static int check_cidr(struct opts *o, struct err *e)
 	if (inet_pton(AF_INET, addr, &o->cidr.net) != 1)
 		return err_set(e, EINVAL, "invalid CIDR address: %s", text);
 	o->cidr.prefix_len = (int)prefix_len;
+	return 0;
+}
+
+static int check_cidr(const struct opts *o, struct err *e)
+{
+	int prefix_len = o->cidr.prefix_len;
+
 	if (prefix_len < 32 && (ntohl(o->cidr.net.s_addr) & (UINT32_MAX >> prefix_len)) != 0)
-		return err_set(e, EINVAL, "--cidr=%s has host bits set", text);
+		return err_set(e, EINVAL, "--cidr=%s has host bits set", o->cidr_text);
 	if (prefix_len > CIDR_MAX_PREFIX_LEN)
 		return err_set(e, EINVAL,
 			       "--cidr=%s is too small: its address 100 is used, so it takes a "
 			       "/%d or larger",
-			       text, CIDR_MAX_PREFIX_LEN);
+			       o->cidr_text, CIDR_MAX_PREFIX_LEN);
 	return 0;
 }
 
@@ -151,11 +158,22 @@ static bool is_ifname(const char *name)
 	       strpbrk(name, " \t\n:%") == NULL;
 }
 
-static int check_network(struct opts *o, struct err *e)
+/* What RootlessKit checks before it warns of anything, whatever the driver. */
+static int check_values(struct opts *o, struct err *e)
 {
+	int r = 0;
+
 	if (o->mtu > MTU_MAX || o->mtu < 0)
-		return err_set(e, EINVAL, "mtu must be <= %d, got %lld", MTU_MAX,
-			       (long long)o->mtu);
+		r = err_set(e, EINVAL, "mtu must be <= %d, got %lld", MTU_MAX, (long long)o->mtu);
+	if (r == 0)
+		r = read_cidr(o, e);
+	if (r == 0 && o->ifname != NULL && strchr(o->ifname, '/') != NULL)
+		r = err_set(e, EINVAL, "ifname must not contain \"/\"");
+	return r;
+}
+
+static int check_network(const struct opts *o, struct err *e)
+{
 	if (o->mtu != 0 && o->mtu < MTU_MIN && netopts_has_program(o))
 		return err_set(e, EINVAL, "mtu must be >= %d, got %lld", MTU_MIN,
 			       (long long)o->mtu);
@@ -166,8 +184,6 @@ static int check_network(struct opts *o, struct err *e)
 		return err_set(e, EINVAL, "custom cidr is not supported for --net=%s", o->net_name);
 	if (o->ifname != NULL && !netopts_has_program(o))
 		return err_set(e, EINVAL, "ifname cannot be specified for --net=%s", o->net_name);
-	if (o->ifname != NULL && strchr(o->ifname, '/') != NULL)
-		return err_set(e, EINVAL, "ifname must not contain \"/\"");
 	if (o->ifname != NULL && !is_ifname(o->ifname))
 		return err_set(e, EINVAL,
 			       "--ifname=%s is not a valid interface name: 1 to %d characters, no "
@@ -222,29 +238,41 @@ static int check_ports(const struct opts *o, struct err *e)
 	return 0;
 }
 
+/* In RootlessKit's order, so that of several mistakes the same one is named. */
 int netopts_check(struct opts *o, struct err *e)
 {
-	int r = check_net(o, e);
+	int r = check_values(o, e);
 
-	if (r == 0)
-		r = check_port_driver(o, e);
+	if (r < 0)
+		return r;
+	o->checked = OPTS_VALUES_CHECKED;
+	r = check_net(o, e);
 	if (r == 0)
 		r = check_network(o, e);
 	if (r == 0)
 		r = check_slirp4netns(o, e);
+	if (r == 0)
+		r = check_port_driver(o, e);
 	return r < 0 ? r : check_ports(o, e);
 }
 
+/* Goes by names, since it may be called for a driver that is not there. */
 void netopts_warn(const struct opts *o)
 {
-	bool has_program = netopts_has_program(o);
+	bool is_host = strcmp(o->net_name, "host") == 0;
+	bool has_network = !is_host && strcmp(o->net_name, "none") != 0;
 
-	if (has_program && !o->disable_host_loopback)
-		log_warn("specifying --disable-host-loopback is highly recommended to prohibit "
-			 "connecting to 127.0.0.1:* on the host namespace (requires pasta or "
-			 "slirp4netns)");
-	if (o->mtu != 0 && !has_program)
-		log_warn("unsupported mtu for --net=%s: %lld", o->net_name, (long long)o->mtu);
-	if (o->ipv6 && !has_program)
+	if (o->ipv6)
+		log_warn("ipv6 is experimental");
+	if (o->ipv6 && !has_network)
 		log_warn("--ipv6 is discarded for --net=%s", o->net_name);
+	if (has_network && !o->disable_host_loopback)
+		log_warn("specifying --disable-host-loopback is highly recommended to prohibit "
+			 "connecting to 127.0.0.1:* on the host namespace (requires pasta, "
+			 "slirp4netns, or VPNKit)");
+	if (o->mtu != 0 && !has_network)
+		log_warn("unsupported mtu for --net=%s: %lld", o->net_name, (long long)o->mtu);
+	if (o->detach_netns && is_host)
+		log_warn("--detach-netns has no effect with --net=host: there is no new network "
+			 "namespace; try --net=none or --net=slirp4netns");
 }

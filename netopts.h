@@ -15,7 +15,8 @@
  * that is not here, with a reason that names the options. */
 int netopts_check(struct opts *o, struct err *e);
 
-/* What the user should know although it is no error, one warning each by log_warn. */
+/* What the user should know although it is no error, one warning each by log_warn. Only after
+ * netopts_check has got as far as OPTS_VALUES_CHECKED. */
 void netopts_warn(const struct opts *o);
 
 /* Does a program give the namespace its network? */

@@ -234,7 +234,8 @@ int network_mount_files(const char *state_dir, bool etc_is_copied_up, struct err
 			"Mounting /etc/resolv.conf without copying-up /etc. Note that "
 			"/etc/resolv.conf in the namespace will be unmounted when it is recreated "
 			"on the host. Unless /etc/resolv.conf is statically configured, copying-up "
-			"/etc is highly recommended (--copy-up=/etc).");
+			"/etc is highly recommended. Please refer to RootlessKit documentation for "
+			"further information. The option is --copy-up=/etc.");
 	for (size_t i = 0; r == 0 && i < sizeof(files) / sizeof(files[0]); i++) {
 		statedir_path(state_dir, files[i], from);
 		if (etc_is_copied_up)

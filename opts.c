@@ -246,13 +246,15 @@ static int check_processes(struct opts *o, struct err *e)
 			       o->reaper);
 	o->reaps = o->pidns && strcmp(o->reaper, "false") != 0;
 	o->evacuates = o->evacuate_cgroup2 != NULL && o->evacuate_cgroup2[0] != '\0';
-	return check_evacuation(o, e);
+	return 0;
 }
 
 int opts_check(struct opts *o, struct err *e)
 {
-	int r = netopts_check(o, e);
+	int r = check_evacuation(o, e);
 
+	if (r == 0)
+		r = netopts_check(o, e);
 	if (r == 0)
 		r = check_subid_source(o, e);
 	if (r == 0)
@@ -261,6 +263,8 @@ int opts_check(struct opts *o, struct err *e)
 		r = check_processes(o, e);
 	if (r == 0)
 		r = check_workers(o, e);
+	if (r == 0)
+		o->checked = OPTS_CHECKED;
 	return r;
 }
 
@@ -270,8 +274,9 @@ void opts_warn(const struct opts *o)
 				 strcmp(o->propagation, "private") != 0;
 	char host[64];
 
-	netopts_warn(o);
-	if (!wants_propagation)
+	if (o->checked >= OPTS_VALUES_CHECKED)
+		netopts_warn(o);
+	if (o->checked < OPTS_CHECKED || !wants_propagation)
 		return;
 	mount_root_propagation(host, sizeof(host));
 	if (host[0] == '\0')

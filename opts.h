@@ -47,6 +47,14 @@ struct cidr {
 	int prefix_len;
 };
 
+/* How far opts_check has come. RootlessKit warns while it checks, so that an error may follow after
+ * warnings about other options. */
+enum opts_checked {
+	OPTS_UNCHECKED,
+	OPTS_VALUES_CHECKED, /* now RootlessKit warns about the network */
+	OPTS_CHECKED,
+};
+
 struct opts {
 	/* as given; strings are borrowed from argv but for the items of lists */
 	bool help;
@@ -85,6 +93,7 @@ struct opts {
 	char *const *command; /* ends with NULL */
 
 	/* what it means, set by opts_check */
+	enum opts_checked checked;
 	enum net_driver net;
 	enum port_driver port_driver;
 	enum subid_source subid_source;
@@ -102,7 +111,9 @@ int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e);
  * reason that names the options. */
 int opts_check(struct opts *o, struct err *e);
 
-/* What the user should know although it is no error, one warning each by log_warn. */
+/* What the user should know although it is no error, one warning each by log_warn. Also after
+ * opts_check has failed, before its reason is shown: gives the warnings that RootlessKit gives by
+ * then. */
 void opts_warn(const struct opts *o);
 
 /* Prints the help to standard output. */

@@ -82,7 +82,11 @@ static int builtin_open(struct ports *ports, struct port_slot *slot, struct err 
 	int r = 0;
 
 	if (!proto_is_tcp(spec->proto) && !proto_is_udp(spec->proto))
-		return err_set(e, ENOTSUP, "unsupported port protocol %s", proto_name(spec->proto));
+		return err_set(
+			e, ENOTSUP,
+			"unsupported port protocol %s; the builtin port driver takes tcp, tcp4, "
+			"tcp6, udp, udp4 and udp6",
+			proto_name(spec->proto));
 	slot->offer = calloc(1, sizeof(*slot->offer));
 	if (slot->offer == NULL)
 		return err_sys(e, ENOMEM, "publishing a port");
@@ -220,11 +224,14 @@ void ports_free(struct ports *ports)
 
 static int check_conflict(const struct ports *ports, const struct portspec *spec, struct err *e)
 {
+	char text[PORTSPEC_TEXT_LEN];
+
 	for (size_t i = 0; ports->taken[spec->parent_port] > 0 && i < ports->count; i++) {
 		const struct port_entry *entry = &ports->slots[i].entry;
 
 		if (portspec_conflicts(&entry->spec, spec))
-			return err_set(e, EEXIST, "conflict with ID %d", entry->id);
+			return err_set(e, EEXIST, "conflict with ID %d; that is %s", entry->id,
+				       portspec_text(&entry->spec, text, sizeof(text)));
 	}
 	return 0;
 }

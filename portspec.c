@@ -11,12 +11,15 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "text.h"
 
 #define PORT_MAX  65535
+#define PORTS_ARE "; ports are 1 to 65535"
 #define PARTS_MAX 4 /* parent IP, parent port, child IP, child port */
 /* Bytes of a JSON string that are looked at: what is no address shall be shown in the error. */
 #define FIELD_LEN 256
@@ -248,10 +251,11 @@ static int check_port(const struct reading *r, struct text part, const char *whi
 	int ret = read_port(part, port);
 
 	if (ret == -ERANGE)
-		return err_set(r->e, EINVAL, "invalid %s: %.*s", which, (int)part.len, part.p);
+		return err_set(r->e, ERANGE, "invalid %s: %.*s", which, (int)part.len, part.p);
 	if (ret < 0)
 		return err_set(r->e, EINVAL,
-			       "unexpected %s in PortSpec string: \"%s\": invalid port \"%.*s\"",
+			       "unexpected %s in PortSpec string: \"%s\": strconv.Atoi: parsing "
+			       "\"%.*s\": invalid syntax",
 			       which, r->text, (int)part.len, part.p);
 	return 0;
 }
@@ -276,7 +280,7 @@ static int read_places(const struct reading *r, const char *end, struct portspec
 	return check_port(r, parts[count - 1], "ChildPort", &spec->child_port);
 }
 
-int portspec_parse(struct portspec *spec, const char *text, struct err *e)
+static int parse(struct portspec *spec, const char *text, struct err *e)
 {
 	const struct reading r = { text, e };
 	const char *slash = strrchr(text, '/');
@@ -294,6 +298,110 @@ int portspec_parse(struct portspec *spec, const char *text, struct err *e)
 	if (ret == 0)
 		*spec = new;
 	return ret;
+}
+
+/* ---- what would be right ---- */
+
+/* Adds "; WHY; did you mean "GUESS"?" if the guess, which `fmt` makes, is a spec. */
+__attribute__((format(printf, 3, 4))) static bool suggest(struct err *e, const char *why,
+							  const char *fmt, ...)
+{
+	char guess[PORTSPEC_TEXT_LEN];
+	struct portspec spec;
+	va_list ap;
+	int len;
+
+	va_start(ap, fmt);
+	len = vsnprintf(guess, sizeof(guess), fmt, ap);
+	va_end(ap);
+	if (len < 0 || (size_t)len >= sizeof(guess) || parse(&spec, guess, NULL) < 0)
+		return false;
+	err_add(e, "; %sdid you mean \"%s\"?", why, guess);
+	return true;
+}
+
+/* "::1:8080:80", without the proto: the address has no brackets. */
+static bool suggest_brackets(struct err *e, const char *text, const char *proto)
+{
+	const char *end = text + strcspn(text, "/");
+	const char *colon = end;
+	int len;
+
+	for (int left = 2; left > 0 && colon > text;)
+		if (*--colon == ':')
+			left--;
+	len = (int)(colon - text);
+	return suggest(e, "IPv6 addresses stand in brackets; ", "[%.*s]%.*s%s", len, text,
+		       (int)(end - colon), colon, proto);
+}
+
+/* "8080-8090", "8080-8090:80-90/tcp" */
+static bool has_range(const char *text)
+{
+	for (const char *dash = strchr(text, '-'); dash != NULL; dash = strchr(dash + 1, '-'))
+		if (dash > text && text_is_digit(dash[-1]) && text_is_digit(dash[1]))
+			return true;
+	return false;
+}
+
+/* Adds to the reason what is wrong with `text`, or else the form. */
+static void advise(const char *text, struct err *e)
+{
+	const char *slash = strrchr(text, '/');
+	const char *proto = slash != NULL ? "" : "/tcp";
+	const char *rest = text + strcspn(text, ":");
+	struct err ignored;
+	enum proto known;
+
+	if (text[strcspn(text, " \t\n")] != '\0') {
+		err_add(e, "; blanks are not allowed, and each spec takes a -p, or an argument, of "
+			   "its own");
+	} else if (has_range(text)) {
+		err_add(e,
+			"; ranges of ports are not supported: each port takes a spec of its own, "
+			"such as " PORTSPEC_EXAMPLE);
+	} else if (slash != NULL && proto_parse(&known, slash + 1, &ignored) < 0) {
+		err_add(e,
+			"; PROTO is tcp, tcp4, tcp6, udp, udp4 or udp6, as in " PORTSPEC_EXAMPLE);
+	} else if (!suggest(e, "", "%s%s", text, proto) && !suggest(e, "", ":%s%s", text, proto) &&
+		   !(text[0] == '*' && suggest(e, "", "%s%s", rest, proto)) &&
+		   !(text_is_letter(text[0]) &&
+		     suggest(e, "names are not resolved; ", "127.0.0.1%s%s", rest, proto)) &&
+		   !suggest_brackets(e, text, slash != NULL ? slash : proto)) {
+		err_add(e, "; the form is " PORTSPEC_FORM ", such as " PORTSPEC_EXAMPLE);
+	}
+}
+
+int portspec_parse(struct portspec *spec, const char *text, struct err *e)
+{
+	int ret = parse(spec, text, e);
+
+	if (ret == -ERANGE) {
+		err_add(e, PORTS_ARE);
+		return -EINVAL;
+	}
+	if (ret < 0)
+		advise(text, e);
+	return ret;
+}
+
+int port_id_parse(long long *id, const char *text, struct err *e)
+{
+	const char *digits = text + (*text == '-' || *text == '+');
+	const char *why = NULL;
+
+	errno = 0;
+	*id = strtoll(text, NULL, 10);
+	if (*digits == '\0' || digits[strspn(digits, "0123456789")] != '\0')
+		why = "invalid syntax";
+	else if (errno != 0)
+		why = "value out of range";
+	if (why == NULL)
+		return 0;
+	return err_set(e, errno == ERANGE ? ERANGE : EINVAL,
+		       "strconv.Atoi: parsing \"%s\": %s; an ID is a number that `rootlessctl "
+		       "list-ports` shows",
+		       text, why);
 }
 
 /* ---- JSON ---- */
@@ -338,21 +446,23 @@ static int check_ip_field(const char *text, const char *which, char *ip, struct 
 static int check_port_field(int64_t value, const char *which, int *port, struct err *e)
 {
 	if (value < 1 || value > PORT_MAX)
-		return err_set(e, EINVAL, "invalid %s: %" PRId64, which, value);
+		return err_set(e, EINVAL, "invalid %s: %" PRId64 PORTS_ARE, which, value);
 	*port = (int)value;
 	return 0;
 }
 
-int portspec_from_json(struct portspec *spec, const struct json_doc *doc,
-		       const struct json_node *node, struct err *e)
+int portspec_from_json(struct portspec *spec, struct json_doc *doc, const struct json_node *node,
+		       struct err *e)
 {
 	struct portspec new = { 0 };
 	struct fields f;
 	int ret;
 
 	if (node->type != JSON_OBJECT && node->type != JSON_NULL)
-		return err_set(e, EINVAL, "json: cannot unmarshal %s into a port spec",
+		return err_set(e, EINVAL,
+			       "json: cannot unmarshal %s into Go value of type port.Spec",
 			       json_type_name(node->type));
+	doc->go_type = "Spec";
 	ret = read_fields(&f, doc, node, e);
 	if (ret == 0)
 		ret = proto_parse(&new.proto, f.proto, e);
@@ -383,6 +493,23 @@ void portspec_to_json(const struct portspec *spec, struct jsonout *out, const ch
 }
 
 /* ---- what is done with them ---- */
+
+/* With brackets if it is IPv6. */
+static void put_ip(char *buf, size_t cap, const char *ip)
+{
+	snprintf(buf, cap, strchr(ip, ':') != NULL ? "[%s]" : "%s", ip);
+}
+
+const char *portspec_text(const struct portspec *spec, char *buf, size_t cap)
+{
+	char parent[PORTSPEC_IP_LEN + 2], child[PORTSPEC_IP_LEN + 2];
+
+	put_ip(parent, sizeof(parent), spec->parent_ip);
+	put_ip(child, sizeof(child), spec->child_ip);
+	snprintf(buf, cap, "%s:%d:%s%s%d/%s", parent, spec->parent_port, child,
+		 child[0] != '\0' ? ":" : "", spec->child_port, proto_name(spec->proto));
+	return buf;
+}
 
 const char *portspec_brief(const struct portspec *spec, char *buf, size_t cap)
 {

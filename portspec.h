@@ -13,8 +13,9 @@
 
 /* Port specs: what a user writes after -p, and what the API takes and gives back as JSON.
  *
- *     [PARENT_IP:]PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO
+ *     [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO
  *
+ * The colon before the parent port is required, even without an address: ":8080:80/tcp".
  * Addresses are kept as the text that the user gave: clients compare what they sent with what they
  * find in the list.
  */
@@ -73,19 +74,20 @@ int proto_parse(enum proto *proto, const char *text, struct err *e);
 bool proto_is_tcp(enum proto proto);
 bool proto_is_udp(enum proto proto);
 
-/* Reads the text form. Errors, in these words, with the whole spec quoted as SPEC:
- *   no slash:                 missing proto in PortSpec string: "SPEC"
- *   unknown proto:            invalid PortSpec string: "SPEC": unknown proto: "foo"
- *   a bad parent IP, one of IPv6 without brackets, or too few parts:
- *                             unexpected ParentIP in PortSpec string: "SPEC"
- *   too many parts:           unexpected format of PortSpec string: "SPEC"
- *   a bad child IP:           unexpected ChildIP in PortSpec string: "SPEC"
- *   a parent port that is no number:
- *                             unexpected ParentPort in PortSpec string: "SPEC": invalid port "abc"
- *   a child port likewise:    unexpected ChildPort in PortSpec string: ...
- *   a port out of 1..65535:   invalid ParentPort: 70000   (or invalid ChildPort: 0)
- * The proto is what follows the last slash. "18080:80/tcp" (no parent IP, no leading colon) is
- * refused as the reference does (unexpected ParentIP); ":18080:80/tcp" has an empty parent IP, and
+#define PORTSPEC_FORM	 "[PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO"
+#define PORTSPEC_EXAMPLE "127.0.0.1:8080:80/tcp"
+
+/* Reads the text form. Errors begin with these words of RootlessKit's, with the whole spec quoted
+ * as SPEC, and go on with "; " and what would be right: no slash:                 missing proto in
+ * PortSpec string: "SPEC" unknown proto:            invalid PortSpec string: "SPEC": unknown proto:
+ * "foo" a bad parent IP, one of IPv6 without brackets, or too few parts: unexpected ParentIP in
+ * PortSpec string: "SPEC" too many parts:           unexpected format of PortSpec string: "SPEC" a
+ * bad child IP:           unexpected ChildIP in PortSpec string: "SPEC" a parent port that is not a
+ * number: unexpected ParentPort in PortSpec string: "SPEC": strconv.Atoi: parsing "abc": invalid
+ * syntax a child port that is not: unexpected ChildPort in PortSpec string: ... a port out
+ * of 1..65535:   invalid ParentPort: 70000   (or invalid ChildPort: 0) The proto is what follows
+ * the last slash. "18080:80/tcp" (no leading colon) is refused as RootlessKit does (unexpected
+ * ParentIP); ":18080:80/tcp" has an empty parent IP, and
  * ":18080::80/tcp" an empty child IP too. IPv6 addresses stand in brackets; IPv4 ones may. Blanks,
  * signs and leading zeros in ports are refused ("+18080", "018080", " 80"). A zone is refused.
  * Returns 0 or -EINVAL; `spec` is complete or untouched. */
@@ -93,16 +95,24 @@ int portspec_parse(struct portspec *spec, const char *text, struct err *e);
 
 /* Checks what a client sent as JSON: proto known, IPs valid or empty, ports in range. Messages as
  * above for ports, "invalid ParentIP: \"foo\"", "invalid ChildIP: \"foo\"", "unknown proto: \"\"";
- * for members of a wrong type those of json_field_string, for a root that is no object "json:
- * cannot unmarshal number into a port spec"; null is the same as an empty object. Returns 0 or
- * -EINVAL; `spec` is complete or untouched. */
-int portspec_from_json(struct portspec *spec, const struct json_doc *doc,
-		       const struct json_node *node, struct err *e);
+ * for members of a wrong type those of json_field_string, for a root that is not an object "json:
+ * cannot unmarshal number into Go value of type port.Spec"; null is the same as an empty object.
+ * Names the root's type in `doc`. Returns 0 or -EINVAL; `spec` is complete or untouched. */
+int portspec_from_json(struct portspec *spec, struct json_doc *doc, const struct json_node *node,
+		       struct err *e);
 /* Members in this order, empty strings left out: proto, parentIP, parentPort, childPort, childIP.
  * `key` as for jsonout_begin_object. */
 void portspec_to_json(const struct portspec *spec, struct jsonout *out, const char *key);
 
-/* The short form of the reference's messages: "{tcp 127.0.0.1 8080 80 }". Returns buf. */
+/* The text form, which portspec_parse reads: "[::1]:8080:80/tcp". `cap` is PORTSPEC_TEXT_LEN at
+ * least. Returns buf. */
+const char *portspec_text(const struct portspec *spec, char *buf, size_t cap);
+
+/* Reads the ID of a published port as Go's strconv.Atoi does: a sign is fine, blanks are not.
+ * Returns 0, or -EINVAL or -ERANGE with Go's reason and what an ID is. */
+int port_id_parse(long long *id, const char *text, struct err *e);
+
+/* The short form of RootlessKit's messages: "{tcp 127.0.0.1 8080 80 }". Returns buf. */
 const char *portspec_brief(const struct portspec *spec, char *buf, size_t cap);
 
 /* Do the two occupy the same place: proto, parent IP (as text) and parent port all equal? */

@@ -119,8 +119,7 @@ static void explain(const struct portspec *spec, struct err *e)
 	reason = errno;
 	err_add(e, ": listen %s %s:%d: bind: %s", proto_name(spec->proto), text, spec->parent_port,
 		err_text(reason, why, sizeof(why)));
-	if (reason == EACCES)
-		listen_explain_privileged(spec->parent_port, e);
+	listen_explain(spec, reason, "slirp4netns", e);
 }
 
 static bool is_supported(enum proto proto)
@@ -138,7 +137,11 @@ int slirpports_add(const char *socket, const struct portspec *spec, const char *
 	int r;
 
 	if (!is_supported(spec->proto))
-		return err_set(e, ENOTSUP, "unsupported port protocol %s", proto_name(spec->proto));
+		return err_set(e, ENOTSUP,
+			       "unsupported port protocol %s; the slirp4netns port driver takes "
+			       "tcp, tcp4, "
+			       "udp and udp4",
+			       proto_name(spec->proto));
 	r = slirpapi_add(spec, child_ip, request, sizeof(request));
 	r = ask(socket, request, r, id, e);
 	if (r == -EREMOTEIO)

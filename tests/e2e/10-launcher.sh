@@ -77,9 +77,9 @@ $parent" "$err"
 case_no_command() {
 	launch
 	assert_eq status 1 "$rc"
-	assert_eq error '[rootlesskit:parent] error: no command specified' "$err"
+	assert_eq error '[rootlesskit:parent] error: no command specified; `rootlesskit --help` shows how to use it' "$err"
 	launch --
-	assert_eq error '[rootlesskit:parent] error: no command specified' "$err"
+	assert_eq error '[rootlesskit:parent] error: no command specified; `rootlesskit --help` shows how to use it' "$err"
 	launch -- echo --help -v
 	assert_eq output '--help -v' "$out"
 }

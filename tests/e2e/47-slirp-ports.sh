@@ -132,17 +132,17 @@ case_what_is_refused() {
 		# shellcheck disable=SC2254 # a pattern
 		assert_match "error of $spec" "error: $message" "$(cat "$tmp/err")"
 	done <<-EOF
-		127.0.0.1:$port:81/tcp|conflict with ID 1
-		127.0.0.1:$taken:80/tcp|reply.Error: map\[desc:bad request: add_hostfwd: slirp_add_hostfwd failed\]: listen tcp 127.0.0.1:$taken: bind: address already in use
+		127.0.0.1:$port:81/tcp|conflict with ID 1; that is 127.0.0.1:$port:80/tcp
+		127.0.0.1:$taken:80/tcp|reply.Error: map\[desc:bad request: add_hostfwd: slirp_add_hostfwd failed\]: listen tcp 127.0.0.1:$taken: bind: address already in use; see who has it: ss -ltnp 'sport = :$taken' \(as root\)
 		[::1]:$taken:80/tcp|reply.Error: map\[desc:bad request: add_hostfwd: bad arguments.host_addr\]
-		127.0.0.1:$taken:80/tcp6|unsupported port protocol tcp6
-		127.0.0.1:$taken:80/udp6|unsupported port protocol udp6
-		127.0.0.1:$taken:80/sctp|unsupported port protocol sctp
-		127.0.0.1:70000:80/tcp|invalid ParentPort: 70000
+		127.0.0.1:$taken:80/tcp6|unsupported port protocol tcp6; the slirp4netns port driver takes tcp, tcp4, udp and udp4
+		127.0.0.1:$taken:80/udp6|unsupported port protocol udp6; the slirp4netns port driver takes tcp, tcp4, udp and udp4
+		127.0.0.1:$taken:80/sctp|unsupported port protocol sctp; the slirp4netns port driver takes tcp, tcp4, udp and udp4
+		127.0.0.1:70000:80/tcp|invalid ParentPort: 70000; ports are 1 to 65535
 	EOF
 	if [ "$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)" -gt 80 ]; then
 		ctl add-ports 127.0.0.1:80:80/tcp 2>"$tmp/err" && fail 'port 80 is accepted'
-		assert_match 'privileged' "error: cannot expose privileged port 80, *net.ipv4.ip_unprivileged_port_start=80* (currently *CAP_NET_BIND_SERVICE*larger port number*bind: permission denied" \
+		assert_match 'privileged' "error: cannot expose privileged port 80, *net.ipv4.ip_unprivileged_port_start=80* (currently *CAP_NET_BIND_SERVICE on slirp4netns binary*larger port number*bind: permission denied" \
 			"$(cat "$tmp/err")"
 	fi
 	assert_eq 'unknown ID' 'error: unknown id: 99' "$(ctl remove-ports 99 2>&1)"
@@ -151,7 +151,7 @@ case_what_is_refused() {
 	# At the start the launcher ends.
 	# shellcheck disable=SC2086 # options
 	launch $slirp --copy-up=/etc -p "127.0.0.1:$taken:80/tcp" touch "$tmp/ran"
-	assert_match 'at the start' "*error: failed to expose port {tcp 127.0.0.1 $taken 80 }: reply.Error: *bind: address already in use" "$err"
+	assert_match 'at the start' "*error: failed to expose port {tcp 127.0.0.1 $taken 80 }: reply.Error: *bind: address already in use*" "$err"
 	[ ! -e "$tmp/ran" ] || fail 'the command ran'
 }
 

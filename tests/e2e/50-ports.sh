@@ -150,16 +150,16 @@ case_specs_that_are_refused() {
 		assert_eq "status of $spec" 1 "$rc"
 		assert_eq "error of $spec" "[rootlesskit:parent] error: $message" "$err"
 	done <<-'EOF'
-		127.0.0.1:18080:80|missing proto in PortSpec string: "127.0.0.1:18080:80"
-		80|missing proto in PortSpec string: "80"
-		18080:80/tcp|unexpected ParentIP in PortSpec string: "18080:80/tcp"
-		127.0.0.1:18080:80/foo|invalid PortSpec string: "127.0.0.1:18080:80/foo": unknown proto: "foo"
-		127.0.0.1:0:80/tcp|invalid ParentPort: 0
-		127.0.0.1:18080:70000/tcp|invalid ChildPort: 70000
-		300.0.0.1:18080:80/tcp|unexpected ParentIP in PortSpec string: "300.0.0.1:18080:80/tcp"
-		127.0.0.1:18080:1.2.3.4:5:80/tcp|unexpected format of PortSpec string: "127.0.0.1:18080:1.2.3.4:5:80/tcp"
-		127.0.0.1:18080:80/sctp|failed to expose port {sctp 127.0.0.1 18080 80 }: unsupported port protocol sctp
-		192.0.2.99:18080:80/tcp|failed to expose port {tcp 192.0.2.99 18080 80 }: listen tcp 192.0.2.99:18080: bind: cannot assign requested address
+		127.0.0.1:18080:80|missing proto in PortSpec string: "127.0.0.1:18080:80"; did you mean "127.0.0.1:18080:80/tcp"?
+		80|missing proto in PortSpec string: "80"; the form is [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO, such as 127.0.0.1:8080:80/tcp
+		18080:80/tcp|unexpected ParentIP in PortSpec string: "18080:80/tcp"; did you mean ":18080:80/tcp"?
+		127.0.0.1:18080:80/foo|invalid PortSpec string: "127.0.0.1:18080:80/foo": unknown proto: "foo"; PROTO is tcp, tcp4, tcp6, udp, udp4 or udp6, as in 127.0.0.1:8080:80/tcp
+		127.0.0.1:0:80/tcp|invalid ParentPort: 0; ports are 1 to 65535
+		127.0.0.1:18080:70000/tcp|invalid ChildPort: 70000; ports are 1 to 65535
+		300.0.0.1:18080:80/tcp|unexpected ParentIP in PortSpec string: "300.0.0.1:18080:80/tcp"; the form is [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO, such as 127.0.0.1:8080:80/tcp
+		127.0.0.1:18080:1.2.3.4:5:80/tcp|unexpected format of PortSpec string: "127.0.0.1:18080:1.2.3.4:5:80/tcp"; the form is [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO, such as 127.0.0.1:8080:80/tcp
+		127.0.0.1:18080:80/sctp|failed to expose port {sctp 127.0.0.1 18080 80 }: unsupported port protocol sctp; the builtin port driver takes tcp, tcp4, tcp6, udp, udp4 and udp6
+		192.0.2.99:18080:80/tcp|failed to expose port {tcp 192.0.2.99 18080 80 }: listen tcp 192.0.2.99:18080: bind: cannot assign requested address; it is not an address of this host (ip addr lists those)
 	EOF
 	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
 }
@@ -171,7 +171,7 @@ case_a_port_in_use() {
 	wait_until 5 is_open 127.0.0.1 "$port"
 	launch --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" sh -c "touch $tmp/ran"
 	assert_eq status 1 "$rc"
-	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp 127.0.0.1 $port 80 }: listen tcp 127.0.0.1:$port: bind: address already in use" "$err"
+	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp 127.0.0.1 $port 80 }: listen tcp 127.0.0.1:$port: bind: address already in use; see who has it: ss -ltnp 'sport = :$port' (as root)" "$err"
 	[ ! -e "$tmp/ran" ] || fail 'the command ran all the same'
 	kill "$server"
 }
@@ -179,9 +179,9 @@ case_a_port_in_use() {
 case_conflicts() {
 	port=$(free_port)
 	launch --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" -p "127.0.0.1:$port:81/tcp" true
-	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp 127.0.0.1 $port 81 }: conflict with ID 1" "$err"
+	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp 127.0.0.1 $port 81 }: conflict with ID 1; that is 127.0.0.1:$port:80/tcp" "$err"
 	launch --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp,127.0.0.1:$port:80/tcp4" true
-	assert_match error "*listen tcp4 127.0.0.1:$port: bind: address already in use" "$err"
+	assert_match error "*listen tcp4 127.0.0.1:$port: bind: address already in use; see who has it: ss -ltnp 'sport = :$port' (as root)" "$err"
 }
 
 case_a_privileged_port_names_the_three_ways_out() {

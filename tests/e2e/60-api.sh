@@ -202,8 +202,8 @@ case_a_port_is_added_listed_and_removed() {
 	assert_eq add "$(json '201 Created' "{\"id\":1,\"spec\":$(spec tcp "$port")}")" \
 		"$(ask -H 'Content-Type: application/json' -d "$(spec tcp "$port")" "$URL/v1/ports")"
 	assert_eq list "$(json '200 OK' "[{\"id\":1,\"spec\":$(spec tcp "$port")}]")" "$(ask "$URL/v1/ports")"
-	assert_eq conflict "$(refusal 'conflict with ID 1')" "$(ask -d "$(spec tcp "$port")" "$URL/v1/ports")"
-	assert_eq 'in use' "$(refusal "listen tcp4 127.0.0.1:$port: bind: address already in use")" \
+	assert_eq conflict "$(refusal "conflict with ID 1; that is 127.0.0.1:$port:80/tcp")" "$(ask -d "$(spec tcp "$port")" "$URL/v1/ports")"
+	assert_eq 'in use' "$(refusal "listen tcp4 127.0.0.1:$port: bind: address already in use; see who has it: ss -ltnp 'sport = :$port' (as root)")" \
 		"$(ask -d "$(spec tcp4 "$port")" "$URL/v1/ports")"
 	assert_eq remove "$(printf 'HTTP/1.1 200 OK\nDate: DATE\nContent-Length: 0\n')" \
 		"$(ask -X DELETE "$URL/v1/ports/1")"
@@ -233,16 +233,16 @@ case_forms_of_an_ID() {
 		0|unknown id: 0
 		-1|unknown id: -1
 		%36|unknown id: 6
-		abc|bad id abc: not a number
-		1.5|bad id 1.5: not a number
-		0x1|bad id 0x1: not a number
-		1e0|bad id 1e0: not a number
-		%201|bad id  1: not a number
-		1%20|bad id 1 : not a number
-		2147483648|bad id 2147483648: not a number
-		99999999999999999999|bad id 99999999999999999999: not a number
-		%22%5c|bad id \"\\: not a number
-		%ff|bad id \ufffd: not a number
+		abc|bad id abc: strconv.Atoi: parsing \"abc\": invalid syntax; an ID is a number that `rootlessctl list-ports` shows
+		1.5|bad id 1.5: strconv.Atoi: parsing \"1.5\": invalid syntax; an ID is a number that `rootlessctl list-ports` shows
+		0x1|bad id 0x1: strconv.Atoi: parsing \"0x1\": invalid syntax; an ID is a number that `rootlessctl list-ports` shows
+		1e0|bad id 1e0: strconv.Atoi: parsing \"1e0\": invalid syntax; an ID is a number that `rootlessctl list-ports` shows
+		%201|bad id  1: strconv.Atoi: parsing \" 1\": invalid syntax; an ID is a number that `rootlessctl list-ports` shows
+		1%20|bad id 1 : strconv.Atoi: parsing \"1 \": invalid syntax; an ID is a number that `rootlessctl list-ports` shows
+		2147483648|unknown id: 2147483648
+		99999999999999999999|bad id 99999999999999999999: strconv.Atoi: parsing \"99999999999999999999\": value out of range; an ID is a number that `rootlessctl list-ports` shows
+		%22%5c|bad id \"\\: strconv.Atoi: parsing \"\"\\\": invalid syntax; an ID is a number that `rootlessctl list-ports` shows
+		%ff|bad id \ufffd: strconv.Atoi: parsing \"\ufffd\": invalid syntax; an ID is a number that `rootlessctl list-ports` shows
 	EOF
 	assert_eq 'with a body' "$(refusal 'unknown id: 98')" "$(ask -X DELETE -d '{}' "$URL/v1/ports/98")"
 	for path in /v1/ports/ /v1/ports/1/ /v1/ports/1/2; do
@@ -269,34 +269,34 @@ case_specs_that_are_refused() {
 		{"proto":"tcp",}|invalid character '}' looking for beginning of object key string
 		null|unknown proto: \"\"
 		{}|unknown proto: \"\"
-		1|json: cannot unmarshal number into a port spec
-		"x"|json: cannot unmarshal string into a port spec
-		[]|json: cannot unmarshal array into a port spec
-		true|json: cannot unmarshal bool into a port spec
-		{"proto":6}|json: cannot unmarshal number into field proto of type string
-		{"proto":"tcp","parentPort":"18110"}|json: cannot unmarshal string into field parentPort of type int
-		{"proto":"tcp","parentPort":18110.5}|json: cannot unmarshal number 18110.5 into field parentPort of type int
-		{"proto":"tcp","parentPort":18110.0}|json: cannot unmarshal number 18110.0 into field parentPort of type int
-		{"proto":"tcp","parentPort":1e4}|json: cannot unmarshal number 1e4 into field parentPort of type int
-		{"proto":"tcp","parentPort":99999999999999999999}|json: cannot unmarshal number 99999999999999999999 into field parentPort of type int
-		{"proto":"tcp","parentPort":[1]}|json: cannot unmarshal array into field parentPort of type int
-		{"proto":"tcp","parentPort":0,"childPort":80}|invalid ParentPort: 0
-		{"proto":"tcp","childPort":80}|invalid ParentPort: 0
-		{"proto":"tcp","parentPort":-5,"childPort":80}|invalid ParentPort: -5
-		{"proto":"tcp","parentPort":70000,"childPort":80}|invalid ParentPort: 70000
-		{"proto":"tcp","parentPort":18110}|invalid ChildPort: 0
-		{"proto":"tcp","parentPort":18110,"childPort":70000}|invalid ChildPort: 70000
-		{"proto":"tcp","parentPort":4294967376,"childPort":80}|invalid ParentPort: 4294967376
+		1|json: cannot unmarshal number into Go value of type port.Spec
+		"x"|json: cannot unmarshal string into Go value of type port.Spec
+		[]|json: cannot unmarshal array into Go value of type port.Spec
+		true|json: cannot unmarshal bool into Go value of type port.Spec
+		{"proto":6}|json: cannot unmarshal number into Go struct field Spec.proto of type string
+		{"proto":"tcp","parentPort":"18110"}|json: cannot unmarshal string into Go struct field Spec.parentPort of type int
+		{"proto":"tcp","parentPort":18110.5}|json: cannot unmarshal number 18110.5 into Go struct field Spec.parentPort of type int
+		{"proto":"tcp","parentPort":18110.0}|json: cannot unmarshal number 18110.0 into Go struct field Spec.parentPort of type int
+		{"proto":"tcp","parentPort":1e4}|json: cannot unmarshal number 1e4 into Go struct field Spec.parentPort of type int
+		{"proto":"tcp","parentPort":99999999999999999999}|json: cannot unmarshal number 99999999999999999999 into Go struct field Spec.parentPort of type int
+		{"proto":"tcp","parentPort":[1]}|json: cannot unmarshal array into Go struct field Spec.parentPort of type int
+		{"proto":"tcp","parentPort":0,"childPort":80}|invalid ParentPort: 0; ports are 1 to 65535
+		{"proto":"tcp","childPort":80}|invalid ParentPort: 0; ports are 1 to 65535
+		{"proto":"tcp","parentPort":-5,"childPort":80}|invalid ParentPort: -5; ports are 1 to 65535
+		{"proto":"tcp","parentPort":70000,"childPort":80}|invalid ParentPort: 70000; ports are 1 to 65535
+		{"proto":"tcp","parentPort":18110}|invalid ChildPort: 0; ports are 1 to 65535
+		{"proto":"tcp","parentPort":18110,"childPort":70000}|invalid ChildPort: 70000; ports are 1 to 65535
+		{"proto":"tcp","parentPort":4294967376,"childPort":80}|invalid ParentPort: 4294967376; ports are 1 to 65535
 		{"proto":"tcp","parentIP":"foo","parentPort":18110,"childPort":80}|invalid ParentIP: \"foo\"
 		{"proto":"tcp","parentPort":18110,"childIP":"1.2.3","childPort":80}|invalid ChildIP: \"1.2.3\"
-		{"proto":"tcp","parentIP":5,"parentPort":18110,"childPort":80}|json: cannot unmarshal number into field parentIP of type string
+		{"proto":"tcp","parentIP":5,"parentPort":18110,"childPort":80}|json: cannot unmarshal number into Go struct field Spec.parentIP of type string
 		{"proto":"foo","parentPort":18110,"childPort":80}|unknown proto: \"foo\"
 		{"proto":"a<b>&\u0001\"","parentPort":18110,"childPort":80}|unknown proto: \"a\u003cb\u003e\u0026\u0001\"\"
 		{"proto":"TCP","parentPort":18110,"childPort":80}|unknown proto: \"TCP\"
-		{"proto":"sctp","parentPort":18110,"childPort":80}|unsupported port protocol sctp
+		{"proto":"sctp","parentPort":18110,"childPort":80}|unsupported port protocol sctp; the builtin port driver takes tcp, tcp4, tcp6, udp, udp4 and udp6
 		{"proto":"tcp4","parentIP":"::1","parentPort":18113,"childPort":80}|listen tcp4: address ::1: no suitable address found
 		{"proto":"tcp6","parentIP":"127.0.0.1","parentPort":18113,"childPort":80}|listen tcp6: address 127.0.0.1: no suitable address found
-		{"proto":"tcp","parentIP":"192.0.2.99","parentPort":18113,"childPort":80}|listen tcp 192.0.2.99:18113: bind: cannot assign requested address
+		{"proto":"tcp","parentIP":"192.0.2.99","parentPort":18113,"childPort":80}|listen tcp 192.0.2.99:18113: bind: cannot assign requested address; it is not an address of this host (ip addr lists those)
 	EOF
 	assert_eq 'no body' "$(refusal EOF)" "$(ask -X POST "$URL/v1/ports")"
 	assert_eq 'nothing was added' '[]' "$(api "$URL/v1/ports")"
@@ -318,7 +318,7 @@ case_a_port_in_use_is_refused() {
 	socat "TCP-LISTEN:$port,bind=127.0.0.1,fork" EXEC:cat &
 	server=$!
 	wait_until 5 grep -q "$(printf ':%04X 00000000:0000 0A' "$port")" /proc/net/tcp
-	assert_eq refusal "$(refusal "listen tcp 127.0.0.1:$port: bind: address already in use")" \
+	assert_eq refusal "$(refusal "listen tcp 127.0.0.1:$port: bind: address already in use; see who has it: ss -ltnp 'sport = :$port' (as root)")" \
 		"$(ask -d "$(spec tcp "$port")" "$URL/v1/ports")"
 	kill "$server"
 	wait_until 5 has_ended "$server"
@@ -534,7 +534,7 @@ case_pipelined_requests_are_answered_in_order() {
 	list='GET /v1/ports HTTP/1.1\r\nHost: x\r\n\r\n'
 	delete='DELETE /v1/ports/1 HTTP/1.1\r\nHost: x\r\n\r\n'
 	one="{\"id\":1,\"spec\":$body}"
-	assert_eq answers "$(json '200 OK' '[]')$(json '201 Created' "$one")$(json '200 OK' "[$one]")$(refusal 'conflict with ID 1')
+	assert_eq answers "$(json '200 OK' '[]')$(json '201 Created' "$one")$(json '200 OK' "[$one]")$(refusal "conflict with ID 1; that is 127.0.0.1:$port:80/tcp")
 $(printf 'HTTP/1.1 200 OK\nDate: DATE\nContent-Length: 0\n\n%s' "$(json '200 OK' '[]')")" \
 		"$(raw "$list$post$list$post$delete$list" | as_text)"
 	# Far more than a buffer holds, with answers that are not read meanwhile.

@@ -83,15 +83,15 @@ case_add_ports() {
 	ctl --socket="$sock" add-ports --json "0.0.0.0:$p2:83/tcp"
 	says JSON 0 "{\"id\":2,\"spec\":{\"proto\":\"tcp\",\"parentIP\":\"0.0.0.0\",\"parentPort\":$p2,\"childPort\":83}}" ''
 	ctl --socket="$sock" add-ports "127.0.0.1:$p1:82/tcp"
-	says conflict 1 '' 'error: conflict with ID 1'
+	says conflict 1 '' "error: conflict with ID 1; that is 127.0.0.1:$p1:82/tcp"
 	ctl --socket="$sock" add-ports "127.0.0.1:$p3:88/tcp" "127.0.0.1:$p1:82/tcp" "127.0.0.1:$p4:82/tcp"
 	says 'good, bad, good' 1 3 'error: conflict with ID 1'
 	ctl --socket="$sock" add-ports
 	says none 1 '' 'error: no port specified'
 	ctl --socket="$sock" add-ports "127.0.0.1:$p4:86/tcp" --json
-	says 'an option behind' 1 '' 'error: missing proto in PortSpec string: "--json"'
+	says 'an option behind' 1 '' 'error: missing proto in PortSpec string: "--json"; the form is [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO, such as 127.0.0.1:8080:80/tcp'
 	ctl --socket="$sock" add-ports "127.0.0.1:$p1:82/tcp4"
-	says 'in use' 1 '' "error: listen tcp4 127.0.0.1:$p1: bind: address already in use"
+	says 'in use' 1 '' "error: listen tcp4 127.0.0.1:$p1: bind: address already in use; see who has it: ss -ltnp 'sport = :$p1' (as root)"
 	ctl --socket="$sock" list-ports --json
 	assert_eq 'what was added' 3 "$(echo "$out" | grep -c .)"
 	stop
@@ -103,13 +103,13 @@ case_specs_that_are_refused() {
 		ctl --socket="$sock" add-ports "$spec"
 		says "$spec" 1 '' "error: $error"
 	done <<-'EOF'
-		foo|missing proto in PortSpec string: "foo"
-		127.0.0.1:18087:87/foo|invalid PortSpec string: "127.0.0.1:18087:87/foo": unknown proto: "foo"
-		127.0.0.1:0:87/tcp|invalid ParentPort: 0
-		127.0.0.1:70000:87/tcp|invalid ParentPort: 70000
-		127.0.0.1:18087:0/tcp|invalid ChildPort: 0
-		127.0.0.1:18087:87/sctp|unsupported port protocol sctp
-		192.0.2.99:18087:80/tcp|listen tcp 192.0.2.99:18087: bind: cannot assign requested address
+		foo|missing proto in PortSpec string: "foo"; the form is [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO, such as 127.0.0.1:8080:80/tcp
+		127.0.0.1:18087:87/foo|invalid PortSpec string: "127.0.0.1:18087:87/foo": unknown proto: "foo"; PROTO is tcp, tcp4, tcp6, udp, udp4 or udp6, as in 127.0.0.1:8080:80/tcp
+		127.0.0.1:0:87/tcp|invalid ParentPort: 0; ports are 1 to 65535
+		127.0.0.1:70000:87/tcp|invalid ParentPort: 70000; ports are 1 to 65535
+		127.0.0.1:18087:0/tcp|invalid ChildPort: 0; ports are 1 to 65535
+		127.0.0.1:18087:87/sctp|unsupported port protocol sctp; the builtin port driver takes tcp, tcp4, tcp6, udp, udp4 and udp6
+		192.0.2.99:18087:80/tcp|listen tcp 192.0.2.99:18087: bind: cannot assign requested address; it is not an address of this host (ip addr lists those)
 	EOF
 	for spec in 127.0.0.1:18080:1.2.3.4:5:80/tcp 127.0.0.1:+18080:80/tcp 127.0.0.1:018080:80/tcp \
 		'127.0.0.1: 18080:80/tcp' ::1:18080:80/tcp 18080:80/tcp :/tcp / ''; do

@@ -181,18 +181,18 @@ case_ports_that_cannot_be_published() {
 	wait "$proxy" || true
 	wait "$reader"
 	assert_eq conflict "1
-$refused conflict with ID 1" "$(cat "$tmp/report")"
+$refused conflict with ID 1; that is 127.0.0.1:$port:127.0.0.1:80/tcp4" "$(cat "$tmp/report")"
 	rootlessctl --socket="$state/api.sock" remove-ports 1 >/dev/null
 	while IFS='|' read -r ip number error; do
 		proxy -host-ip "$ip" -host-port "$number"
 		proxy_ended 1 "1
 $refused $error" "\[rootlesskit:docker-proxy] error: $refused $error"
 	done <<-EOT
-		192.0.2.99|$port|listen tcp4 192.0.2.99:$port: bind: cannot assign requested address
+		192.0.2.99|$port|listen tcp4 192.0.2.99:$port: bind: cannot assign requested address; it is not an address of this host (ip addr lists those)
 		bad|$port|invalid ParentIP: "bad"
-		127.0.0.1|0|invalid ParentPort: 0
-		127.0.0.1|65536|invalid ParentPort: 65536
-		127.0.0.1|-1|invalid ParentPort: -1
+		127.0.0.1|0|invalid ParentPort: 0; ports are 1 to 65535
+		127.0.0.1|65536|invalid ParentPort: 65536; ports are 1 to 65535
+		127.0.0.1|-1|invalid ParentPort: -1; ports are 1 to 65535
 	EOT
 	proxy -host-ip "$(head -c 600 /dev/zero | tr '\0' 1)" -host-port "$port"
 	proxy_ended 1 "1

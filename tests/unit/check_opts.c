@@ -2,6 +2,8 @@
 
 /* The launcher's command line: how it is read, and what is refused in which words. Where the
  * reference refuses the same, its words are the beginning of ours. */
+#include <fnmatch.h>
+
 #include "fixture.h"
 #include "opts.h"
 
@@ -631,19 +633,41 @@ static const struct {
 	{ { "--net=none", "--mtu=1500", "true" }, "unsupported mtu for --net=none: 1500" },
 	{ { "--net=slirp4netns", "true" },
 	  "specifying --disable-host-loopback is highly recommended to prohibit connecting to "
-	  "127.0.0.1:* on the host namespace" },
+	  "127.0.0.1:[*] on the host namespace (requires pasta, slirp4netns, or VPNKit)" },
+	{ { "--net=none", "--ipv6", "true" },
+	  "ipv6 is experimental\"\n* --ipv6 is discarded for --net=none" },
+	{ { "--net=pasta", "--ipv6", "--disable-host-loopback", "true" }, "ipv6 is experimental" },
+	{ { "--detach-netns", "true" }, "--detach-netns has no effect with --net=host" },
+	{ { "--net=none", "--detach-netns", "true" }, NULL },
+	/* Also when an error follows. */
+	{ { "--net=foo", "true" }, "specifying --disable-host-loopback is highly" },
+	{ { "--net=", "true" }, "specifying --disable-host-loopback is highly" },
+	{ { "--net=slirp4netns", "--slirp4netns-sandbox=foo", "true" },
+	  "specifying --disable-host-loopback is highly" },
+	{ { "--net=slirp4netns", "--port-driver=implicit", "true" },
+	  "specifying --disable-host-loopback is highly" },
+	{ { "--net=slirp4netns", "--port-driver=builtin", "-p", "80", "true" },
+	  "specifying --disable-host-loopback is highly" },
+	/* But not about a line that RootlessKit refuses before it warns. */
+	{ { "--net=slirp4netns", "--mtu=-1", "true" }, NULL },
+	{ { "--net=slirp4netns", "--cidr=foo", "true" }, NULL },
+	{ { "--net=slirp4netns", "--ifname=a/b", "true" }, NULL },
+	{ { "--net=slirp4netns", "--evacuate-cgroup2=x", "true" }, NULL },
 };
 
 START_TEST(warns)
 {
+	char pattern[512];
 	char *text;
 
-	ck_assert_int_eq(parse_and_check(warnings[_i].args), 0);
+	parse_and_check(warnings[_i].args);
 	text = written_by(warn, STDERR_FILENO);
+	snprintf(pattern, sizeof(pattern), "*%s*",
+		 warnings[_i].msg != NULL ? warnings[_i].msg : "");
 	if (warnings[_i].msg == NULL)
 		ck_assert_str_eq(text, "");
 	else
-		ck_assert_msg(strstr(text, warnings[_i].msg) != NULL, "%s", text);
+		ck_assert_msg(fnmatch(pattern, text, FNM_NOESCAPE) == 0, "%s", text);
 	free(text);
 }
 END_TEST

@@ -96,6 +96,8 @@ START_TEST(a_beginning_of_a_spec_is_none)
 END_TEST
 
 /* What stands in front of "PortSpec string: SPEC" in the reason, and behind it. */
+#define ATOI(text) ": strconv.Atoi: parsing \"" text "\": invalid syntax"
+
 static const struct {
 	const char *text;
 	const char *before;
@@ -155,24 +157,24 @@ static const struct {
 	{ "127.0.0.1:18080:[::1%lo]:80/tcp", "unexpected ChildIP in", "" },
 	{ "127.0.0.1:18080: :80/tcp", "unexpected ChildIP in", "" },
 	/* The ports. */
-	{ "127.0.0.1::80/tcp", "unexpected ParentPort in", ": invalid port \"\"" },
-	{ ":::80/tcp", "unexpected ParentPort in", ": invalid port \"\"" },
-	{ "127.0.0.1:abc:80/tcp", "unexpected ParentPort in", ": invalid port \"abc\"" },
-	{ "127.0.0.1:-1:80/tcp", "unexpected ParentPort in", ": invalid port \"-1\"" },
-	{ "127.0.0.1:+18080:80/tcp", "unexpected ParentPort in", ": invalid port \"+18080\"" },
-	{ "127.0.0.1:018080:80/tcp", "unexpected ParentPort in", ": invalid port \"018080\"" },
-	{ "127.0.0.1:00:80/tcp", "unexpected ParentPort in", ": invalid port \"00\"" },
-	{ "127.0.0.1:0x46a0:80/tcp", "unexpected ParentPort in", ": invalid port \"0x46a0\"" },
-	{ "127.0.0.1: 18080:80/tcp", "unexpected ParentPort in", ": invalid port \" 18080\"" },
-	{ "127.0.0.1:18080 :80/tcp", "unexpected ParentPort in", ": invalid port \"18080 \"" },
-	{ "127.0.0.1:99999x:80/tcp", "unexpected ParentPort in", ": invalid port \"99999x\"" },
-	{ "127.0.0.1:80-90:80/tcp", "unexpected ParentPort in", ": invalid port \"80-90\"" },
-	{ "127.0.0.1:18080:/tcp", "unexpected ChildPort in", ": invalid port \"\"" },
-	{ "127.0.0.1:18080:abc/tcp", "unexpected ChildPort in", ": invalid port \"abc\"" },
-	{ "127.0.0.1:18080:-1/tcp", "unexpected ChildPort in", ": invalid port \"-1\"" },
-	{ "127.0.0.1:18080:080/tcp", "unexpected ChildPort in", ": invalid port \"080\"" },
-	{ "127.0.0.1:18080::+80/tcp", "unexpected ChildPort in", ": invalid port \"+80\"" },
-	{ "127.0.0.1:18080:80/tcp/udp", "unexpected ChildPort in", ": invalid port \"80/tcp\"" },
+	{ "127.0.0.1::80/tcp", "unexpected ParentPort in", ATOI("") },
+	{ ":::80/tcp", "unexpected ParentPort in", ATOI("") },
+	{ "127.0.0.1:abc:80/tcp", "unexpected ParentPort in", ATOI("abc") },
+	{ "127.0.0.1:-1:80/tcp", "unexpected ParentPort in", ATOI("-1") },
+	{ "127.0.0.1:+18080:80/tcp", "unexpected ParentPort in", ATOI("+18080") },
+	{ "127.0.0.1:018080:80/tcp", "unexpected ParentPort in", ATOI("018080") },
+	{ "127.0.0.1:00:80/tcp", "unexpected ParentPort in", ATOI("00") },
+	{ "127.0.0.1:0x46a0:80/tcp", "unexpected ParentPort in", ATOI("0x46a0") },
+	{ "127.0.0.1: 18080:80/tcp", "unexpected ParentPort in", ATOI(" 18080") },
+	{ "127.0.0.1:18080 :80/tcp", "unexpected ParentPort in", ATOI("18080 ") },
+	{ "127.0.0.1:99999x:80/tcp", "unexpected ParentPort in", ATOI("99999x") },
+	{ "127.0.0.1:80-90:80/tcp", "unexpected ParentPort in", ATOI("80-90") },
+	{ "127.0.0.1:18080:/tcp", "unexpected ChildPort in", ATOI("") },
+	{ "127.0.0.1:18080:abc/tcp", "unexpected ChildPort in", ATOI("abc") },
+	{ "127.0.0.1:18080:-1/tcp", "unexpected ChildPort in", ATOI("-1") },
+	{ "127.0.0.1:18080:080/tcp", "unexpected ChildPort in", ATOI("080") },
+	{ "127.0.0.1:18080::+80/tcp", "unexpected ChildPort in", ATOI("+80") },
+	{ "127.0.0.1:18080:80/tcp/udp", "unexpected ChildPort in", ATOI("80/tcp") },
 };
 
 START_TEST(refuses_a_spec)
@@ -185,9 +187,129 @@ START_TEST(refuses_a_spec)
 	snprintf(want, sizeof(want), "%s PortSpec string: \"%s\"%s", malformed[_i].before, text,
 		 malformed[_i].after);
 	ck_assert_int_eq(portspec_parse(&spec, text, &e), -EINVAL);
-	ck_assert_str_eq(e.msg, want);
+	ck_assert_msg(strncmp(e.msg, want, strlen(want)) == 0, "%s", e.msg);
+	ck_assert_msg(strncmp(e.msg + strlen(want), "; ", 2) == 0, "%s", e.msg);
 	assert_untouched(&spec);
 	free(text);
+}
+END_TEST
+
+#define FORM                                                                          \
+	"; the form is [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO, such as " \
+	"127.0.0.1:8080:80/tcp"
+#define RANGES                                                                             \
+	"; ranges of ports are not supported: each port takes a spec of its own, such as " \
+	"127.0.0.1:8080:80/tcp"
+#define BLANKS "; blanks are not allowed, and each spec takes a -p, or an argument, of its own"
+#define PROTOS "; PROTO is tcp, tcp4, tcp6, udp, udp4 or udp6, as in 127.0.0.1:8080:80/tcp"
+
+static const struct {
+	const char *text;
+	const char *advice; /* what the reason ends with */
+} advised[] = {
+	{ "80", FORM },
+	{ "", FORM },
+	{ "foo", FORM },
+	{ "80/tcp", FORM },
+	{ "--json", FORM },
+	{ "8080:80", "; did you mean \":8080:80/tcp\"?" },
+	{ "8080:80/tcp", "; did you mean \":8080:80/tcp\"?" },
+	{ "8080:80/udp", "; did you mean \":8080:80/udp\"?" },
+	{ ":8080:80", "; did you mean \":8080:80/tcp\"?" },
+	{ "127.0.0.1:8080:80", "; did you mean \"127.0.0.1:8080:80/tcp\"?" },
+	{ "[::1]:8080:80", "; did you mean \"[::1]:8080:80/tcp\"?" },
+	{ "*:8080:80/tcp", "; did you mean \":8080:80/tcp\"?" },
+	{ "localhost:8080:80/tcp",
+	  "; names are not resolved; did you mean \"127.0.0.1:8080:80/tcp\"?" },
+	{ "myhost:8080:80", "; names are not resolved; did you mean \"127.0.0.1:8080:80/tcp\"?" },
+	{ "::1:8080:80/tcp",
+	  "; IPv6 addresses stand in brackets; did you mean \"[::1]:8080:80/tcp\"?" },
+	{ "fe80::1:8080:80",
+	  "; IPv6 addresses stand in brackets; did you mean \"[fe80::1]:8080:80/tcp\"?" },
+	{ "127.1:8080:80/tcp", FORM },
+	{ "300.0.0.1:8080:80/tcp", FORM },
+	{ "127.0.0.1:abc:80/tcp", FORM },
+	{ "127.0.0.1:+8080:80/tcp", FORM },
+	{ "8080-8090:80-90/tcp", RANGES },
+	{ "127.0.0.1:8080-8090:80-90/tcp", RANGES },
+	{ "127.0.0.1:8080:80/tcp 127.0.0.1:8081:81/tcp", BLANKS },
+	{ " 127.0.0.1:8080:80/tcp", BLANKS },
+	{ "127.0.0.1:8080:80/TCP", PROTOS },
+	{ "127.0.0.1:8080:80/http", PROTOS },
+	{ "127.0.0.1:8080:80/", PROTOS },
+};
+
+START_TEST(says_what_would_be_right)
+{
+	struct portspec spec = untouched();
+	const char *advice = advised[_i].advice;
+	struct err e = { "" };
+	size_t len;
+
+	ck_assert_int_eq(portspec_parse(&spec, advised[_i].text, &e), -EINVAL);
+	len = strlen(e.msg);
+	ck_assert_msg(len > strlen(advice) && strcmp(e.msg + len - strlen(advice), advice) == 0,
+		      "%s: %s", advised[_i].text, e.msg);
+}
+END_TEST
+
+static const struct {
+	const char *text;
+	long long id;
+	const char *why; /* NULL: it is an ID */
+} ids[] = {
+	{ "1", 1, NULL },
+	{ "+7", 7, NULL },
+	{ "-1", -1, NULL },
+	{ "0003", 3, NULL },
+	{ "9223372036854775807", INT64_MAX, NULL },
+	{ "9223372036854775808", 0, "value out of range" },
+	{ "", 0, "invalid syntax" },
+	{ "-", 0, "invalid syntax" },
+	{ "abc", 0, "invalid syntax" },
+	{ "1.5", 0, "invalid syntax" },
+	{ " 1", 0, "invalid syntax" },
+	{ "1 ", 0, "invalid syntax" },
+	{ "0x1", 0, "invalid syntax" },
+	{ "127.0.0.1:8080:80/tcp", 0, "invalid syntax" },
+};
+
+START_TEST(reads_the_ID_of_a_port)
+{
+	char want[ERR_LEN];
+	long long id = 0;
+	struct err e;
+	int ret = port_id_parse(&id, ids[_i].text, &e);
+
+	if (ids[_i].why == NULL) {
+		ck_assert_int_eq(ret, 0);
+		ck_assert_int_eq(id, ids[_i].id);
+		return;
+	}
+	ck_assert_int_lt(ret, 0);
+	snprintf(
+		want, sizeof(want),
+		"strconv.Atoi: parsing \"%s\": %s; an ID is a number that `rootlessctl list-ports` "
+		"shows",
+		ids[_i].text, ids[_i].why);
+	ck_assert_str_eq(e.msg, want);
+}
+END_TEST
+
+static const char *const same_texts[] = {
+	":8080:80/tcp",
+	"127.0.0.1:8080:80/udp4",
+	"[::1]:8080:[fd00::100]:80/tcp6",
+	"127.0.0.1:8080:10.0.2.100:80/sctp",
+};
+
+START_TEST(writes_a_spec_as_it_was_read)
+{
+	struct portspec spec;
+	char text[PORTSPEC_TEXT_LEN];
+
+	ck_assert_int_eq(portspec_parse(&spec, same_texts[_i], NULL), 0);
+	ck_assert_str_eq(portspec_text(&spec, text, sizeof(text)), same_texts[_i]);
 }
 END_TEST
 
@@ -195,17 +317,19 @@ static const struct {
 	const char *text;
 	const char *msg;
 } out_of_range[] = {
-	{ "127.0.0.1:0:80/tcp", "invalid ParentPort: 0" },
-	{ "127.0.0.1:65536:80/tcp", "invalid ParentPort: 65536" },
-	{ "127.0.0.1:70000:80/tcp", "invalid ParentPort: 70000" },
-	{ "127.0.0.1:70000:x:y/tcp", "invalid ParentPort: 70000" },
-	{ "127.0.0.1:18080:0/tcp", "invalid ChildPort: 0" },
-	{ "127.0.0.1:18080:65536/tcp", "invalid ChildPort: 65536" },
-	{ "127.0.0.1:18080:10.0.2.100:70000/tcp", "invalid ChildPort: 70000" },
+	{ "127.0.0.1:0:80/tcp", "invalid ParentPort: 0; ports are 1 to 65535" },
+	{ "127.0.0.1:65536:80/tcp", "invalid ParentPort: 65536; ports are 1 to 65535" },
+	{ "127.0.0.1:70000:80/tcp", "invalid ParentPort: 70000; ports are 1 to 65535" },
+	{ "127.0.0.1:70000:x:y/tcp", "invalid ParentPort: 70000; ports are 1 to 65535" },
+	{ "127.0.0.1:18080:0/tcp", "invalid ChildPort: 0; ports are 1 to 65535" },
+	{ "127.0.0.1:18080:65536/tcp", "invalid ChildPort: 65536; ports are 1 to 65535" },
+	{ "127.0.0.1:18080:10.0.2.100:70000/tcp",
+	  "invalid ChildPort: 70000; ports are 1 to 65535" },
 	/* These would be 80 in 16, 32 and 64 bits. */
-	{ "127.0.0.1:18080:65616/tcp", "invalid ChildPort: 65616" },
-	{ "127.0.0.1:18080:4294967376/tcp", "invalid ChildPort: 4294967376" },
-	{ "127.0.0.1:18080:18446744073709551696/tcp", "invalid ChildPort: 18446744073709551696" },
+	{ "127.0.0.1:18080:65616/tcp", "invalid ChildPort: 65616; ports are 1 to 65535" },
+	{ "127.0.0.1:18080:4294967376/tcp", "invalid ChildPort: 4294967376; ports are 1 to 65535" },
+	{ "127.0.0.1:18080:18446744073709551696/tcp",
+	  "invalid ChildPort: 18446744073709551696; ports are 1 to 65535" },
 };
 
 START_TEST(refuses_a_port_out_of_range)
@@ -279,7 +403,7 @@ START_TEST(reads_a_json_spec)
 }
 END_TEST
 
-#define UNMARSHAL(what, field) "json: cannot unmarshal " what " into field " field
+#define UNMARSHAL(what, field) "json: cannot unmarshal " what " into Go struct field Spec." field
 #define PORTS		       "\"parentPort\":18100,\"childPort\":80"
 
 static const struct {
@@ -288,10 +412,10 @@ static const struct {
 } bad_json_specs[] = {
 	{ "{}", "unknown proto: \"\"" },
 	{ "null", "unknown proto: \"\"" },
-	{ "1", "json: cannot unmarshal number into a port spec" },
-	{ "\"x\"", "json: cannot unmarshal string into a port spec" },
-	{ "true", "json: cannot unmarshal bool into a port spec" },
-	{ "[]", "json: cannot unmarshal array into a port spec" },
+	{ "1", "json: cannot unmarshal number into Go value of type port.Spec" },
+	{ "\"x\"", "json: cannot unmarshal string into Go value of type port.Spec" },
+	{ "true", "json: cannot unmarshal bool into Go value of type port.Spec" },
+	{ "[]", "json: cannot unmarshal array into Go value of type port.Spec" },
 	{ "{" PORTS "}", "unknown proto: \"\"" },
 	{ "{\"proto\":\"foo\"," PORTS "}", "unknown proto: \"foo\"" },
 	{ "{\"proto\":\"TCP\"," PORTS "}", "unknown proto: \"TCP\"" },
@@ -307,13 +431,15 @@ static const struct {
 	{ "{\"proto\":\"tcp\",\"childIP\":\"::1%lo\"," PORTS "}", "invalid ChildIP: \"::1%lo\"" },
 	{ "{\"proto\":\"tcp\",\"childIP\":[]," PORTS "}",
 	  UNMARSHAL("array", "childIP of type string") },
-	{ "{\"proto\":\"tcp\",\"childPort\":80}", "invalid ParentPort: 0" },
-	{ "{\"proto\":\"tcp\",\"parentPort\":0,\"childPort\":80}", "invalid ParentPort: 0" },
-	{ "{\"proto\":\"tcp\",\"parentPort\":-5,\"childPort\":80}", "invalid ParentPort: -5" },
+	{ "{\"proto\":\"tcp\",\"childPort\":80}", "invalid ParentPort: 0; ports are 1 to 65535" },
+	{ "{\"proto\":\"tcp\",\"parentPort\":0,\"childPort\":80}",
+	  "invalid ParentPort: 0; ports are 1 to 65535" },
+	{ "{\"proto\":\"tcp\",\"parentPort\":-5,\"childPort\":80}",
+	  "invalid ParentPort: -5; ports are 1 to 65535" },
 	{ "{\"proto\":\"tcp\",\"parentPort\":65536,\"childPort\":80}",
-	  "invalid ParentPort: 65536" },
+	  "invalid ParentPort: 65536; ports are 1 to 65535" },
 	{ "{\"proto\":\"tcp\",\"parentPort\":4294967376,\"childPort\":80}",
-	  "invalid ParentPort: 4294967376" },
+	  "invalid ParentPort: 4294967376; ports are 1 to 65535" },
 	{ "{\"proto\":\"tcp\",\"parentPort\":\"18110\",\"childPort\":80}",
 	  UNMARSHAL("string", "parentPort of type int") },
 	{ "{\"proto\":\"tcp\",\"parentPort\":1e4,\"childPort\":80}",
@@ -322,9 +448,10 @@ static const struct {
 	  UNMARSHAL("number 18110.5", "parentPort of type int") },
 	{ "{\"proto\":\"tcp\",\"parentPort\":99999999999999999999,\"childPort\":80}",
 	  UNMARSHAL("number 99999999999999999999", "parentPort of type int") },
-	{ "{\"proto\":\"tcp\",\"parentPort\":18110}", "invalid ChildPort: 0" },
+	{ "{\"proto\":\"tcp\",\"parentPort\":18110}",
+	  "invalid ChildPort: 0; ports are 1 to 65535" },
 	{ "{\"proto\":\"tcp\",\"parentPort\":18110,\"childPort\":70000}",
-	  "invalid ChildPort: 70000" },
+	  "invalid ChildPort: 70000; ports are 1 to 65535" },
 	{ "{\"proto\":\"tcp\",\"parentPort\":18110,\"childPort\":{}}",
 	  UNMARSHAL("object", "childPort of type int") },
 };
@@ -723,6 +850,9 @@ static TCase *text_case(void)
 	tcase_add_loop_test(tc, reads_a_spec, 0, COUNT(specs));
 	tcase_add_loop_test(tc, a_beginning_of_a_spec_is_none, 0, COUNT(specs));
 	tcase_add_loop_test(tc, refuses_a_spec, 0, COUNT(malformed));
+	tcase_add_loop_test(tc, reads_the_ID_of_a_port, 0, COUNT(ids));
+	tcase_add_loop_test(tc, writes_a_spec_as_it_was_read, 0, COUNT(same_texts));
+	tcase_add_loop_test(tc, says_what_would_be_right, 0, COUNT(advised));
 	tcase_add_loop_test(tc, refuses_a_port_out_of_range, 0, COUNT(out_of_range));
 	tcase_add_test(tc, a_reason_may_be_unwanted_or_long);
 	return tc;
