@@ -4,7 +4,6 @@
 
 #include <stdint.h>
 
-#include "fd.h"
 #include "log.h"
 
 #define PAUSE_MS    100	  /* when the system is out of something */
@@ -136,14 +135,8 @@ void budget_complain(struct budget *b, const char *what, const char *why, const 
 							      : &b->complained_ms;
 	size_t used = b->account != NULL ? atomic_load(&b->account->used) : b->used;
 	size_t max = b->account != NULL ? b->account->max : b->max;
-	unsigned long long now = fd_now_ms();
-	unsigned long long last = atomic_load(told);
 
-	/* Another thread may have told it since we looked at the clock. */
-	if (last != 0 && now <= last + COMPLAIN_MS)
-		return;
-	/* Of several who find it at the same time one tells. */
-	if (atomic_compare_exchange_strong(told, &last, now))
+	if (log_is_due(told, COMPLAIN_MS))
 		log_warn("%s: %s (%zu of %zu descriptors in use); %s", what, why, used, max, then);
 }
 

@@ -399,7 +399,7 @@ static bool try_by_itself(struct dial *d)
 	enum sockpool_kind kind;
 	int fd;
 
-	if (pool == NULL || d->only_asks || bpreq_target(&d->req, &d->to, &d->to_len, NULL) < 0)
+	if (pool == NULL || d->only_asks || d->to.ss_family == AF_UNSPEC)
 		return false;
 	kind = sockpool_kind(proto_is_udp(d->req.proto), d->to.ss_family);
 	d->mark = 0;
@@ -423,6 +423,8 @@ static bool try_by_itself(struct dial *d)
 
 static void dial_target(struct dial *d)
 {
+	if (bpreq_target(&d->req, &d->to, &d->to_len, NULL) < 0)
+		d->to.ss_family = AF_UNSPEC;
 	if (!try_by_itself(d))
 		ask_child(d);
 }

@@ -52,9 +52,11 @@ void dialler_close(struct dialler *dialler);
  * from the budget before it starts one. */
 #define DIAL_FDS 2
 
-/* Embedded in what the owner allocates for it. All members but `why` are the dial's own. */
+/* Embedded in what the owner allocates for it. All members but `why` and `to`, which the owner may
+ * read when it is done, are the dial's own. */
 struct dial {
-	struct err why; /* of the last failure */
+	struct err why;		    /* of the last failure */
+	struct sockaddr_storage to; /* the target of the last try; AF_UNSPEC if it had none */
 	const struct dialler *dialler;
 	struct sockpool_waiter waiter;
 	struct watch watch; /* on the connection to the child or the target, which it owns */
@@ -62,7 +64,6 @@ struct dial {
 	struct msg_reader reader;
 	struct task task; /* the report */
 	struct bpreq req;
-	struct sockaddr_storage to;
 	socklen_t to_len;
 	struct sockaddr_storage from; /* the client's address; AF_UNSPEC if it is not to be kept */
 	int mark;		      /* what it connects from there with; 0: it does not */

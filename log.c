@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +132,16 @@ void log_at(enum log_level level, const char *fmt, ...)
 	len = state.tty ? format_tty(line, sizeof(line), level, text)
 			: format_plain(line, sizeof(line), level, text);
 	write_line(line, len);
+}
+
+bool log_is_due(_Atomic unsigned long long *last_ms, unsigned int every_ms)
+{
+	unsigned long long now = fd_now_ms();
+	unsigned long long last = atomic_load(last_ms);
+
+	/* Another thread may have logged it since we looked at the clock. */
+	return (last == 0 || now > last + every_ms) &&
+	       atomic_compare_exchange_strong(last_ms, &last, now);
 }
 
 void log_fatal(const char *fmt, ...)

@@ -33,6 +33,10 @@ void log_at(enum log_level level, const char *fmt, ...) __attribute__((format(pr
 #define log_warn(...)  log_at(LOG_WARNING, __VA_ARGS__)
 #define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)
 
+/* Is it time for a line that stands in the log at most once every `every_ms`? *last_ms begins as 0
+ * and is log_is_due's own. Of several threads that ask at the same time one gets true. */
+bool log_is_due(_Atomic unsigned long long *last_ms, unsigned int every_ms);
+
 /* The last line of a program that fails: "[rootlesskit:parent] error: REASON". It may be as long as
  * a command line. */
 void log_fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

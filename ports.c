@@ -92,6 +92,7 @@ static int builtin_open(struct ports *ports, struct port_slot *slot, struct err 
 		return err_sys(e, ENOMEM, "publishing a port");
 	slot->offer->id = slot->entry.id;
 	slot->offer->target = target_of(spec);
+	offer_name(slot->offer, spec);
 	slot->offer->listen_fd = listen_port(spec, e);
 	if (slot->offer->listen_fd < 0) {
 		r = slot->offer->listen_fd;

@@ -262,6 +262,8 @@ static void on_dialled(struct dial *d, int result)
 	struct dialling *dialling = LOOP_OWNER(d, struct dialling, dial);
 	struct conn *c = dialling->conn;
 
+	if (result < 0 && result != -ECANCELED)
+		offer_complain(c->port->offer, &d->to, -result, d->why.msg);
 	free(dialling);
 	c->dialling = NULL;
 	end_dial(c->port);

@@ -93,9 +93,8 @@ struct group {
 struct udp_port {
 	struct paced paced; /* on the listening socket */
 	struct udp *udp;
-	int id;
+	struct offer *offer;
 	sa_family_t family; /* of the listening socket */
-	struct bpreq target;
 	struct flowtable flows;
 	struct timer idle;
 	struct opening *first_waiting, *last_waiting;
@@ -250,7 +249,8 @@ static void end_unusable(struct flow *f, int errnum)
 {
 	char why[128];
 
-	log_debug("port %d: a UDP flow ends: %s", f->port->id, err_text(errnum, why, sizeof(why)));
+	log_debug("port %d: a UDP flow ends: %s", f->port->offer->id,
+		  err_text(errnum, why, sizeof(why)));
 	end_flow(f);
 }
 
@@ -299,6 +299,22 @@ static bool is_broken(const struct flow *f, short revents)
 	return (revents & bad) != 0 && (fd_wait(f->paced.watch.fd, POLLRDHUP, 0) & bad) != 0;
 }
 
+/* Does an error that ICMP has brought say that the server is not there? */
+static bool is_of_target(int errnum)
+{
+	return errnum == ECONNREFUSED || errnum == EHOSTUNREACH || errnum == ENETUNREACH;
+}
+
+static void complain(const struct flow *f, int errnum)
+{
+	struct sockaddr_storage to = { .ss_family = AF_UNSPEC };
+	socklen_t len = sizeof(to);
+	char why[128];
+
+	(void)getpeername(f->paced.watch.fd, (struct sockaddr *)&to, &len);
+	offer_complain(f->port->offer, &to, errnum, err_text(errnum, why, sizeof(why)));
+}
+
 static void on_answers(struct watch *watch, short revents)
 {
 	struct flow *f = LOOP_OWNER(watch, struct flow, paced.watch);
@@ -313,6 +329,8 @@ static void on_answers(struct watch *watch, short revents)
 		count += n > 0 ? (unsigned int)n : 0;
 		if (n == -EAGAIN || (n >= 0 && !dgrams_may_be_more(u->batch)))
 			break;
+		if (is_of_target(-n))
+			complain(f, -n);
 		if (n < 0 && !dgram_is_passing(-n)) {
 			end_unusable(f, -n);
 			return;
@@ -357,6 +375,8 @@ static void on_dialled(struct dial *d, int result)
 	struct flow *f = o->flow;
 
 	p->dialling--;
+	if (result < 0 && result != -ECANCELED)
+		offer_complain(p->offer, &d->to, -result, d->why.msg);
 	if (f != NULL && result >= 0)
 		open_flow(f, result);
 	else if (f != NULL)
@@ -372,7 +392,7 @@ static void start_dials(struct udp_port *p)
 
 		stop_waiting(o);
 		p->dialling++;
-		dial_start(&o->dial, p->udp->dialler, p->id, &p->target, on_dialled);
+		dial_start(&o->dial, p->udp->dialler, p->offer->id, &p->offer->target, on_dialled);
 	}
 }
 
@@ -567,7 +587,7 @@ static int start_port(struct udp_port *p)
 	return r < 0 ? r : pace_add(&u->pace, &p->paced);
 }
 
-int udp_add_port(struct udp *u, int id, int listen_fd, const struct bpreq *target)
+int udp_add_port(struct udp *u, struct offer *offer)
 {
 	struct udp_port *p = calloc(1, sizeof(*p));
 	int r;
@@ -575,11 +595,11 @@ int udp_add_port(struct udp *u, int id, int listen_fd, const struct bpreq *targe
 	if (p == NULL)
 		return -ENOMEM;
 	p->udp = u;
-	p->id = id;
-	p->target = *target;
+	p->offer = offer;
 	p->idle.on_due = on_idle;
-	p->paced.watch =
-		(struct watch){ .fd = listen_fd, .events = POLLIN, .on_event = on_datagrams };
+	p->paced.watch = (struct watch){ .fd = offer->listen_fd,
+					 .events = POLLIN,
+					 .on_event = on_datagrams };
 	r = start_port(p);
 	if (r < 0) {
 		flowtable_reset(&p->flows);
@@ -614,7 +634,7 @@ bool udp_remove_port(struct udp *u, int id)
 	struct udp_port **at = &u->ports;
 	struct udp_port *p;
 
-	while (*at != NULL && (*at)->id != id)
+	while (*at != NULL && (*at)->offer->id != id)
 		at = &(*at)->next;
 	p = *at;
 	if (p == NULL)

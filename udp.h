@@ -5,10 +5,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "bpreq.h"
 #include "budget.h"
 #include "dial.h"
 #include "loop.h"
+#include "offer.h"
 
 /* Published UDP ports of a worker. Each client, by its address and port and the address that it
  * writes to, has a flow: a connected socket in the child's network namespace. Datagrams pass as
@@ -25,9 +25,9 @@ struct udp;
 struct udp *udp_new(struct loop *loop, const struct dialler *dialler, struct budget *budget,
 		    size_t workers);
 
-/* Serves a bound UDP socket (borrowed, non-blocking, with dgram_listener_options); `target` says
- * what to ask the child for. Returns 0 or -errno. */
-int udp_add_port(struct udp *u, int id, int listen_fd, const struct bpreq *target);
+/* Serves the offer's port, whose listening socket is a non-blocking one with
+ * dgram_listener_options. The offer is borrowed until the port is removed. Returns 0 or -errno. */
+int udp_add_port(struct udp *u, struct offer *offer);
 
 /* Ends a port and its flows. Returns false if there is no such port. Not from within a task. */
 bool udp_remove_port(struct udp *u, int id);

@@ -49,8 +49,7 @@ static void on_call(struct worker *w, struct worker_call *call)
 	call->result = 0;
 	switch (call->order) {
 	case WORKER_ADD_UDP_PORT:
-		call->result = udp_add_port(w->udp, call->offer->id, call->offer->listen_fd,
-					    &call->offer->target);
+		call->result = udp_add_port(w->udp, call->offer);
 		break;
 	case WORKER_REMOVE_PORT:
 		if (!tcp_remove_port(w->tcp, call->offer->id))

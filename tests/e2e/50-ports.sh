@@ -208,6 +208,43 @@ case_nobody_listens_inside() {
 	stop
 }
 
+# warns_once PORT MESSAGE
+warns_once() {
+	wait_until 10 grep -qF "level=warning msg=\"[rootlesskit:parent] port $1: $2\"" "$tmp/bg.err"
+	assert_eq "lines about $1" 1 "$(grep -cF " port $1: " "$tmp/bg.err")"
+}
+
+case_nobody_listens_inside_is_one_warning_per_port() {
+	port=$(free_port) far=$(free_port)
+	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" -p "127.0.0.1:$port:81/udp" \
+		-p "127.0.0.2:$port:82/tcp" -p "127.0.0.1:$far:192.0.2.9:80/tcp" \
+		-p "127.0.0.1:$far:192.0.2.9:80/udp" sleep 60
+	python3 - "$port" "$far" <<-'EOF'
+		import socket, sys
+		def refused(host, port):
+		    s = socket.create_connection((host, port), 10)
+		    try:
+		        s.recv(1)
+		        raise SystemExit("a clean end, not a reset")
+		    except ConnectionResetError:
+		        pass
+		port, far = map(int, sys.argv[1:])
+		for _ in range(5):
+		    refused("127.0.0.1", port)
+		    refused("127.0.0.1", far)
+		    refused("127.0.0.2", port)
+		    for p in port, far:
+		        for _ in range(20):
+		            socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", p))
+	EOF
+	warns_once "127.0.0.1:$port/tcp" 'nobody listens at 127.0.0.1:80 inside (connection refused)'
+	warns_once "127.0.0.1:$port/udp" 'nobody listens at 127.0.0.1:81 inside (connection refused)'
+	warns_once "127.0.0.2:$port/tcp" 'nobody listens at 127.0.0.2:82 inside (connection refused)'
+	warns_once "127.0.0.1:$far/tcp" '192.0.2.9:80 cannot be reached inside (network is unreachable)'
+	warns_once "127.0.0.1:$far/udp" '192.0.2.9:80 cannot be reached inside (network is unreachable)'
+	stop
+}
+
 case_a_server_that_comes_late_is_reached() {
 	port=$(free_port)
 	make_page
@@ -720,6 +757,7 @@ run_cases \
 	conflicts \
 	a_privileged_port_names_the_three_ways_out \
 	nobody_listens_inside \
+	nobody_listens_inside_is_one_warning_per_port \
 	a_server_that_comes_late_is_reached \
 	most_connections_need_no_request_to_the_child \
 	connections_are_made_while_the_child_stands_still \

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a user is told about a port. See offer.h. */
+#include "offer.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "log.h"
+
+#define COMPLAIN_MS	 60000 /* between two log lines about a port */
+#define ADDRESS_LEN	 (INET6_ADDRSTRLEN + sizeof("[]:65535"))
+#define REFUSED_BY_CHILD ": connect: connection refused" /* the end of such an answer */
+
+/* Writes "127.0.0.1:80" or "[::1]:80", or "its target" if there is no address. */
+static void write_address(char *buf, size_t cap, const struct sockaddr_storage *to)
+{
+	char text[INET6_ADDRSTRLEN] = "";
+	struct ipaddr ip;
+	int port = ipaddr_from_sockaddr(&ip, to);
+
+	if (ip.family == AF_UNSPEC) {
+		snprintf(buf, cap, "its target");
+		return;
+	}
+	ipaddr_text(&ip, text, sizeof(text));
+	snprintf(buf, cap, ip.family == AF_INET6 ? "[%s]:%d" : "%s:%d", text, port);
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+	size_t len = strlen(text), end_len = strlen(end);
+
+	return len >= end_len && strcmp(text + len - end_len, end) == 0;
+}
+
+void offer_name(struct offer *o, const struct portspec *spec)
+{
+	snprintf(o->name, sizeof(o->name),
+		 strchr(spec->parent_ip, ':') != NULL ? "[%s]:%d/%s" : "%s:%d/%s", spec->parent_ip,
+		 spec->parent_port, proto_name(spec->proto));
+}
+
+void offer_complain(struct offer *o, const struct sockaddr_storage *to, int errnum,
+		    const char *reason)
+{
+	char address[ADDRESS_LEN];
+	char why[128];
+
+	if (!log_is_due(&o->complained_ms, COMPLAIN_MS))
+		return;
+	write_address(address, sizeof(address), to);
+	if (errnum == EREMOTEIO && ends_with(reason, REFUSED_BY_CHILD))
+		errnum = ECONNREFUSED;
+	err_text(errnum, why, sizeof(why));
+	switch (errnum) {
+	case ECONNREFUSED:
+		log_warn("port %s: nobody listens at %s inside (%s)", o->name, address, why);
+		break;
+	case ETIMEDOUT:
+		log_warn("port %s: %s does not answer inside (%s)", o->name, address, why);
+		break;
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case EADDRNOTAVAIL:
+		log_warn("port %s: %s cannot be reached inside (%s)", o->name, address, why);
+		break;
+	default:
+		log_warn("port %s: no connection to %s inside: %s", o->name, address, reason);
+	}
+}
