@@ -109,6 +109,14 @@ static void set_defaults(struct opts *o)
 	};
 }
 
+/* An empty value means that the option is not given, as scripts write `--cidr="$CIDR"`. Not so for
+ * the drivers, which RootlessKit refuses then. */
+static bool is_not_given(const struct flag *flag, const char *value)
+{
+	return flag->type == FLAG_STRING && *value == '\0' && flag->offset != FIELD(net_name) &&
+	       flag->offset != FIELD(port_driver_name);
+}
+
 /* Appends the entries of a value, which commas part. */
 static int add_to_list(struct string_list *list, const char *value, struct err *e)
 {
@@ -132,12 +140,16 @@ static int add_to_list(struct string_list *list, const char *value, struct err *
 int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e)
 {
 	char *const *words = argv + (argc > 0);
+	struct opts defaults;
 	const struct flag *flag;
 	const char *value;
 	int r;
 
 	set_defaults(o);
+	set_defaults(&defaults);
 	while ((r = flags_next(options, &words, &flag, &value, e)) > 0) {
+		if (is_not_given(flag, value))
+			value = *(const char **)((char *)&defaults + flag->offset);
 		if (flag->type == FLAG_LIST)
 			r = add_to_list((void *)((char *)o + flag->offset), value, e);
 		else

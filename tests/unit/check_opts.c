@@ -91,6 +91,38 @@ START_TEST(a_value_may_be_given_in_four_ways)
 }
 END_TEST
 
+static const args_t empty_values[] = {
+	{ "--state-dir=", "true" },
+	{ "--state-dir", "", "true" },
+	{ "--state-dir=/x", "--state-dir=", "true" },
+	{ "--cidr=", "true" },
+	{ "--ifname=", "true" },
+	{ "--slirp4netns-sandbox=", "--slirp4netns-seccomp=", "true" },
+	{ "--slirp4netns-binary=", "--pasta-binary=", "true" },
+	{ "--subid-source=self", "--subid-source=", "true" },
+	{ "--propagation=rslave", "--propagation=", "true" },
+	{ "--reaper=", "--copy-up-mode=", "--evacuate-cgroup2=", "--print-semver=", "true" },
+};
+
+START_TEST(an_empty_value_means_not_given)
+{
+	ck_assert_int_eq(parse_and_check(empty_values[_i]), 0);
+	ck_assert_ptr_null(o.print_semver);
+	ck_assert_ptr_null(o.state_dir);
+	ck_assert_ptr_null(o.ifname);
+	ck_assert_ptr_null(o.cidr_text);
+	ck_assert_ptr_null(o.evacuate_cgroup2);
+	ck_assert_str_eq(o.slirp4netns_binary, "slirp4netns");
+	ck_assert_str_eq(o.pasta_binary, "pasta");
+	ck_assert_str_eq(o.slirp4netns_sandbox, "false");
+	ck_assert_str_eq(o.slirp4netns_seccomp, "false");
+	ck_assert_str_eq(o.reaper, "auto");
+	ck_assert_str_eq(o.propagation, "rprivate");
+	ck_assert_int_eq(o.subid_source, SUBID_AUTO);
+	ck_assert_str_eq(o.command[0], "true");
+}
+END_TEST
+
 static const struct {
 	args_t args;
 	bool debug;
@@ -495,7 +527,6 @@ static const struct {
 	{ { "--net=slirp4netns", "--port-driver=foo" }, "unknown port driver: foo" },
 	{ { "--net=slirp4netns", "--port-driver=" }, "unknown port driver: " },
 	{ { "--subid-source=foo" }, "unknown subid source: foo" },
-	{ { "--net=slirp4netns", "--ifname=" }, "--ifname= is not a valid interface name" },
 	{ { "--net=slirp4netns", "--ifname=abcdefghijklmnop" },
 	  "--ifname=abcdefghijklmnop is not a valid interface name" },
 	{ { "--net=slirp4netns", "--ifname=a b" }, "--ifname=a b is not a valid" },
@@ -508,7 +539,6 @@ static const struct {
 	{ { "--copy-up=etc" }, "--copy-up=etc is not an absolute path" },
 	{ { "--copy-up=" }, "--copy-up= is not an absolute path" },
 	{ { "--propagation=foo" }, "unknown propagation: \"foo\"" },
-	{ { "--propagation=" }, "unknown propagation: \"\"" },
 	{ { "--cgroupns", "--pidns", "--evacuate-cgroup2=a/b" }, "--evacuate-cgroup2=a/b is not" },
 	{ { "--cgroupns", "--pidns", "--evacuate-cgroup2=.." }, "--evacuate-cgroup2=.. is not" },
 	{ { "--cgroupns", "--pidns", "--evacuate-cgroup2=." }, "--evacuate-cgroup2=. is not" },
@@ -566,7 +596,7 @@ static const struct {
 	{ "10.0.2.1/24", 0, -1, "--cidr=10.0.2.1/24 has host bits set" },
 	{ "10.0.2.128/24", 0, -1, "--cidr=10.0.2.128/24 has host bits set" },
 	{ "foo", 0, -1, "invalid CIDR address: foo" },
-	{ "", 0, -1, "invalid CIDR address: " },
+	{ "", 0x0a000200, 24, NULL }, /* as if it were not given */
 	{ "/", 0, -1, "invalid CIDR address: /" },
 	{ "10.0.2.0", 0, -1, "invalid CIDR address: 10.0.2.0" },
 	{ "10.0.2.0/", 0, -1, "invalid CIDR address: 10.0.2.0/" },
@@ -686,6 +716,7 @@ static TCase *reading_case(void)
 
 	tcase_add_test(tc, defaults_are_the_references);
 	tcase_add_loop_test(tc, a_value_may_be_given_in_four_ways, 0, COUNT(state_dirs));
+	tcase_add_loop_test(tc, an_empty_value_means_not_given, 0, COUNT(empty_values));
 	tcase_add_loop_test(tc, a_boolean_may_have_a_value, 0, COUNT(booleans));
 	tcase_add_loop_test(tc, the_command_begins_with_the_first_other_word, 0, COUNT(commands));
 	tcase_add_loop_test(tc, a_list_grows, 0, COUNT(lists));
