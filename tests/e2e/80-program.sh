@@ -28,6 +28,19 @@ case_an_applet_is_called_by_its_name_or_by_a_word() {
 	assert_match version 'rlkbox *' "$(rlkbox --version)"
 }
 
+case_names_that_begin_as_the_launchers_are_the_launcher() {
+	mkdir "$tmp/dir"
+	for name in rootlesskit-3.0 rootlesskit.real rootlesskit_1; do
+		ln -s "$BUILD/rlkbox" "$tmp/dir/$name"
+		assert_match "$name" 'rootlesskit version 3.*' "$("$tmp/dir/$name" --version)"
+		assert_eq "output of $name" works "$("$tmp/dir/$name" echo works)"
+	done
+	# A longer name of ours stays what it is.
+	assert_match proxy 'rootlesskit-docker-proxy version 3.*' "$(rootlesskit-docker-proxy --version)"
+	ln -s "$BUILD/rlkbox" "$tmp/dir/rootless"
+	assert_match 'another name' 'rlkbox *' "$("$tmp/dir/rootless" --version)"
+}
+
 case_hard_links() {
 	mkdir "$tmp/dir"
 	cp "$BUILD/rlkbox" "$tmp/dir/rlkbox"
@@ -179,6 +192,7 @@ case_the_demo_ended_by_a_signal() {
 run_cases \
 	list \
 	an_applet_is_called_by_its_name_or_by_a_word \
+	names_that_begin_as_the_launchers_are_the_launcher \
 	hard_links \
 	symbolic_links \
 	foreign_files_are_not_overwritten \
