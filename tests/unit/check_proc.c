@@ -307,6 +307,15 @@ START_TEST(nothing_else_is_inherited)
 }
 END_TEST
 
+static int count_lines(const char *text)
+{
+	int count = 0;
+
+	for (; *text != '\0'; text++)
+		count += *text == '\n';
+	return count;
+}
+
 /* Wherever the pipe for the report is, a target number is there, too; it must work nonetheless, and
  * report a failure. */
 START_TEST(many_descriptors_leave_room_for_the_report)
@@ -320,8 +329,9 @@ START_TEST(many_descriptors_leave_room_for_the_report)
 		fds[i] = (struct proc_fd){ .from = STDERR_FILENO, .to = 3 + i };
 	spec.fds = fds;
 	spec.fd_count = PROC_MAX_FDS;
-	ck_assert_int_eq(run_script(&spec, "ls /proc/$$/fd | wc -l", out), 0);
-	ck_assert_int_eq(atoi(out), 3 + PROC_MAX_FDS);
+	/* Without a pipe of its own, which the shell would have open too. */
+	ck_assert_int_eq(run_script(&spec, "ls /proc/$$/fd; :", out), 0);
+	ck_assert_int_eq(count_lines(out), 3 + PROC_MAX_FDS);
 	spec.out = -1;
 	spec.argv = argv;
 	spec.path = "/nonexistent";
