@@ -152,9 +152,9 @@ start_servers() {
 	# shellcheck disable=SC2016,SC2086 # for the inner shell; options
 	start $pasta --copy-up=/etc --port-driver="$1" sh -c '
 		trap "kill \$udp \$tcp" TERM
-		socat -T 5 "UDP4-RECVFROM:$1,fork" EXEC:cat & udp=$!
+		python3 -c "$3" "$1" & udp=$!
 		busybox httpd -f -p "$1" -h "$2" & tcp=$!
-		wait' - "$port" "$tmp/www"
+		wait' - "$port" "$tmp/www" "$udp_echo_server"
 }
 
 udp_echo() {
@@ -164,6 +164,7 @@ udp_echo() {
 case_implicit_ports() {
 	need_pasta
 	need socat
+	need python3
 	start_servers implicit
 	wait_until 10 fetch "http://127.0.0.1:$port/"
 	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
@@ -183,6 +184,7 @@ case_implicit_ports() {
 case_no_ports_without_a_port_driver() {
 	need_pasta
 	need socat
+	need python3
 	start_servers none
 	wait_until 5 inside curl -s "http://127.0.0.1:$port/"
 	sleep 2 # as long as an implicit port takes, and longer
@@ -297,7 +299,8 @@ case_it_does_not_outlive_the_launcher() {
 			case $what in
 			*parent) kill "-${what% *}" "$pid" ;;
 			*child) kill -KILL "$child" ;;
-			*both) kill -KILL "$pid" "$child" ;;
+			# The child may have ended with its parent before its own signal.
+			*both) kill -KILL "$pid" "$child" 2>/dev/null || true ;;
 			esac
 			wait_until 5 has_ended "$prog"
 			wait_until 5 has_ended "$child"

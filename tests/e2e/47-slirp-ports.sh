@@ -75,9 +75,10 @@ case_detached() {
 case_udp() {
 	need_tun
 	need socat
+	need python3
 	port=$(free_port)
 	# slirp4netns keeps the answers to the host's loopback with --disable-host-loopback.
-	start --net=slirp4netns --port-driver=slirp4netns --copy-up=/etc -p "127.0.0.1:$port:7/udp" socat -T 5 UDP4-RECVFROM:7,fork EXEC:cat
+	start --net=slirp4netns --port-driver=slirp4netns --copy-up=/etc -p "127.0.0.1:$port:7/udp" python3 -c "$udp_echo_server" 7
 	# shellcheck disable=SC2016 # for the inner shell
 	wait_until 10 sh -c '[ "$(echo hello | socat -T 1 - "UDP4:127.0.0.1:$0")" = hello ]' "$port"
 	stop

@@ -173,6 +173,15 @@ family_rules() {
 	EOF
 }
 
+# For `python3 -c "$udp_echo_server" PORT`. Not socat: its process for a datagram can outlive it.
+# shellcheck disable=SC2034 # for the test files
+udp_echo_server='import socket, sys
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("0.0.0.0", int(sys.argv[1])))
+while True:
+    data, client = server.recvfrom(65536)
+    server.sendto(data, client)'
+
 # A page for busybox httpd in $tmp/www, and the server's command line in $httpd but for the port.
 make_page() {
 	mkdir -p "$tmp/www"
