@@ -12,6 +12,8 @@ need_docker() {
 	need_tun
 	need newuidmap
 	need_unpacked docker.io containerd runc
+	# Debian 12 has the client in docker.io.
+	[ -e "${unpacked%/*}/docker.io/usr/bin/docker" ] || need_unpacked docker-cli
 	PATH=$PATH:${unpacked%/*}/docker.io/usr/share/docker.io/contrib:/usr/sbin:/sbin
 	need iptables
 }
@@ -124,6 +126,17 @@ case_docker_answers_and_is_rootless() {
 	[ ! -e "$HOME/.local/share/docker" ] || fail 'its data cannot be removed'
 }
 
+# Docker before 28 starts our proxy for each port; later ones ask the API themselves.
+check_proxy() {
+	proxy=$(pgrep -P "$dockerd" -f rootlesskit-docker-proxy || true)
+	major=$(docker version --format '{{.Server.Version}}' | cut -d. -f1)
+	if [ "$major" -lt 28 ]; then
+		assert_eq 'proxy' "$(readlink -f "$bin/rootlesskit-docker-proxy")" "$(readlink "/proc/$proxy/exe")"
+	else
+		assert_eq 'proxy' '' "$proxy"
+	fi
+}
+
 case_a_port_is_published_as_long_as_its_container_runs() {
 	start_docker
 	make_image
@@ -133,8 +146,7 @@ case_a_port_is_published_as_long_as_its_container_runs() {
 	is_refused "http://127.0.0.1:$port/" || fail 'it is published on 127.0.0.1'
 	assert_eq 'docker port' "80/tcp -> 127.0.0.2:$port" "$(docker port web)"
 	assert_eq list "tcp4 127.0.0.2 $port 127.0.0.1 $port" "$(list_ports)"
-	proxy=$(pgrep -P "$dockerd" -f rootlesskit-docker-proxy)
-	assert_eq 'proxy' "$(readlink -f "$bin/rootlesskit-docker-proxy")" "$(readlink "/proc/$proxy/exe")"
+	check_proxy
 
 	docker stop web
 	is_refused "http://127.0.0.2:$port/" || fail 'it is still published after docker stop'

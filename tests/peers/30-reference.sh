@@ -9,7 +9,7 @@ version=$("$reference" --version 2>/dev/null | sed 's/.* //; s/[-+].*//')
 
 if [ "$version" != 1.1.0 ]; then
 	echo 1..1
-	echo "ok 1 - comparison # SKIP rootlesskit: ${version:-none} is installed, compare/expected is for 1.1.0"
+	echo "ok 1 - comparison # SKIP rootlesskit-1.1.0: ${version:-none} is installed, compare/expected is for 1.1.0"
 	exit
 fi
 mkdir -p "$bin" && "$BUILD/rlkbox" --install -s "$bin" || exit 1
