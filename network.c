@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fd.h"
@@ -175,6 +176,13 @@ static int write_resolv(const struct network *net, const char *state_dir, struct
 	return statedir_write(state_dir, STATE_RESOLV, FILE_MODE, text, e);
 }
 
+/* Hides what stands behind a NUL in a line, where the C library's reader stops, in a comment. */
+static void replace_nuls(char *text, size_t len)
+{
+	for (char *at = text; (at = memchr(at, '\0', len - (size_t)(at - text))) != NULL;)
+		*at = '#';
+}
+
 /* The host's file, and the host's own name, which its resolver may know but ours does not. */
 static int write_hosts(const char *state_dir, struct err *e)
 {
@@ -189,7 +197,10 @@ static int write_hosts(const char *state_dir, struct err *e)
 	name[HOST_NAME_MAX] = '\0';
 	hosts = fd_load_file("/etc/hosts", HOSTS_MAX, &len);
 	if (hosts == NULL && errno != ENOENT)
-		log_warn("/etc/hosts is not there inside: %s", err_text(errno, why, sizeof(why)));
+		log_warn("reading /etc/hosts: %s; its names are not known inside",
+			 err_text(errno, why, sizeof(why)));
+	if (hosts != NULL)
+		replace_nuls(hosts, len);
 	r = asprintf(&text, "%s\n127.0.0.1 %s\n::1 %s\n", hosts != NULL ? hosts : "", name, name);
 	free(hosts);
 	if (r < 0)
@@ -222,11 +233,39 @@ static int copy_file(const char *from, const char *name, struct err *e)
 	return r;
 }
 
+/* Why a file in /etc cannot be mounted on. */
+static void explain_target(const char *path, struct err *e)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+	struct stat st;
+
+	if (n >= 0)
+		target[n] = '\0';
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		err_add(e, "; %s is a directory", path);
+	else if (n >= 0 && access(path, F_OK) < 0)
+		err_add(e, "; %s is a link to %.200s, which cannot be reached", path, target);
+	else if (n < 0 && access(path, F_OK) < 0)
+		err_add(e, "; %s does not exist", path);
+	err_add(e, "; try --copy-up=/etc");
+}
+
+static int mount_in_etc(const char *from, const char *name, struct err *e)
+{
+	char on[PATH_MAX];
+	int r = mount_file(from, statedir_path("/etc", name, on), e);
+
+	if (r < 0)
+		explain_target(on, e);
+	return r;
+}
+
 int network_mount_files(const char *state_dir, bool etc_is_copied_up, struct err *e)
 {
 	/* By the same names in both places. */
 	static const char *const files[] = { STATE_RESOLV, STATE_HOSTS };
-	char from[PATH_MAX], on[PATH_MAX];
+	char from[PATH_MAX];
 	int r = 0;
 
 	if (!etc_is_copied_up)
@@ -241,7 +280,7 @@ int network_mount_files(const char *state_dir, bool etc_is_copied_up, struct err
 		if (etc_is_copied_up)
 			r = copy_file(from, files[i], e);
 		else
-			r = mount_file(from, statedir_path("/etc", files[i], on), e);
+			r = mount_in_etc(from, files[i], e);
 	}
 	return r;
 }

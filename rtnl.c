@@ -371,7 +371,7 @@ static int get_oper_state(int index)
 	FD_AUTO int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	struct request req;
 	struct ifinfomsg *ifi = begin(&req, RTM_GETLINK, 0, sizeof(*ifi));
-	union reply reply;
+	union reply reply = { .head = { 0 } };
 	int r;
 
 	if (fd < 0)

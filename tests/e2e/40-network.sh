@@ -471,6 +471,72 @@ case_a_long_hosts_file_is_copied_whole() {
 		"$(tail -n +30002 "$tmp/inside")"
 }
 
+# with_etc PREPARE OPTIONS... COMMAND: where /etc is a copy of the host's to which PREPARE has been done
+with_etc() {
+	need_tun
+	rm -rf "${tmp:?}/etc"
+	mkdir "$tmp/etc"
+	for f in passwd group nsswitch.conf; do cp "/etc/$f" "$tmp/etc"; done
+	echo '127.0.0.1 localhost' >"$tmp/etc/hosts"
+	echo 'nameserver 192.0.2.53' >"$tmp/etc/resolv.conf"
+	(cd "$tmp/etc" && eval "$1")
+	shift
+	rc=0
+	# shellcheck disable=SC2086 # options
+	unshare -rm sh -c 'mount --bind "$0/etc" /etc && exec rootlesskit --subid-source=self "$@"' "$tmp" \
+		$slirp "$@" >"$tmp/out" 2>"$tmp/err" || rc=$?
+	out=$(cat "$tmp/out")
+	err=$(grep -v level=warning "$tmp/err" || true)
+}
+
+case_odd_hosts_files() {
+	while IFS='|' read -r text inside; do
+		for copy_up in '' --copy-up=/etc; do
+			# shellcheck disable=SC2086 # nothing or an option
+			with_etc "printf '$text' >hosts" $copy_up cat /etc/hosts
+			assert_eq "hosts $text $copy_up" "$(printf "$inside\n127.0.0.1 %s\n::1 %s" "$(hostname)" "$(hostname)")" "$out$err"
+		done
+	done <<-'EOF'
+		10.0.0.5 box|10.0.0.5 box
+		10.0.0.5 box\r\n|10.0.0.5 box\r\n
+		1.1.1.1 a\n\000\000\n10.0.0.7 after\n|1.1.1.1 a\n##\n10.0.0.7 after\n
+		\000|#
+		10.0.0.5 box\000 b\n10.0.0.7 after|10.0.0.5 box# b\n10.0.0.7 after
+	EOF
+	with_etc "printf '10.0.0.5 box\\000 x\\n10.0.0.7 after\\n' >hosts" --copy-up=/etc getent hosts after
+	assert_match 'a name behind a NUL' '10.0.0.7*after' "$out$err"
+}
+
+case_a_resolv_conf_that_cannot_be_mounted_on() {
+	show='cat /etc/resolv.conf; tail -n 1 /etc/hosts'
+	seen="nameserver 10.0.2.3
+::1 $(hostname)"
+	while IFS='|' read -r prepare why; do
+		with_etc "$prepare" --copy-up=/etc sh -c "$show"
+		assert_eq "with --copy-up=/etc: $prepare" "$seen" "$out$err"
+		with_etc "$prepare" --detach-netns --copy-up=/etc echo 'detached'
+		assert_eq "detached, with --copy-up=/etc: $prepare" 'detached' "$out$err"
+		with_etc "$prepare" --detach-netns echo 'detached'
+		assert_eq "detached: $prepare" 'detached' "$out$err"
+		with_etc "$prepare" sh -c "$show"
+		if [ -z "$why" ]; then
+			assert_eq "without --copy-up: $prepare" "$seen" "$out$err"
+			continue
+		fi
+		assert_eq "status: $prepare" 1 "$rc"
+		assert_match "without --copy-up: $prepare" "\[rootlesskit:child \] error: failed to create bind mount $why; try --copy-up=/etc
+*" "$err"
+	done <<-'EOF'
+		rm resolv.conf|/etc/resolv.conf for */resolv.conf: no such file or directory; /etc/resolv.conf does not exist
+		ln -sf ../nothing/stub resolv.conf|/etc/resolv.conf for *: no such file or directory; /etc/resolv.conf is a link to ../nothing/stub, which cannot be reached
+		rm resolv.conf; mkdir resolv.conf|/etc/resolv.conf for *: not a directory; /etc/resolv.conf is a directory
+		rm hosts|/etc/hosts for */hosts: no such file or directory; /etc/hosts does not exist
+		rm hosts; mkdir hosts|/etc/hosts for *: not a directory; /etc/hosts is a directory
+		mv resolv.conf r; ln -s r resolv.conf; mv hosts h; ln -s h hosts|
+		ln -sf /proc/sys/kernel/hostname resolv.conf|
+	EOF
+}
+
 case_no_network_program_is_left() {
 	need_tun
 	for options in '' '--slirp4netns-sandbox=auto --slirp4netns-seccomp=auto' --detach-netns; do
@@ -577,6 +643,8 @@ run_cases \
 	ipv6 \
 	the_network_program_has_a_process_group_of_its_own \
 	a_long_hosts_file_is_copied_whole \
+	odd_hosts_files \
+	a_resolv_conf_that_cannot_be_mounted_on \
 	no_network_program_is_left \
 	the_whole_line \
 	the_whole_line_detached
