@@ -245,26 +245,37 @@ int rtnl_is_local(int fd, int family, const void *addr, size_t len)
 
 /* ---- addresses ---- */
 
-/* The address that a part of the list is about, or 0. */
-static struct in_addr address_of(const struct nlmsghdr *part)
+/* The payload of the first attribute of this type with at least `need` bytes, in a message that is
+ * complete and whose fixed part has `fixed` bytes. Returns NULL if there is no such attribute. */
+static const void *find_attr(const struct nlmsghdr *msg, size_t fixed, uint16_t type, size_t need)
 {
-	const char *at = (const char *)NLMSG_DATA(part) + NLMSG_ALIGN(sizeof(struct ifaddrmsg));
-	const char *end = (const char *)part + part->nlmsg_len;
-	struct in_addr addr = { 0 };
+	const char *at = (const char *)NLMSG_DATA(msg) + NLMSG_ALIGN(fixed);
+	const char *end = (const char *)msg + msg->nlmsg_len;
 
-	if (part->nlmsg_type != RTM_NEWADDR || at > end)
-		return addr;
 	while (at < end) {
 		const struct rtattr *rta = (const void *)at;
 		size_t left = (size_t)(end - at);
 
 		if (!RTA_OK(rta, left))
 			break;
-		/* IFA_ADDRESS is the other end's where there is one. */
-		if (rta->rta_type == IFA_LOCAL && RTA_PAYLOAD(rta) >= sizeof(addr))
-			memcpy(&addr, RTA_DATA(rta), sizeof(addr));
+		if (rta->rta_type == type && RTA_PAYLOAD(rta) >= need)
+			return RTA_DATA(rta);
 		at += step_of(RTA_ALIGN((size_t)rta->rta_len), left);
 	}
+	return NULL;
+}
+
+/* The address that a part of the list is about, or 0. */
+static struct in_addr address_of(const struct nlmsghdr *part)
+{
+	struct in_addr addr = { 0 };
+	const void *found = NULL;
+
+	/* IFA_ADDRESS is the other end's where there is one. */
+	if (part->nlmsg_type == RTM_NEWADDR)
+		found = find_attr(part, sizeof(struct ifaddrmsg), IFA_LOCAL, sizeof(addr));
+	if (found != NULL)
+		memcpy(&addr, found, sizeof(addr));
 	return addr;
 }
 
@@ -353,16 +364,12 @@ int rtnl_drain(int fd)
 /* The operational state in a description of a link, OPER_UNKNOWN if it does not say. */
 static int oper_state_of(const union reply *reply, int len)
 {
-	const struct ifinfomsg *ifi = NLMSG_DATA(&reply->head);
-	size_t left;
+	const unsigned char *state = NULL;
 
-	if (!NLMSG_OK(&reply->head, (size_t)len) || reply->head.nlmsg_type != RTM_NEWLINK)
-		return OPER_UNKNOWN;
-	left = IFLA_PAYLOAD(&reply->head);
-	for (const struct rtattr *rta = IFLA_RTA(ifi); RTA_OK(rta, left); rta = RTA_NEXT(rta, left))
-		if (rta->rta_type == IFLA_OPERSTATE && RTA_PAYLOAD(rta) >= 1)
-			return *(const unsigned char *)RTA_DATA(rta);
-	return OPER_UNKNOWN;
+	if (is_message(&reply->head, (size_t)len, sizeof(struct ifinfomsg)) &&
+	    reply->head.nlmsg_type == RTM_NEWLINK)
+		state = find_attr(&reply->head, sizeof(struct ifinfomsg), IFLA_OPERSTATE, 1);
+	return state != NULL ? *state : OPER_UNKNOWN;
 }
 
 /* Asks for the state of a link. Linux 6.8 and later bring it up to date first. */
