@@ -171,7 +171,8 @@ case_the_end_takes_it_along_at_any_time() {
 
 # ---- other changes ----
 
-# The address of the host that is its first one decides where a connection goes that was made to it.
+# A connection to the host's first address goes to 127.0.0.1 inside, one to another address of the
+# host goes to that address inside, where it is local there and no server listens on it.
 case_a_change_of_the_hosts_addresses_is_noticed() {
 	need_own_network
 	port=$(free_port)
@@ -186,7 +187,8 @@ case_a_change_of_the_hosts_addresses_is_noticed() {
 		ip link set up0 up
 		rootlesskit --subid-source=self --net=none --port-driver=builtin \
 			-p "192.0.2.10:$port:80/tcp" -p "192.0.2.11:$port:80/tcp" --state-dir="$tmp/state" \
-			busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www" 2>"$tmp/bg.err" &
+			sh -c 'for last in 10 11; do ip addr add "192.0.2.$last/32" dev lo; done
+				exec busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www"' 2>"$tmp/bg.err" &
 		pid=$!
 		trap 'kill $pid; wait $pid || true' EXIT
 		page() {
