@@ -438,13 +438,36 @@ static int *probe_of(const struct dialler *dialler, sa_family_t family)
 	return family == AF_INET ? &dialler->probes->v4 : &dialler->probes->v6;
 }
 
-/* Sets the target that `probe` shows to be right; -1 where the child has none of that family. */
-static void choose_target(struct dial *d, const struct ipaddr *parent_ip, int probe)
+/* Is the target to be looked at by a probe of the family of *ip, which is set to the address that
+ * is in question? */
+static bool needs_probe(const struct dial *d, struct ipaddr *ip)
 {
-	if (probe >= 0 && reach_is_local(probe, parent_ip))
+	struct sockaddr_storage to;
+	socklen_t len;
+
+	if (bpreq_is_by_parent_ip(&d->req, ip))
+		return true;
+	if (!d->crowded || bpreq_target(&d->req, &to, &len, NULL) < 0)
+		return false;
+	ipaddr_from_sockaddr(ip, &to);
+	return !ipaddr_is_loopback(ip);
+}
+
+/* Goes on with what `probe` shows of *ip; -1 where the child has none of that family. */
+static void look_at_target(struct dial *d, const struct ipaddr *ip, int probe)
+{
+	if (d->has_ip) {
+		if (probe >= 0 && reach_is_outside(probe, ip)) {
+			ipaddr_sockaddr(ip, d->req.port, &d->to);
+			finish(d, err_set(&d->why, ELOOP, "it may lead back to the port"));
+			return;
+		}
+	} else if (probe >= 0 && reach_is_local(probe, ip)) {
 		strcpy(d->req.ip, d->req.parent_ip);
-	else
-		bpreq_use_loopback(&d->req, parent_ip->family);
+	} else {
+		bpreq_use_loopback(&d->req, ip->family);
+	}
+	dial_target(d);
 }
 
 /* Any child can connect a UDP socket to its own loopback address. */
@@ -460,11 +483,11 @@ static void ask_for_probe(struct dial *d, sa_family_t family)
 }
 
 /* Keeps a probe for the dials that follow, unless one is there or descriptors are short. */
-static void keep_probe(const struct dial *d, sa_family_t family, int fd)
+static void keep_probe(const struct dialler *dialler, sa_family_t family, int fd)
 {
-	int *place = probe_of(d->dialler, family);
+	int *place = probe_of(dialler, family);
 
-	if (place != NULL && *place < 0 && budget_take(d->dialler->budget, 1))
+	if (place != NULL && *place < 0 && budget_take(dialler->budget, 1))
 		*place = fd;
 	else
 		close(fd);
@@ -473,15 +496,19 @@ static void keep_probe(const struct dial *d, sa_family_t family, int fd)
 /* The child has given a probe, or (`fd` < 0) has said why it has none. */
 static void on_probe(struct dial *d, int fd)
 {
-	struct ipaddr ip = { .family = AF_UNSPEC };
+	const struct dialler *dialler = d->dialler;
+	struct ipaddr ip;
 
 	d->asks_probe = false;
 	end_try(d);
-	if (bpreq_is_by_parent_ip(&d->req, &ip))
-		choose_target(d, &ip, fd);
+	if (!needs_probe(d, &ip)) { /* it did when it asked */
+		fd_close(&fd);
+		dial_target(d);
+		return;
+	}
+	look_at_target(d, &ip, fd);
 	if (fd >= 0)
-		keep_probe(d, ip.family, fd);
-	dial_target(d);
+		keep_probe(dialler, ip.family, fd);
 }
 
 /* ---- all ---- */
@@ -496,15 +523,15 @@ static void try_dial(struct dial *d)
 	hostaddr_gateway(d->req.host_gateway_ip, sizeof(d->req.host_gateway_ip));
 	if (!d->has_ip)
 		d->req.ip[0] = '\0';
-	if (bpreq_is_by_parent_ip(&d->req, &ip)) {
-		probe = probe_of(d->dialler, ip.family);
-		if (probe == NULL || *probe < 0) {
-			ask_for_probe(d, ip.family);
-			return;
-		}
-		choose_target(d, &ip, *probe);
+	if (!needs_probe(d, &ip)) {
+		dial_target(d);
+		return;
 	}
-	dial_target(d);
+	probe = probe_of(d->dialler, ip.family);
+	if (probe != NULL && *probe >= 0)
+		look_at_target(d, &ip, *probe);
+	else
+		ask_for_probe(d, ip.family);
 }
 
 void dial_start(struct dial *d, const struct dialler *dialler, int port_id, const struct bpreq *req,

@@ -52,9 +52,10 @@ void dialler_close(struct dialler *dialler);
  * from the budget before it starts one. */
 #define DIAL_FDS 2
 
-/* Embedded in what the owner allocates for it. All members but `why` and `to`, which the owner may
- * read when it is done, are the dial's own. */
+/* Embedded in what the owner allocates for it. All members but the first three, which the owner may
+ * set before or read when it is done, are the dial's own. */
 struct dial {
+	bool crowded;		    /* set before: fail with -ELOOP if the target leads out */
 	struct err why;		    /* of the last failure */
 	struct sockaddr_storage to; /* the target of the last try; AF_UNSPEC if it had none */
 	const struct dialler *dialler;
@@ -78,10 +79,10 @@ struct dial {
 	void (*on_done)(struct dial *d, int result);
 };
 
-/* Starts to dial; `d` is zeroed memory. `req` is copied; HostGatewayIP is filled in for each try.
- * `on_done` is called once, in a task of the loop, and may free the dial: with a descriptor, which
- * is of the kind that the request's proto says (checked) and belongs to the
- * owner from then on, or with -errno and a reason in d->why. */
+/* Starts to dial; `d` is zeroed memory but for `crowded`. `req` is copied; HostGatewayIP is filled
+ * in for each try. `on_done` is called once, in a task of the loop, and may free the dial: with a
+ * descriptor, which is of the kind that the request's proto says (checked) and belongs to the owner
+ * from then on, or with -errno and a reason in d->why. */
 void dial_start(struct dial *d, const struct dialler *dialler, int port_id, const struct bpreq *req,
 		void (*on_done)(struct dial *d, int result));
 

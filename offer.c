@@ -35,6 +35,46 @@ static bool ends_with(const char *text, const char *end)
 	return len >= end_len && strcmp(text + len - end_len, end) == 0;
 }
 
+/* ---- loops ---- */
+
+void offer_note_target(struct offer *o)
+{
+	struct ipaddr ip;
+
+	o->may_lead_out = ipaddr_parse(&ip, o->target.ip) == 0 && !ipaddr_is_loopback(&ip) &&
+			  !ipaddr_is_any(&ip);
+}
+
+static unsigned char place_of(const struct sockaddr_storage *client)
+{
+	unsigned char place = 0;
+	struct ipaddr ip;
+	const unsigned char *bytes = (const unsigned char *)&ip.v6;
+
+	ipaddr_from_sockaddr(&ip, client);
+	if (ip.family != AF_UNSPEC)
+		for (size_t i = 0; i < (ip.family == AF_INET ? sizeof(ip.v4) : sizeof(ip.v6)); i++)
+			place = (unsigned char)(place * 31 + bytes[i]);
+	return place % OFFER_PLACES;
+}
+
+bool offer_enter(struct offer *o, const struct sockaddr_storage *client, unsigned char *place)
+{
+	if (!o->may_lead_out)
+		return false;
+	*place = place_of(client);
+	return atomic_fetch_add_explicit(&o->crowds[*place], 1, memory_order_relaxed) >=
+	       OFFER_CROWD;
+}
+
+void offer_leave(struct offer *o, unsigned char place)
+{
+	if (o->may_lead_out)
+		atomic_fetch_sub_explicit(&o->crowds[place], 1, memory_order_relaxed);
+}
+
+/* ---- log lines ---- */
+
 void offer_name(struct offer *o, const struct portspec *spec)
 {
 	snprintf(o->name, sizeof(o->name),
@@ -65,6 +105,13 @@ void offer_complain(struct offer *o, const struct sockaddr_storage *to, int errn
 	case ENETUNREACH:
 	case EADDRNOTAVAIL:
 		log_warn("port %s: %s cannot be reached inside (%s)", o->name, address, why);
+		break;
+	case ELOOP:
+		log_warn(
+			"port %s: more than %d clients of one address wait for %s, which is not "
+			"inside: this may lead back to the port, so that further ones are refused; "
+			"try another child IP",
+			o->name, OFFER_CROWD, address);
 		break;
 	default:
 		log_warn("port %s: no connection to %s inside: %s", o->name, address, reason);

@@ -93,6 +93,7 @@ static int builtin_open(struct ports *ports, struct port_slot *slot, struct err 
 	slot->offer->id = slot->entry.id;
 	slot->offer->target = target_of(spec);
 	offer_name(slot->offer, spec);
+	offer_note_target(slot->offer);
 	slot->offer->listen_fd = listen_port(spec, e);
 	if (slot->offer->listen_fd < 0) {
 		r = slot->offer->listen_fd;

@@ -68,6 +68,7 @@ struct conn {
 	struct port *port;
 	struct conn *prev, *next;  /* among the port's */
 	int client;		   /* while dialling; then the pair owns it */
+	unsigned char place;	   /* offer_enter's */
 	struct dialling *dialling; /* NULL when copying */
 };
 
@@ -231,6 +232,7 @@ static void free_conn(struct conn *c, size_t fds)
 	struct tcp *t = c->port->tcp;
 
 	unlink_conn(c);
+	offer_leave(c->port->offer, c->place);
 	free(c);
 	add_clients(t, -1);
 	budget_give(&t->budget, fds);
@@ -328,6 +330,7 @@ static int start_conn(struct port *p, int client, const struct sockaddr_storage 
 		stop_accepting(p);
 	if (t->source_ip)
 		ask_for_source(&req, from);
+	dialling->dial.crowded = offer_enter(p->offer, from, &c->place);
 	dial_start(&dialling->dial, t->dialler, p->offer->id, &req, on_dialled);
 	return 0;
 }

@@ -81,6 +81,8 @@ struct flow {
 	uint16_t answer_max;	 /* and to the client */
 	bool is_busy;
 	unsigned char group; /* in the present batch, if that is this flow's */
+	unsigned char place; /* offer_enter's, */
+	bool is_counted;     /* if it is there: not once it was answered */
 	struct task reap;
 };
 
@@ -200,11 +202,30 @@ static void reap_flow(struct task *t)
 	free(f);
 }
 
+/* Counts a new flow. Is it one too many, if it leads out? */
+static bool count_flow(struct flow *f)
+{
+	struct sockaddr_storage client = { .ss_family = AF_INET6 };
+
+	((struct sockaddr_in6 *)&client)->sin6_addr = f->entry.key.client;
+	f->is_counted = true;
+	return offer_enter(f->port->offer, &client, &f->place);
+}
+
+/* It was answered, or ends. */
+static void uncount_flow(struct flow *f)
+{
+	if (f->is_counted)
+		offer_leave(f->port->offer, f->place);
+	f->is_counted = false;
+}
+
 static void end_flow(struct flow *f)
 {
 	struct udp_port *p = f->port;
 	struct opening *o = f->opening;
 
+	uncount_flow(f);
 	flowtable_remove(&p->flows, &f->entry);
 	pace_remove(&p->udp->pace, &f->paced);
 	fd_close(&f->paced.watch.fd);
@@ -340,8 +361,10 @@ static void on_answers(struct watch *watch, short revents)
 		end_unusable(f, EPIPE);
 		return;
 	}
-	if (count > 0)
+	if (count > 0) {
 		flowtable_answered(&f->port->flows, &f->entry, now);
+		uncount_flow(f);
+	}
 	pace_note(&u->pace, &f->paced, count, now);
 }
 
@@ -467,6 +490,7 @@ static struct flow *new_flow(struct udp_port *p, const struct flow_key *key, uns
 	f->segment_max = f->answer_max = DGRAM_ANY_SEGMENT;
 	o->flow = f;
 	o->end = &o->first;
+	o->dial.crowded = count_flow(f);
 	p->alive += 2;
 	flowtable_add(&p->flows, &f->entry, now);
 	if (p->idle.slot == 0)

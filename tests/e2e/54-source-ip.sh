@@ -498,6 +498,118 @@ host_comes_and_goes() {
 	stop
 }
 
+# ---- loops ----
+
+# cpu_ticks: of the launcher and its network program
+cpu_ticks() {
+	for process in $pid $(cat "/proc/$pid/task/$pid/children"); do
+		cat "/proc/$process/stat"
+	done | awk '{ n += $14 + $15 } END { print n }'
+}
+
+# loops HOST PORT: a client's connection ends with a reset, and takes few descriptors; `most` is how
+# many there were
+watch_fds() {
+	most=0
+	while [ ! -e "$tmp/client-done" ]; do
+		now=$(count_fds)
+		[ "$now" -le "$most" ] || most=$now
+	done
+	echo "$most" >"$tmp/most"
+}
+loops() {
+	rm -f "$tmp/client-done"
+	watch_fds &
+	watcher=$!
+	assert_eq "a loop by $1:$2" ConnectionResetError "$(tries "$@" | cut -d ' ' -f 1)"
+	touch "$tmp/client-done"
+	wait "$watcher"
+	[ "$(cat "$tmp/most")" -le 1000 ] || fail "$(cat "$tmp/most") descriptors"
+	# They all end with it.
+	wait_until 10 sh -c "[ \$(find /proc/$pid/fd -mindepth 1 | wc -l) -le $((before + 20)) ]"
+}
+
+warned_of_a_loop() {
+	assert_eq "warnings about $1" 1 \
+		"$(grep -c "level=warning.*port $1: .*this may lead back to the port" "$2")"
+}
+
+case_a_port_that_leads_back_to_itself() {
+	need_tun
+	on_host host_loop --source-ip-transparent=false
+	on_host host_loop
+}
+host_loop() {
+	add_second_address
+	serve --net=slirp4netns --disable-host-loopback "$@" -p "$SECOND4:80:80/tcp" \
+		-p "$SECOND4:8080:$SECOND4:8080/tcp" -p "$SECOND4:8081:$SECOND4:8081/udp" \
+		-p "$SECOND4:8082:$SECOND4:8083/tcp" -p "$SECOND4:8083:$SECOND4:8082/tcp"
+	tries $SECOND4 80
+	before=$(count_fds)
+	loops $SECOND4 8080
+	warned_of_a_loop "$SECOND4:8080/tcp" "$tmp/bg.err"
+	loops $SECOND4 8082
+	# The other ports go on.
+	assert_eq 'another port' 127.0.0.1 "$(tries $SECOND4 80)"
+	# A datagram ends too.
+	client $SECOND4 8081 <<-'EOF'
+		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		for _ in range(3):
+		    s.sendto(b"hello", (sys.argv[1], int(sys.argv[2])))
+	EOF
+	wait_until 10 grep -q "port $SECOND4:8081/udp: .*this may lead back" "$tmp/bg.err"
+	warned_of_a_loop "$SECOND4:8081/udp" "$tmp/bg.err"
+	ticks=$(cpu_ticks)
+	sleep 1
+	[ $(($(cpu_ticks) - ticks)) -le 20 ] || fail 'a datagram circulates'
+	stop
+}
+
+case_ports_of_two_launchers_that_lead_to_each_other() {
+	need_tun
+	on_host host_two_launchers
+}
+host_two_launchers() {
+	add_second_address
+	serve --net=slirp4netns --disable-host-loopback -p "$SECOND4:8080:$SECOND4:8081/tcp"
+	first=$pid
+	rootlesskit --state-dir="$tmp/other" --subid-source=self --net=slirp4netns --disable-host-loopback \
+		--port-driver=builtin -p "$SECOND4:8081:$SECOND4:8080/tcp" sleep 60 >"$tmp/other.err" 2>&1 &
+	other=$!
+	wait_until 20 test -e "$tmp/other/child_pid"
+	before=$(count_fds)
+	loops $SECOND4 8080
+	kill "$other"
+	wait "$other" || true
+	pid=$first
+	stop
+}
+
+case_a_server_inside_is_reached_by_the_address_of_the_host() {
+	need_tun
+	on_host host_hairpin
+}
+host_hairpin() {
+	add_second_address
+	serve --net=slirp4netns --disable-host-loopback -p "$SECOND4:80:80/tcp" -p "0.0.0.0:8080:80/tcp" \
+		-p "$HOST4:8081:10.0.2.100:80/tcp" -p "$HOST4:8082:$HOST4:8081/tcp"
+	for to in "$SECOND4 80" "$HOST4 8080" "$HOST4 8081" "$HOST4 8082"; do
+		# As many at once as a busy client has, and one that leads out and in.
+		# shellcheck disable=SC2086 # words
+		inside python3 - $to <<-'EOF'
+			import socket, sys
+			count = 100 if sys.argv[2] == "8082" else 200
+			socks = [socket.create_connection((sys.argv[1], int(sys.argv[2])), 10) for _ in range(count)]
+			for s in socks:
+			    s.settimeout(10)
+			    s.sendall(b"who\n")
+			    assert s.recv(100).endswith(b"\n")
+		EOF
+	done
+	! grep -q 'may lead back' "$tmp/bg.err" || fail "$(cat "$tmp/bg.err")"
+	stop
+}
+
 # ---- behind DNAT ----
 
 # A container: a network namespace behind a bridge inside, with the server on port 8000.
@@ -725,6 +837,9 @@ run_cases \
 	a_second_address_reaches_the_server_inside \
 	a_second_address_in_a_detached_namespace \
 	an_address_that_comes_and_goes_inside \
+	a_port_that_leads_back_to_itself \
+	ports_of_two_launchers_that_lead_to_each_other \
+	a_server_inside_is_reached_by_the_address_of_the_host \
 	a_container_behind_rules_of_Docker \
 	a_container_behind_rules_of_older_iptables \
 	a_container_behind_rules_of_CNI \

@@ -151,6 +151,59 @@ START_TEST(says_it_once_a_minute_for_each_port)
 }
 END_TEST
 
+/* ---- loops ---- */
+
+static struct sockaddr_storage client_at(const char *text)
+{
+	struct sockaddr_storage sa;
+	struct ipaddr ip;
+
+	ck_assert_int_eq(ipaddr_parse(&ip, text), 0);
+	ipaddr_sockaddr(&ip, 40000, &sa);
+	return sa;
+}
+
+static const struct {
+	const char *child_ip;
+	bool may_lead_out;
+} child_ips[] = {
+	{ "", false },	       { "127.0.0.1", false }, { "127.0.0.9", false },
+	{ "::1", false },      { "::", false },	       { "0.0.0.0", false },
+	{ "192.0.2.3", true }, { "10.0.2.100", true }, { "fd00::3", true },
+};
+
+START_TEST(clients_are_counted_if_the_target_may_lead_out)
+{
+	const struct sockaddr_storage client = client_at("192.0.2.7");
+	unsigned char place;
+
+	strcpy(offer.target.ip, child_ips[_i].child_ip);
+	offer_note_target(&offer);
+	for (int i = 0; i < OFFER_CROWD; i++)
+		ck_assert(!offer_enter(&offer, &client, &place));
+	ck_assert_int_eq(offer_enter(&offer, &client, &place), child_ips[_i].may_lead_out);
+}
+END_TEST
+
+START_TEST(a_client_that_leaves_makes_room)
+{
+	const struct sockaddr_storage client = client_at("192.0.2.7"), other = client_at("fd00::9");
+	unsigned char place, other_place;
+
+	strcpy(offer.target.ip, "192.0.2.3");
+	offer_note_target(&offer);
+	for (int i = 0; i < OFFER_CROWD; i++)
+		ck_assert(!offer_enter(&offer, &client, &place));
+	ck_assert(!offer_enter(&offer, &other, &other_place));
+	ck_assert(offer_enter(&offer, &client, &place));
+	offer_leave(&offer, place);
+	ck_assert(offer_enter(&offer, &client, &place));
+	offer_leave(&offer, place);
+	offer_leave(&offer, place);
+	ck_assert(!offer_enter(&offer, &client, &place));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("offer");
@@ -161,6 +214,9 @@ int main(void)
 	tcase_add_loop_test(tc, names_the_port_as_it_was_published, 0, COUNT(names));
 	tcase_add_test(tc, an_IPv6_target_stands_in_brackets);
 	tcase_add_test(tc, says_it_once_a_minute_for_each_port);
+	tcase_add_loop_test(tc, clients_are_counted_if_the_target_may_lead_out, 0,
+			    COUNT(child_ips));
+	tcase_add_test(tc, a_client_that_leaves_makes_room);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
 }
