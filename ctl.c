@@ -3,7 +3,7 @@
 /* The applet rootlessctl. See ctl.h.
  *
  * Two tables say what there is, commands and options: lines are read by them and help is printed
- * from them. The options of a command stand between its name and its arguments.
+ * from them. Options stand in front of the command, or between its name and its arguments.
  *
  * All arguments are checked before the first request. Requests are made one after the other, and
  * each result is shown at once: what was done before an error stays done and is known.
@@ -11,11 +11,14 @@
 #include "ctl.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "client.h"
 #include "ctlview.h"
@@ -24,6 +27,7 @@
 #include "jsonout.h"
 #include "portspec.h"
 #include "statedir.h"
+#include "text.h"
 #include "version.h"
 
 #define STATUS_ERROR	1
@@ -51,21 +55,32 @@ struct ctl {
 		NULL, "help", "h", FLAG_BOOL, FIELD(help), NULL, "show this help" \
 	}
 
+#define SOCKET_FLAG                                                                   \
+	{                                                                             \
+		NULL, "socket", NULL, FLAG_STRING, FIELD(socket), "PATH",             \
+			"the API's socket (default: $ROOTLESSKIT_STATE_DIR/api.sock)" \
+	}
+#define DEBUG_FLAG                                                  \
+	{                                                           \
+		NULL, "debug", NULL, FLAG_BOOL, FIELD(debug), NULL, \
+			"taken for compatibility, changes nothing"  \
+	}
+#define JSON_FLAG                                                              \
+	{                                                                      \
+		NULL, "json", NULL, FLAG_BOOL, FIELD(json), NULL, "print JSON" \
+	}
+
 static const struct flag global_flags[] = {
-	{ NULL, "socket", NULL, FLAG_STRING, FIELD(socket), "PATH",
-	  "the API's socket (default: $ROOTLESSKIT_STATE_DIR/api.sock)" },
-	{ NULL, "debug", NULL, FLAG_BOOL, FIELD(debug), NULL,
-	  "taken for compatibility, changes nothing" },
+	SOCKET_FLAG,
+	DEBUG_FLAG,
+	JSON_FLAG,
 	HELP_FLAG,
 	{ NULL, "version", "v", FLAG_BOOL, FIELD(version), NULL, "show the version" },
 	FLAGS_END,
 };
-static const struct flag json_flags[] = {
-	{ NULL, "json", NULL, FLAG_BOOL, FIELD(json), NULL, "print JSON" },
-	HELP_FLAG,
-	FLAGS_END,
-};
-static const struct flag plain_flags[] = { HELP_FLAG, FLAGS_END };
+static const struct flag json_flags[] = { JSON_FLAG, SOCKET_FLAG, DEBUG_FLAG, HELP_FLAG,
+					  FLAGS_END };
+static const struct flag plain_flags[] = { SOCKET_FLAG, DEBUG_FLAG, HELP_FLAG, FLAGS_END };
 
 struct command {
 	const char *name;
@@ -86,9 +101,10 @@ static int show_info(const struct ctl *ctl, char *const *args, struct err *e);
 static const struct command commands[] = {
 	{ "list-ports", NULL, "", "show the published ports", NULL, json_flags, list_ports },
 	{ "add-ports", NULL, " SPEC...", "publish ports, print their IDs",
-	  "SPEC is IP:PORT:[IP:]PORT/PROTO, outside first: 127.0.0.1:8080:80/tcp makes port 80\n"
-	  "inside reachable at port 8080 of this host's loopback. PROTO is tcp, tcp4 or\n"
-	  "tcp6; IPv6 addresses stand in brackets.\n",
+	  "SPEC is " PORTSPEC_FORM ":\n" PORTSPEC_EXAMPLE
+	  " makes port 80 inside reachable at port 8080 of this host's\n"
+	  "loopback, :8080:80/tcp at port 8080 of all its addresses. PROTO is tcp, tcp4, tcp6,\n"
+	  "udp, udp4 or udp6; IPv6 addresses stand in brackets.\n",
 	  json_flags, add_ports },
 	{ "remove-ports", NULL, " ID...", "stop publishing ports",
 	  "IDs are those that list-ports shows.\n", plain_flags, remove_ports },
@@ -162,6 +178,44 @@ static const struct command *find_command(const char *text)
 	return NULL;
 }
 
+/* Names the sockets of launchers that run in the usual places. */
+static int no_socket(struct err *e)
+{
+	static const char *const dirs[] = { "dockerd-rootless", "containerd-rootless" };
+	const char *run = getenv("XDG_RUNTIME_DIR");
+	bool found = false;
+
+	err_set(e, EINVAL, "please specify --socket or set $ROOTLESSKIT_STATE_DIR");
+	for (size_t i = 0; run != NULL && i < COUNT_OF(dirs); i++) {
+		char path[PATH_MAX];
+
+		snprintf(path, sizeof(path), "%s/%s/" STATE_API_SOCKET, run, dirs[i]);
+		if (access(path, F_OK) < 0)
+			continue;
+		err_add(e, "%s--socket=%s", found ? ", or " : "; try ", path);
+		found = true;
+	}
+	if (!found)
+		err_add(e,
+			"; the socket is DIR/" STATE_API_SOCKET " of rootlesskit --state-dir=DIR");
+	return -EINVAL;
+}
+
+/* Adds why nobody answers at the socket. */
+static void explain_socket(const char *path, int reason, struct err *e)
+{
+	struct stat st;
+
+	if (reason == -ENOENT)
+		err_add(e, "; is rootlesskit running? Its socket is DIR/" STATE_API_SOCKET
+			   " of --state-dir=DIR");
+	else if (reason == -ECONNREFUSED && stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		err_add(e, "; it is not a socket%s",
+			S_ISDIR(st.st_mode) ? " but a directory: add /" STATE_API_SOCKET : "");
+	else if (reason == -ECONNREFUSED)
+		err_add(e, "; the rootlesskit that listened there has ended");
+}
+
 /* Sets the path of the socket. */
 static int find_socket(struct ctl *ctl, struct err *e)
 {
@@ -173,7 +227,7 @@ static int find_socket(struct ctl *ctl, struct err *e)
 		return ctl->socket_path != NULL ? 0 : err_sys(e, ENOMEM, "--socket");
 	}
 	if (dir == NULL || dir[0] == '\0')
-		return err_set(e, EINVAL, "please specify --socket or set $ROOTLESSKIT_STATE_DIR");
+		return no_socket(e);
 	len = strlen(dir);
 	while (len > 0 && dir[len - 1] == '/')
 		len--;
@@ -234,8 +288,19 @@ static int add_port(const struct ctl *ctl, const struct portspec *spec, struct e
 	return ret;
 }
 
+/* Adds what was not done, args up to NULL, if there was more than one thing to do. */
+static void tell_what_is_left(const char *what, char *const *args, bool is_only, struct err *e)
+{
+	if (is_only)
+		return;
+	err_add(e, "; %s:", what);
+	for (; *args != NULL; args++)
+		err_add(e, " %s", *args);
+}
+
 static int add_ports(const struct ctl *ctl, char *const *args, struct err *e)
 {
+	bool is_only = args[0] != NULL && args[1] == NULL;
 	struct portspec spec;
 	int ret = 0;
 
@@ -247,22 +312,12 @@ static int add_ports(const struct ctl *ctl, char *const *args, struct err *e)
 		ret = portspec_parse(&spec, *args, e);
 		if (ret == 0)
 			ret = add_port(ctl, &spec, e);
+		if (ret < 0)
+			break;
 	}
+	if (ret < 0)
+		tell_what_is_left("not added", args, is_only, e);
 	return ret;
-}
-
-/* compat: 3.0.1's errors. A sign is taken, blanks are not. */
-static int read_id(long long *id, const char *text, struct err *e)
-{
-	const char *digits = text + (*text == '-' || *text == '+');
-
-	if (*digits == '\0' || digits[strspn(digits, "0123456789")] != '\0')
-		return err_set(e, EINVAL, "strconv.Atoi: parsing \"%s\": invalid syntax", text);
-	errno = 0;
-	*id = strtoll(text, NULL, 10);
-	if (errno != 0)
-		return err_set(e, ERANGE, "strconv.Atoi: parsing \"%s\": value out of range", text);
-	return 0;
 }
 
 static int remove_port(const struct ctl *ctl, long long id, struct err *e)
@@ -283,18 +338,23 @@ static int remove_port(const struct ctl *ctl, long long id, struct err *e)
 
 static int remove_ports(const struct ctl *ctl, char *const *args, struct err *e)
 {
+	bool is_only = args[0] != NULL && args[1] == NULL;
 	long long id = 0;
 	int ret = 0;
 
 	if (*args == NULL)
 		return err_set(e, EINVAL, "no ID specified");
 	for (char *const *arg = args; ret == 0 && *arg != NULL; arg++)
-		ret = read_id(&id, *arg, e);
+		ret = port_id_parse(&id, *arg, e);
 	for (; ret == 0 && *args != NULL; args++) {
-		ret = read_id(&id, *args, e);
+		ret = port_id_parse(&id, *args, e);
 		if (ret == 0)
 			ret = remove_port(ctl, id, e);
+		if (ret < 0)
+			break;
 	}
+	if (ret < 0)
+		tell_what_is_left("not removed", args, is_only, e);
 	return ret;
 }
 
@@ -313,16 +373,36 @@ static int finish(struct err *e, int ret)
 }
 
 /* For a line that cannot be read. `cmd` NULL: in front of the command. */
-static int finish_with_help(struct err *e, int ret, const struct command *cmd)
+static int finish_with_usage(struct err *e, int ret, const struct command *cmd)
 {
-	printf("Incorrect Usage: %s\n\n", e->msg);
-	print_help(cmd);
+	char name[64];
+
+	snprintf(name, sizeof(name), "rootlessctl%s%s", cmd != NULL ? " " : "",
+		 cmd != NULL ? cmd->name : "");
+	flags_complain(name, e);
 	return finish(e, ret);
 }
 
+/* Adds the command that may have been meant, or else all of them. */
 static int no_topic(const char *name)
 {
-	fprintf(stderr, "No help topic for '%s'\n", name);
+	const struct text word = { name, strlen(name) };
+	const char *guess = NULL;
+	struct err e = { "" };
+
+	err_set(&e, ENOENT, "No help topic for '%s'", name);
+	for (size_t i = 0; i < COUNT_OF(commands) && guess == NULL; i++)
+		if (text_typing_errors(word, commands[i].name) >= 0)
+			guess = commands[i].name;
+	if (guess != NULL)
+		err_add(&e, "; did you mean %s?", guess);
+	else if (strcmp(name, "version") == 0)
+		err_add(&e, "; did you mean --version?");
+	else
+		err_add(&e,
+			"; did you mean one of list-ports, add-ports, remove-ports, info, help?");
+	ctlview_clean(e.msg);
+	fprintf(stderr, "%s\n", e.msg);
 	return STATUS_NO_TOPIC;
 }
 
@@ -343,7 +423,7 @@ static int run_command(struct ctl *ctl, const struct command *cmd, char *const *
 	int ret = flags_read(cmd->flags, &argv, ctl, &e);
 
 	if (ret < 0)
-		return finish_with_help(&e, ret, cmd);
+		return finish_with_usage(&e, ret, cmd);
 	if (ctl->help) {
 		print_help(cmd);
 		return finish(&e, 0);
@@ -356,8 +436,10 @@ static int run_command(struct ctl *ctl, const struct command *cmd, char *const *
 		return finish(&e, 0);
 	}
 	ret = find_socket(ctl, &e);
-	if (ret == 0)
+	if (ret == 0) {
 		ret = cmd->run(ctl, argv, &e);
+		explain_socket(ctl->socket_path, ret, &e);
+	}
 	free(ctl->socket_path);
 	return finish(&e, ret);
 }
@@ -371,7 +453,7 @@ int ctl_main(int argc, char **argv)
 	int ret = flags_read(global_flags, &words, &ctl, &e);
 
 	if (ret < 0)
-		return finish_with_help(&e, ret, NULL);
+		return finish_with_usage(&e, ret, NULL);
 	if (ctl.version && !ctl.help) {
 		printf("rootlessctl version %s\n", COMPAT_VERSION);
 		return finish(&e, 0);

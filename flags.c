@@ -6,8 +6,13 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "text.h"
 
 static bool is_named(const char *name, const char *text, size_t len)
 {
@@ -20,6 +25,41 @@ static const struct flag *find(const struct flag *table, const char *text, size_
 		if (is_named(table->name, text, len) || is_named(table->alias, text, len))
 			return table;
 	return NULL;
+}
+
+/* "--no-pidns" */
+static const struct flag *find_negated(const struct flag *table, const char *text, size_t len)
+{
+	const struct flag *flag = NULL;
+
+	if (len > strlen("no-") && strncmp(text, "no-", strlen("no-")) == 0)
+		flag = find(table, text + strlen("no-"), len - strlen("no-"));
+	return flag != NULL && flag->type == FLAG_BOOL ? flag : NULL;
+}
+
+/* Adds the option that may have been meant. */
+static void suggest(const struct flag *table, const char *text, size_t len, struct err *e)
+{
+	const struct flag *negated = find_negated(table, text, len);
+	const char *name = NULL;
+	int fewest = 0;
+
+	for (const struct flag *flag = table; flag->name != NULL; flag++) {
+		const char *const names[] = { flag->name, flag->alias };
+
+		for (size_t i = 0; i < 2 && names[i] != NULL; i++) {
+			int errors = text_typing_errors((struct text){ text, len }, names[i]);
+
+			if (errors >= 0 && (name == NULL || errors < fewest)) {
+				name = names[i];
+				fewest = errors;
+			}
+		}
+	}
+	if (negated != NULL)
+		err_add(e, "; did you mean --%s=false?", negated->name);
+	else if (name != NULL)
+		err_add(e, "; did you mean %s%s?", name[1] != '\0' ? "--" : "-", name);
 }
 
 int flags_next(const struct flag *table, char *const **words, const struct flag **flag,
@@ -44,6 +84,7 @@ int flags_next(const struct flag *table, char *const **words, const struct flag 
 	*flag = find(table, name, len);
 	if (*flag == NULL) {
 		err_set(e, ENOENT, "flag provided but not defined: -%.*s", (int)len, name);
+		suggest(table, name, len, e);
 		return -ENOENT;
 	}
 	*value = name[len] == '=' ? name + len + 1 : NULL;
@@ -118,4 +159,18 @@ int flags_read(const struct flag *table, char *const **words, void *base, struct
 			return r;
 	}
 	return r;
+}
+
+void flags_complain(const char *name, struct err *e)
+{
+	struct stat out, err;
+	size_t len;
+
+	/* compat: on both streams. To one reader it is said once. */
+	if (fstat(STDOUT_FILENO, &out) < 0 || fstat(STDERR_FILENO, &err) < 0 ||
+	    out.st_dev != err.st_dev || out.st_ino != err.st_ino)
+		printf("Incorrect Usage: %s\n", e->msg);
+	len = strlen(e->msg);
+	err_add(e, len > 0 && e->msg[len - 1] == '?' ? " See `%s --help`" : "; see `%s --help`",
+		name);
 }

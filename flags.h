@@ -37,8 +37,9 @@ struct flag {
 /* Reads the option that *words, which ends with NULL, begins with, and moves it behind the option
  * and its value. `value` is NULL for a boolean without one. Returns 1; 0 if there is no option any
  * more, *words is at the first argument then; -ENOENT for an option that the table does not have,
- * *words stays; -EINVAL. The reasons are Go's: "flag provided but not defined: -x", "flag needs an
- * argument: -x", "bad flag syntax: --=x". */
+ * *words stays; -EINVAL. The reasons are Go's: "flag provided but not defined: -x", and behind it
+ * "; did you mean --y?" where a name of the table is near, "flag needs an argument: -x", "bad flag
+ * syntax: --=x". */
 int flags_next(const struct flag *table, char *const **words, const struct flag **flag,
 	       const char **value, struct err *e);
 
@@ -48,5 +49,10 @@ int flags_set(void *base, const struct flag *flag, const char *value, struct err
 
 /* Reads all options with the two of them. Returns 0 or -errno with the reason. */
 int flags_read(const struct flag *table, char *const **words, void *base, struct err *e);
+
+/* Shows why a line could not be read on standard output, as RootlessKit does in front of its help,
+ * unless standard error is the same file: the caller shows the reason there too. Adds how to get
+ * help, of the program `name`, to the reason. */
+void flags_complain(const char *name, struct err *e);
 
 #endif

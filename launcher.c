@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "flags.h"
 #include "log.h"
 #include "opts.h"
 #include "parent.h"
@@ -62,7 +63,7 @@ static int run(struct opts *o, char **argv, bool is_child)
 	if (status >= 0)
 		return status;
 	if (!is_child && o->command[0] == NULL) {
-		log_fatal("no command specified; `rootlesskit --help` shows how to use it");
+		log_fatal("no command specified; see `rootlesskit --help`");
 		return 1;
 	}
 	r = opts_check(o, &e);
@@ -92,9 +93,7 @@ int launcher_main(int argc, char **argv)
 
 	log_init(is_child ? "child " : "parent", o.debug);
 	if (r < 0) {
-		/* compat: the help on standard output, the error on standard error. */
-		printf("Incorrect Usage: %s\n\n", e.msg);
-		opts_print_help();
+		flags_complain("rootlesskit", &e);
 		fflush(stdout);
 		log_fatal("%s", e.msg);
 		status = 1;

@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-#define CP_MAX 0x10ffffU
+#define CP_MAX	 0x10ffffU
+#define WORD_MAX 40 /* letters of a word that is compared for typing errors */
 
 /* ---- characters of ASCII ---- */
 
@@ -37,6 +38,56 @@ int text_hex_value(int c)
 bool text_equals(struct text t, const char *word)
 {
 	return t.len == strlen(word) && (t.len == 0 || memcmp(t.p, word, t.len) == 0);
+}
+
+static int lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
+}
+
+static int least(int a, int b)
+{
+	return a < b ? a : b;
+}
+
+/* The distance of a[0..i) from b[0..j) in row i of a table of which the last three rows are kept
+ * (optimal string alignment). */
+static int distance(struct text a, struct text b)
+{
+	int rows[3][WORD_MAX + 1];
+
+	for (size_t i = 0; i <= a.len; i++) {
+		int *row = rows[i % 3];
+		const int *above = rows[(i + 2) % 3], *second = rows[(i + 1) % 3];
+
+		row[0] = (int)i;
+		for (size_t j = 1; j <= b.len; j++) {
+			if (i == 0) {
+				row[j] = (int)j;
+				continue;
+			}
+			row[j] = above[j - 1] + (lower(a.p[i - 1]) != lower(b.p[j - 1]));
+			row[j] = least(row[j], 1 + least(above[j], row[j - 1]));
+			if (i > 1 && j > 1 && lower(a.p[i - 1]) == lower(b.p[j - 2]) &&
+			    lower(a.p[i - 2]) == lower(b.p[j - 1]))
+				row[j] = least(row[j], 1 + second[j - 2]);
+		}
+	}
+	return rows[a.len % 3][b.len];
+}
+
+int text_typing_errors(struct text t, const char *word)
+{
+	struct text w = { word, strlen(word) };
+	int errors;
+
+	if (t.len > WORD_MAX || w.len > WORD_MAX)
+		return -1;
+	if (t.len >= TEXT_BEGINNING && t.len < w.len &&
+	    distance(t, (struct text){ word, t.len }) == 0)
+		return 1;
+	errors = distance(t, w);
+	return errors <= (int)(t.len + 1) / 3 ? errors : -1;
 }
 
 struct text text_trim_start(struct text t)

@@ -26,6 +26,11 @@ int text_hex_value(int c);
 
 /* Does the text equal the word? */
 bool text_equals(struct text t, const char *word);
+/* How many letters of `t` are to be added, dropped, changed or swapped with the next to make
+ * `word`, regardless of case. -1 if those are too many for a typing error: more than a third. The
+ * beginning of `word`, of at least TEXT_BEGINNING letters, counts as one error. */
+#define TEXT_BEGINNING 3
+int text_typing_errors(struct text t, const char *word);
 /* The text without the blanks in front of it, or around it. */
 struct text text_trim_start(struct text t);
 struct text text_trim(struct text t);

@@ -85,11 +85,13 @@ case_add_ports() {
 	ctl --socket="$sock" add-ports "127.0.0.1:$p1:82/tcp"
 	says conflict 1 '' "error: conflict with ID 1; that is 127.0.0.1:$p1:82/tcp"
 	ctl --socket="$sock" add-ports "127.0.0.1:$p3:88/tcp" "127.0.0.1:$p1:82/tcp" "127.0.0.1:$p4:82/tcp"
-	says 'good, bad, good' 1 3 'error: conflict with ID 1'
+	says 'good, bad, good' 1 3 "error: conflict with ID 1; that is 127.0.0.1:$p1:82/tcp; not added: 127.0.0.1:$p1:82/tcp 127.0.0.1:$p4:82/tcp"
+	ctl --socket="$sock" add-ports "127.0.0.1:$p4:82/tcp" 80
+	says 'good, unreadable' 1 '' 'error: missing proto in PortSpec string: "80"; the form is [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO, such as 127.0.0.1:8080:80/tcp; not added: '"127.0.0.1:$p4:82/tcp 80"
 	ctl --socket="$sock" add-ports
 	says none 1 '' 'error: no port specified'
 	ctl --socket="$sock" add-ports "127.0.0.1:$p4:86/tcp" --json
-	says 'an option behind' 1 '' 'error: missing proto in PortSpec string: "--json"; the form is [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO, such as 127.0.0.1:8080:80/tcp'
+	says 'an option behind' 1 '' 'error: missing proto in PortSpec string: "--json"; the form is [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO, such as 127.0.0.1:8080:80/tcp; not added: '"127.0.0.1:$p4:86/tcp --json"
 	ctl --socket="$sock" add-ports "127.0.0.1:$p1:82/tcp4"
 	says 'in use' 1 '' "error: listen tcp4 127.0.0.1:$p1: bind: address already in use; see who has it: ss -ltnp 'sport = :$p1' (as root)"
 	ctl --socket="$sock" list-ports --json
@@ -141,14 +143,14 @@ case_remove_ports() {
 	ctl --socket="$sock" --debug remove-ports 99
 	says unknown 1 '' 'error: unknown id: 99'
 	ctl --socket="$sock" remove-ports 4 99 3
-	says 'good, bad, good' 1 4 'error: unknown id: 99'
+	says 'good, bad, good' 1 4 'error: unknown id: 99; not removed: 99 3'
 	ctl --socket="$sock" remove-ports
 	says none 1 '' 'error: no ID specified'
 	ctl --socket="$sock" remove-ports 2 abc
-	says 'no number' 1 '' 'error: strconv.Atoi: parsing "abc": invalid syntax'
+	says 'not a number' 1 '' 'error: strconv.Atoi: parsing "abc": invalid syntax; an ID is a number that `rootlessctl list-ports` shows; not removed: 2 abc'
 	ctl --socket="$sock" remove-ports -1
-	assert_match 'help for a bad option' 'Incorrect Usage: flag provided but not defined: -1*remove-ports*' "$out"
-	assert_eq error 'error: flag provided but not defined: -1' "$err"
+	assert_eq 'a bad option' 'Incorrect Usage: flag provided but not defined: -1' "$out"
+	assert_eq error 'error: flag provided but not defined: -1; see `rootlessctl remove-ports --help`' "$err"
 	assert_eq status 1 "$rc"
 	ctl --socket="$sock" remove-ports -- -1
 	says negative 1 '' 'error: unknown id: -1'
@@ -240,6 +242,13 @@ case_info_of_slirp4netns() {
 	stop
 }
 
+case_help_gives_the_form_of_specs() {
+	ctl add-ports --help
+	for word in '\[PARENT_IP\]:PARENT_PORT:\[CHILD_IP:\]CHILD_PORT/PROTO' tcp udp udp6; do
+		echo "$out" | grep -qw -- "$word" || fail "the help does not have $word"
+	done
+}
+
 # ---- the socket ----
 
 case_the_socket_is_found_through_the_state_directory() {
@@ -251,21 +260,31 @@ case_the_socket_is_found_through_the_state_directory() {
 	ctl --socket= list-ports --json
 	says 'an empty option' 0 '' ''
 	ctl --socket=/nonexistent list-ports
-	says 'the option is first' 1 '' 'error: stat /nonexistent: no such file or directory'
+	says 'the option is first' 1 '' 'error: stat /nonexistent: no such file or directory; is rootlesskit running? Its socket is DIR/api.sock of --state-dir=DIR'
 	ROOTLESSKIT_STATE_DIR=$state//
 	ctl list-ports --json
 	says 'slashes behind' 0 '' ''
 	ROOTLESSKIT_STATE_DIR=/nonexistent
 	ctl list-ports
-	says 'no such directory' 1 '' 'error: stat /nonexistent/api.sock: no such file or directory'
+	says 'no such directory' 1 '' 'error: stat /nonexistent/api.sock: no such file or directory; is rootlesskit running? Its socket is DIR/api.sock of --state-dir=DIR'
 	ROOTLESSKIT_STATE_DIR=
 	ctl list-ports
 	# shellcheck disable=SC2016 # it is the text
-	says 'empty variable' 1 '' 'error: please specify --socket or set $ROOTLESSKIT_STATE_DIR'
+	says 'empty variable' 1 '' 'error: please specify --socket or set $ROOTLESSKIT_STATE_DIR; the socket is DIR/api.sock of rootlesskit --state-dir=DIR'
 	unset ROOTLESSKIT_STATE_DIR
 	ctl list-ports
 	# shellcheck disable=SC2016
-	says 'no variable' 1 '' 'error: please specify --socket or set $ROOTLESSKIT_STATE_DIR'
+	says 'no variable' 1 '' 'error: please specify --socket or set $ROOTLESSKIT_STATE_DIR; the socket is DIR/api.sock of rootlesskit --state-dir=DIR'
+	mkdir -p "$tmp/run/dockerd-rootless" "$tmp/run/containerd-rootless"
+	: >"$tmp/run/containerd-rootless/api.sock"
+	XDG_RUNTIME_DIR=$tmp/run
+	export XDG_RUNTIME_DIR
+	ctl list-ports
+	# shellcheck disable=SC2016
+	says "nerdctl's" 1 '' 'error: please specify --socket or set $ROOTLESSKIT_STATE_DIR; try '"--socket=$tmp/run/containerd-rootless/api.sock"
+	: >"$tmp/run/dockerd-rootless/api.sock"
+	ctl list-ports
+	assert_match "Docker's and nerdctl's" "*; try --socket=$tmp/run/dockerd-rootless/api.sock, or --socket=$tmp/run/containerd-rootless/api.sock" "$err"
 	stop
 }
 
@@ -278,20 +297,22 @@ case_the_command_of_a_launcher_can_call_it() {
 
 case_no_server() {
 	ctl --socket="$tmp/missing" list-ports
-	says missing 1 '' "error: stat $tmp/missing: no such file or directory"
+	says missing 1 '' "error: stat $tmp/missing: no such file or directory; is rootlesskit running? Its socket is DIR/api.sock of --state-dir=DIR"
 	python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$tmp/dead"
 	ctl --socket="$tmp/dead" list-ports
-	says dead 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $tmp/dead: connect: connection refused"
+	says dead 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $tmp/dead: connect: connection refused; the rootlesskit that listened there has ended"
 	ctl --socket="$tmp/dead" info
-	says 'info of a dead one' 1 '' "error: Get \"http://rootlesskit/v1/info\": dial unix $tmp/dead: connect: connection refused"
+	says 'info of a dead one' 1 '' "error: Get \"http://rootlesskit/v1/info\": dial unix $tmp/dead: connect: connection refused; the rootlesskit that listened there has ended"
 	ctl --socket="$tmp/dead" add-ports 127.0.0.1:18100:80/tcp
-	says 'add to a dead one' 1 '' "error: Post \"http://rootlesskit/v1/ports\": dial unix $tmp/dead: connect: connection refused"
+	says 'add to a dead one' 1 '' "error: Post \"http://rootlesskit/v1/ports\": dial unix $tmp/dead: connect: connection refused; the rootlesskit that listened there has ended"
 	ctl --socket="$tmp/dead" remove-ports 7
-	says 'remove from a dead one' 1 '' "error: Delete \"http://rootlesskit/v1/ports/7\": dial unix $tmp/dead: connect: connection refused"
+	says 'remove from a dead one' 1 '' "error: Delete \"http://rootlesskit/v1/ports/7\": dial unix $tmp/dead: connect: connection refused; the rootlesskit that listened there has ended"
 	: >"$tmp/file"
 	ctl --socket="$tmp/file" list-ports
-	says 'a file' 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $tmp/file: connect: connection refused"
+	says 'a file' 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $tmp/file: connect: connection refused; it is not a socket"
 	mkdir "$tmp/closed"
+	ctl --socket="$tmp/closed" list-ports
+	says 'a directory' 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $tmp/closed: connect: connection refused; it is not a socket but a directory: add /api.sock"
 	chmod 0 "$tmp/closed"
 	ctl --socket="$tmp/closed/api.sock" list-ports
 	says 'a closed directory' 1 '' "error: stat $tmp/closed/api.sock: permission denied"
@@ -309,7 +330,7 @@ case_help_names_all_commands_and_options() {
 		ctl $arguments
 		assert_eq "status of $arguments" 0 "$rc"
 		assert_eq "error of $arguments" '' "$err"
-		for word in list-ports add-ports remove-ports info help --debug --socket --help -h --version -v; do
+		for word in list-ports add-ports remove-ports info help --json --debug --socket --help -h --version -v; do
 			echo "$out" | grep -qw -- "$word" || fail "'$arguments' does not name $word"
 		done
 	done
@@ -337,20 +358,30 @@ case_version() {
 
 case_bad_command_lines() {
 	ctl --foo
-	assert_match output 'Incorrect Usage: flag provided but not defined: -foo*list-ports*' "$out"
-	assert_eq error 'error: flag provided but not defined: -foo' "$err"
+	assert_eq output 'Incorrect Usage: flag provided but not defined: -foo' "$out"
+	assert_eq error 'error: flag provided but not defined: -foo; see `rootlessctl --help`' "$err"
 	assert_eq status 1 "$rc"
 	ctl list-ports --foo
-	assert_match output 'Incorrect Usage: flag provided but not defined: -foo*list-ports*' "$out"
-	assert_eq error 'error: flag provided but not defined: -foo' "$err"
+	assert_eq output 'Incorrect Usage: flag provided but not defined: -foo' "$out"
+	assert_eq error 'error: flag provided but not defined: -foo; see `rootlessctl list-ports --help`' "$err"
+	assert_eq status 1 "$rc"
+	ctl --scoket=x list-ports
+	assert_eq 'a typing error' 'error: flag provided but not defined: -scoket; did you mean --socket? See `rootlessctl --help`' "$err"
+	assert_eq 'lines on one stream' 1 "$(rootlessctl --scoket=x list-ports 2>&1 | wc -l)"
 	assert_eq status 1 "$rc"
 	ctl --socket
-	assert_eq error 'error: flag needs an argument: -socket' "$err"
+	assert_eq error 'error: flag needs an argument: -socket; see `rootlessctl --help`' "$err"
 	assert_eq status 1 "$rc"
 	ctl foo
-	says 'an unknown command' 3 '' "No help topic for 'foo'"
+	says 'an unknown command' 3 '' "No help topic for 'foo'; did you mean one of list-ports, add-ports, remove-ports, info, help?"
+	for word in list lst-ports List-Ports; do
+		ctl "$word"
+		says "$word" 3 '' "No help topic for '$word'; did you mean list-ports?"
+	done
+	ctl version
+	says version 3 '' "No help topic for 'version'; did you mean --version?"
 	ctl help foo
-	says 'help for one' 3 '' "No help topic for 'foo'"
+	says 'help for one' 3 '' "No help topic for 'foo'; did you mean one of list-ports, add-ports, remove-ports, info, help?"
 }
 
 case_forms_of_options() {
@@ -363,6 +394,15 @@ case_forms_of_options() {
 			says "$options $json" 0 '' ''
 		done
 	done
+	for arguments in "list-ports --socket=$sock --json" "--json list-ports --socket $sock" \
+		"--json --socket=$sock list-ports" "list-ports --debug --json --socket=$sock" \
+		"--socket=/nonexistent list-ports --json --socket=$sock"; do
+		# shellcheck disable=SC2086 # words
+		ctl $arguments
+		says "$arguments" 0 '' ''
+	done
+	ctl remove-ports --socket="$sock" 1
+	says 'a socket behind the command' 1 '' 'error: unknown id: 1'
 	ctl --socket="$sock" list-ports --json=false
 	assert_match 'no JSON' 'ID *PROTO *' "$out"
 	ctl --socket="$sock" list-ports --json=maybe

@@ -75,6 +75,8 @@ START_TEST(lines_that_are_good)
 }
 END_TEST
 
+#define NOT_DEFINED(name, guess) "flag provided but not defined: -" name guess
+
 START_TEST(lines_that_are_bad)
 {
 	static const struct {
@@ -83,8 +85,17 @@ START_TEST(lines_that_are_bad)
 		const char *reason;
 	} lines[] = {
 		{ { "-x" }, -ENOENT, "flag provided but not defined: -x" },
-		{ { "--onn=1" }, -ENOENT, "flag provided but not defined: -onn" },
-		{ { "-O" }, -ENOENT, "flag provided but not defined: -O" },
+		{ { "--onn=1" },
+		  -ENOENT,
+		  "flag provided but not defined: -onn; did you mean --on?" },
+		{ { "-O" }, -ENOENT, "flag provided but not defined: -O; did you mean -o?" },
+		{ { "--nubmer" }, -ENOENT, NOT_DEFINED("nubmer", "; did you mean --number?") },
+		{ { "--num=5" }, -ENOENT, NOT_DEFINED("num", "; did you mean --number?") },
+		{ { "--TEXT" }, -ENOENT, NOT_DEFINED("TEXT", "; did you mean --text?") },
+		{ { "--no-on" }, -ENOENT, NOT_DEFINED("no-on", "; did you mean --on=false?") },
+		{ { "--no-text" }, -ENOENT, NOT_DEFINED("no-text", "") },
+		{ { "-it" }, -ENOENT, NOT_DEFINED("it", "") },
+		{ { "--on=" }, -EINVAL, "invalid boolean value \"\" for -on: parse error" },
 		{ { "-on=" }, -EINVAL, "invalid boolean value \"\" for -on: parse error" },
 		{ { "-o=yes" }, -EINVAL, "invalid boolean value \"yes\" for -on: parse error" },
 		{ { "-number" }, -EINVAL, "flag needs an argument: -number" },

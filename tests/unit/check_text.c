@@ -146,6 +146,39 @@ START_TEST(what_is_no_utf8_is_refused)
 }
 END_TEST
 
+static const struct {
+	const char *typed;
+	const char *word;
+	int errors;
+} typed[] = {
+	{ "net", "net", 0 },
+	{ "NET", "net", 0 },
+	{ "nett", "net", 1 },
+	{ "ne", "net", 1 },
+	{ "nte", "net", 1 },
+	{ "publsh", "publish", 1 },
+	{ "pbulihs", "publish", 2 },
+	{ "port", "port-driver", 1 },
+	{ "po", "port-driver", -1 },
+	{ "list", "list-ports", 1 },
+	{ "lst-prots", "list-ports", 2 },
+	{ "foo", "net", -1 },
+	{ "d", "v", -1 },
+	{ "V", "v", 0 },
+	{ "it", "p", -1 },
+	{ "", "p", -1 },
+	{ "", "", 0 },
+	{ "a-word-of-41-letters-is-not-compared-at-al",
+	  "a-word-of-41-letters-is-not-compared-at-al", -1 },
+};
+
+START_TEST(typing_errors_are_counted)
+{
+	ck_assert_int_eq(text_typing_errors(exactly(typed[_i].typed), typed[_i].word),
+			 typed[_i].errors);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("text");
@@ -158,6 +191,7 @@ int main(void)
 	tcase_add_test(tc, equal_is_equal_in_full);
 	tcase_add_test(tc, every_character_comes_back);
 	tcase_add_loop_test(tc, what_is_no_utf8_is_refused, 0, COUNT(no_utf8));
+	tcase_add_loop_test(tc, typing_errors_are_counted, 0, COUNT(typed));
 	tcase_set_timeout(tc, FIXTURE_DEADLINE_S);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
