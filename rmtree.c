@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Removing a tree. See rmtree.h.
+ *
+ * Each level of the tree costs one descriptor while it is being cleared. A directory below
+ * MAX_DEPTH levels is moved to the top and has its turn there, so that no tree is too deep.
+ */
+#include "rmtree.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "fd.h"
+
+#define MAX_DEPTH   64
+#define MAX_PASSES  256 /* over one directory, in which files may appear meanwhile */
+#define OWNERS_ALL  0700
+#define DIR_FLAGS   (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define FD_PATH_LEN 32
+
+struct rmtree {
+	int top;
+	enum rmtree_how (*how)(const char *name, const void *arg);
+	const void *arg;
+	unsigned int moved;
+	unsigned int removed; /* or moved, in this pass */
+	int result;	      /* of the first failure in this pass */
+	struct err *e;
+};
+
+/* ---- mounts ---- */
+
+/* linux/openat2.h, Linux 5.6; older systems' headers do not have it. */
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
+#define NO_XDEV	    0x01
+#define NO_SYMLINKS 0x04
+
+struct how {
+	uint64_t flags, mode, resolve;
+};
+
+/* The ID of the mount that a descriptor is on, or -1. */
+static int mount_id(int fd)
+{
+	char path[FD_PATH_LEN + sizeof("info")];
+	char text[512];
+	const char *line;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	if (fd_read_file(path, text, sizeof(text)) < 0)
+		return -1;
+	line = strstr(text, "mnt_id:");
+	return line != NULL ? atoi(line + strlen("mnt_id:")) : -1;
+}
+
+/* Opens a directory (O_PATH) unless something is mounted on it. Returns a descriptor, or -errno:
+ * -EXDEV for a mount, and where that cannot be known. */
+static int open_on_same_mount(int dir_fd, const char *name)
+{
+	const struct how how = { .flags = DIR_FLAGS, .resolve = NO_XDEV | NO_SYMLINKS };
+	FD_AUTO int fd = (int)syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
+	int id;
+
+	if (fd >= 0)
+		return fd_take(&fd);
+	if (errno != ENOSYS && errno != EPERM)
+		return -errno;
+	fd = openat(dir_fd, name, DIR_FLAGS);
+	if (fd < 0)
+		return -errno;
+	id = mount_id(fd);
+	return id >= 0 && id == mount_id(dir_fd) ? fd_take(&fd) : -EXDEV;
+}
+
+/* ---- removing ---- */
+
+static void fail(struct rmtree *t, int dir_fd, const char *name, int why)
+{
+	char link[FD_PATH_LEN];
+	char path[PATH_MAX];
+	ssize_t n;
+
+	if (t->result < 0)
+		return;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", dir_fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = '\0';
+	if (why == EXDEV || why == EBUSY)
+		t->result = err_set(t->e, EBUSY, "remove %s/%s: it is mounted or in use", path,
+				    name);
+	else
+		t->result = err_sys(t->e, why, "remove %s/%s", path, name);
+}
+
+/* Opens a directory for clearing. Its owner may do everything with it then. */
+static int open_for_clearing(int dir_fd, const char *name)
+{
+	FD_AUTO int path_fd = open_on_same_mount(dir_fd, name);
+	char path[FD_PATH_LEN];
+	struct stat st;
+	int fd;
+
+	if (path_fd < 0)
+		return path_fd;
+	if (fstat(path_fd, &st) == 0 && (st.st_mode & OWNERS_ALL) != OWNERS_ALL) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
+		chmod(path, (st.st_mode & 07777) | OWNERS_ALL);
+	}
+	fd = openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static void move_to_top(struct rmtree *t, int dir_fd, const char *name)
+{
+	char new_name[32];
+	int r;
+
+	do {
+		snprintf(new_name, sizeof(new_name), ".deep.%u", t->moved++);
+		r = renameat(dir_fd, name, t->top, new_name);
+	} while (r < 0 && (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR));
+	if (r < 0)
+		fail(t, dir_fd, name, errno);
+	else
+		t->removed++;
+}
+
+static void clear(struct rmtree *t, int fd, int depth);
+
+static void remove_dir(struct rmtree *t, int dir_fd, const char *name, int depth)
+{
+	FD_AUTO int fd = -1;
+
+	fd = open_for_clearing(dir_fd, name);
+	if (fd < 0) {
+		fail(t, dir_fd, name, -fd);
+		return;
+	}
+	if (depth == MAX_DEPTH) {
+		move_to_top(t, dir_fd, name);
+		return;
+	}
+	clear(t, fd, depth + 1);
+	if (unlinkat(dir_fd, name, AT_REMOVEDIR) == 0)
+		t->removed++;
+	else if (errno != ENOENT)
+		fail(t, dir_fd, name, errno);
+}
+
+static void remove_one(struct rmtree *t, int dir_fd, const char *name, int depth)
+{
+	enum rmtree_how how = depth == 0 ? t->how(name, t->arg) : RMTREE_DEEP;
+
+	if (how == RMTREE_KEEP)
+		return;
+	if (unlinkat(dir_fd, name, 0) == 0 ||
+	    ((errno == EISDIR || errno == EPERM) && unlinkat(dir_fd, name, AT_REMOVEDIR) == 0)) {
+		t->removed++;
+		return;
+	}
+	if (errno == ENOENT || how == RMTREE_TRY)
+		return;
+	if (how == RMTREE_DEEP && (errno == ENOTEMPTY || errno == EEXIST))
+		remove_dir(t, dir_fd, name, depth);
+	else
+		fail(t, dir_fd, name, errno);
+}
+
+/* One pass over a directory. */
+static void clear(struct rmtree *t, int fd, int depth)
+{
+	int list_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = list_fd < 0 ? NULL : fdopendir(list_fd);
+	struct dirent *entry;
+
+	if (dir == NULL) {
+		fail(t, fd, ".", errno);
+		fd_close(&list_fd);
+		return;
+	}
+	while ((entry = readdir(dir)) != NULL)
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			remove_one(t, fd, entry->d_name, depth);
+	closedir(dir);
+}
+
+int rmtree_clear(int fd, enum rmtree_how (*how)(const char *name, const void *arg), const void *arg,
+		 struct err *e)
+{
+	struct rmtree t = { .top = fd, .how = how, .arg = arg, .e = e };
+
+	/* Until a pass finds nothing more: some file systems skip entries while others are removed.
+	 */
+	for (int i = 0; i < MAX_PASSES && (i == 0 || t.removed > 0); i++) {
+		t.removed = 0;
+		t.result = 0;
+		clear(&t, fd, 0);
+	}
+	return t.result;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RMTREE_H
+#define RMTREE_H
+
+#include "err.h"
+
+/* Removes what is in a directory, by descriptors. No symbolic link is followed, and no mount is
+ * entered, not even a bind mount of the same file system: openat2(2) with RESOLVE_NO_XDEV, or,
+ * before Linux 5.6 and where seccomp forbids it, by the mount IDs in proc_pid_fdinfo(5).
+ */
+
+enum rmtree_how {
+	RMTREE_KEEP,
+	RMTREE_TRY,  /* unlink it; it may stay */
+	RMTREE_FLAT, /* a file, or an empty directory */
+	RMTREE_DEEP, /* a directory with all that is in it */
+};
+
+/* Removes what is in the directory that `fd` (not O_PATH) is open for; `how` says how, for each
+ * name directly in it. What cannot be removed does not keep the rest. May block as long as the
+ * file system does. Returns 0, or -errno with "remove PATH: why" for the first that stays. */
+int rmtree_clear(int fd, enum rmtree_how (*how)(const char *name, const void *arg), const void *arg,
+		 struct err *e);
+
+#endif
