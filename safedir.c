@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Walking a path that others cannot change. See safedir.h.
+ *
+ * `rest` is what is still to be walked: "" or "/" and components, among which those of a link are
+ * put in front. The last `user_len` bytes of it are the caller's own text, so that a failure can
+ * name the part of the path that the caller knows, and no directory is made for a link.
+ */
+#include "safedir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "fd.h"
+#include "proc.h"
+
+#define DIR_MODE	  0755
+#define DIR_FLAGS	  (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define MAX_LINKS	  40 /* as the kernel, path_resolution(7) */
+#define GETENT_TIMEOUT_MS 10000
+#define GETENT_LEN	  16384
+#define MAX_DATABASE	  (16U << 20) /* bytes of /etc/passwd or /etc/group that are read */
+#define LINE_LEN	  1024
+#define OVERFLOW_UID	  65534 /* the kernel's default */
+#define ALL_IDS		  4294967295U
+#define FD_PATH_LEN	  32
+
+/* ---- users and groups ---- */
+
+static bool is_initial_user_namespace(void)
+{
+	unsigned int inside, outside, count;
+	char text[128];
+
+	return fd_read_file("/proc/self/uid_map", text, sizeof(text)) < 0 ||
+	       (sscanf(text, "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 &&
+		outside == 0 && count == ALL_IDS);
+}
+
+/* A process of an outer user namespace owns it. Such a UID and our own 65534 look the same. */
+static bool is_unmapped(uid_t uid)
+{
+	unsigned long overflow = OVERFLOW_UID;
+	char text[32];
+
+	if (fd_read_file("/proc/sys/kernel/overflowuid", text, sizeof(text)) > 0)
+		overflow = strtoul(text, NULL, 10);
+	return uid == overflow && !is_initial_user_namespace();
+}
+
+static bool is_trusted(uid_t uid)
+{
+	return uid == 0 || uid == geteuid() || is_unmapped(uid);
+}
+
+/* Finds the line of passwd(5) or group(5) text whose third field is `id`. */
+static bool find_line(const char *text, uint32_t id, char *line, size_t cap)
+{
+	for (; *text != '\0'; text += *text == '\n') {
+		size_t len = strcspn(text, "\n");
+		const char *field;
+		char *end;
+
+		snprintf(line, cap, "%.*s", (int)len, text);
+		text += len;
+		field = strchr(line, ':');
+		field = field != NULL ? strchr(field + 1, ':') : NULL;
+		if (field != NULL && strtoul(field + 1, &end, 10) == id && *end == ':' &&
+		    end != field + 1)
+			return true;
+	}
+	return false;
+}
+
+/* Looks an ID up in the database `passwd` or `group`: the file, then getent(1), which asks
+ * directory services too. The C library's own functions would load modules into a static program.
+ */
+static bool look_up(const char *database, uint32_t id, char *line, size_t cap)
+{
+	char path[32], key[16], name[16], program[] = "getent";
+	char *argv[] = { program, name, key, NULL };
+	char output[GETENT_LEN];
+	char *text;
+	size_t len;
+	bool found;
+
+	snprintf(path, sizeof(path), "/etc/%s", database);
+	text = fd_load_file(path, MAX_DATABASE, &len);
+	found = text != NULL && find_line(text, id, line, cap);
+	free(text);
+	if (found)
+		return true;
+	snprintf(name, sizeof(name), "%s", database);
+	snprintf(key, sizeof(key), "%u", (unsigned int)id);
+	return proc_run(argv, output, sizeof(output), GETENT_TIMEOUT_MS, NULL) == 0 &&
+	       find_line(output, id, line, cap);
+}
+
+/* Is nobody but the user in this group? By convention it has the user's name, or its number is the
+ * user's. Who else has it as the primary group cannot be asked: a directory service need not list
+ * all users. */
+static bool is_own_group(gid_t gid)
+{
+	char group[LINE_LEN], user[LINE_LEN];
+	const char *members;
+	size_t len;
+
+	if (gid != getegid())
+		return false;
+	if (!look_up("group", gid, group, sizeof(group)))
+		return gid == geteuid();
+	if (!look_up("passwd", geteuid(), user, sizeof(user)))
+		user[0] = '\0';
+	len = strcspn(user, ":");
+	members = strrchr(group, ':') + 1;
+	if (*members != '\0' && (strlen(members) != len || strncmp(members, user, len) != 0))
+		return false;
+	return gid == geteuid() || (strcspn(group, ":") == len && strncmp(group, user, len) == 0);
+}
+
+/* An access control list: the group's bits stand for all whom it names, acl(5). */
+static bool has_acl(int fd)
+{
+	char path[FD_PATH_LEN];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return getxattr(path, "system.posix_acl_access", NULL, 0) > 0;
+}
+
+bool safedir_is_shared(int fd, const struct stat *st, const char **who)
+{
+	*who = "others";
+	if ((st->st_mode & S_IWOTH) != 0)
+		return true;
+	*who = "its group";
+	if ((st->st_mode & S_IWGRP) == 0)
+		return false;
+	return has_acl(fd) || (st->st_gid != 0 && !is_own_group(st->st_gid));
+}
+
+/* ---- the walk ---- */
+
+struct walk {
+	const char *path;	 /* the caller's */
+	char rest[2 * PATH_MAX]; /* what is to be walked from `fd` on */
+	size_t user_len;	 /* its end that is the end of `path`, without a slash in front */
+	int fd;
+	struct stat st; /* of fd */
+	int links;
+	bool make;
+};
+
+/* The part of the path that has been walked, up to and including the current component. */
+static int shown_len(const struct walk *w)
+{
+	int len = (int)(strlen(w->path) - w->user_len);
+
+	return len > 1 && w->path[len - 1] == '/' ? len - 1 : len;
+}
+
+static int fail(const struct walk *w, int why, struct err *e)
+{
+	return err_sys(e, why, "mkdir %.*s", shown_len(w), w->path);
+}
+
+/* The real name of an open directory, for messages. */
+static const char *real_name(int fd, char *buf, size_t cap)
+{
+	char path[FD_PATH_LEN];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, buf, cap - 1);
+	snprintf(n < 0 ? buf : buf + n, n < 0 ? cap : 1, "%s", n < 0 ? "a directory above it" : "");
+	return buf;
+}
+
+/* Can another user replace what is in the current directory? */
+static int check_dir(struct walk *w, struct err *e)
+{
+	char name[PATH_MAX];
+	const char *who;
+
+	if (fstat(w->fd, &w->st) < 0)
+		return fail(w, errno, e);
+	if (!is_trusted(w->st.st_uid))
+		return err_set(e, EPERM,
+			       "directory %s is not safe: %s belongs to user %u, who could replace "
+			       "what is "
+			       "in it",
+			       w->path, real_name(w->fd, name, sizeof(name)),
+			       (unsigned int)w->st.st_uid);
+	if ((w->st.st_mode & S_ISVTX) != 0 || !safedir_is_shared(w->fd, &w->st, &who))
+		return 0;
+	real_name(w->fd, name, sizeof(name));
+	return err_set(
+		e, EPERM,
+		"directory %s is not safe: %s may be written by %s and has no sticky bit, so that "
+		"users could replace what is in it (`chmod %s %s` helps)",
+		w->path, name, who, *who == 'o' ? "o-w" : "g-w", name);
+}
+
+/* Goes to the directory `fd`, which is taken. */
+static int enter(struct walk *w, int fd, struct err *e)
+{
+	fd_close(&w->fd);
+	w->fd = fd;
+	return check_dir(w, e);
+}
+
+static int start_at_root(struct walk *w, struct err *e)
+{
+	int fd = open("/", DIR_FLAGS);
+
+	return fd < 0 ? fail(w, errno, e) : enter(w, fd, e);
+}
+
+static int put_in_front(struct walk *w, const char *target, struct err *e)
+{
+	size_t target_len = strlen(target);
+	size_t len = strlen(w->rest);
+
+	if (++w->links > MAX_LINKS)
+		return fail(w, ELOOP, e);
+	if (target_len + len >= sizeof(w->rest))
+		return fail(w, ENAMETOOLONG, e);
+	memmove(w->rest + target_len, w->rest, len + 1);
+	memcpy(w->rest, target, target_len);
+	return *target == '/' ? start_at_root(w, e) : 0;
+}
+
+/* Puts the target of the symbolic link `name` in front of the rest. */
+static int follow(struct walk *w, const char *name, struct err *e)
+{
+	FD_AUTO int fd = openat(w->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	char target[PATH_MAX];
+	struct stat st;
+	ssize_t n;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail(w, errno, e);
+	if (!S_ISLNK(st.st_mode))
+		return fail(w, ENOTDIR, e);
+	if ((w->st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && !is_trusted(st.st_uid))
+		return err_set(
+			e, EPERM,
+			"directory %s is not safe: %.*s is a symbolic link of user %u, who could "
+			"replace it",
+			w->path, shown_len(w), w->path, (unsigned int)st.st_uid);
+	n = readlinkat(fd, "", target, sizeof(target) - 1);
+	if (n <= 0)
+		return fail(w, n < 0 ? errno : ENOENT, e);
+	target[n] = '\0';
+	return put_in_front(w, target, e);
+}
+
+/* Does the caller's own text come next, and not that of a link? */
+static bool is_users_next(const struct walk *w)
+{
+	return strlen(w->rest) - strspn(w->rest, "/") <= w->user_len;
+}
+
+/* Takes the first component off the rest. Returns false at the end. */
+static bool take_name(struct walk *w, char *name, size_t cap)
+{
+	const char *begin = w->rest + strspn(w->rest, "/");
+	size_t len = strcspn(begin, "/");
+	const char *next = begin + len;
+	size_t left = strlen(next) - strspn(next, "/");
+
+	snprintf(name, cap, "%.*s", (int)len, begin);
+	memmove(w->rest, next, strlen(next) + 1);
+	if (left < w->user_len)
+		w->user_len = left;
+	return len > 0;
+}
+
+/* Makes a directory that is missing. `is_users`: the caller named it, not a link. */
+static int make_missing(struct walk *w, const char *name, bool is_users, bool *is_made,
+			struct err *e)
+{
+	if (!w->make)
+		return fail(w, ENOENT, e);
+	if (!is_users)
+		return err_sys(e, ENOENT, "directory %.*s is a link: its target", shown_len(w),
+			       w->path);
+	if (mkdirat(w->fd, name, DIR_MODE) == 0)
+		*is_made = true;
+	else if (errno != EEXIST)
+		return fail(w, errno, e);
+	return 0;
+}
+
+/* After a failure, for want of a descriptor for example. errno stays. */
+static void unmake(const struct walk *w, const char *name, bool is_made)
+{
+	int saved = errno;
+
+	if (is_made)
+		unlinkat(w->fd, name, AT_REMOVEDIR);
+	errno = saved;
+}
+
+/* Opens one component as a directory. Returns 0 and *fd, which is -1 if it is something
+ * else, or -errno with a reason. */
+static int open_component(struct walk *w, const char *name, bool is_users, int *fd, bool *is_made,
+			  struct err *e)
+{
+	int r;
+
+	*is_made = false;
+	*fd = openat(w->fd, name, DIR_FLAGS);
+	if (*fd < 0 && errno == ENOENT) {
+		r = make_missing(w, name, is_users, is_made, e);
+		if (r < 0)
+			return r;
+		*fd = openat(w->fd, name, DIR_FLAGS);
+		if (*fd < 0 && errno == ENOENT)
+			return -EAGAIN;
+		if (*fd < 0)
+			unmake(w, name, *is_made);
+	}
+	if (*fd < 0 && errno != ENOTDIR && errno != ELOOP)
+		return fail(w, errno, e);
+	return 0;
+}
+
+/* Remembers where the last component is, unless it was reached through a link. */
+static int note_parent(const struct walk *w, struct safedir *d, const char *name, bool is_users)
+{
+	safedir_close(d);
+	if (!is_users || strcmp(name, "..") == 0)
+		return 0;
+	d->name = strdup(name);
+	d->parent_fd = fcntl(w->fd, F_DUPFD_CLOEXEC, 0);
+	return d->name != NULL && d->parent_fd >= 0 ? 0 : -errno;
+}
+
+/* One step. Returns 0, or -errno with a reason. */
+static int step(struct walk *w, struct safedir *d, const char *name, bool is_users, struct err *e)
+{
+	FD_AUTO int fd = -1;
+	bool is_made;
+	int r = open_component(w, name, is_users, &fd, &is_made, e);
+
+	if (r < 0)
+		return r;
+	if (fd < 0)
+		return follow(w, name, e);
+	if (note_parent(w, d, name, is_users) < 0) {
+		unmake(w, name, is_made);
+		return fail(w, errno, e);
+	}
+	d->is_made = is_made;
+	return enter(w, fd_take(&fd), e);
+}
+
+int safedir_open(struct safedir *d, const char *path, bool make, struct err *e)
+{
+	struct walk w = { .path = path, .fd = -1, .make = make };
+	char name[PATH_MAX];
+	bool is_users;
+	int r;
+
+	*d = (struct safedir)SAFEDIR_INIT;
+	if (strlen(path) >= PATH_MAX)
+		return err_sys(e, ENAMETOOLONG, "mkdir");
+	strcpy(w.rest, path);
+	w.user_len = strlen(path) - strspn(path, "/");
+	r = start_at_root(&w, e);
+	while (r == 0) {
+		is_users = is_users_next(&w);
+		if (!take_name(&w, name, sizeof(name)))
+			break;
+		r = step(&w, d, name, is_users, e);
+	}
+	if (r == 0)
+		d->fd = fd_take(&w.fd);
+	else
+		safedir_close(d);
+	fd_close(&w.fd);
+	return r;
+}
+
+void safedir_close(struct safedir *d)
+{
+	fd_close(&d->fd);
+	fd_close(&d->parent_fd);
+	free(d->name);
+	d->name = NULL;
+}
