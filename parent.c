@@ -258,25 +258,24 @@ static void watch_addresses(struct parent *p)
 }
 
 /* Makes the fifo on which the child's port service tells that it is up. Returns the reading end. */
-static int make_ready_fifo(const char *path, struct err *e)
+static int make_ready_fifo(const struct statedir *sd, struct err *e)
 {
 	int fd;
 
-	if (mkfifo(path, FIFO_MODE) < 0)
-		return err_sys(e, errno, "mkfifo %s", path);
-	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	return fd < 0 ? err_sys(e, errno, "open %s", path) : fd;
+	if (mkfifoat(sd->dir_fd, STATE_BP_READY, FIFO_MODE) < 0)
+		return err_sys(e, errno, "mkfifo %s/" STATE_BP_READY, sd->path);
+	fd = openat(sd->dir_fd, STATE_BP_READY, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, errno, "open %s/" STATE_BP_READY, sd->path) : fd;
 }
 
 /* Lets the child go on, and waits until it is ready in all respects. */
 static int finish_child(struct parent *p, struct err *e)
 {
 	FD_AUTO int ready = -1;
-	char path[PATH_MAX];
 	int r;
 
 	if (p->o->port_driver == PORT_BUILTIN) {
-		ready = make_ready_fifo(statedir_path(p->sd.path, STATE_BP_READY, path), e);
+		ready = make_ready_fifo(&p->sd, e);
 		if (ready < 0)
 			return ready;
 	}
@@ -311,7 +310,7 @@ static int publish(struct parent *p, const char *text, struct err *e)
  * by a descriptor of the socket's file (proc(5), /proc/pid/fd). Without it the path has to do. */
 static void keep_port_service(struct parent *p, char *path)
 {
-	p->bp_fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	p->bp_fd = openat(p->sd.dir_fd, STATE_BP_SOCKET, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (p->bp_fd >= 0)
 		snprintf(path, PATH_MAX, "/proc/self/fd/%d", p->bp_fd);
 }
@@ -398,7 +397,7 @@ static int announce(struct parent *p, struct err *e)
 	int r;
 
 	snprintf(text, sizeof(text), "%d", (int)p->child);
-	r = statedir_write(p->sd.path, STATE_CHILD_PID, CHILD_PID_MODE, text, e);
+	r = statedir_write_at(p->sd.dir_fd, p->sd.path, STATE_CHILD_PID, CHILD_PID_MODE, text, e);
 	return r < 0 ? r : tell(p, HS_INIT_COMPLETED, e);
 }
 
@@ -576,11 +575,11 @@ static void end(struct parent *p)
 	}
 	netkeep_stop(&p->keep);
 	cgroup_restore(&p->cgroup);
+	fd_close(&p->bp_fd);
 	statedir_remove(&p->sd);
 	fd_close(&p->addresses.fd);
 	fd_close(&p->to_child);
 	fd_close(&p->from_child);
-	fd_close(&p->bp_fd);
 	fd_close(&p->signals.fd);
 	loop_free(p->loop);
 }
@@ -590,7 +589,7 @@ int parent_main(const struct opts *o, char *const *argv)
 	struct parent p = {
 		.o = o,
 		.argv = argv,
-		.sd = { .dir_fd = -1, .lock_fd = -1 },
+		.sd = STATEDIR_INIT,
 		.keep = { .prog = NETPROG_INIT },
 		.to_child = -1,
 		.from_child = -1,

@@ -4,37 +4,67 @@
  * A launcher that ends removes its directory while another may just be opening it: the second one
  * would hold the lock of a file that nobody can find. So after locking it looks whether the lock
  * file is still the one in the directory, and starts again if not.
+ *
+ * The lock file is the mark of a launcher's directory: it is made first and removed last, and it
+ * stays if something else in the directory cannot be removed, so that the next launcher knows that
+ * it may try. It is unlinked while it is locked, since a lock that is given up first could be taken
+ * by another launcher. On NFS and FUSE that leaves a file .nfs* or .fuse_hidden* until the
+ * descriptor is closed, or a moment longer, so rmdir(2) is tried until REMOVE_MS have passed.
  */
 #include "statedir.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fd.h"
 #include "log.h"
+#include "rmtree.h"
+#include "safedir.h"
 
-#define DIR_MODE  0755
-#define LOCK_MODE 0600
-#define OPEN_MS	  3000 /* for all tries against launchers that are just ending */
-#define LOOKS	  5    /* that all would have to catch a launcher in between */
+#define PRIVATE_MODE   0700
+#define LOCK_MODE      0600
+#define OPEN_MS	       3000 /* for all tries against launchers that are just ending */
+#define LOOKS	       5    /* that all would have to catch a launcher in between */
+#define REMOVE_MS      1000 /* for a file system that removes closed files a little later */
+#define REMOVE_STEP_NS 5000000
+#define NAME_TRIES     100
+#define RANDOM_LEN     6
+#define PID_LEN	       16 /* bytes of a decimal PID with the NUL */
 
-/* What a launcher makes. The lock comes last: it is removed last. */
+/* What a launcher makes, ours or RootlessKit. */
 static const char *const own_files[] = {
-	STATE_CHILD_PID,    STATE_API_SOCKET, STATE_BP_SOCKET, STATE_BP_READY,
-	STATE_SLIRP_SOCKET, STATE_NETNS,      STATE_HOSTS,     STATE_RESOLV,
-	STATE_ASIDE,	    STATE_NEW,	      STATE_NET_READY, STATE_LOCK,
+	STATE_CHILD_PID,
+	STATE_API_SOCKET,
+	STATE_BP_SOCKET,
+	STATE_BP_READY,
+	STATE_SLIRP_SOCKET,
+	STATE_NETNS,
+	STATE_HOSTS,
+	STATE_RESOLV,
+	STATE_ASIDE,
+	STATE_NEW,
+	STATE_NET_READY,
+	STATE_LOCK,
+	"gvisortapvsock", /* a directory with tap.sock */
+	"vpnkit-ethernet.sock",
+	".pasta.sock",
 };
 
 #define OWN_FILE_COUNT (sizeof(own_files) / sizeof(own_files[0]))
+
+/* Files that file systems make when an open file is unlinked: NFS, and FUSE. */
+static const char *const leftover_prefixes[] = { ".nfs", ".fuse_hidden" };
 
 const char *statedir_path(const char *dir, const char *name, char *buf)
 {
@@ -42,16 +72,40 @@ const char *statedir_path(const char *dir, const char *name, char *buf)
 	return buf;
 }
 
-/* ---- opening ---- */
+/* ---- paths ---- */
+
+/* Takes "." and "..", and slashes that are too many, out of an absolute path, as Go's
+ * filepath.Clean does: without looking at what is a symbolic link. */
+static void clean_path(char *path)
+{
+	char *out = path;
+	const char *in = path;
+
+	while (*in != '\0') {
+		size_t len;
+
+		in += strspn(in, "/");
+		len = strcspn(in, "/");
+		if (len == 2 && strncmp(in, "..", len) == 0) {
+			while (out > path && *--out != '/')
+				;
+		} else if (len > 0 && !(len == 1 && *in == '.')) {
+			*out++ = '/';
+			memmove(out, in, len);
+			out += len;
+		}
+		in += len;
+	}
+	if (out == path)
+		*out++ = '/';
+	*out = '\0';
+}
 
 static int make_absolute(char *path, const char *given, struct err *e)
 {
 	char cwd[PATH_MAX] = "";
-	size_t len;
 	int n;
 
-	if (*given == '\0')
-		return err_set(e, EINVAL, "--state-dir is empty");
 	if (*given != '/' && getcwd(cwd, sizeof(cwd)) == NULL)
 		return err_sys(e, errno, "current directory");
 	n = snprintf(path, PATH_MAX, "%s%s%s", cwd, *given == '/' ? "" : "/", given);
@@ -60,8 +114,7 @@ static int make_absolute(char *path, const char *given, struct err *e)
 			       "state directory path is too long: %d bytes: choose a shorter "
 			       "--state-dir (%s)",
 			       n, given);
-	for (len = (size_t)n; len > 1 && path[len - 1] == '/'; len--)
-		path[len - 1] = '\0';
+	clean_path(path);
 	return 0;
 }
 
@@ -79,42 +132,18 @@ static int check_length(const char *path, struct err *e)
 		       strlen(path), max, path);
 }
 
-static bool is_there(const char *path)
+/* ---- what is found there ---- */
+
+static bool is_leftover(const char *name)
 {
-	struct stat st;
+	for (size_t i = 0; i < sizeof(leftover_prefixes) / sizeof(leftover_prefixes[0]); i++) {
+		size_t len = strlen(leftover_prefixes[i]);
 
-	return stat(path, &st) == 0;
-}
-
-/* Makes a directory and those above it. */
-static int make_dirs(char *path, struct err *e)
-{
-	for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-		int why;
-
-		*slash = '\0';
-		why = mkdir(path, DIR_MODE) < 0 ? errno : 0;
-		if (why != 0 && why != EEXIST && !is_there(path)) {
-			int r = err_sys(e, why, "mkdir %s", path);
-
-			*slash = '/';
-			return r;
-		}
-		*slash = '/';
+		if (strncmp(name, leftover_prefixes[i], len) == 0 &&
+		    isxdigit((unsigned char)name[len]))
+			return true;
 	}
-	if (mkdir(path, DIR_MODE) < 0 && errno != EEXIST)
-		return err_sys(e, errno, "mkdir %s", path);
-	return 0;
-}
-
-static int make_temporary(char *path, struct err *e)
-{
-	const char *tmp = getenv("TMPDIR");
-
-	snprintf(path, PATH_MAX, "%s/rootlesskitXXXXXX", tmp != NULL && *tmp == '/' ? tmp : "/tmp");
-	if (mkdtemp(path) == NULL)
-		return err_sys(e, errno, "mkdir %s", path);
-	return 0;
+	return false;
 }
 
 static bool is_own(const char *name)
@@ -122,11 +151,10 @@ static bool is_own(const char *name)
 	for (size_t i = 0; i < OWN_FILE_COUNT; i++)
 		if (strcmp(own_files[i], name) == 0)
 			return true;
-	return false;
+	return is_leftover(name);
 }
 
-/* Is everything in the directory of a launcher's making? Returns 0, 1 with the name of what is
- * not, or -errno. */
+/* Is there a name that no launcher gives? Returns 0, 1 with the name, or -errno. */
 static int find_foreign(int dir_fd, char *name, size_t cap)
 {
 	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -169,22 +197,117 @@ static int find_unlocked(int dir_fd, char *name, size_t cap)
 	return 0;
 }
 
-static int refuse_foreign(const struct statedir *sd, struct err *e)
+/* Reads the PID in child_pid and its mode. Returns it, or 0. */
+static pid_t read_child_pid(int dir_fd, mode_t *mode)
+{
+	FD_AUTO int fd = openat(dir_fd, STATE_CHILD_PID,
+				O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	char text[PID_LEN];
+	struct stat st;
+	char *end;
+	long pid;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
+	    st.st_size >= PID_LEN || fd_read_text(fd, text, sizeof(text)) <= 0)
+		return 0;
+	pid = strtol(text, &end, 10);
+	*mode = st.st_mode;
+	return isdigit((unsigned char)text[0]) && (*end == '\0' || strcmp(end, "\n") == 0)
+		       ? (pid_t)pid
+		       : 0;
+}
+
+/* Has a launcher used this directory? Its lock is empty and has mode 0600, its child_pid is
+ * read-only and holds a PID. Where the modes differ, as after copying, both must be there. */
+static bool is_launchers(int dir_fd)
+{
+	mode_t pid_mode = 0;
+	bool has_pid = read_child_pid(dir_fd, &pid_mode) > 0;
+	struct stat lock;
+
+	if (fstatat(dir_fd, STATE_LOCK, &lock, AT_SYMLINK_NOFOLLOW) < 0)
+		return has_pid && (pid_mode & (S_IWUSR | S_IWGRP | S_IWOTH)) == 0;
+	if (!S_ISREG(lock.st_mode) || lock.st_size > 0 || lock.st_uid != geteuid())
+		return false;
+	return has_pid || (lock.st_mode & ALLPERMS) == LOCK_MODE;
+}
+
+/* Sets *deep if the directory is a launcher's with all that is in it. */
+static int refuse_foreign(const struct statedir *sd, bool *deep, struct err *e)
 {
 	char name[NAME_MAX + 1];
-	int found = find_foreign(sd->dir_fd, name, sizeof(name));
+	int found = 0;
 
 	/* A launcher that is just starting or ending may be caught in between, but not each time.
 	 */
-	for (int i = 0; found == 0 && i < LOOKS; i++)
-		if (find_unlocked(sd->dir_fd, name, sizeof(name)) == 0)
+	for (int i = 0; i < LOOKS; i++) {
+		*deep = is_launchers(sd->dir_fd);
+		if (*deep)
 			return 0;
+		found = find_foreign(sd->dir_fd, name, sizeof(name));
+		if (found == 0 && find_unlocked(sd->dir_fd, name, sizeof(name)) == 0)
+			return 0;
+	}
 	if (found < 0)
 		return err_sys(e, -found, "reading state directory %s", sd->path);
 	return err_set(e, EEXIST,
 		       "state directory %s holds %s, which is not a launcher's: choose an empty "
 		       "--state-dir, or remove what is in it",
 		       sd->path, name);
+}
+
+static enum rmtree_how how_to_clear(const char *name, const void *arg)
+{
+	const bool *deep = arg;
+
+	if (strcmp(name, STATE_LOCK) == 0)
+		return RMTREE_KEEP;
+	if (is_leftover(name))
+		return RMTREE_TRY;
+	/* A copied-up directory's content was seen there once: it is the user's. */
+	if (strcmp(name, STATE_ASIDE) == 0 || !*deep)
+		return RMTREE_FLAT;
+	return RMTREE_DEEP;
+}
+
+/* Removes everything but the lock, with `deep` also directories that are not empty. */
+static int clear(const struct statedir *sd, bool deep, struct err *e)
+{
+	return rmtree_clear(sd->dir_fd, how_to_clear, &deep, e);
+}
+
+/* ---- the lock ---- */
+
+/* The launcher that has the lock: the parent of the process in child_pid. 0 if that is not known,
+ * as while it starts. */
+static int find_holder(const struct statedir *sd)
+{
+	char path[32], text[512];
+	const char *after;
+	mode_t mode;
+	int holder = 0;
+	pid_t child = read_child_pid(sd->dir_fd, &mode);
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)child);
+	if (child <= 0 || fd_read_file(path, text, sizeof(text)) < 0)
+		return 0;
+	/* PID (NAME) STATE PPID; the name may hold anything. */
+	after = strrchr(text, ')');
+	return after != NULL && sscanf(after, ") %*c %d", &holder) == 1 ? holder : 0;
+}
+
+static int refuse_second(const struct statedir *sd, struct err *e)
+{
+	int holder = find_holder(sd);
+
+	err_set(e, EBUSY,
+		"failed to lock %s/" STATE_LOCK ": another RootlessKit is running with the same "
+		"state directory",
+		sd->path);
+	if (holder > 0)
+		err_add(e, " (PID %d)", holder);
+	err_add(e, "; end that one, or try another --state-dir");
+	return -EBUSY;
 }
 
 /* Takes the lock. Returns 0, -EAGAIN if the directory went away meanwhile, or -errno. */
@@ -202,13 +325,9 @@ static int lock(struct statedir *sd, struct err *e)
 		int why = errno;
 
 		fd_close(&sd->lock_fd);
-		if (why != EWOULDBLOCK)
-			return err_sys(e, why, "lock %s/" STATE_LOCK, sd->path);
 		/* EWOULDBLOCK is EAGAIN, and this is not to be tried again. */
-		return err_set(e, EBUSY,
-			       "failed to lock %s/" STATE_LOCK ": another RootlessKit is running "
-			       "with the same state directory",
-			       sd->path);
+		return why == EWOULDBLOCK ? refuse_second(sd, e)
+					  : err_sys(e, why, "lock %s/" STATE_LOCK, sd->path);
 	}
 	if (fstat(sd->lock_fd, &ours) < 0 ||
 	    fstatat(sd->dir_fd, STATE_LOCK, &there, AT_SYMLINK_NOFOLLOW) < 0 ||
@@ -216,184 +335,296 @@ static int lock(struct statedir *sd, struct err *e)
 		fd_close(&sd->lock_fd);
 		return -EAGAIN;
 	}
+	/* The mark of a launcher, whatever the umask is. */
+	fchmod(sd->lock_fd, LOCK_MODE);
 	return 0;
 }
 
-/* Removes everything of a launcher's making, the lock only if asked. What cannot be removed does
- * not keep the rest; the first is the error. */
-static int clear(const struct statedir *sd, bool with_lock, struct err *e)
-{
-	size_t count = with_lock ? OWN_FILE_COUNT : OWN_FILE_COUNT - 1;
-	int r = 0;
+/* ---- opening ---- */
 
-	for (size_t i = 0; i < count; i++) {
-		if (unlinkat(sd->dir_fd, own_files[i], 0) == 0 || errno == ENOENT)
-			continue;
-		if (errno == EISDIR && unlinkat(sd->dir_fd, own_files[i], AT_REMOVEDIR) == 0)
-			continue;
-		if (r == 0)
-			r = err_sys(e, errno, "remove %s/%s", sd->path, own_files[i]);
+/* Other users could put their own sockets in the place of ours. */
+static int refuse_others(const struct statedir *sd, struct err *e)
+{
+	struct stat st;
+	const char *who;
+
+	if (fstat(sd->dir_fd, &st) < 0)
+		return err_sys(e, errno, "state directory %s", sd->path);
+	if (st.st_uid != geteuid())
+		return err_set(e, EPERM,
+			       "state directory %s belongs to user %u: choose one of your own",
+			       sd->path, (unsigned int)st.st_uid);
+	if (!safedir_is_shared(sd->dir_fd, &st, &who))
+		return 0;
+	return err_set(e, EPERM,
+		       "state directory %s may be written by %s; try `chmod go-w %s`, or another "
+		       "--state-dir",
+		       sd->path, who, sd->path);
+}
+
+/* Keeps the place of the directory, for its removal. */
+static int keep_place(struct statedir *sd, struct safedir *d, struct err *e)
+{
+	sd->dir_fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (sd->dir_fd < 0) {
+		int r = err_sys(e, errno, "mkdir %s", sd->path);
+
+		if (d->is_made)
+			unlinkat(d->parent_fd, d->name, AT_REMOVEDIR);
+		return r;
+	}
+	sd->is_made = d->is_made;
+	if (d->name == NULL)
+		return 0;
+	snprintf(sd->name, sizeof(sd->name), "%s", d->name);
+	sd->parent_fd = fd_take(&d->parent_fd);
+	return 0;
+}
+
+static int open_given(struct statedir *sd, const char *given, struct err *e)
+{
+	struct safedir d;
+	int r = make_absolute(sd->path, given, e);
+
+	if (r == 0)
+		r = check_length(sd->path, e);
+	if (r < 0)
+		return r;
+	r = safedir_open(&d, sd->path, true, e);
+	if (r < 0 && r != -EAGAIN)
+		err_add(e, "; try another --state-dir");
+	if (r == 0)
+		r = keep_place(sd, &d, e);
+	safedir_close(&d);
+	return r;
+}
+
+static void choose_name(char *name, size_t cap)
+{
+	static const char letters[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+	unsigned char random[RANDOM_LEN];
+	size_t len = (size_t)snprintf(name, cap, "rootlesskit");
+	struct timespec now;
+
+	if (getrandom(random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random)) {
+		/* Two launchers must differ; nobody needs to be kept from guessing. */
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		for (size_t i = 0; i < sizeof(random); i++)
+			random[i] = (unsigned char)((now.tv_nsec >> (4 * i)) ^ getpid());
+	}
+	for (size_t i = 0; i < sizeof(random) && len + 1 < cap; i++)
+		name[len++] = letters[random[i] % (sizeof(letters) - 1)];
+	name[len] = '\0';
+}
+
+/* Makes a directory of a new name in sd->parent_fd. */
+static int make_named(struct statedir *sd, struct err *e)
+{
+	const size_t len = strlen(sd->path);
+	int r = -EEXIST;
+
+	for (int i = 0; r == -EEXIST && i < NAME_TRIES; i++) {
+		choose_name(sd->name, sizeof(sd->name));
+		snprintf(sd->path + len, sizeof(sd->path) - len, "%s%s", len > 1 ? "/" : "",
+			 sd->name);
+		r = mkdirat(sd->parent_fd, sd->name, PRIVATE_MODE) < 0 ? -errno : 0;
+	}
+	if (r < 0)
+		return err_sys(e, -r, "mkdir %s", sd->path);
+	sd->is_made = true;
+	sd->dir_fd = openat(sd->parent_fd, sd->name,
+			    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (sd->dir_fd < 0) {
+		r = err_sys(e, errno, "open %s", sd->path);
+		unlinkat(sd->parent_fd, sd->name, AT_REMOVEDIR);
 	}
 	return r;
 }
 
-/* Whoever owns the directory could put their own sockets in the place of ours. */
-static int refuse_others(const struct statedir *sd, struct err *e)
+static int open_temporary(struct statedir *sd, struct err *e)
 {
-	struct stat st;
+	const char *tmp = getenv("TMPDIR");
+	bool is_given = tmp != NULL && *tmp == '/';
+	struct safedir d = SAFEDIR_INIT;
+	int r = make_absolute(sd->path, is_given ? tmp : "/tmp", e);
 
-	if (fstat(sd->dir_fd, &st) < 0)
-		return err_sys(e, errno, "state directory %s", sd->path);
-	if (st.st_uid == geteuid())
-		return 0;
-	return err_set(e, EPERM, "state directory %s belongs to user %u: choose one of your own",
-		       sd->path, (unsigned int)st.st_uid);
-}
-
-static bool is_link(const char *path)
-{
-	struct stat st;
-
-	return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
-}
-
-/* `fresh`: we have just made it, by a name that nobody knows. */
-static int open_dir(struct statedir *sd, bool fresh, struct err *e)
-{
-	int why = 0;
-	int r;
-
-	sd->dir_fd = open(sd->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (sd->dir_fd < 0)
-		why = errno;
-	if (why == ENOENT && is_link(sd->path))
-		return err_sys(e, why, "state directory %s is a link: its target", sd->path);
-	if (why == ENOENT)
-		return -EAGAIN;
-	if (why != 0)
-		return err_sys(e, why, "mkdir %s", sd->path);
-	r = refuse_others(sd, e);
-	if (r == 0 && !fresh)
-		r = refuse_foreign(sd, e);
+	if (r == 0) {
+		r = safedir_open(&d, sd->path, false, e);
+		sd->parent_fd = fd_take(&d.fd);
+		safedir_close(&d);
+	}
 	if (r == 0)
-		r = lock(sd, e);
+		r = make_named(sd, e);
 	if (r < 0)
-		fd_close(&sd->dir_fd);
-	return r;
+		err_add(e, is_given ? "; try another TMPDIR, or --state-dir"
+				    : "; try TMPDIR or --state-dir with a directory of your own");
+	return r < 0 ? r : check_length(sd->path, e);
 }
 
 static void let_go(struct statedir *sd)
 {
 	fd_close(&sd->lock_fd);
 	fd_close(&sd->dir_fd);
+	fd_close(&sd->parent_fd);
+	fd_close(&sd->spare_fd);
+}
+
+/* Is the directory still where it was? */
+static bool is_in_place(const struct statedir *sd)
+{
+	struct stat ours, there;
+
+	return sd->parent_fd >= 0 && fstat(sd->dir_fd, &ours) == 0 &&
+	       fstatat(sd->parent_fd, sd->name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 
 /* After a failure that has been told already. */
 static void undo(struct statedir *sd)
 {
-	struct err ignored;
+	const bool deep = false;
+	char name[NAME_MAX + 1];
 
-	if (clear(sd, true, &ignored) == 0)
-		rmdir(sd->path);
+	/* Nothing but the lock is in one that we have just made. */
+	if (sd->lock_fd >= 0 && sd->is_made)
+		unlinkat(sd->dir_fd, STATE_LOCK, 0);
+	else if (sd->lock_fd >= 0 && rmtree_clear(sd->dir_fd, how_to_clear, &deep, NULL) == 0 &&
+		 find_foreign(sd->dir_fd, name, sizeof(name)) == 0)
+		unlinkat(sd->dir_fd, STATE_LOCK, 0);
+	if (sd->is_made && is_in_place(sd))
+		unlinkat(sd->parent_fd, sd->name, AT_REMOVEDIR);
 	let_go(sd);
+}
+
+/* One try, without what it leaves after a failure. */
+static int open_and_lock(struct statedir *sd, const char *given, bool *deep, struct err *e)
+{
+	int r = given == NULL ? open_temporary(sd, e) : open_given(sd, given, e);
+
+	if (r == 0)
+		r = refuse_others(sd, e);
+	if (r == 0 && !sd->is_made)
+		r = refuse_foreign(sd, deep, e);
+	return r < 0 ? r : lock(sd, e);
 }
 
 int statedir_open(struct statedir *sd, const char *given, struct err *e)
 {
 	const unsigned long long until_ms = fd_now_ms() + OPEN_MS;
+	bool deep = false;
 	int r;
 
-	*sd = (struct statedir){ .dir_fd = -1, .lock_fd = -1 };
+	if (given != NULL && *given == '\0')
+		given = NULL;
 	do {
-		if (given == NULL) {
-			r = make_temporary(sd->path, e);
-		} else {
-			r = make_absolute(sd->path, given, e);
-			if (r == 0)
-				r = check_length(sd->path, e);
-			if (r == 0)
-				r = make_dirs(sd->path, e);
-		}
-		if (r == 0)
-			r = open_dir(sd, given == NULL, e);
-		/* One that we have just made is of use to nobody else. */
-		if (r < 0 && given == NULL)
-			rmdir(sd->path);
+		*sd = (struct statedir)STATEDIR_INIT;
+		r = open_and_lock(sd, given, &deep, e);
+		if (r < 0)
+			undo(sd);
 	} while (r == -EAGAIN && fd_now_ms() < until_ms);
 	if (r == -EAGAIN)
 		r = err_sys(e, ENOENT, "state directory %s", sd->path);
-	if (r == 0 && given == NULL)
-		r = check_length(sd->path, e);
-	if (r == 0 && given != NULL)
-		r = clear(sd, false, e);
-	if (r < 0 && sd->lock_fd >= 0)
+	if (r < 0)
+		return r;
+	r = clear(sd, deep, e);
+	if (r == 0) {
+		sd->spare_fd = fcntl(sd->dir_fd, F_DUPFD_CLOEXEC, 0);
+		r = sd->spare_fd < 0 ? err_sys(e, errno, "state directory %s", sd->path) : 0;
+	}
+	if (r < 0)
 		undo(sd);
-	else if (r == 0)
+	else
 		/* A failure only means that the directory may be tidied away after weeks. */
 		flock(sd->dir_fd, LOCK_SH | LOCK_NB);
 	return r;
 }
 
-static void remove_dir(const struct statedir *sd)
-{
-	char name[NAME_MAX + 1];
-	char text[128];
-	int why;
+/* ---- removing ---- */
 
-	if (rmdir(sd->path) == 0 || errno == ENOENT)
-		return;
-	why = errno;
-	if (find_foreign(sd->dir_fd, name, sizeof(name)) > 0)
-		log_warn("state directory %s stays: it holds %s", sd->path, name);
-	else
-		log_warn("state directory %s stays: %s", sd->path,
-			 err_text(why, text, sizeof(text)));
+/* Removes the empty directory. Returns 0 or -errno; 0 too if it is now another launcher's or was
+ * moved. */
+static int remove_dir(const struct statedir *sd)
+{
+	const struct timespec step = { .tv_nsec = REMOVE_STEP_NS };
+	const unsigned long long until_ms = fd_now_ms() + REMOVE_MS;
+	struct stat st;
+
+	for (;;) {
+		int why;
+
+		if (!is_in_place(sd) || unlinkat(sd->parent_fd, sd->name, AT_REMOVEDIR) == 0)
+			return 0;
+		why = errno;
+		if (why == ENOENT || fstatat(sd->dir_fd, STATE_LOCK, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			return 0;
+		if ((why != ENOTEMPTY && why != EEXIST) || fd_now_ms() >= until_ms)
+			return -why;
+		nanosleep(&step, NULL);
+	}
 }
 
 void statedir_remove(struct statedir *sd)
 {
+	char text[128];
 	struct err e;
+	int r;
 
 	if (sd->dir_fd < 0)
 		return;
-	if (clear(sd, true, &e) < 0)
-		log_warn("state directory: %s", e.msg);
-	else
-		remove_dir(sd);
+	fd_close(&sd->spare_fd);
+	if (clear(sd, true, &e) < 0) {
+		log_warn("state directory %s stays: %s", sd->path, e.msg);
+		let_go(sd);
+		return;
+	}
+	unlinkat(sd->dir_fd, STATE_LOCK, 0);
+	fd_close(&sd->lock_fd);
+	r = remove_dir(sd);
+	if (r < 0)
+		log_warn("state directory %s stays: %s", sd->path,
+			 err_text(-r, text, sizeof(text)));
 	let_go(sd);
 }
 
 /* ---- files ---- */
 
-static int write_new(const char *path, mode_t mode, const char *text, struct err *e)
+static int write_new(int dir_fd, mode_t mode, const char *text)
 {
-	FD_AUTO int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+	FD_AUTO int fd = openat(dir_fd, STATE_NEW,
+				O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 	int r = 0;
 
 	if (fd < 0)
-		return err_sys(e, errno, "creating %s", path);
+		return -errno;
 	if (fchmod(fd, mode) < 0)
 		r = -errno;
 	if (r == 0)
 		r = fd_write_all(fd, text, strlen(text));
-	if (r < 0) {
-		unlink(path);
-		return err_sys(e, -r, "writing %s", path);
+	if (r < 0)
+		unlinkat(dir_fd, STATE_NEW, 0);
+	return r;
+}
+
+int statedir_write_at(int dir_fd, const char *dir, const char *name, mode_t mode, const char *text,
+		      struct err *e)
+{
+	int r = write_new(dir_fd, mode, text);
+
+	if (r == -EEXIST)
+		return err_sys(e, EEXIST, "creating %s/" STATE_NEW, dir);
+	if (r == 0 && renameat(dir_fd, STATE_NEW, dir_fd, name) < 0) {
+		r = -errno;
+		unlinkat(dir_fd, STATE_NEW, 0);
 	}
-	return 0;
+	return r < 0 ? err_sys(e, -r, "creating %s/%s", dir, name) : 0;
 }
 
 int statedir_write(const char *dir, const char *name, mode_t mode, const char *text, struct err *e)
 {
-	char new_path[PATH_MAX];
-	char path[PATH_MAX];
-	int r = write_new(statedir_path(dir, STATE_NEW, new_path), mode, text, e);
+	FD_AUTO int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-	if (r < 0)
-		return r;
-	if (rename(new_path, statedir_path(dir, name, path)) < 0) {
-		r = err_sys(e, errno, "creating %s", path);
-		unlink(new_path);
-	}
-	return r;
+	if (fd < 0)
+		return err_sys(e, errno, "creating %s/%s", dir, name);
+	return statedir_write_at(fd, dir, name, mode, text, e);
 }

@@ -3,6 +3,7 @@
 #define STATEDIR_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "err.h"
@@ -10,7 +11,10 @@
 /* The state directory: where a launcher keeps its sockets and says who it is. The parent owns it;
  * one launcher at a time has it, by a lock that ends with the process.
  *
- * Only files of a launcher's making are ever removed, by name, and no mount or link is followed.
+ * No other user may be able to replace it or what is above it (safedir.h), or to write in it. What
+ * a launcher has left is removed at the next start and what is there at the end, with files of the
+ * command, by descriptors, so that no link is followed and no mount entered (rmtree.h). A directory
+ * that holds something and never was a launcher's is refused.
  */
 
 #define STATE_LOCK	   "lock"
@@ -27,18 +31,29 @@
 #define STATE_NEW	   ".new"     /* a file that is being written */
 
 struct statedir {
-	char path[PATH_MAX]; /* absolute */
+	char path[PATH_MAX]; /* absolute, without "." and ".."; links are not resolved */
 	int dir_fd;	     /* held with a shared flock(2), so that systemd-tmpfiles leaves it */
 	int lock_fd;	     /* held with an exclusive one; -1 in the child */
+	int parent_fd;	     /* O_PATH, the directory that it is in, or -1: it is not removed */
+	char name[NAME_MAX + 1]; /* in that */
+	int spare_fd;		 /* closed when the directory is cleared, which needs one */
+	bool is_made;		 /* by us */
 };
 
+#define STATEDIR_INIT                                                         \
+	{                                                                     \
+		.dir_fd = -1, .lock_fd = -1, .parent_fd = -1, .spare_fd = -1, \
+	}
+
 /* Opens, locks and clears a directory for the parent, making it (0755) if it is missing, a new
- * temporary one (0700) if `given` is NULL. Returns 0 or -errno with a reason; on failure nothing
- * that was not there before is left. */
+ * temporary one (0700) in $TMPDIR or /tmp if `given` is NULL or "". Returns 0 or -errno with a
+ * reason; on failure nothing that was not there before is left. */
 int statedir_open(struct statedir *sd, const char *given, struct err *e);
 
-/* Removes the files and the directory, and lets go of it. A directory that holds something foreign
- * stays, with a warning. */
+/* Removes the directory with all that is in it, and lets go of it. Sockets and files in it should
+ * be closed by then: NFS and FUSE keep open files. What cannot be removed, such as a mount, stays
+ * with the lock file as its mark, with a warning; a directory that was given as a symbolic link
+ * stays, empty. Blocks for at most a second. */
 void statedir_remove(struct statedir *sd);
 
 /* The path of a file in the directory `dir`. Returns buf, which has PATH_MAX bytes. */
@@ -47,5 +62,9 @@ const char *statedir_path(const char *dir, const char *name, char *buf);
 /* Writes a small file in the directory, with exactly this mode. It appears whole or not at all.
  * Returns 0 or -errno with a reason. */
 int statedir_write(const char *dir, const char *name, mode_t mode, const char *text, struct err *e);
+
+/* The same by a descriptor of the directory (O_PATH will do); `dir` is its name for messages. */
+int statedir_write_at(int dir_fd, const char *dir, const char *name, mode_t mode, const char *text,
+		      struct err *e);
 
 #endif

@@ -132,7 +132,7 @@ case_a_second_launcher_with_the_same_directory_fails_at_once() {
 	before=$(listing "$state")
 	began=$(date +%s)
 	for i in 1 2 3; do
-		refused "failed to lock $state/lock: another RootlessKit is running with the same state directory" \
+		refused "failed to lock $state/lock: another RootlessKit is running with the same state directory (PID $pid); *--state-dir" \
 			--state-dir="$state" touch "$tmp/ran"
 	done
 	[ $(($(date +%s) - began)) -le 5 ] || fail 'it took long'
@@ -223,7 +223,7 @@ case_files_with_our_names_but_without_a_lock_are_the_users() {
 case_a_link_to_nowhere_is_refused_at_once() {
 	ln -s "$tmp/nowhere" "$tmp/link"
 	began=$(date +%s)
-	refused "state directory $tmp/link is a link: its target: no such file or directory" \
+	refused "directory $tmp/link is a link: its target: no such file or directory; *--state-dir" \
 		--state-dir="$tmp/link" true
 	[ $(($(date +%s) - began)) -le 2 ] || fail 'that took long'
 	[ ! -e "$tmp/nowhere" ] || fail 'its target was made'
@@ -269,7 +269,7 @@ case_a_full_directory_with_our_name_is_refused() {
 	mkdir -p "$tmp/st/hosts"
 	: >"$tmp/st/lock"
 	echo content >"$tmp/st/hosts/file"
-	refused "remove $tmp/st/hosts: *" --state-dir="$tmp/st" true
+	refused "remove $tmp/st/hosts: directory not empty" --state-dir="$tmp/st" true
 	assert_eq content content "$(cat "$tmp/st/hosts/file")"
 }
 
@@ -278,20 +278,20 @@ case_a_directory_that_is_not_writable() {
 	chmod 555 "$tmp/st" "$tmp/above"
 	refused "*$tmp/st*: permission denied*" --state-dir="$tmp/st" true
 	assert_eq mode 555 "$(stat -c %a "$tmp/st")"
-	refused "mkdir $tmp/above/st: permission denied" --state-dir="$tmp/above/st" true
-	refused "mkdir $tmp/above/a: permission denied" --state-dir="$tmp/above/a/b" true
+	refused "mkdir $tmp/above/st: permission denied; try another --state-dir" --state-dir="$tmp/above/st" true
+	refused "mkdir $tmp/above/a: permission denied; *" --state-dir="$tmp/above/a/b" true
+	TMPDIR=$tmp/above refused "mkdir $tmp/above/rootlesskit*: permission denied; try another TMPDIR, or --state-dir" true
 	refused "*/proc/foo*" --state-dir=/proc/foo true
 }
 
 case_a_path_that_is_not_a_directory() {
 	echo content >"$tmp/file"
-	refused "mkdir $tmp/file: not a directory" --state-dir="$tmp/file" true
-	refused "mkdir $tmp/file*: not a directory" --state-dir="$tmp/file/st" true
+	refused "mkdir $tmp/file: not a directory; try another --state-dir" --state-dir="$tmp/file" true
+	refused "mkdir $tmp/file: not a directory; try another --state-dir" --state-dir="$tmp/file/st" true
 	assert_eq content content "$(cat "$tmp/file")"
 	ln -s "$tmp/nowhere" "$tmp/dangling"
 	refused "*$tmp/dangling*" --state-dir="$tmp/dangling" true
 	[ ! -e "$tmp/nowhere" ] || fail 'the target of a dangling link was made'
-	refused "*--state-dir is empty*" --state-dir= true
 }
 
 # as_long_as N: a path of N bytes in $tmp
@@ -328,6 +328,11 @@ case_a_relative_path() {
 	# shellcheck disable=SC2016 # for the inner shell
 	launch --state-dir sub/st/ sh -c 'echo $ROOTLESSKIT_STATE_DIR'
 	assert_eq 'without the slash' "$tmp/sub/st" "$out"
+	# shellcheck disable=SC2016 # for the inner shell
+	launch --state-dir ./x/..//sub/./st --net=none --port-driver=builtin sh -c 'echo $ROOTLESSKIT_STATE_DIR; rootlessctl info --json'
+	assert_match 'without dots' "$tmp/sub/st
+*\"stateDir\":\"$tmp/sub/st\"*" "$(printf '%s' "$out" | sed 's/": "/":"/g')"
+	[ ! -e "$tmp/x" ] || fail 'x was made'
 	[ ! -e "$tmp/sub/st" ] || fail 'it is still there'
 }
 
@@ -381,7 +386,10 @@ case_the_temporary_directory() {
 700" "$out"
 	[ ! -e "${out%
 *}" ] || fail "$out is still there"
-	TMPDIR=$tmp/nowhere refused "mkdir $tmp/nowhere/rootlesskit*: no such file or directory" true
+	# shellcheck disable=SC2016 # for the inner shell
+	TMPDIR=$tmp/tmpdir launch --state-dir= sh -c 'echo "$ROOTLESSKIT_STATE_DIR"'
+	assert_match 'with an empty --state-dir' "$tmp/tmpdir/rootlesskit*" "$out"
+	TMPDIR=$tmp/nowhere refused "mkdir $tmp/nowhere*: no such file or directory; try another TMPDIR, or --state-dir" true
 }
 
 # Whatever it is that fails for want of a descriptor.
@@ -420,15 +428,163 @@ case_the_directory_is_held_with_a_shared_flock() {
 	flock -n -x "$state" true
 }
 
-case_a_directory_with_a_file_of_the_command_stays() {
+case_files_of_the_command_go_with_the_directory() {
+	mkdir "$tmp/kept"
+	echo content >"$tmp/kept/file"
+	for dir in "$tmp/st" ''; do
+		# shellcheck disable=SC2016 # for the inner shell
+		TMPDIR=$tmp launch --state-dir="$dir" --net=none --port-driver=builtin sh -c '
+			cd "$ROOTLESSKIT_STATE_DIR"
+			echo $$ >my.pid
+			mkdir -p sub/deep gvisortapvsock
+			echo x >sub/deep/file
+			chmod 0 sub/deep
+			ln -s "$1" sub/link' - "$tmp/kept"
+		assert_eq status 0 "$rc"
+		assert_eq warnings '' "$(cat "$tmp/err")"
+		assert_eq 'what is left' 'err kept log out' "$(find "$tmp" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | tr '\n' ' ' | sed 's/ $//')"
+		assert_eq content content "$(cat "$tmp/kept/file")"
+	done
+}
+
+case_files_of_the_command_of_a_killed_launcher_are_cleared() {
 	# shellcheck disable=SC2016 # for the inner shell
-	launch --state-dir="$tmp/st" --net=none --port-driver=builtin sh -c 'echo content >$ROOTLESSKIT_STATE_DIR/mine'
-	assert_eq status 0 "$rc"
-	assert_match warning "time=* level=warning msg=\"\[rootlesskit:parent\] state directory $tmp/st stays: it holds mine\"" \
-		"$(cat "$tmp/err")"
-	assert_eq 'what is left' mine "$(ls -A "$tmp/st")"
-	assert_eq content content "$(cat "$tmp/st/mine")"
-	refused '*holds mine, *' --state-dir="$tmp/st" true
+	start sh -c 'cd "$ROOTLESSKIT_STATE_DIR"; mkdir sub; echo $$ >sub/file; echo $$ >my.pid; exec sleep 60'
+	wait_until 5 test -s "$state/my.pid"
+	kill -KILL "$pid"
+	wait_until 5 has_ended "$child"
+	wait "$pid" || true
+	: >"$state/.nfs0000000000a1b2c300000001"
+	: >"$state/vpnkit-ethernet.sock"
+	start sleep 60
+	assert_eq files 'api.sock
+child_pid
+lock' "$(find "$state" -mindepth 1 -printf '%f\n' | LC_ALL=C sort)"
+	stop
+}
+
+# A victim who gives a directory in which others may rename: they could put a link in its place.
+case_a_directory_that_others_could_replace_is_refused() {
+	mkdir "$tmp/open" "$tmp/open/sub"
+	chmod 777 "$tmp/open"
+	why="$tmp/open may be written by others and has no sticky bit, *chmod o-w $tmp/open*"
+	refused "directory $tmp/open/st is not safe: $why try another --state-dir" --state-dir="$tmp/open/st" true
+	refused "directory $tmp/open/sub/a/st is not safe: $why" --state-dir="$tmp/open/sub/a/st" true
+	TMPDIR=$tmp/open refused "*$why try another TMPDIR, or --state-dir" true
+	ln -s "$tmp/open/sub" "$tmp/link"
+	refused "directory $tmp/link/st is not safe: $why" --state-dir="$tmp/link/st" true
+	assert_eq 'what was made' "$tmp/open/sub" "$(find "$tmp/open" -mindepth 1)"
+	chmod 1777 "$tmp/open"
+	launch --state-dir="$tmp/open/sub/st" true
+	assert_eq 'with a sticky bit' 0 "$rc$err"
+	TMPDIR=$tmp/open launch true
+	assert_eq 'as TMPDIR with a sticky bit' 0 "$rc$err"
+	for mode in 777 1777 757; do
+		chmod "$mode" "$tmp/open/sub"
+		refused "*$tmp/open/sub may be written by others*" --state-dir="$tmp/open/sub" true
+	done
+	chmod 755 "$tmp/open/sub"
+	launch --state-dir="$tmp/open/sub" true
+	assert_eq 'of our own' 0 "$rc$err"
+}
+
+# umask 002 where each user has a group alone.
+case_a_directory_of_the_users_own_group_is_taken() {
+	[ "$(id -un)" = "$(id -gn)" ] || skip group 'the user has no group alone'
+	umask 002
+	mkdir "$tmp/home" "$tmp/home/st"
+	assert_eq mode 775 "$(stat -c %a "$tmp/home/st")"
+	for dir in "$tmp/home/st" "$tmp/home/st" "$tmp/home/a/st"; do
+		launch --state-dir="$dir" true
+		assert_eq "status with $dir" 0 "$rc$err"
+	done
+	if command -v setfacl >/dev/null && setfacl -m u:1:rwx "$tmp/home" 2>/dev/null; then
+		refused "*$tmp/home may be written by its group*" --state-dir="$tmp/home/st" true
+	fi
+}
+
+# The user's UID inside is 0, and the host's root shows as 65534. User 1 is another one.
+case_what_other_users_own_is_refused() {
+	chmod 711 "$tmp"
+	cat >"$tmp/inside" <<'EOF'
+		set -eu
+		cd "$1"
+		as() { setpriv --reuid 1 --regid 1 --clear-groups "$@"; }
+		try() {
+			rc=0
+			rootlesskit --subid-source=self --state-dir="$1" true 2>err.inner || rc=$?
+			echo "$1: $rc $(sed -n 's/^\[rootlesskit:parent\] error: //p' err.inner)"
+		}
+		umask 022
+		mkdir fine others sticky group
+		try fine/st
+		chown 1 others
+		try others/st
+		chmod 1777 sticky
+		as mkdir sticky/dir
+		try sticky/dir
+		try sticky/dir/st
+		as ln -s "$1/fine" sticky/link
+		try sticky/link/st
+		ln -s "$1/fine" sticky/own
+		try sticky/own/st
+		chgrp 5 group
+		chmod 775 group
+		try group/st
+		ls -A fine others group
+EOF
+	# The state directory of the outer one has root's of the host, our user and the user 1 above it.
+	launch --state-dir="$tmp/outer" --net=none sh "$tmp/inside" "$tmp"
+	assert_eq error '' "$err"
+	assert_match output "fine/st: 0*
+others/st: 1 directory $tmp/others/st is not safe: $tmp/others belongs to user 1, who could*
+sticky/dir: 1 *belongs to user 1*
+sticky/dir/st: 1 directory $tmp/sticky/dir/st is not safe: $tmp/sticky/dir belongs to user 1*
+sticky/link/st: 1 directory $tmp/sticky/link/st is not safe: $tmp/sticky/link is a symbolic link of user 1*
+sticky/own/st: 0*
+group/st: 1 directory $tmp/group/st is not safe: $tmp/group may be written by its group*
+fine:
+
+group:
+
+others:" "$out"
+	# shellcheck disable=SC2016 # for the inner shell
+	launch --state-dir="$tmp/outer" --net=none sh -c 'chown 0 "$1/others"; rm -rf "$1/sticky"' - "$tmp"
+}
+
+# The launcher sees the mount, in a mount namespace of the user's own.
+case_a_mount_in_the_directory_is_not_entered() {
+	mkdir "$tmp/precious"
+	echo content >"$tmp/precious/file"
+	cat >"$tmp/inside" <<'EOF'
+		set -eu
+		cd "$1"
+		mkfifo go
+		rootlesskit --subid-source=self --state-dir="$1/st" sh -c 'cat go' 2>err.inner &
+		until [ -e st/child_pid ]; do sleep 0.02; done
+		mkdir st/mount st/sub
+		mount --bind precious st/mount
+		echo >go
+		wait $!
+		ls -A st st/mount
+		cat err.inner
+		rootlesskit --subid-source=self --state-dir="$1/st" true 2>&1 | grep error
+		umount st/mount
+		rootlesskit --subid-source=self --state-dir="$1/st" true
+		ls -d st 2>/dev/null || echo gone
+EOF
+	launch --state-dir="$tmp/outer" --net=none sh "$tmp/inside" "$tmp"
+	assert_match output "
+st:
+lock
+mount
+
+st/mount:
+file
+*state directory $tmp/st stays: remove $tmp/st/mount: it is mounted or in use*
+*error: remove $tmp/st/mount: it is mounted or in use
+gone" "$out"
+	assert_eq content content "$(cat "$tmp/precious/file")"
 }
 
 run_cases \
@@ -460,4 +616,9 @@ run_cases \
 	a_start_without_descriptors_leaves_no_temporary_directory \
 	the_users_own_directory_is_removed_at_the_end \
 	the_directory_is_held_with_a_shared_flock \
-	a_directory_with_a_file_of_the_command_stays
+	files_of_the_command_go_with_the_directory \
+	files_of_the_command_of_a_killed_launcher_are_cleared \
+	a_directory_that_others_could_replace_is_refused \
+	a_directory_of_the_users_own_group_is_taken \
+	what_other_users_own_is_refused \
+	a_mount_in_the_directory_is_not_entered

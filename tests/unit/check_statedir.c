@@ -83,7 +83,11 @@ static const struct {
 	const char *given; /* below the fixture's directory */
 	const char *path;
 } spellings[] = {
-	{ "a", "a" }, { "a/", "a" }, { "a///", "a" }, { "b/c/d", "b/c/d" }, { "b/c/d//", "b/c/d" },
+	{ "a", "a" },		{ "a/", "a" },
+	{ "a///", "a" },	{ "b/c/d", "b/c/d" },
+	{ "b/c/d//", "b/c/d" }, { "b//c/./d", "b/c/d" },
+	{ "b/x/../c", "b/c" },	{ "./b/x/y/../../", "b" },
+	{ "../d/b", "b" },
 };
 
 START_TEST(makes_what_stands_above_it)
@@ -162,7 +166,7 @@ static const struct {
 	const char *reason; /* %s: the path */
 } bad_paths[] = {
 	{ "file", ENOTDIR, "mkdir %s: not a directory" },
-	{ "file/x", ENOTDIR, "mkdir %s: not a directory" },
+	{ "file/x", ENOTDIR, "/file: not a directory; try another --state-dir" },
 	{ "/proc/foo", ENOENT, "mkdir %s: no such file or directory" },
 	{ "dangling", ENOENT, "%s" },
 	{ "readonly/x", EACCES, "mkdir %s: permission denied" },
@@ -197,9 +201,57 @@ START_TEST(a_bad_path_is_named)
 }
 END_TEST
 
-START_TEST(an_empty_path_is_refused)
+START_TEST(an_empty_path_is_not_given)
 {
-	open_fails("", EINVAL, "--state-dir is empty");
+	setenv("TMPDIR", fixture_dir, 1);
+	open_ok("");
+	ck_assert_ptr_nonnull(strstr(sd.path, fixture_path("rootlesskit")));
+	statedir_remove(&sd);
+}
+END_TEST
+
+static const struct {
+	mode_t above, dir;
+	const char *reason; /* NULL: it is taken */
+} writable[] = {
+	{ 0755, 0755, NULL },
+	{ 01777, 0755, NULL },
+	{ 01777, 0700, NULL },
+	{ 0777, 0755, "above may be written by others and has no sticky bit" },
+	{ 0757, 0700, "above may be written by others and has no sticky bit" },
+	{ 0755, 0777, "d may be written by others" },
+	{ 0755, 01777, "d may be written by others" },
+	{ 0755, 0702, "d may be written by others" },
+};
+
+START_TEST(what_others_may_write_is_refused)
+{
+	char path[PATH_MAX];
+
+	strcpy(path, fixture_path("above/d"));
+	ck_assert_int_eq(mkdir(fixture_path("above"), 0755), 0);
+	ck_assert_int_eq(mkdir(path, 0755), 0);
+	ck_assert_int_eq(chmod(path, writable[_i].dir), 0);
+	ck_assert_int_eq(chmod(fixture_path("above"), writable[_i].above), 0);
+	if (writable[_i].reason == NULL) {
+		open_ok(path);
+		statedir_remove(&sd);
+		ck_assert(!exists(path));
+	} else {
+		open_fails(path, EPERM, writable[_i].reason);
+		ck_assert(!exists(fixture_path("above/d/" STATE_LOCK)));
+	}
+}
+END_TEST
+
+START_TEST(a_tmpdir_that_others_may_write_is_refused)
+{
+	ck_assert_int_eq(chmod(fixture_dir, 0777), 0);
+	setenv("TMPDIR", fixture_dir, 1);
+	open_fails(NULL, EPERM, "has no sticky bit");
+	ck_assert_ptr_nonnull(strstr(e.msg, "; try another TMPDIR, or --state-dir"));
+	ck_assert_int_eq(rmdir(fixture_dir), 0);
+	ck_assert_int_eq(mkdir(fixture_dir, 0755), 0);
 }
 END_TEST
 
@@ -466,7 +518,8 @@ static const struct {
 	const char *reason;
 } not_ours[] = {
 	{ STATE_HOSTS, "127.0.0.1 localhost\n", "holds hosts without a lock" },
-	{ STATE_CHILD_PID, "4711", "holds child_pid without a lock" },
+	{ STATE_CHILD_PID, "4711", "holds child_pid without a lock" }, /* its owner may write it */
+	{ STATE_CHILD_PID, "47 11", "holds child_pid without a lock" },
 	{ STATE_LOCK, "a poem", "holds a file lock with content" },
 };
 
@@ -482,7 +535,7 @@ START_TEST(files_without_a_lock_are_not_ours)
 }
 END_TEST
 
-/* It may be somebody's /etc. Nothing is removed recursively. */
+/* It may be somebody's /etc. */
 START_TEST(a_full_directory_aside_is_refused)
 {
 	hush();
@@ -492,7 +545,81 @@ START_TEST(a_full_directory_aside_is_refused)
 	fixture_file("d/" STATE_ASIDE "/passwd", "kept", 0644);
 	open_fails(fixture_path("d"), ENOTEMPTY, STATE_ASIDE ": directory not empty");
 	fixture_assert_content(fixture_path("d/" STATE_ASIDE "/passwd"), "kept");
-	ck_assert(!exists(fixture_path("d/" STATE_LOCK)));
+	/* The mark stays, so that the next launcher says the same. */
+	open_fails(fixture_path("d"), ENOTEMPTY, STATE_ASIDE ": directory not empty");
+}
+END_TEST
+
+/* Marks of a launcher: what else is there goes too. */
+static const struct {
+	const char *lock; /* content, NULL: there is none */
+	mode_t lock_mode;
+	const char *child_pid;
+	mode_t pid_mode;
+	bool is_launchers;
+} marks[] = {
+	{ "", 0600, NULL, 0, true },	    { "", 0600, "4711", 0444, true },
+	{ NULL, 0, "4711", 0444, true },    { NULL, 0, "4711", 0400, true },
+	{ "", 0644, "4711\n", 0644, true }, { "", 0644, NULL, 0, false },
+	{ "x", 0600, NULL, 0, false },	    { "x", 0600, "4711", 0444, false },
+	{ NULL, 0, "4711", 0644, false },   { NULL, 0, "a poem", 0444, false },
+	{ NULL, 0, "-1", 0444, false },	    { "", 0644, "-1", 0444, false },
+};
+
+START_TEST(a_launchers_directory_is_cleared_with_all_in_it)
+{
+	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
+	make_kept();
+	if (marks[_i].lock != NULL)
+		fixture_file("d/" STATE_LOCK, marks[_i].lock, marks[_i].lock_mode);
+	if (marks[_i].child_pid != NULL)
+		fixture_file("d/" STATE_CHILD_PID, marks[_i].child_pid, marks[_i].pid_mode);
+	fixture_file("d/my.pid", "1", 0644);
+	ck_assert_int_eq(mkdir(fixture_path("d/sub"), 0755), 0);
+	fixture_file("d/sub/file", "x", 0644);
+	ck_assert_int_eq(symlink(fixture_path("kept.d"), fixture_path("d/sub/link")), 0);
+	if (marks[_i].is_launchers) {
+		open_ok(fixture_path("d"));
+		ck_assert(!exists(fixture_path("d/my.pid")) && !exists(fixture_path("d/sub")));
+		statedir_remove(&sd);
+		ck_assert(!exists(fixture_path("d")));
+	} else {
+		open_fails(fixture_path("d"), EEXIST, "which is not a launcher's");
+		fixture_assert_content(fixture_path("d/sub/file"), "x");
+		fixture_assert_content(fixture_path("d/my.pid"), "1");
+	}
+	assert_kept();
+}
+END_TEST
+
+static const char *const leftovers[] = { ".nfs0000000000a1b2c300000001",
+					 ".fuse_hidden0000000500000002" };
+
+/* Of file systems, after a crash; no launcher's mark need be left. */
+START_TEST(leftovers_of_file_systems_are_cleared)
+{
+	char path[PATH_MAX];
+
+	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
+	snprintf(path, sizeof(path), "d/%s", leftovers[_i]);
+	fixture_file(path, "", 0600);
+	open_ok(fixture_path("d"));
+	fixture_file(path, "", 0600);
+	statedir_remove(&sd);
+	ck_assert(!exists(fixture_path("d")));
+}
+END_TEST
+
+START_TEST(other_launchers_sockets_are_cleared)
+{
+	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
+	fixture_file("d/" STATE_LOCK, "", 0600);
+	ck_assert_int_eq(mkdir(fixture_path("d/gvisortapvsock"), 0755), 0);
+	fixture_file("d/gvisortapvsock/tap.sock", "", 0755);
+	fixture_file("d/vpnkit-ethernet.sock", "", 0755);
+	open_ok(fixture_path("d"));
+	statedir_remove(&sd);
+	ck_assert(!exists(fixture_path("d")));
 }
 END_TEST
 
@@ -535,16 +662,34 @@ END_TEST
 
 /* ---- removing ---- */
 
-START_TEST(foreign_files_outlive_the_launcher)
+START_TEST(files_of_the_command_go_with_the_directory)
 {
-	hush();
+	make_kept();
 	open_ok(fixture_path("d"));
 	ck_assert_int_eq(statedir_write(sd.path, STATE_HOSTS, 0644, "x", &e), 0);
-	fixture_file("d/users", "kept", 0644);
+	fixture_file("d/my.pid", "1", 0644);
+	ck_assert_int_eq(mkdir(fixture_path("d/sub"), 0755), 0);
+	ck_assert_int_eq(symlink(fixture_path("kept.d"), fixture_path("d/sub/link")), 0);
+	fixture_file("d/sub/file", "x", 0);
+	ck_assert_int_eq(chmod(fixture_path("d/sub"), 0), 0);
 	statedir_remove(&sd);
-	fixture_assert_content(fixture_path("d/users"), "kept");
-	ck_assert(!exists(fixture_path("d/" STATE_HOSTS)));
-	ck_assert(!exists(fixture_path("d/" STATE_LOCK)));
+	ck_assert(!exists(fixture_path("d")));
+	assert_kept();
+}
+END_TEST
+
+/* Its target is the user's; the launcher leaves it as it was, empty. */
+START_TEST(the_target_of_a_link_stays)
+{
+	ck_assert_int_eq(mkdir(fixture_path("real"), 0755), 0);
+	ck_assert_int_eq(symlink("real", fixture_path("link")), 0);
+	for (int i = 0; i < 2; i++) {
+		open_ok(fixture_path("link"));
+		ck_assert_str_eq(sd.path, fixture_path("link"));
+		statedir_remove(&sd);
+		ck_assert_int_eq(unlink(fixture_path("real/" STATE_LOCK)), -1);
+	}
+	ck_assert_int_eq(rmdir(fixture_path("real")), 0);
 }
 END_TEST
 
@@ -654,7 +799,9 @@ static TCase *bad_paths_case(void)
 	TCase *tc = fixture_case_with_dir("bad paths");
 
 	tcase_add_loop_test(tc, a_bad_path_is_named, 0, COUNT(bad_paths));
-	tcase_add_test(tc, an_empty_path_is_refused);
+	tcase_add_test(tc, an_empty_path_is_not_given);
+	tcase_add_loop_test(tc, what_others_may_write_is_refused, 0, COUNT(writable));
+	tcase_add_test(tc, a_tmpdir_that_others_may_write_is_refused);
 	tcase_add_test(tc, all_sockets_must_fit_their_addresses);
 	tcase_add_test(tc, a_path_beyond_all_limits_is_refused);
 	tcase_add_test(tc, a_long_tmpdir_leaves_nothing);
@@ -681,7 +828,11 @@ static TCase *content_case(void)
 	tcase_add_test(tc, a_full_directory_aside_is_refused);
 	tcase_add_loop_test(tc, a_directory_with_foreign_files_is_refused, 0, COUNT(foreign_names));
 	tcase_add_test(tc, a_link_is_no_lock);
-	tcase_add_test(tc, foreign_files_outlive_the_launcher);
+	tcase_add_loop_test(tc, a_launchers_directory_is_cleared_with_all_in_it, 0, COUNT(marks));
+	tcase_add_loop_test(tc, leftovers_of_file_systems_are_cleared, 0, COUNT(leftovers));
+	tcase_add_test(tc, other_launchers_sockets_are_cleared);
+	tcase_add_test(tc, files_of_the_command_go_with_the_directory);
+	tcase_add_test(tc, the_target_of_a_link_stays);
 	tcase_add_test(tc, somebody_may_have_removed_it);
 	tcase_add_test(tc, only_our_directory_is_cleared);
 	return tc;
