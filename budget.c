@@ -6,8 +6,8 @@
 
 #include "log.h"
 
-#define PAUSE_MS    100	  /* when the system is out of something */
-#define COMPLAIN_MS 60000 /* between two log lines about that */
+#define PAUSE_MS   100 /* when the system is out of something */
+#define COMPLAIN_S 60  /* between two log lines about that */
 
 /* Goes on. What fails for want of memory is tried again, and the rest does not wait for it. */
 static void resume(struct budget *b)
@@ -131,12 +131,11 @@ void budget_accept(struct budget *b, size_t count)
 
 void budget_complain(struct budget *b, const char *what, const char *why, const char *then)
 {
-	_Atomic unsigned long long *told = b->account != NULL ? &b->account->complained_ms
-							      : &b->complained_ms;
+	atomic_uint *told = b->account != NULL ? &b->account->complained_s : &b->complained_s;
 	size_t used = b->account != NULL ? atomic_load(&b->account->used) : b->used;
 	size_t max = b->account != NULL ? b->account->max : b->max;
 
-	if (log_is_due(told, COMPLAIN_MS))
+	if (log_is_due(told, COMPLAIN_S))
 		log_warn("%s: %s (%zu of %zu descriptors in use); %s", what, why, used, max, then);
 }
 

@@ -23,7 +23,8 @@ struct account {
 	_Atomic size_t used;
 	size_t max;
 	struct account *of; /* what is drawn here is drawn there too; or NULL */
-	_Atomic unsigned long long complained_ms;
+	atomic_uint
+		complained_s; /* of fd_now_ms(); a 64-bit atomic needs libatomic on some machines */
 };
 
 /* Draws what may be more than there is: for what is there already. */
@@ -45,7 +46,7 @@ struct budget {
 	int (*on_resume)(struct budget *b);
 	/* The budget's own: */
 	struct timer resume;
-	_Atomic unsigned long long complained_ms; /* without an account */
+	atomic_uint complained_s; /* without an account */
 };
 
 /* Readies a budget whose loop, account, max, enough and callbacks are set and the rest is zero. */

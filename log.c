@@ -3,7 +3,6 @@
 
 #include <poll.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,14 +133,14 @@ void log_at(enum log_level level, const char *fmt, ...)
 	write_line(line, len);
 }
 
-bool log_is_due(_Atomic unsigned long long *last_ms, unsigned int every_ms)
+bool log_is_due(atomic_uint *last_s, unsigned int every_s)
 {
-	unsigned long long now = fd_now_ms();
-	unsigned long long last = atomic_load(last_ms);
+	unsigned int now = (unsigned int)(fd_now_ms() / 1000) + 1;
+	unsigned int last = atomic_load(last_s);
 
 	/* Another thread may have logged it since we looked at the clock. */
-	return (last == 0 || now > last + every_ms) &&
-	       atomic_compare_exchange_strong(last_ms, &last, now);
+	return (last == 0 || now > last + every_s) &&
+	       atomic_compare_exchange_strong(last_s, &last, now);
 }
 
 void log_fatal(const char *fmt, ...)

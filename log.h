@@ -2,6 +2,7 @@
 #ifndef LOG_H
 #define LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 /* Log lines on standard error, each in one write(2), in the forms that users of RootlessKit have
@@ -33,9 +34,10 @@ void log_at(enum log_level level, const char *fmt, ...) __attribute__((format(pr
 #define log_warn(...)  log_at(LOG_WARNING, __VA_ARGS__)
 #define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)
 
-/* Is it time for a line that stands in the log at most once every `every_ms`? *last_ms begins as 0
- * and is log_is_due's own. Of several threads that ask at the same time one gets true. */
-bool log_is_due(_Atomic unsigned long long *last_ms, unsigned int every_ms);
+/* Is it time for a line that stands in the log at most once every `every_s` seconds? *last_s begins
+ * as 0 and is log_is_due's own: seconds, since not every machine has atomics of 64 bits without a
+ * library. Of several threads that ask at the same time one gets true. */
+bool log_is_due(atomic_uint *last_s, unsigned int every_s);
 
 /* The last line of a program that fails: "[rootlesskit:parent] error: REASON". It may be as long as
  * a command line. */

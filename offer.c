@@ -9,7 +9,7 @@
 
 #include "log.h"
 
-#define COMPLAIN_MS	 60000 /* between two log lines about a port */
+#define COMPLAIN_S	 60 /* between two log lines about a port */
 #define ADDRESS_LEN	 (INET6_ADDRSTRLEN + sizeof("[]:65535"))
 #define REFUSED_BY_CHILD ": connect: connection refused" /* the end of such an answer */
 
@@ -88,7 +88,7 @@ void offer_complain(struct offer *o, const struct sockaddr_storage *to, int errn
 	char address[ADDRESS_LEN];
 	char why[128];
 
-	if (!log_is_due(&o->complained_ms, COMPLAIN_MS))
+	if (!log_is_due(&o->complained_s, COMPLAIN_S))
 		return;
 	write_address(address, sizeof(address), to);
 	if (errnum == EREMOTEIO && ends_with(reason, REFUSED_BY_CHILD))

@@ -21,7 +21,7 @@ struct offer {
 	_Atomic bool everywhere;      /* all workers serve it: clients may be handed over */
 	bool may_lead_out;
 	_Atomic unsigned int crowds[OFFER_PLACES]; /* see offer_enter */
-	_Atomic unsigned long long complained_ms;  /* when offer_complain has logged last */
+	atomic_uint complained_s;		   /* when offer_complain has logged last */
 };
 
 /* Loops. A port whose child IP leads out of the network namespace may lead back to itself, through

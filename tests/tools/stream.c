@@ -78,10 +78,10 @@ static size_t choose_chunk(enum kind kind, bool reading, uint64_t *random)
 	if (kind == BULK || (kind == SMALL && reading))
 		return CHUNK_MAX;
 	if (kind == SMALL)
-		return 1 + r % 2000;
+		return 1 + (size_t)(r % 2000);
 	if (kind == SLOW && reading)
-		return 1 + r % 40000;
-	return 1 + r % (1u << (r >> 32) % 21);
+		return 1 + (size_t)(r % 40000);
+	return 1 + (size_t)(r % (1u << (r >> 32) % 21));
 }
 
 static void pause_sometimes(enum kind kind, bool reading, uint64_t random)
@@ -106,7 +106,7 @@ static void *send_flow(void *arg)
 		ssize_t n;
 
 		if (len > f->len - at)
-			len = f->len - at;
+			len = (size_t)(f->len - at);
 		bytes = fill(words, f->seed, at, len);
 		n = send(f->fd, bytes, len, MSG_NOSIGNAL);
 		if (n < 0 && errno != EINTR) {

@@ -18,9 +18,16 @@
 static unsigned long long skipped_ms;
 static struct loop *loop;
 
+/* The system call that fills a struct timespec with 64-bit seconds. */
+#ifdef SYS_clock_gettime64
+#define CLOCK_GETTIME SYS_clock_gettime64
+#else
+#define CLOCK_GETTIME SYS_clock_gettime
+#endif
+
 int clock_gettime(clockid_t id, struct timespec *ts)
 {
-	long r = syscall(SYS_clock_gettime, id, ts);
+	long r = syscall(CLOCK_GETTIME, id, ts);
 
 	if (id == CLOCK_MONOTONIC)
 		ts->tv_sec += (time_t)(skipped_ms / 1000);
