@@ -1,9 +1,44 @@
 # rlkbox. README.md says what the targets are for; `make help` lists them.
 
+#: V=1              show the commands
+#: CC=, CFLAGS=, CPPFLAGS=, LDFLAGS=
+#:                  the compiler and its options; a change builds again
+#: DYNAMIC=1        link dynamically although the C library can be linked statically
+#: STATIC=1         build as `make static` does, with musl-gcc and optimized for size
+#: WERROR=1         make warnings errors
+#: BUILD=DIR        build in DIR instead of build
+#: PREFIX=DIR       install to DIR/bin instead of /usr/local/bin; BINDIR= names that directory
+#: DESTDIR=DIR      put this before all paths of the installation
+#: STRIP=PROGRAM    what `make install-strip` strips with
+
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 BUILD ?= build
+INSTALL ?= install
+INSTALL_PROGRAM ?= $(INSTALL) -m 755
+STRIP ?= strip
+PKG_CONFIG ?= pkg-config
+ifeq ($(STATIC),1)
+ifneq ($(origin CC),command line)
+CC = musl-gcc
+endif
+CFLAGS ?= -Os -g
+endif
 CFLAGS ?= -O2 -g
+
+# One short line for each file: $(call say,WHAT,FILE). V=1 shows the commands instead.
+ifeq ($(V),1)
+say =
+Q =
+else
+say = @$(if $(findstring s,$(firstword -$(MAKEFLAGS))),:,printf '  %-7s %s\n' $(1) $(call quote,$(2)))
+Q = @
+endif
+
+# One word of the shell, whatever is in it.
+quote = '$(subst ','\'',$(1))'
+# A file's name below $(BUILD).
+short = $(patsubst $(BUILD)/%,%,$(1))
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	   -Wformat=2 -Wvla -Wconversion -Wpointer-arith -Wwrite-strings -Wundef
@@ -11,12 +46,15 @@ ifeq ($(WERROR),1)
 WARNINGS += -Werror
 endif
 HARDENING = -fstack-protector-strong
-CPPFLAGS += -D_GNU_SOURCE
+# 32-bit systems have 64-bit file offsets and times only where they are asked for.
+OUR_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64
+# No path of the build machine gets into the program, so that it is the same wherever it is built.
+OUR_CFLAGS = $(call quote,-ffile-prefix-map=$(CURDIR)=.)
 ifeq ($(STATIC),1)
 # musl does not bring the kernel's headers; glibc's come after its own.
 # musl's CMSG_NXTHDR converts signs.
 WARNINGS += -Wno-sign-conversion
-CPPFLAGS += -idirafter /usr/include -idirafter /usr/include/$(shell $(CC) -print-multiarch)
+OUR_CPPFLAGS += -idirafter /usr/include -idirafter /usr/include/$(shell $(CC) $(CFLAGS) -print-multiarch)
 LINKING = -static
 else
 HARDENING += -fPIE
@@ -24,22 +62,28 @@ LINKING = -pie
 # The program is linked statically where the C library can be had so: its two processes share no
 # library with others that are running, need a third less memory, and start without the loader.
 # DYNAMIC=1 links it dynamically, for distributions. Its addresses are random either way.
-STATIC_PIE := $(filter /%,$(shell $(CC) -print-file-name=libc.a) $(shell $(CC) -print-file-name=rcrt1.o))
-ifneq ($(DYNAMIC)$(SANITIZE)$(words $(STATIC_PIE)),2)
+# On i386 glibc's static library cannot be linked to a static-pie program.
+IS_I386 := $(filter 1,$(shell $(CC) $(CFLAGS) -dM -E -x c /dev/null | grep -c __i386__))
+print_file = $(filter /%,$(shell $(CC) $(CFLAGS) -print-file-name=$(1)))
+STATIC_PIE := $(call print_file,libc.a) $(call print_file,rcrt1.o)
+ifneq ($(DYNAMIC)$(SANITIZE)$(IS_I386)$(words $(STATIC_PIE)),2)
 PROGRAM_LINKING = -pie
 else
 PROGRAM_LINKING = -static-pie
 endif
 endif
 PROGRAM_LINKING ?= $(LINKING)
-ifndef SANITIZE
-CPPFLAGS += -D_FORTIFY_SOURCE=2
-else
+ifdef SANITIZE
 HARDENING += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
-LDFLAGS += -fsanitize=$(SANITIZE)
+OUR_LDFLAGS = -fsanitize=$(SANITIZE)
+else ifneq ($(filter-out -O0,$(filter -O%,$(CFLAGS))),)
+# It needs optimization.
+OUR_CPPFLAGS += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 endif
-ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(HARDENING) $(CFLAGS) -pthread -MMD -MP
-ALL_LDFLAGS = -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+ALL_CPPFLAGS = $(OUR_CPPFLAGS) $(CPPFLAGS)
+ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(HARDENING) $(OUR_CFLAGS) $(CFLAGS) -pthread
+ALL_LDFLAGS = $(CFLAGS) -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(OUR_LDFLAGS) $(LDFLAGS)
+COMPILE = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS)
 
 SOURCES := $(sort $(wildcard *.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
@@ -47,48 +91,65 @@ LIBRARY := $(BUILD)/librlkbox.a
 CHECKS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/check_*.c)))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(sort $(wildcard tests/tools/*.c)))
+# The names of links, as `rlkbox --list` prints them; tests/build.sh compares the two.
+LINKS = rootlesskit docker-rootlesskit rootlessctl rootlesskit-docker-proxy
 C_FILES := $(wildcard *.c *.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.[ch] tests/tools/*.c tests/bench/*.c)
 SHELL_FILES := $(wildcard tests/*.sh tests/e2e/*.sh tests/peers/*.sh tests/compare/*.sh tests/bench/*.sh) \
 	       .ci/run
 
-.PHONY: all help static check check-unit check-e2e check-peers check-static test-programs asan tsan valgrind \
-	fuzz fuzz-replay lint format format-check bench compare captures demo install uninstall clean always
+.PHONY: all help static check check-unit check-e2e check-peers check-static check-build test-programs \
+	asan tsan valgrind fuzz fuzz-replay lint format format-check bench compare captures demo \
+	install install-strip uninstall clean always
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/rlkbox ## build the program, build/rlkbox
 
 static: ## build one static file with musl-gcc, build/static/rlkbox
-	$(MAKE) BUILD=build/static CC=musl-gcc STATIC=1 CFLAGS='-Os -g'
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/static STATIC=1
 
-help: ## list the targets
+help: ## list the targets and variables
+	@echo 'Targets:'
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
+	@echo 'Variables:'
+	@sed -n 's/^#: /  /p' Makefile
 
 $(BUILD)/rlkbox: $(OBJECTS) $(BUILD)/linking
-	$(CC) $(PROGRAM_LINKING) $(ALL_LDFLAGS) -o $@ $(OBJECTS)
+	$(call say,LD,$(call short,$@))
+	$(Q)$(CC) $(PROGRAM_LINKING) $(ALL_LDFLAGS) -o $@ $(OBJECTS)
 
-# Written anew where it is linked in another way than the last time.
-$(BUILD)/linking: always | $(BUILD)
-	@echo '$(CC) $(PROGRAM_LINKING)' | cmp -s - $@ || echo '$(CC) $(PROGRAM_LINKING)' >$@
+# What the files were made with. They change, and so all is made again, when the command does. The
+# mark tells `make clean` that all in the directory is ours: it was empty.
+$(BUILD)/compiling: command = $(COMPILE)
+$(BUILD)/linking: command = $(CC) $(PROGRAM_LINKING) $(LINKING) $(ALL_LDFLAGS)
+$(BUILD)/linking: | $(BUILD)/compiling
+$(BUILD)/compiling $(BUILD)/linking: always
+	@mkdir -p $(BUILD)
+	@[ -n "$$(ls -A $(BUILD))" ] || touch $(BUILD)/.rlkbox-build
+	@printf '%s\n' $(call quote,$(command)) | cmp -s - $@ || printf '%s\n' $(call quote,$(command)) >$@
 
-$(BUILD)/%.o: %.c Makefile | $(BUILD)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -c -o $@ $<
+$(BUILD)/%.o: %.c Makefile $(BUILD)/compiling
+	$(call say,CC,$(call short,$@))
+	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
 
-$(BUILD) $(BUILD)/unit $(BUILD)/fuzz $(BUILD)/tools:
-	mkdir -p $@
+$(BUILD)/unit $(BUILD)/fuzz $(BUILD)/tools: | $(BUILD)/compiling
+	@mkdir -p $@
 
 # ---- tests ----
 
 $(LIBRARY): $(filter-out $(BUILD)/main.o,$(OBJECTS))
-	rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$(call short,$@))
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
 
-$(BUILD)/unit/%: tests/unit/%.c $(LIBRARY) | $(BUILD)/unit
-	$(CC) $(CPPFLAGS) -I. $(ALL_CFLAGS) -Wno-pedantic -Wno-conversion $(LINKING) $(ALL_LDFLAGS) -o $@ $< \
-		$(LIBRARY) $$(pkg-config --cflags --libs check)
+$(BUILD)/unit/%: tests/unit/%.c $(LIBRARY) $(BUILD)/linking | $(BUILD)/unit
+	$(call say,CHECK,$(call short,$@))
+	$(Q)$(COMPILE) -MMD -MP -I. -Wno-pedantic -Wno-conversion $(LINKING) $(ALL_LDFLAGS) -o $@ $< \
+		$(LIBRARY) $$($(PKG_CONFIG) --cflags --libs check)
 
 # What tests talk to: never slowed down by a sanitizer.
-$(BUILD)/tools/%: tests/tools/%.c | $(BUILD)/tools
-	$(CC) $(CPPFLAGS) -std=gnu11 $(WARNINGS) -O2 -g -pthread -o $@ $<
+$(BUILD)/tools/%: tests/tools/%.c Makefile | $(BUILD)/tools
+	$(call say,TOOL,$(call short,$@))
+	$(Q)$(CC) $(ALL_CPPFLAGS) -std=gnu11 $(WARNINGS) -O2 -g -pthread -o $@ $<
 
 test-programs: all $(CHECKS) $(TOOLS)
 
@@ -120,19 +181,22 @@ captures: all ## replay RootlessKit's recorded command lines in the directory CA
 
 check-static: ## run the end-to-end tests with the static file
 	tests/deps.sh
-	$(MAKE) static
-	$(MAKE) BUILD=build/static $(TOOLS:$(BUILD)/%=build/static/%)
-	tests/run.sh build/static e2e
+	$(Q)$(MAKE) --no-print-directory static
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/static STATIC=1 $(TOOLS:$(BUILD)/%=$(BUILD)/static/%)
+	tests/run.sh $(BUILD)/static e2e
+
+check-build: all ## test the build itself: what it prints, makes again, and installs
+	BUILD=$(abspath $(BUILD)) tests/build.sh
 
 asan: ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	tests/deps.sh
-	$(MAKE) BUILD=build/asan SANITIZE=address,undefined CFLAGS='-O1 -g' test-programs
-	tests/run.sh build/asan unit e2e
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' test-programs
+	tests/run.sh $(BUILD)/asan unit e2e
 
 tsan: ## run every test under ThreadSanitizer
 	tests/deps.sh
-	$(MAKE) BUILD=build/tsan SANITIZE=thread CFLAGS='-O1 -g' test-programs
-	tests/run.sh build/tsan unit e2e
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g' test-programs
+	tests/run.sh $(BUILD)/tsan unit e2e
 
 VALGRIND = valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite \
 	   --errors-for-leak-kinds=definite
@@ -150,7 +214,8 @@ FORMATS = err text json jsonout http httpout portspec subid bpreq slirpapi
 FUZZ_TIME ?= 60
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(FORMATS:%=%.c) | $(BUILD)/fuzz
-	clang $(CPPFLAGS) -I. -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined \
+	$(call say,FUZZER,$(call short,$@))
+	$(Q)clang $(OUR_CPPFLAGS) $(CPPFLAGS) -U_FORTIFY_SOURCE -I. -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined \
 		-o $@ $< $(FORMATS:%=%.c)
 
 fuzz: $(FUZZERS) ## fuzz each parser for FUZZ_TIME seconds
@@ -186,25 +251,55 @@ bench: all $(BUILD)/openloop ## measure against Debian's rootlesskit, pasta and 
 	tests/deps.sh bench
 	tests/bench/run.sh $(BUILD)
 
-$(BUILD)/openloop: tests/bench/openloop.c | $(BUILD)
-	$(CC) $(CPPFLAGS) -std=gnu11 $(WARNINGS) -O2 -o $@ $<
+$(BUILD)/openloop: tests/bench/openloop.c Makefile | $(BUILD)/compiling
+	$(call say,TOOL,$(call short,$@))
+	$(Q)$(CC) $(ALL_CPPFLAGS) -std=gnu11 $(WARNINGS) -O2 -o $@ $<
 
 demo: all ## show the main job: a web server inside, reached from the host
 	tests/demo.sh $(BUILD)/rlkbox
 
+# No program that was built runs here: it may be for another machine.
+
+TO = $(call quote,$(DESTDIR)$(BINDIR))
+# Is $$to/$$name a link to rlkbox?
+is_link = { [ "$$to/$$name" -ef "$$to/rlkbox" ] || [ "$$(readlink "$$to/$$name")" = rlkbox ]; }
+
+# Which links are ours is found out before rlkbox is replaced: a hard link then is another file.
 install: all ## install to PREFIX (/usr/local), with links for each name
-	install -d $(DESTDIR)$(BINDIR)
-	install -s -m 755 $(BUILD)/rlkbox $(DESTDIR)$(BINDIR)/rlkbox
-	$(DESTDIR)$(BINDIR)/rlkbox --install -s $(DESTDIR)$(BINDIR)
+	$(call say,INSTALL,$(DESTDIR)$(BINDIR)/rlkbox)
+	$(Q)$(INSTALL) -d $(TO)
+	$(Q)to=$(TO) links= status=0; \
+	for name in $(LINKS); do \
+		if ! { [ -e "$$to/$$name" ] || [ -L "$$to/$$name" ]; } || $(is_link); then \
+			links="$$links $$name"; \
+		else \
+			echo "$$to/$$name is there already and is not a link to rlkbox;" \
+				"\`rlkbox --install -s -f\` replaces it" >&2; \
+			status=1; \
+		fi; \
+	done; \
+	$(INSTALL_PROGRAM) $(BUILD)/rlkbox "$$to/rlkbox" || exit; \
+	for name in $$links; do \
+		ln -sf rlkbox "$$to/$$name" || exit; \
+	done; \
+	exit $$status
+
+install-strip: ## the same, without symbols and debugging information
+	$(Q)$(MAKE) --no-print-directory INSTALL_PROGRAM='$(INSTALL_PROGRAM) -s --strip-program=$(STRIP)' install
 
 uninstall: ## remove what install brought
-	for name in $$($(DESTDIR)$(BINDIR)/rlkbox --list); do \
-		[ ! $(DESTDIR)$(BINDIR)/$$name -ef $(DESTDIR)$(BINDIR)/rlkbox ] || \
-			rm -f $(DESTDIR)$(BINDIR)/$$name; \
-	done
-	rm -f $(DESTDIR)$(BINDIR)/rlkbox
+	$(Q)to=$(TO); \
+	for name in $(LINKS); do \
+		! $(is_link) || rm -f "$$to/$$name" || exit; \
+	done; \
+	rm -f "$$to/rlkbox"
 
 clean: ## remove what was built
-	rm -rf build
+	$(Q)if [ -e $(BUILD)/.rlkbox-build ] || [ $(BUILD) = build ]; then \
+		rm -rf $(BUILD); \
+	elif [ -e $(BUILD) ]; then \
+		echo "$(BUILD) had other files in it before the build; remove what was built by hand" >&2; \
+		exit 1; \
+	fi
 
 -include $(OBJECTS:.o=.d) $(CHECKS:=.d)
