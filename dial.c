@@ -147,6 +147,8 @@ static void note_mark(const struct dial *d, int fd)
 		srcmarks_note(d->dialler->marks, &d->to, mark);
 	else
 		srcmarks_forget(d->dialler->marks, &d->to);
+	if (mark == 0 && d->timed_out)
+		transparent_note_dead(&d->dialler->marks->dead, &d->from, &d->to);
 }
 
 /* Reads a piece of the answer. Returns the target's descriptor; -EINPROGRESS if it should be called
@@ -193,6 +195,9 @@ static void on_answer(struct watch *watch, short revents)
 			sockopt_tcp_reset_on_close(r);
 		finish(d, r);
 	} else if (r != -EAGAIN) {
+		/* The child has waited as well, and remembers it. */
+		if (d->timed_out)
+			transparent_note_dead(&d->dialler->marks->dead, &d->from, &d->to);
 		try_again(d, r);
 	}
 }
@@ -313,7 +318,10 @@ static void on_connected(struct watch *w, short revents)
 
 static void on_no_answer(struct timer *t)
 {
-	not_connected(LOOP_OWNER(t, struct dial, timer), ETIMEDOUT);
+	struct dial *d = LOOP_OWNER(t, struct dial, timer);
+
+	d->timed_out = d->mark != 0;
+	not_connected(d, ETIMEDOUT);
 }
 
 /* Returns 0 when connected, -EINPROGRESS, or -errno. */
@@ -404,6 +412,9 @@ static bool try_by_itself(struct dial *d)
 	kind = sockpool_kind(proto_is_udp(d->req.proto), d->to.ss_family);
 	d->mark = 0;
 	if (has_source(d)) {
+		/* The child knows that too, and connects without. */
+		if (transparent_is_dead(&d->dialler->marks->dead, &d->from, &d->to))
+			return false;
 		d->mark = srcmarks_find(d->dialler->marks, &d->to);
 		if (d->mark == 0) {
 			sockpool_warm(pool, kind); /* for those that follow */

@@ -10,7 +10,9 @@
  *
  * With a client's address in the request it connects from there first (transparent.h). Should that
  * fail, whatever the reason, it connects as usual, at once: that it is refused as well shows that
- * it was not for the address.
+ * it was not for the address. If there was no answer in time, the first socket goes on beside the
+ * second: whichever is connected first is the answer, and that the first one ever is shows that
+ * the server was busy, not that answers do not come back.
  *
  * "sockets" is answered at once, with sockets that are not connected.
  *
@@ -52,6 +54,7 @@
 #define READ_DEADLINE_MS    10000 /* for a request to be complete */
 #define CONNECT_DEADLINE_MS 20000 /* a SYN is sent five times by then; the parent waits longer */
 #define AT_ONCE_MS	    500	  /* a lost SYN is sent again after a second */
+#define LATE_MS		    2700  /* by then it was sent three times, to a busy server too */
 
 struct service {
 	struct loop *loop;
@@ -71,10 +74,12 @@ struct request {
 	struct service *service;
 	struct watch client;
 	struct watch target; /* -1 while the request is read */
+	struct watch late;   /* from the client's address, and not connected in time; or -1 */
 	struct timer deadline;
 	struct msg_reader reader;
 	struct task reap;
 	struct sockaddr_storage from;  /* the client's address; AF_UNSPEC if it is not to be kept */
+	bool plain;		       /* it does without that address, after a failure */
 	bool transparent;	       /* it is connecting from there */
 	unsigned long long without_ms; /* since when it does without, for want of an answer; or 0 */
 	struct sockaddr_storage to;
@@ -99,10 +104,32 @@ static void end_request(struct request *r)
 	loop_cancel(loop, &r->deadline);
 	loop_remove(loop, &r->client);
 	loop_remove(loop, &r->target);
+	loop_remove(loop, &r->late);
 	fd_close(&r->client.fd);
 	fd_close(&r->target.fd);
+	fd_close(&r->late.fd);
 	r->reap.run = free_request;
 	loop_defer(loop, &r->reap);
+}
+
+static void on_read_deadline(struct timer *t)
+{
+	end_request(LOOP_OWNER(t, struct request, deadline));
+}
+
+/* A request was answered. Should a socket come late from the client's address, it still tells that
+ * this way is not dead. */
+static void end_answered(struct request *r)
+{
+	struct loop *loop = r->service->loop;
+
+	loop_remove(loop, &r->client);
+	loop_remove(loop, &r->target);
+	fd_close(&r->client.fd);
+	fd_close(&r->target.fd);
+	r->deadline.on_due = on_read_deadline;
+	if (r->late.fd < 0 || loop_timer(loop, &r->deadline, LATE_MS) < 0)
+		end_request(r);
 }
 
 static void answer_error(struct request *r, const struct err *why)
@@ -113,7 +140,7 @@ static void answer_error(struct request *r, const struct err *why)
 	/* A client that does not take it has gone. */
 	if (len > 0)
 		msg_send_now(r->client.fd, text, (size_t)len);
-	end_request(r);
+	end_answered(r);
 }
 
 static void answer_init(struct request *r)
@@ -124,18 +151,24 @@ static void answer_init(struct request *r)
 	end_request(r);
 }
 
+/* A plain socket got an answer, or a refusal. Was it for the address that there was none before,
+ * and not for a busy server? Then those after it do not wait as well. */
+static void note_answer(struct request *r)
+{
+	if (r->without_ms != 0 && fd_now_ms() - r->without_ms < AT_ONCE_MS)
+		transparent_note_dead(&r->service->transparent.dead, &r->from, &r->to);
+}
+
 static void answer_connected(struct request *r)
 {
 	int sent = msg_send_fd(r->client.fd, r->target.fd);
 	char why[128];
 
-	/* Was it for the address that there was no answer before, and not for a busy server? */
-	if (r->without_ms != 0 && fd_now_ms() - r->without_ms < AT_ONCE_MS)
-		transparent_no_answer(&r->service->transparent, &r->to);
+	note_answer(r);
 	if (sent < 0)
 		log_debug("port service: sending a descriptor: %s",
 			  err_text(-sent, why, sizeof(why)));
-	end_request(r);
+	end_answered(r);
 }
 
 /* ---- connecting ---- */
@@ -148,12 +181,15 @@ static void on_client_gone(struct watch *w, short revents)
 }
 
 /* The client has nothing more to say, and may have shut down its writing side. POLLHUP comes when
- * it has gone. A connection from the client's address goes on without it: how that ends is kept in
- * mind for the others. */
+ * it has gone. A connection from the client's address goes on without it, and so does the plain one
+ * after it as long as an answer would be one at once: how they end is kept in mind for the others.
+ */
 static void watch_for_the_end(struct request *r)
 {
+	bool goes_on = r->transparent || r->without_ms != 0;
+
 	r->client.on_event = on_client_gone;
-	loop_want(r->service->loop, &r->client, r->transparent ? 0 : POLLERR);
+	loop_want(r->service->loop, &r->client, goes_on ? 0 : POLLERR);
 }
 
 static void fail_connect(struct request *r, int errnum)
@@ -166,6 +202,49 @@ static void fail_connect(struct request *r, int errnum)
 
 static void start_connect(struct request *r);
 
+static bool is_answer(int errnum)
+{
+	return errnum == ECONNREFUSED || errnum == ECONNRESET || errnum == EHOSTUNREACH ||
+	       errnum == ENETUNREACH;
+}
+
+static void on_late(struct watch *w, short revents)
+{
+	struct request *r = LOOP_OWNER(w, struct request, late);
+	struct loop *loop = r->service->loop;
+	int why = 0;
+	socklen_t len = sizeof(why);
+
+	(void)revents;
+	if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &why, &len) < 0)
+		why = errno;
+	loop_remove(loop, w);
+	if (why == 0 || why == ECONNREFUSED)
+		transparent_forget_dead(&r->service->transparent.dead, &r->from, &r->to);
+	if (r->client.fd < 0) {
+		end_request(r);
+	} else if (why == 0) {
+		loop_remove(loop, &r->target);
+		fd_close(&r->target.fd);
+		r->target.fd = fd_take(&w->fd);
+		r->without_ms = 0;
+		answer_connected(r);
+	} else {
+		fd_close(&w->fd);
+	}
+}
+
+/* Keeps the socket that did not connect in time. */
+static void keep_late(struct request *r)
+{
+	r->without_ms = fd_now_ms();
+	r->late = (struct watch){ .fd = fd_take(&r->target.fd),
+				  .events = POLLOUT,
+				  .on_event = on_late };
+	if (loop_add(r->service->loop, &r->late) < 0)
+		fd_close(&r->late.fd);
+}
+
 /* A socket did not connect. One that came from the client's address is replaced by a usual one. */
 static void on_failed(struct request *r, int errnum)
 {
@@ -173,17 +252,19 @@ static void on_failed(struct request *r, int errnum)
 	char why[128];
 
 	if (!r->transparent) {
+		if (is_answer(errnum))
+			note_answer(r);
 		fail_connect(r, errnum);
 		return;
 	}
 	log_debug("port service: port %d: not from the client's address: %s", r->req.port,
 		  err_text(errnum, why, sizeof(why)));
-	if (errnum == ETIMEDOUT)
-		r->without_ms = fd_now_ms();
 	loop_cancel(loop, &r->deadline);
 	loop_remove(loop, &r->target);
+	if (errnum == ETIMEDOUT)
+		keep_late(r);
 	fd_close(&r->target.fd);
-	r->from.ss_family = AF_UNSPEC;
+	r->plain = true;
 	start_connect(r);
 }
 
@@ -207,6 +288,28 @@ static void on_connect_deadline(struct timer *t)
 	on_failed(LOOP_OWNER(t, struct request, deadline), ETIMEDOUT);
 }
 
+/* No answer at once: the server is busy, or there is none. */
+static void on_slow(struct timer *t)
+{
+	struct request *r = LOOP_OWNER(t, struct request, deadline);
+
+	r->without_ms = 0;
+	watch_for_the_end(r);
+	t->on_due = on_connect_deadline;
+	if (loop_timer(r->service->loop, t, CONNECT_DEADLINE_MS) < 0)
+		fail_connect(r, ENOMEM);
+}
+
+/* Sets the deadline of a connection that has begun. Returns 0 or -ENOMEM. */
+static int set_deadline(struct request *r)
+{
+	unsigned int ms = r->transparent ? TRANSPARENT_DEADLINE_MS : CONNECT_DEADLINE_MS;
+	bool may_be_slow = !r->transparent && r->without_ms != 0;
+
+	r->deadline.on_due = may_be_slow ? on_slow : on_connect_deadline;
+	return loop_timer(r->service->loop, &r->deadline, may_be_slow ? AT_ONCE_MS : ms);
+}
+
 static int new_socket(enum proto proto, int family)
 {
 	int type = proto_is_udp(proto) ? SOCK_DGRAM : SOCK_STREAM;
@@ -220,7 +323,7 @@ static int open_target(struct request *r)
 	struct err why;
 
 	r->transparent = false;
-	if (r->from.ss_family != AF_UNSPEC) {
+	if (r->from.ss_family != AF_UNSPEC && !r->plain) {
 		r->target.fd = transparent_socket(&r->service->transparent, &r->from, &r->to, &why);
 		r->transparent = r->target.fd >= 0;
 		if (r->transparent)
@@ -256,11 +359,9 @@ static void start_connect(struct request *r)
 	watch_for_the_end(r);
 	r->target.events = POLLOUT;
 	r->target.on_event = on_connected;
-	r->deadline.on_due = on_connect_deadline;
 	result = loop_add(loop, &r->target);
 	if (result == 0)
-		result = loop_timer(loop, &r->deadline,
-				    r->transparent ? TRANSPARENT_DEADLINE_MS : CONNECT_DEADLINE_MS);
+		result = set_deadline(r);
 	if (result < 0)
 		fail_connect(r, -result);
 }
@@ -382,11 +483,6 @@ static void on_client(struct watch *w, short revents)
 	}
 }
 
-static void on_read_deadline(struct timer *t)
-{
-	end_request(LOOP_OWNER(t, struct request, deadline));
-}
-
 /* Takes an accepted client. Returns 0 or -ENOMEM. */
 static int start_request(struct service *s, int client)
 {
@@ -398,7 +494,7 @@ static int start_request(struct service *s, int client)
 	}
 	r->service = s;
 	r->client = (struct watch){ .fd = client, .events = POLLIN, .on_event = on_client };
-	r->target.fd = -1;
+	r->target.fd = r->late.fd = -1;
 	r->deadline.on_due = on_read_deadline;
 	if (loop_add(s->loop, &r->client) < 0 ||
 	    loop_timer(s->loop, &r->deadline, READ_DEADLINE_MS) < 0) {

@@ -7,7 +7,6 @@
 #include <stdint.h>
 
 #include "fd.h"
-#include "transparent.h"
 
 #define KEEP_MS 1000
 #define ASK_MS	100 /* for the one who asks anew to have an answer */

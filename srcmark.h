@@ -4,6 +4,8 @@
 
 #include <sys/socket.h>
 
+#include "transparent.h"
+
 /* Which mark a socket that speaks from a client's address needs for a target (transparent.h) is the
  * child's decision. The mark of a connected socket that it gave tells what it decided; this keeps
  * in mind for a moment what it was for the targets of late. One thread uses a struct srcmarks; zero
@@ -18,6 +20,8 @@ struct srcmarks {
 		int mark;
 		unsigned long long until_ms;
 	} of[SRCMARK_TARGETS];
+	/* Clients' networks for which the child has found that no mark helps. */
+	struct transparent_dead dead;
 };
 
 /* Returns the mark, or 0 if the child is to be asked: it is not known, or it is too long ago. In

@@ -33,13 +33,15 @@
 #include "fd.h"
 #include "sockopt.h"
 
-#define MARK_IN	 100
-#define MARK_OUT 101
-#define TABLE	 100
-#define PRIORITY 100 /* of the rule: before those of a VPN inside, which are often 1000 and above \
-		      */
-#define DEAD_MS	 60000 /* for which nobody waits for a target again */
-#define LOOK_MS	 10    /* in which nobody makes rules and relies on them */
+#define MARK_IN	      100
+#define MARK_OUT      101
+#define TABLE	      100
+#define PRIORITY      100 /* of the rule: before those of a VPN inside, which have 1000 and more */
+#define DEAD_MS	      60000 /* for which nobody waits for a target again */
+#define NETWORK4_LEN  3	    /* bytes of an address that make the network of a client */
+#define NETWORK6_LEN  8
+#define MANY_NETWORKS 8	 /* with dead ways to a target: it is not for the network that they are */
+#define LOOK_MS	      10 /* in which nobody makes rules and relies on them */
 
 /* ---- the routes ---- */
 
@@ -196,26 +198,62 @@ static bool is_tracking(struct transparent *t, int family)
 	return k->active;
 }
 
-/* ---- targets that do not answer ---- */
+/* ---- ways that are dead ---- */
 
-static bool is_dead(const struct transparent *t, const struct sockaddr_storage *to)
+static bool is_same_network(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 {
-	for (size_t i = 0; i < TRANSPARENT_DEAD_WAYS; i++)
-		if (t->dead[i].until_ms != 0 && transparent_is_same(&t->dead[i].to, to))
-			return fd_now_ms() < t->dead[i].until_ms;
+	const struct sockaddr_in *a4 = (const void *)a, *b4 = (const void *)b;
+	const struct sockaddr_in6 *a6 = (const void *)a, *b6 = (const void *)b;
+
+	if (a->ss_family != b->ss_family)
+		return false;
+	if (a->ss_family == AF_INET)
+		return memcmp(&a4->sin_addr, &b4->sin_addr, NETWORK4_LEN) == 0;
+	return memcmp(&a6->sin6_addr, &b6->sin6_addr, NETWORK6_LEN) == 0;
+}
+
+bool transparent_is_dead(const struct transparent_dead *dead, const struct sockaddr_storage *from,
+			 const struct sockaddr_storage *to)
+{
+	unsigned long long now = fd_now_ms();
+	unsigned int networks = 0;
+
+	for (const struct dead_way *w = dead->ways; w < dead->ways + TRANSPARENT_DEAD_WAYS; w++) {
+		if (now >= w->until_ms || !transparent_is_same(&w->to, to))
+			continue;
+		if (++networks == MANY_NETWORKS || is_same_network(&w->from, from))
+			return true;
+	}
 	return false;
 }
 
-void transparent_no_answer(struct transparent *t, const struct sockaddr_storage *to)
+/* Returns the place of the way, NULL if it is not there. */
+static struct dead_way *find_way(struct transparent_dead *dead, const struct sockaddr_storage *from,
+				 const struct sockaddr_storage *to)
 {
-	struct dead_way *way = &t->dead[t->next_dead];
+	for (struct dead_way *w = dead->ways; w < dead->ways + TRANSPARENT_DEAD_WAYS; w++)
+		if (transparent_is_same(&w->to, to) && is_same_network(&w->from, from))
+			return w;
+	return NULL;
+}
 
-	for (size_t i = 0; i < TRANSPARENT_DEAD_WAYS; i++)
-		if (t->dead[i].until_ms != 0 && transparent_is_same(&t->dead[i].to, to))
-			way = &t->dead[i];
-	if (way == &t->dead[t->next_dead])
-		t->next_dead = (t->next_dead + 1) % TRANSPARENT_DEAD_WAYS;
-	*way = (struct dead_way){ .to = *to, .until_ms = fd_now_ms() + DEAD_MS };
+void transparent_forget_dead(struct transparent_dead *dead, const struct sockaddr_storage *from,
+			     const struct sockaddr_storage *to)
+{
+	struct dead_way *way = find_way(dead, from, to);
+
+	if (way != NULL)
+		way->until_ms = 0;
+}
+
+void transparent_note_dead(struct transparent_dead *dead, const struct sockaddr_storage *from,
+			   const struct sockaddr_storage *to)
+{
+	struct dead_way *way = find_way(dead, from, to);
+
+	if (way == NULL)
+		way = &dead->ways[dead->next++ % TRANSPARENT_DEAD_WAYS];
+	*way = (struct dead_way){ .from = *from, .to = *to, .until_ms = fd_now_ms() + DEAD_MS };
 }
 
 /* ---- sockets ---- */
@@ -272,7 +310,7 @@ int transparent_socket(struct transparent *t, const struct sockaddr_storage *fro
 
 	if (mark == 0 && from->ss_family == AF_INET6 && !t->v6)
 		mark = err_set(e, EAFNOSUPPORT, "no routes for IPv6");
-	if (mark == 0 && is_dead(t, to))
+	if (mark == 0 && transparent_is_dead(&t->dead, from, to))
 		mark = err_set(e, EHOSTUNREACH, "answers did not find their way back lately");
 	if (mark == 0)
 		mark = choose_mark(t, to, e);

@@ -16,7 +16,26 @@
  * thread uses a struct transparent.
  */
 
-#define TRANSPARENT_DEAD_WAYS 16 /* targets that are remembered for not answering */
+/* Ways by which answers did not come back: from clients of a network (a /24 of IPv4, a /64 of IPv6)
+ * to a target. Of a target that has many of them all ways are dead. Zero it before the first use.
+ */
+#define TRANSPARENT_DEAD_WAYS 64
+
+struct transparent_dead {
+	struct dead_way {
+		struct sockaddr_storage from, to;
+		unsigned long long until_ms;
+	} ways[TRANSPARENT_DEAD_WAYS];
+	unsigned int next;
+};
+
+/* Remembers for a minute that a way is dead. */
+void transparent_note_dead(struct transparent_dead *dead, const struct sockaddr_storage *from,
+			   const struct sockaddr_storage *to);
+void transparent_forget_dead(struct transparent_dead *dead, const struct sockaddr_storage *from,
+			     const struct sockaddr_storage *to);
+bool transparent_is_dead(const struct transparent_dead *dead, const struct sockaddr_storage *from,
+			 const struct sockaddr_storage *to);
 
 struct transparent {
 	int rtnl_fd;
@@ -26,11 +45,7 @@ struct transparent {
 		unsigned long long looked_ms;
 	} v4_tracking, v6_tracking;
 	struct netfilter netfilter;
-	struct dead_way {
-		struct sockaddr_storage to;
-		unsigned long long until_ms;
-	} dead[TRANSPARENT_DEAD_WAYS];
-	unsigned int next_dead;
+	struct transparent_dead dead;
 };
 
 /* Makes the routes by which answers come back. The loopback link is up. Returns 0, or -errno with a
@@ -46,7 +61,7 @@ int transparent_check(const struct sockaddr_storage *from, const struct sockaddr
 /* Returns a non-blocking socket that is bound to `from` and may be connected to `to`, or -errno
  * with a reason why this one cannot come from there. Where answers do not find their way back it
  * looks as if nobody answered: after TRANSPARENT_DEADLINE_MS it is time to do without. */
-#define TRANSPARENT_DEADLINE_MS 3500 /* a SYN is sent three times by then, to a busy server too */
+#define TRANSPARENT_DEADLINE_MS 800 /* with what comes before and after it, no client waits 1 s */
 int transparent_socket(struct transparent *t, const struct sockaddr_storage *from,
 		       const struct sockaddr_storage *to, struct err *e);
 
@@ -59,9 +74,5 @@ int transparent_mark(int fd);
 /* Is it right to have connected a socket with this mark? It was chosen a while ago; what may have
  * come since are rules that translate addresses. */
 bool transparent_is_right(int fd, int family, int mark);
-
-/* Says that a socket got no answer in time but a usual one did, so that those after it do not wait
- * as well. */
-void transparent_no_answer(struct transparent *t, const struct sockaddr_storage *to);
 
 #endif
