@@ -229,6 +229,19 @@ static bool disable_controllers(struct cgroup_evacuation *c)
 
 /* ---- evacuating ---- */
 
+/* Adds the way out to a reason for which the cgroup cannot be written to. Returns r. */
+static int explain(int r, struct err *e)
+{
+	if (r == -EACCES || r == -EPERM)
+		err_add(e, "; this cgroup is not delegated to this user; try `systemd-run --user "
+			   "--scope -p Delegate=yes rootlesskit ...`, Delegate=yes in the service, "
+			   "or no --evacuate-cgroup2");
+	else if (r == -EROFS)
+		err_add(e, "; the cgroup hierarchy is read-only, as in a container; try no "
+			   "--evacuate-cgroup2");
+	return r;
+}
+
 int cgroup_evacuate(struct cgroup_evacuation *c, const char *name, pid_t child, struct err *e)
 {
 	size_t cap = sizeof(c->subgroup);
@@ -247,12 +260,12 @@ int cgroup_evacuate(struct cgroup_evacuation *c, const char *name, pid_t child, 
 	if (mkdir(c->subgroup, SUBGROUP_MODE) == 0)
 		c->is_made = true;
 	else if (errno != EEXIST)
-		return err_sys(e, errno, "mkdir %s", c->subgroup);
+		return explain(err_sys(e, errno, "mkdir %s", c->subgroup), e);
 	r = move(c->subgroup, child, e);
 	if (r == 0)
 		r = move(c->subgroup, getpid(), e);
 	if (r < 0)
-		return r;
+		return explain(r, e);
 	if (!is_systems_root(c->group))
 		move_all(c->group, c->subgroup);
 	enable_controllers(c);

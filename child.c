@@ -398,7 +398,7 @@ int child_main(const struct opts *o)
 	if (r == -ENODATA || r == -EPIPE)
 		return 1;
 	if (r == -EPERM || r == -EACCES)
-		userns_explain(&e);
+		userns_explain(&e, -r, 0);
 	log_fatal("%s", e.msg);
 	return 1;
 }

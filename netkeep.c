@@ -18,12 +18,14 @@
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/wait.h>
 
 #include "fd.h"
 #include "log.h"
 #include "pasta.h"
 #include "slirp4netns.h"
+#include "userns.h"
 
 #define PAUSE_MIN_MS 100
 #define PAUSE_MAX_MS 30000
@@ -63,6 +65,19 @@ int netkeep_start(struct netkeep *k, const struct network *net, const char *stat
 	return netprog_start(&k->prog, e);
 }
 
+/* Adds what to try. */
+static void advise(const struct netkeep *k, struct err *e)
+{
+	const struct netprog *n = &k->prog;
+	const char *advice = n->driver->advice != NULL ? n->driver->advice(n) : NULL;
+
+	if (advice != NULL)
+		err_add(e, "; try %s", advice);
+	else if (strcasestr(n->last_words, "operation not permitted") != NULL ||
+		 strcasestr(n->last_words, "permission denied") != NULL)
+		userns_explain(e, EPERM, 0);
+}
+
 static int explain(const struct netkeep *k, struct err *e)
 {
 	if (k->prog.again)
@@ -70,6 +85,7 @@ static int explain(const struct netkeep *k, struct err *e)
 	else
 		err_wrap(e, "failed to setup network: %s ended before it was ready (%.150s)",
 			 netkeep_name(k), k->prog.command);
+	advise(k, e);
 	return -ECHILD;
 }
 

@@ -15,6 +15,7 @@
 
 #include "fd.h"
 #include "rtnl.h"
+#include "userns.h"
 
 #define TUN_PATH	"/dev/net/tun"
 #define NETNS_FILE_MODE 0444
@@ -23,8 +24,13 @@ int netns_detach(const char *path, struct err *e)
 {
 	FD_AUTO int fd = -1;
 
-	if (unshare(CLONE_NEWNET) < 0)
-		return err_sys(e, errno, "creating a network namespace");
+	if (unshare(CLONE_NEWNET) < 0) {
+		int r = err_sys(e, errno, "creating a network namespace");
+
+		if (r == -ENOSPC)
+			userns_explain(e, ENOSPC, CLONE_NEWNET);
+		return r;
+	}
 	fd = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, NETNS_FILE_MODE);
 	if (fd < 0)
 		return err_sys(e, errno, "creating %s", path);
@@ -84,7 +90,7 @@ static int open_tun(struct err *e)
 	else
 		err_add(e, " (every user must be able to open it: as root, run `chmod 666 %s`)",
 			TUN_PATH);
-	return -why;
+	return -ENODEV; /* no missing right of a namespace, whatever it was */
 }
 
 int netns_make_tap(const char *name, struct err *e)

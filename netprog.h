@@ -53,6 +53,9 @@ struct netprog_driver {
 	/* A line that tells of its daily life, and would not explain an end. NULL: there is none.
 	 */
 	bool (*is_banner)(const char *line);
+	/* After an end during the start: what to try, by its last words, or NULL. NULL: no advice.
+	 */
+	const char *(*advice)(const struct netprog *n);
 };
 
 struct netprog {

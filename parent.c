@@ -189,7 +189,8 @@ static int give_ids(struct parent *p, struct err *e)
 		return r;
 	r = idmap_write(&p->map, p->child, e);
 	if (r < 0) {
-		userns_explain(e);
+		if (p->map.only_self)
+			userns_explain(e, -r, 0);
 		return r;
 	}
 	r = tell(p, HS_IDMAP_COMPLETED, e);

@@ -131,7 +131,7 @@ static int run_birth(void *arg)
 	log_init("child ", b->o->debug);
 	r = be_born(b, &e);
 	if (r == -EPERM || r == -EACCES)
-		userns_explain(&e);
+		userns_explain(&e, -r, 0);
 	/* An end of file: the parent has gone away, and has said why. */
 	if (r != -ENODATA)
 		log_fatal("%s", e.msg);

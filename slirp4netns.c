@@ -16,6 +16,16 @@ static bool is_wanted(const char *when, bool by_auto)
 	return strcmp(when, "true") == 0 || (strcmp(when, "auto") == 0 && by_auto);
 }
 
+static bool is_sandboxed(const struct opts *o)
+{
+	return is_wanted(o->slirp4netns_sandbox, !o->detach_netns);
+}
+
+static bool is_filtered(const struct opts *o)
+{
+	return is_wanted(o->slirp4netns_seccomp, true);
+}
+
 static void build(struct netprog_args *args, const struct netprog *n)
 {
 	const struct opts *o = n->o;
@@ -37,9 +47,9 @@ static void build(struct netprog_args *args, const struct netprog *n)
 		netprog_add(args, "--api-socket");
 		netprog_add(args, "%s", statedir_path(n->state_dir, STATE_SLIRP_SOCKET, path));
 	}
-	if (is_wanted(o->slirp4netns_sandbox, !o->detach_netns))
+	if (is_sandboxed(o))
 		netprog_add(args, "--enable-sandbox");
-	if (is_wanted(o->slirp4netns_seccomp, true))
+	if (is_filtered(o))
 		netprog_add(args, "--enable-seccomp");
 	if (o->ipv6)
 		netprog_add(args, "--enable-ipv6");
@@ -65,6 +75,15 @@ static bool is_banner(const char *line)
 	return false;
 }
 
+static const char *advice(const struct netprog *n)
+{
+	if (is_sandboxed(n->o) && strstr(n->last_words, "sandbox") != NULL)
+		return "--slirp4netns-sandbox=false";
+	if (is_filtered(n->o) && strstr(n->last_words, "seccomp") != NULL)
+		return "--slirp4netns-seccomp=false";
+	return NULL;
+}
+
 const struct netprog_driver slirp4netns_driver = {
 	.name = "slirp4netns",
 	.option = "--slirp4netns-binary",
@@ -73,4 +92,5 @@ const struct netprog_driver slirp4netns_driver = {
 	.binary = binary,
 	.build = build,
 	.is_banner = is_banner,
+	.advice = advice,
 };

@@ -1,58 +1,257 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starting a process in a new user namespace. See userns.h. */
+/* Starting a process in a new user namespace, and what may forbid it. See userns.h. */
 #include "userns.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "fd.h"
+#include "proc.h"
+#include "subid.h"
 
 #define STACK_LEN   (256 * 1024) /* bytes; a frame of 64 KiB is built on it */
 #define STACK_ALIGN 16		 /* what every processor's calls are content with */
+#define TEXT_LEN    8192	 /* bytes of /proc/self/status or a map */
+#define MANY	    28633	 /* namespaces: what a host with 8 GB allows by default */
 
-/* What may forbid user namespaces: a sysctl, the value that does, and the way out. */
+static _Alignas(STACK_ALIGN) char stack[STACK_LEN];
+
+/* ---- limits ---- */
+
 static const struct {
-	const char *path;
-	long forbids;
-	const char *advice;
-} obstacles[] = {
-	{ "/proc/sys/user/max_user_namespaces", 0,
-	  "user.max_user_namespaces is 0: as root, run `sysctl -w "
-	  "user.max_user_namespaces=28633`" },
-	{ "/proc/sys/kernel/unprivileged_userns_clone", 0,
-	  "kernel.unprivileged_userns_clone is 0: as root, run `sysctl -w "
-	  "kernel.unprivileged_userns_clone=1`" },
-	{ "/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 1,
-	  "AppArmor restricts user namespaces: as root, run `sysctl -w "
-	  "kernel.apparmor_restrict_unprivileged_userns=0`, or add an AppArmor profile for this "
-	  "program with the rule `userns,`" },
+	int flag;
+	const char *name; /* in user.max_NAME_namespaces, namespaces(7) */
+} kinds[] = {
+	{ CLONE_NEWUSER, "user" },     { CLONE_NEWNS, "mnt" },	{ CLONE_NEWNET, "net" },
+	{ CLONE_NEWPID, "pid" },       { CLONE_NEWUTS, "uts" }, { CLONE_NEWIPC, "ipc" },
+	{ CLONE_NEWCGROUP, "cgroup" },
 };
+#define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
 
-void userns_explain(struct err *e)
+static long read_number(const char *path, long otherwise)
 {
 	char text[32];
 
-	for (size_t i = 0; i < sizeof(obstacles) / sizeof(obstacles[0]); i++) {
-		if (fd_read_file(obstacles[i].path, text, sizeof(text)) <= 0)
-			continue;
-		if (strtol(text, NULL, 10) == obstacles[i].forbids)
-			err_add(e, " (%s)", obstacles[i].advice);
-	}
+	return fd_read_file(path, text, sizeof(text)) > 0 ? strtol(text, NULL, 10) : otherwise;
 }
+
+/* In a process of its own: makes one namespace after the other. Returns 1 + the index of the kind
+ * that is at its limit, or 0. */
+static int try_kinds(void *arg)
+{
+	const int *flags = arg;
+
+	for (size_t i = 0; i < KIND_COUNT; i++)
+		if ((*flags & kinds[i].flag) != 0 && unshare(kinds[i].flag) < 0 && errno == ENOSPC)
+			return (int)i + 1;
+	return 0;
+}
+
+static void explain_limit(struct err *e, int flags)
+{
+	pid_t pid = clone(try_kinds, stack + STACK_LEN, SIGCHLD, &flags);
+	int status = pid < 0 ? -1 : proc_wait(pid);
+	const char *name;
+	char path[64];
+	long value;
+
+	if (status < 0 || !WIFEXITED(status) || WEXITSTATUS(status) == 0)
+		return;
+	name = kinds[WEXITSTATUS(status) - 1].name;
+	snprintf(path, sizeof(path), "/proc/sys/user/max_%s_namespaces", name);
+	value = read_number(path, 0);
+	/* A new user namespace begins with this value, so the limit is one outside. */
+	if (value == INT_MAX)
+		err_add(e, "; user.max_%s_namespaces is reached outside of this user namespace",
+			name);
+	else if (value == 0)
+		err_add(e, "; user.max_%s_namespaces is 0", name);
+	else
+		err_add(e,
+			"; user.max_%s_namespaces, which is %ld here, is reached, here or in an "
+			"outer namespace",
+			name, value);
+	err_add(e, "; try, as root there, `sysctl -w user.max_%s_namespaces=%ld`", name,
+		value < MANY || value > INT_MAX / 2 ? (long)MANY : 2 * value);
+}
+
+static void explain_processes(struct err *e)
+{
+	struct rlimit limit;
+
+	err_add(e, "; the limit of processes is reached");
+	if (getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+		err_add(e, " (`ulimit -u` is %llu for this user)",
+			(unsigned long long)limit.rlim_cur);
+	err_add(e, "; try to end processes, or to raise `ulimit -u`, TasksMax= of the service or "
+		   "--pids-limit of the container");
+}
+
+/* ---- prohibitions ---- */
+
+/* Does the text of a file hold a line that begins so? */
+static bool has_line(const char *path, const char *beginning)
+{
+	char text[TEXT_LEN];
+	const char *at = text;
+
+	if (fd_read_file(path, text, sizeof(text)) <= 0)
+		return false;
+	while (at != NULL && strncmp(at, beginning, strlen(beginning)) != 0) {
+		at = strchr(at, '\n');
+		at = at == NULL ? NULL : at + 1;
+	}
+	return at != NULL;
+}
+
+static void explain_sysctls(struct err *e)
+{
+	if (read_number("/proc/sys/kernel/unprivileged_userns_clone", 1) == 0)
+		err_add(e, "; kernel.unprivileged_userns_clone is 0; try, as root, `sysctl -w "
+			   "kernel.unprivileged_userns_clone=1`");
+	if (read_number("/proc/sys/user/max_user_namespaces", 1) == 0)
+		err_add(e,
+			"; user.max_user_namespaces is 0; try, as root, `sysctl -w "
+			"user.max_user_namespaces=%d`",
+			MANY);
+}
+
+/* The kernel shows mount points below our root only, so a chroot in which nothing is mounted on "/"
+ * shows none. */
+static bool is_in_chroot(void)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL;
+	size_t size = 0;
+	bool has_root = f == NULL;
+	char point[3];
+
+	while (!has_root && getline(&line, &size, f) >= 0)
+		has_root = sscanf(line, "%*s %*s %*s %*s %2s", point) == 1 &&
+			   strcmp(point, "/") == 0;
+	free(line);
+	if (f != NULL)
+		fclose(f);
+	return !has_root;
+}
+
+static bool has_id(const char *map_file, uint32_t id)
+{
+	const struct subid_range range = { id, 1 };
+	char map[TEXT_LEN];
+	ssize_t len = fd_read_file(map_file, map, sizeof(map));
+
+	return len < 0 || subid_is_in_map(map, (size_t)len, &range);
+}
+
+static void explain_place(struct err *e)
+{
+	if (is_in_chroot())
+		err_add(e, "; this is a chroot, in which no user namespace can be made; try "
+			   "pivot_root(8), or a container");
+	if (!has_id("/proc/self/uid_map", (uint32_t)geteuid()) ||
+	    !has_id("/proc/self/gid_map", (uint32_t)getegid()))
+		err_add(e, "; this user does not exist in its own user namespace "
+			   "(/proc/self/uid_map, gid_map); try to map it there");
+}
+
+/* First a profile that allows it to this program alone. */
+static void explain_apparmor(struct err *e)
+{
+	static const char sysctl[] = "kernel.apparmor_restrict_unprivileged_userns";
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	if (read_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0) != 1)
+		return;
+	path[n < 0 ? 0 : n] = '\0';
+	err_add(e,
+		"; AppArmor restricts user namespaces to programs with a profile; try, as root, "
+		"`echo 'abi <abi/4.0>, profile rlkbox \"%.300s\" flags=(unconfined) { userns, }' "
+		">/etc/apparmor.d/rlkbox && apparmor_parser -r /etc/apparmor.d/rlkbox`, or, for "
+		"all programs, `sysctl -w %s=0`",
+		path, sysctl);
+}
+
+static bool is_in_kubernetes(void)
+{
+	return getenv("KUBERNETES_SERVICE_HOST") != NULL;
+}
+
+static bool is_in_container(void)
+{
+	return getenv("container") != NULL || access("/.dockerenv", F_OK) == 0 ||
+	       access("/run/.containerenv", F_OK) == 0;
+}
+
+/* Container engines set a seccomp filter and an AppArmor profile by default. */
+static void explain_confinement(struct err *e)
+{
+	bool has_filter = has_line("/proc/self/status", "Seccomp:\t2");
+	char profile[128] = "";
+
+	if (fd_read_file("/proc/self/attr/apparmor/current", profile, sizeof(profile)) < 0)
+		profile[0] = '\0';
+	profile[strcspn(profile, "\n")] = '\0';
+	if (strncmp(profile, "unconfined", strlen("unconfined")) == 0)
+		profile[0] = '\0';
+	if (!has_filter && profile[0] == '\0')
+		return;
+	err_add(e, "; this process has%s%s%s%s", has_filter ? " a seccomp filter" : "",
+		has_filter && profile[0] != '\0' ? " and" : "",
+		profile[0] != '\0' ? " the AppArmor profile " : "", profile);
+	if (is_in_kubernetes())
+		err_add(e, "; try seccompProfile: {type: Unconfined} and appArmorProfile: {type: "
+			   "Unconfined} in the securityContext of the pod");
+	else if (is_in_container())
+		err_add(e, "; try --security-opt seccomp=unconfined --security-opt "
+			   "apparmor=unconfined --security-opt systempaths=unconfined for the "
+			   "container");
+	else
+		err_add(e, "; try without RestrictNamespaces= and SystemCallFilter= of the "
+			   "service, or outside of the sandbox");
+}
+
+void userns_explain(struct err *e, int errnum, int flags)
+{
+	if (e == NULL)
+		return;
+	if (errnum == ENOSPC) {
+		explain_limit(e, flags);
+		return;
+	}
+	if (errnum == EAGAIN) {
+		explain_processes(e);
+		return;
+	}
+	if (access("/proc/self/ns/user", F_OK) < 0 && access("/proc/self/ns", F_OK) == 0)
+		err_add(e, "; this kernel has no user namespaces; try one with CONFIG_USER_NS");
+	explain_sysctls(e);
+	explain_place(e);
+	explain_apparmor(e);
+	explain_confinement(e);
+}
+
+/* ---- starting ---- */
 
 /* The new process is on a copy of this stack, of which we ourselves touch nothing. */
 pid_t userns_clone(int flags, int (*run)(void *arg), void *arg, struct err *e)
 {
-	static _Alignas(STACK_ALIGN) char stack[STACK_LEN];
-	pid_t pid;
+	pid_t pid = clone(run, stack + STACK_LEN, CLONE_NEWUSER | flags | SIGCHLD, arg);
+	int why = errno;
 
-	pid = clone(run, stack + STACK_LEN, CLONE_NEWUSER | flags | SIGCHLD, arg);
-	if (pid < 0) {
-		pid = err_sys(e, errno, "starting the child in a new user namespace");
-		userns_explain(e);
-	}
-	return pid;
+	if (pid >= 0)
+		return pid;
+	err_sys(e, why, "starting the child in a new user namespace");
+	userns_explain(e, why, CLONE_NEWUSER | flags);
+	return -why;
 }

@@ -15,8 +15,9 @@
  * Returns the PID, or -errno with a reason. */
 pid_t userns_clone(int flags, int (*run)(void *arg), void *arg, struct err *e);
 
-/* Adds to the reason of a failure within a new user namespace what on this host is known to forbid
- * its use, if there is something. */
-void userns_explain(struct err *e);
+/* Adds to the reason of a failure what on this system is known to forbid namespaces, and the way
+ * out. `errnum` is the error: for ENOSPC it finds out which of the kinds in `flags` (CLONE_NEW*) is
+ * at its limit, by a short-lived process. For the main thread, while no other makes processes. */
+void userns_explain(struct err *e, int errnum, int flags);
 
 #endif

@@ -572,26 +572,116 @@ case_forbidden_user_namespaces_name_the_sysctl() {
 	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
 }
 
-case_AppArmors_restriction_is_named() {
-	# A kernel that has it shows a sysctl, which a tmpfs can show too. Then a failure is provoked.
-	unshare -rm sh -c 'mount -t tmpfs none /proc/sys/kernel && echo 0 >/proc/sys/user/max_user_namespaces' \
-		2>/dev/null || skip userns "a nested user namespace may not do that"
+# Which of the kinds that are wanted is at its limit.
+case_a_limit_of_namespaces_names_the_sysctl() {
+	unshare -r sh -c 'echo 0 >/proc/sys/user/max_uts_namespaces' 2>/dev/null ||
+		skip userns "the limits of a nested user namespace cannot be set"
+	while IFS='|' read -r kind options; do
+		rc=0
+		# shellcheck disable=SC2016,SC2086 # for the inner shell; options
+		unshare -r sh -c 'echo 0 >"/proc/sys/user/max_$1_namespaces"; shift
+			exec rootlesskit --subid-source=self "$@" true' - "$kind" $options 2>"$tmp/err" || rc=$?
+		assert_eq "status for $kind" 1 "$rc"
+		assert_match "error for $kind" "*\] error: starting the child in a new user namespace: no space left on device; user.max_${kind}_namespaces is 0; try, as root there, \`sysctl -w user.max_${kind}_namespaces=28633\`" \
+			"$(grep error: "$tmp/err")"
+	done <<-'EOF'
+		user|--net=none
+		mnt|
+		net|--net=none --pidns --cgroupns --utsns --ipcns
+		pid|--pidns --cgroupns --utsns --ipcns
+		cgroup|--net=none --pidns --cgroupns --utsns --ipcns
+		uts|--net=none --pidns --cgroupns --utsns --ipcns
+		ipc|--net=none --pidns --cgroupns --utsns --ipcns
+	EOF
+	unshare -r sh -c 'echo 0 >/proc/sys/user/max_net_namespaces
+		rootlesskit --subid-source=self --net=none --detach-netns true' 2>"$tmp/err" && fail 'it started'
+	assert_match 'a detached network' '*child \] error: creating a network namespace: no space left on device; user.max_net_namespaces is reached outside of this user namespace; try, as root there, `sysctl -w user.max_net_namespaces=28633`*' \
+		"$(cat "$tmp/err")"
+	# One that allows some.
+	unshare -r sh -c 'echo 1 >/proc/sys/user/max_uts_namespaces
+		rootlesskit --subid-source=self --utsns rootlesskit --subid-source=self --utsns true' 2>"$tmp/err" && fail 'it started'
+	assert_match 'a limit of 1' '*; user.max_uts_namespaces is reached outside of this user namespace*' "$(cat "$tmp/err")"
+	unshare -r sh -c 'echo 1 >/proc/sys/user/max_uts_namespaces
+		unshare -u sleep 5 & while [ "$(readlink /proc/$!/ns/uts)" = "$(readlink /proc/self/ns/uts)" ]; do sleep 0.02; done
+		rootlesskit --subid-source=self --utsns true; rc=$?; kill $!; exit $rc' 2>"$tmp/err" && fail 'it started'
+	assert_match 'a limit of 1 here' '*; user.max_uts_namespaces, which is 1 here, is reached, here or in an outer namespace; try, as root there, `sysctl -w user.max_uts_namespaces=28633`*' "$(cat "$tmp/err")"
+	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
+}
+
+case_the_limit_of_processes_is_named() {
 	rc=0
-	unshare -rm sh -c 'mount -t tmpfs none /proc/sys/kernel
-		echo 1 >/proc/sys/kernel/apparmor_restrict_unprivileged_userns
-		echo 0 >/proc/sys/user/max_user_namespaces
-		exec rootlesskit --subid-source=self true' 2>"$tmp/err" || rc=$?
+	# This user has more processes already.
+	prlimit --nproc=1 rootlesskit --subid-source=self true 2>"$tmp/err" || rc=$?
 	assert_eq status 1 "$rc"
-	assert_match error '*AppArmor restricts user namespaces*sysctl -w*' "$(cat "$tmp/err")"
-	# Where the namespace may be made but gives no rights, the child is the one to tell.
+	assert_match error '*: resource temporarily unavailable; the limit of processes is reached (`ulimit -u` is 1 for this user); try *ulimit -u*TasksMax=*--pids-limit*' "$(cat "$tmp/err")"
+}
+
+refusing() {
 	rc=0
-	unshare -rm sh -c 'mount -t tmpfs none /proc/sys/kernel
-		echo 1 >/proc/sys/kernel/apparmor_restrict_unprivileged_userns
-		exec setpriv --bounding-set -sys_admin rootlesskit --subid-source=self \
-			--copy-up=/etc true' 2>"$tmp/err2" || rc=$?
-	if [ "$rc" -ne 0 ]; then
-		assert_match error '*AppArmor restricts user namespaces*' "$(cat "$tmp/err2")"
+	"$BUILD/tools/refuse" "$@" >"$tmp/out" 2>"$tmp/err" || rc=$?
+	assert_eq "status of $*" 1 "$rc"
+	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
+}
+
+case_a_seccomp_filter_is_named_with_the_option_that_lifts_it() {
+	for error in 'clone_user=1|starting the child in a new user namespace: operation not permitted' \
+		'clone_user=22|starting the child in a new user namespace: invalid argument' \
+		'clone_user=38|starting the child in a new user namespace: function not implemented' \
+		'mount=1|setting the mount propagation of / to rprivate: operation not permitted' \
+		'mount=13|setting the mount propagation of / to rprivate: permission denied'; do
+		while IFS='|' read -r variable way; do
+			refusing "${error%%|*}" -- env "$variable" rootlesskit --subid-source=self true
+			assert_match "error of $error with $variable" "*\] error: ${error#*|}; this process has a seccomp filter*; try *$way*" "$(cat "$tmp/err")"
+		done <<-'EOF'
+			KUBERNETES_SERVICE_HOST=10.0.0.1|seccompProfile: {type: Unconfined} and appArmorProfile: {type: Unconfined} in the securityContext of the pod
+			container=docker|--security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined for the container
+		EOF
+	done
+	if [ ! -e /.dockerenv ] && [ ! -e /run/.containerenv ]; then
+		refusing clone_user=1 -- rootlesskit --subid-source=self true
+		assert_match 'outside of a container' '*; try without RestrictNamespaces= and SystemCallFilter= of the service, or outside of the sandbox*' "$(cat "$tmp/err")"
 	fi
+	need_tun
+	refusing setns=1 -- rootlesskit --subid-source=self --net=slirp4netns --disable-host-loopback true
+	assert_match 'of a network program' '*setns(CLONE_NEWNET): Operation not permitted; *; this process has a seccomp filter*' "$(cat "$tmp/err")"
+}
+
+# A kernel that has it shows a sysctl, which a tmpfs can show, too.
+case_AppArmors_restriction_is_named() {
+	unshare -rm mount -t tmpfs none /proc/sys/kernel 2>/dev/null || skip userns "a nested user namespace may not do that"
+	refuse_with() {
+		rc=0
+		# shellcheck disable=SC2016 # for the inner shell
+		unshare -rm sh -c 'mount -t tmpfs none /proc/sys/kernel; echo "$3" >"/proc/sys/kernel/$2"
+			exec "$1/tools/refuse" "$4" -- rootlesskit --subid-source=self true' - "$BUILD" "$@" 2>"$tmp/err" || rc=$?
+		assert_eq status 1 "$rc"
+	}
+	profile="\`echo 'abi <abi/4.0>, profile rlkbox \"$(readlink -f "$BUILD/rlkbox")\" flags=(unconfined) { userns, }' >/etc/apparmor.d/rlkbox && apparmor_parser -r /etc/apparmor.d/rlkbox\`"
+	# Either no namespace may be made, or it gives no rights.
+	for how in clone_user=1 mount=13; do
+		refuse_with apparmor_restrict_unprivileged_userns 1 "$how"
+		assert_match "error with $how" "*; AppArmor restricts user namespaces to programs with a profile; try, as root, $profile, or, for all programs, \`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0\`*" \
+			"$(cat "$tmp/err")"
+		refuse_with apparmor_restrict_unprivileged_userns 0 "$how"
+		assert_eq "when it is off, with $how" 0 "$(grep -c 'AppArmor restricts' "$tmp/err")"
+	done
+	refuse_with unprivileged_userns_clone 0 clone_user=1
+	assert_match "Debian's sysctl" '*; kernel.unprivileged_userns_clone is 0; try, as root, `sysctl -w kernel.unprivileged_userns_clone=1`*' "$(cat "$tmp/err")"
+}
+
+case_places_without_user_namespaces_are_named() {
+	mkdir -p "$tmp/root/proc" "$tmp/root/dev" "$tmp/root/t"
+	cp "$BUILD/rlkbox" "$tmp/root/rootlesskit"
+	! ldd "$BUILD/rlkbox" 2>/dev/null | grep -q 'libc\.' || skip static 'it is linked dynamically'
+	rc=0
+	# shellcheck disable=SC2016 # for the inner shell
+	unshare -rmpf sh -c 'mount -t proc none "$1/proc" && mount --rbind /dev "$1/dev" && exec env TMPDIR=/t chroot "$1" /rootlesskit --subid-source=self /x' - "$tmp/root" 2>"$tmp/err" || rc=$?
+	assert_eq 'status in a chroot' 1 "$rc"
+	assert_match 'error in a chroot' '*operation not permitted; this is a chroot*pivot_root*' "$(cat "$tmp/err")"
+	rc=0
+	unshare -U rootlesskit --subid-source=self true 2>"$tmp/err" || rc=$?
+	assert_eq 'status without an ID' 1 "$rc"
+	assert_match 'error without an ID' '*; this user does not exist in its own user namespace*' "$(cat "$tmp/err")"
 }
 
 case_debug_logs_each_step() {
@@ -643,6 +733,10 @@ run_cases \
 	a_start_under_nohup_is_not_ended_by_a_hangup \
 	bad_command_lines \
 	forbidden_user_namespaces_name_the_sysctl \
+	a_limit_of_namespaces_names_the_sysctl \
+	the_limit_of_processes_is_named \
+	a_seccomp_filter_is_named_with_the_option_that_lifts_it \
 	AppArmors_restriction_is_named \
+	places_without_user_namespaces_are_named \
 	debug_logs_each_step \
 	log_lines

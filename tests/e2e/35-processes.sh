@@ -405,7 +405,7 @@ case_a_cgroup_that_is_not_ours_cannot_be_evacuated() {
 		rootlesskit $evacuating true 2>"$tmp/err" || rc=$?
 	fi
 	assert_eq status 1 "$rc"
-	assert_match error '\[rootlesskit:parent\] error: mkdir /*/evac: permission denied' "$(cat "$tmp/err")"
+	assert_match error '\[rootlesskit:parent\] error: mkdir /*/evac: permission denied; this cgroup is not delegated to this user; try `systemd-run --user --scope -p Delegate=yes rootlesskit ...`, Delegate=yes in the service, or no --evacuate-cgroup2' "$(cat "$tmp/err")"
 	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
 }
 

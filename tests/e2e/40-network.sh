@@ -338,6 +338,35 @@ case_the_error_of_the_real_one_names_the_reason() {
 	fails_with '*exit status 1: setns(CLONE_NEWNET): *' $slirp --slirp4netns-binary="$tmp/fake"
 }
 
+case_a_forbidden_sandbox_names_the_option() {
+	need_tun
+	for why in 1 22; do
+		for option in auto true; do
+			# shellcheck disable=SC2086 # options
+			launch_refused pivot_root=$why $slirp --slirp4netns-sandbox=$option
+			assert_match "error $why with $option" '*cannot pivot_root*; try --slirp4netns-sandbox=false' "$(grep error: "$tmp/err")"
+		done
+		# shellcheck disable=SC2086 # options
+		"$BUILD/tools/refuse" pivot_root=$why -- rootlesskit --subid-source=self $slirp --slirp4netns-sandbox=false true
+	done
+	fake 'echo "cannot load seccomp rules" >&2' 'exit 1'
+	# shellcheck disable=SC2086 # options
+	launch $slirp --slirp4netns-binary="$tmp/fake" --slirp4netns-seccomp=auto true
+	assert_match 'seccomp' '*: cannot load seccomp rules; try --slirp4netns-seccomp=false' "$err"
+	# shellcheck disable=SC2086 # options
+	launch $slirp --slirp4netns-binary="$tmp/fake" true
+	assert_match 'without it' '*: cannot load seccomp rules' "$err"
+}
+
+# launch_refused RULE OPTIONS...: a start that fails
+launch_refused() {
+	rule=$1
+	shift
+	rc=0
+	"$BUILD/tools/refuse" "$rule" -- rootlesskit --subid-source=self "$@" true >"$tmp/out" 2>"$tmp/err" || rc=$?
+	assert_eq "status with $rule and $*" 1 "$rc"
+}
+
 case_a_network_program_that_says_nothing() {
 	need_tun
 	# shellcheck disable=SC2016 # for the program
@@ -632,6 +661,7 @@ run_cases \
 	a_network_program_that_is_killed_at_the_start \
 	a_network_program_that_gives_up_and_hangs \
 	the_error_of_the_real_one_names_the_reason \
+	a_forbidden_sandbox_names_the_option \
 	a_network_program_that_says_nothing \
 	without_dev_net_tun \
 	a_forbidden_dev_net_tun \
