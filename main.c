@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rlkbox: RootlessKit in one program. The name by which it is called chooses what it is:
  *
- *     rootlesskit ARGS             a link by that name, or by one that begins so, such as
- *                                  rootlesskit-3.0 or rootlesskit.real
+ *     rootlesskit ARGS             a link by that name
  *     rlkbox rootlesskit ARGS      the same
+ *     ANYTHING ARGS                the same again, by rootlesskit-3.0 or any other name:
+ *                                  RootlessKit does not ask for its name
  *
- * This file has the table of those names (applets), and makes links for them.
+ * Only by a name that begins with "rlkbox" an applet is chosen by the first word. This file has the
+ * table of those names (applets), and makes links for them.
  */
 #include <errno.h>
 #include <limits.h>
@@ -45,20 +47,12 @@ static const char *base_name(const char *path)
 	return slash != NULL ? slash + 1 : path;
 }
 
-#define LAUNCHER (&applets[0])
-
 static const struct applet *find_applet(const char *name)
 {
 	for (size_t i = 0; i < APPLET_COUNT; i++)
 		if (strcmp(applets[i].name, name) == 0)
 			return &applets[i];
 	return NULL;
-}
-
-/* Packages and wrappers keep several versions side by side. */
-static bool is_launchers_name(const char *name)
-{
-	return strncmp(name, LAUNCHER->name, strlen(LAUNCHER->name)) == 0;
 }
 
 static void print_usage(FILE *to)
@@ -244,7 +238,9 @@ int main(int argc, char **argv)
 	if (launcher_is_child(argv))
 		return launcher_main(argc, argv);
 	applet = find_applet(base_name(argv[0]));
-	if (applet == NULL && is_launchers_name(base_name(argv[0])))
-		applet = LAUNCHER;
-	return applet != NULL ? applet->main(argc, argv) : rlkbox_main(argc, argv);
+	if (applet != NULL)
+		return applet->main(argc, argv);
+	if (strncmp(base_name(argv[0]), "rlkbox", strlen("rlkbox")) == 0)
+		return rlkbox_main(argc, argv);
+	return launcher_main(argc, argv);
 }

@@ -270,6 +270,10 @@ void netopts_warn(const struct opts *o)
 		log_warn("specifying --disable-host-loopback is highly recommended to prohibit "
 			 "connecting to 127.0.0.1:* on the host namespace (requires pasta, "
 			 "slirp4netns, or VPNKit)");
+	if (strcmp(o->net_name, "pasta") == 0)
+		log_warn("\"pasta\" network driver is experimental. Needs very recent version of "
+			 "pasta "
+			 "(see docs/network.md).");
 	if (o->mtu != 0 && !has_network)
 		log_warn("unsupported mtu for --net=%s: %lld", o->net_name, (long long)o->mtu);
 	if (o->detach_netns && is_host)

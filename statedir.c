@@ -301,8 +301,8 @@ static int refuse_second(const struct statedir *sd, struct err *e)
 	int holder = find_holder(sd);
 
 	err_set(e, EBUSY,
-		"failed to lock %s/" STATE_LOCK ": another RootlessKit is running with the same "
-		"state directory",
+		"failed to lock %s/" STATE_LOCK ", another RootlessKit is running with the same "
+		"state directory?",
 		sd->path);
 	if (holder > 0)
 		err_add(e, " (PID %d)", holder);

@@ -4,7 +4,7 @@ set -eu
 
 base="err log fd loop sockopt thread unixsock version"
 formats="text json jsonout http httpout portspec posixacl subid bpreq slirpapi flags"
-parts="msg bulkpipe budget sockpool srcmark reach dial flowtable dgram pace udp bicopy inbox offer tcp worker \
+parts="msg rmtree safedir bulkpipe budget sockpool srcmark reach dial flowtable dgram pace udp bicopy inbox offer tcp worker \
 netns mount proc job httpd rtnl listen userns hostaddr netfilter transparent"
 features="opts netopts cgroup statedir idadvice idmap network netprog slirp4netns pasta netkeep handshake \
 reexec portservice bpclient slirpports crew ports api client ctlview"

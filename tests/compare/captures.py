@@ -8,8 +8,8 @@ at 192.0.2.2/24, and empty directories over /tmp and /home. Root is needed for t
 machine changes. Cases that ask a running launcher (api-, ctl-) run in the order of the recording.
 
 A case agrees if both outputs and the status do, line by line: our line may go on after RootlessKit's
-words, and versions, PIDs, times, MAC addresses and temporary names are masked, as are help texts, the
-order of ports in a list, and the length of an answer, which must be right, though.
+words, and versions, PIDs, times, MAC addresses and temporary names are masked, as are help texts (for a
+bad option we print none), the order of ports in a list, and the length of an answer, which must be right.
 
   --only PATTERN   runs the cases whose name matches this shell pattern (may be repeated)
   --show           shows what differs
@@ -374,6 +374,7 @@ MASKS = [
     (r"\$HOME|/home/user", "HOME"),
 ]
 HELP = re.compile(r"(?ms)^(NAME:|Usage: ).*\Z")
+HELP_OF_BAD_OPTION = re.compile(r"(?s)\A(Incorrect Usage: [^\n]*)\n.*\Z")
 
 
 def sort_ports(text):
@@ -402,7 +403,7 @@ def mask(text):
     text = text.replace("\r", "")
     for pattern, replacement in MASKS:
         text = re.sub(pattern, replacement, text)
-    return sort_ports(HELP.sub("HELP", text))
+    return sort_ports(HELP_OF_BAD_OPTION.sub(r"\1", HELP.sub("HELP", text)))
 
 
 def only_sections_of(theirs, ours):

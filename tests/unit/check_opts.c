@@ -668,6 +668,8 @@ static const struct {
 	{ { "--net=none", "--ipv6", "true" },
 	  "ipv6 is experimental\"\n* --ipv6 is discarded for --net=none" },
 	{ { "--net=pasta", "--ipv6", "--disable-host-loopback", "true" }, "ipv6 is experimental" },
+	{ { "--net=pasta", "--disable-host-loopback", "true" },
+	  "pasta\\\" network driver is experimental. Needs very recent version of pasta" },
 	{ { "--detach-netns", "true" }, "--detach-netns has no effect with --net=host" },
 	{ { "--net=none", "--detach-netns", "true" }, NULL },
 	/* Also when an error follows. */
