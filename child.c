@@ -139,8 +139,11 @@ static int copy_up(struct child *c, struct err *e)
 	int r = 0;
 
 	statedir_path(c->state_dir, STATE_ASIDE, aside);
-	for (size_t i = 0; r == 0 && i < c->o->copy_up.count; i++)
+	for (size_t i = 0; r == 0 && i < c->o->copy_up.count; i++) {
 		r = mount_copy_up(c->o->copy_up.items[i], aside, e);
+		if (r < 0)
+			err_add(e, " (--copy-up=%.200s)", c->o->copy_up.items[i]);
+	}
 	return r;
 }
 

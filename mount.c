@@ -174,8 +174,8 @@ static void choose_owner(const struct stat *st, unsigned int *uid, unsigned int 
 	*gid = st->st_gid == overflow_id("/proc/sys/kernel/overflowgid") ? 0 : st->st_gid;
 }
 
-/* Gives `dir`, which has the mode 0700, the access rights of the original: its ACLs (acl(5)) as far
- * as their users and groups exist inside, and its mode. Where ACLs cannot be copied, group and
+/* Gives `dir` the access rights of the original: its ACLs (acl(5)) as far as their users and groups
+ * exist inside, and its mode. Where ACLs cannot be copied, group and
  * others get what all entries of the original allow. */
 static int copy_rights(const char *dir, const char *original, unsigned int mode, struct err *e)
 {
@@ -200,14 +200,16 @@ static int copy_rights(const char *dir, const char *original, unsigned int mode,
 	return chmod(dir, mode) < 0 ? err_sys(e, errno, "chmod %s", dir) : 0;
 }
 
-/* Covers `dir` with a tmpfs that nobody but root inside can enter yet. */
+/* Covers `dir` with a tmpfs of the same mode and owner. The kernel shows the mode that a tmpfs was
+ * mounted with in /proc/self/mountinfo, so it is the final one, unless there is an ACL. */
 static int mount_tmpfs(const char *dir, const struct stat *st, struct err *e)
 {
 	char options[64];
 	unsigned int uid, gid;
 
 	choose_owner(st, &uid, &gid);
-	snprintf(options, sizeof(options), "mode=0700,uid=%u,gid=%u", uid, gid);
+	snprintf(options, sizeof(options), "mode=%o,uid=%u,gid=%u", st->st_mode & MODE_BITS, uid,
+		 gid);
 	if (mount("none", dir, "tmpfs", 0, options) < 0)
 		return err_sys(e, errno, "failed to mount tmpfs on %s", dir);
 	return 0;

@@ -290,13 +290,13 @@ case_a_copy_up_that_fails_deletes_nothing() {
 	mkdir "$tmp/host"
 	make_tree "$tmp/host/tree"
 	for missing in "$tmp/missing" "$tree/dangling"; do
-		copy_up_fails "failed to create bind mount on $missing: no such file or directory" \
+		copy_up_fails "failed to create bind mount on $missing: no such file or directory (--copy-up=$missing)" \
 			--copy-up="$tree" --copy-up="$missing"
-		copy_up_fails "failed to create bind mount on $missing: no such file or directory" \
+		copy_up_fails "failed to create bind mount on $missing: no such file or directory (--copy-up=$missing)" \
 			--copy-up="$missing,$tree"
 	done
-	copy_up_fails "failed to create bind mount on $tree/file: not a directory" --copy-up="$tree,$tree/file"
-	copy_up_fails "failed to create bind mount on $tree/fifo: not a directory" --copy-up="$tree/fifo"
+	copy_up_fails "failed to create bind mount on $tree/file: not a directory (--copy-up=$tree/file)" --copy-up="$tree,$tree/file"
+	copy_up_fails "failed to create bind mount on $tree/fifo: not a directory (--copy-up=$tree/fifo)" --copy-up="$tree/fifo"
 	# Of the user's own state directory, and of one in a directory that is copied up.
 	mkdir "$tmp/host/run"
 	for holder in "$tree" "$tmp/host/run"; do
@@ -312,8 +312,8 @@ case_a_copy_up_that_fails_late_deletes_nothing() {
 	if ls /root >/dev/null 2>&1; then
 		skip root "there is no directory that this user may not read"
 	fi
-	copy_up_fails 'open /root/.ro*: permission denied' --copy-up="$tree" --copy-up=/root
-	copy_up_fails 'open /root/.ro*: permission denied' --state-dir="$tmp/host/st" --copy-up=/root,"$tree"
+	copy_up_fails 'open /root/.ro*: permission denied*(--copy-up=/root)' --copy-up="$tree" --copy-up=/root
+	copy_up_fails 'open /root/.ro*: permission denied*(--copy-up=/root)' --state-dir="$tmp/host/st" --copy-up=/root,"$tree"
 }
 
 case_directories_that_must_not_be_copied_up() {
