@@ -197,7 +197,7 @@ with_subids() {
 		set -e
 		tmp=$1 uid=$2
 		shift 2
-		cp "$(command -v newuidmap)" "$(command -v newgidmap)" "$tmp/suid"
+		[ -e "$tmp/suid/newuidmap" ] || cp "$(command -v newuidmap)" "$(command -v newgidmap)" "$tmp/suid"
 		chmod 4755 "$tmp/suid"/new[ug]idmap
 		for f in passwd subuid subgid; do mount --bind "$tmp/$f" "/etc/$f"; done
 		mkdir -p -m 1777 "$tmp/t"
@@ -278,7 +278,7 @@ case_as_many_ranges_are_mapped_as_the_kernel_takes() {
 case_malformed_lines_are_named() {
 	while IFS='|' read -r line why; do
 		with_subids 2111 "$line\njane:10000:10\n" 'jane:10000:10\n' tail -n 1 /proc/self/uid_map
-		assert_match "map with $line" '*1 *10000 *10' "$out"
+		assert_match "map with $line ($rc, $err)" '*1 *10000 *10' "$out"
 		assert_match "warning of $line" "*level=warning msg=\"\[rootlesskit:parent\] line 1 of /etc/subuid is skipped: $why\"*" "$err"
 		with_subids 2111 "# a comment\n\n$line" 'jane:10000:10' true
 		assert_match "only $line" "*line 3 of /etc/subuid is skipped: $why\"*No subuid ranges found for user 2111 (\"jane\")*" "$err"
