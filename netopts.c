@@ -105,8 +105,11 @@ static int check_port_driver(struct opts *o, struct err *e)
 	o->port_driver = port >= 0 ? (enum port_driver)port : PORT_NONE;
 	rule = broken_rule(o, port >= 0);
 	if (rule != NULL)
-		return err_set(e, EINVAL, "%s (--port-driver=%s with --net=%s)", rule,
-			       o->port_driver_name, o->net_name);
+		return err_set(e, EINVAL, "%s (--port-driver=%s with --net=%s%s)", rule,
+			       o->port_driver_name, o->net_name,
+			       o->port_driver == PORT_BUILTIN && o->net == NET_HOST
+				       ? "; try --net=slirp4netns or --net=none"
+				       : "");
 	if (port < 0)
 		return err_set(e, EINVAL,
 			       "unknown port driver: %s (--port-driver takes none, builtin, "
@@ -216,6 +219,16 @@ static int check_slirp4netns(const struct opts *o, struct err *e)
 
 /* ---- ports ---- */
 
+/* All options at once that are missing for -p. */
+static const char *const what_publishes[] = {
+	[NET_HOST] = "a network and a port driver: --net=slirp4netns --port-driver=builtin",
+	[NET_NONE] = "--port-driver=builtin",
+	[NET_SLIRP4NETNS] = "--port-driver=builtin",
+	[NET_PASTA] = "--net=slirp4netns --port-driver=builtin; with --net=pasta, "
+		      "--port-driver=implicit opens every port that is listened on inside",
+};
+_Static_assert(COUNT_OF(what_publishes) == NET_DRIVER_COUNT, "one for each");
+
 static int check_ports(const struct opts *o, struct err *e)
 {
 	struct portspec spec;
@@ -223,7 +236,8 @@ static int check_ports(const struct opts *o, struct err *e)
 	if (o->publish.count > 0 && o->port_driver == PORT_NONE)
 		return err_set(e, EINVAL,
 			       "port driver \"none\" does not support publishing ports "
-			       "(--publish needs --port-driver=builtin)");
+			       "(--publish needs %s)",
+			       what_publishes[o->net]);
 	if (o->publish.count > 0 && o->port_driver == PORT_IMPLICIT)
 		return err_set(e, EINVAL,
 			       "port driver \"implicit\" does not support publishing ports "

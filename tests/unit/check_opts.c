@@ -459,11 +459,18 @@ static const struct {
 	{ { "--net=HOST" }, "unknown network mode: HOST" },
 	{ { "--net=none", "--port-driver=foo" },
 	  "network \"none\" requires either port driver \"none\" or \"builtin\"" },
-	{ { "--port-driver=builtin" }, "port driver requires non-host network" },
+	{ { "--port-driver=builtin" },
+	  "port driver requires non-host network (--port-driver=builtin with --net=host; try "
+	  "--net=slirp4netns or --net=none)" },
 	{ { "-p", "127.0.0.1:18001:80/tcp" },
-	  "port driver \"none\" does not support publishing ports" },
+	  "port driver \"none\" does not support publishing ports (--publish needs a network and a "
+	  "port driver: --net=slirp4netns --port-driver=builtin)" },
 	{ { "--net=none", "-p", "127.0.0.1:18001:80/tcp" },
-	  "port driver \"none\" does not support publishing ports" },
+	  "port driver \"none\" does not support publishing ports (--publish needs "
+	  "--port-driver=builtin)" },
+	{ { "--net=pasta", "-p", "127.0.0.1:18001:80/tcp" },
+	  "port driver \"none\" does not support publishing ports (--publish needs "
+	  "--net=slirp4netns --port-driver=builtin; with --net=pasta, --port-driver=implicit" },
 	{ { "--net=none", "--port-driver=builtin", "-p", "80" },
 	  "missing proto in PortSpec string: \"80\"" },
 	{ { "--net=none", "--port-driver=builtin", "-p", "127.0.0.1:1:1/tcp,127.0.0.1:0:1/tcp" },
