@@ -11,6 +11,7 @@
  */
 #include "child.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <malloc.h>
@@ -113,8 +114,19 @@ static int make_network(struct child *c, struct err *e)
 	if (c->o->detach_netns) {
 		statedir_path(c->state_dir, STATE_NETNS, c->netns);
 		r = netns_run(detach, c, e);
+		if (r == 0)
+			log_debug("detached network namespace: %s", c->netns);
 	}
 	return r < 0 ? r : in_netns(c, prepare_network, e);
+}
+
+static void log_network(const struct network *net)
+{
+	char ip[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN];
+
+	log_debug("network: %s has %s/%d, MTU %u, gateway %s, DNS %s", net->dev,
+		  inet_ntop(AF_INET, &net->ip, ip, sizeof(ip)), net->prefix_len, net->mtu,
+		  inet_ntop(AF_INET, &net->gateway, gateway, sizeof(gateway)), net->dns[0]);
 }
 
 static int use_network(struct child *c, struct err *e)
@@ -124,6 +136,8 @@ static int use_network(struct child *c, struct err *e)
 	if (c->net.dev[0] == '\0')
 		return 0;
 	r = in_netns(c, configure_network, e);
+	if (r == 0)
+		log_network(&c->net);
 	if (r == 0)
 		r = network_write_files(&c->net, c->state_dir, e);
 	if (r == 0 && !c->o->detach_netns)
@@ -141,7 +155,9 @@ static int copy_up(struct child *c, struct err *e)
 	statedir_path(c->state_dir, STATE_ASIDE, aside);
 	for (size_t i = 0; r == 0 && i < c->o->copy_up.count; i++) {
 		r = mount_copy_up(c->o->copy_up.items[i], aside, e);
-		if (r < 0)
+		if (r == 0)
+			log_debug("copied up %s", c->o->copy_up.items[i]);
+		else
 			err_add(e, " (--copy-up=%.200s)", c->o->copy_up.items[i]);
 	}
 	return r;
@@ -181,10 +197,15 @@ static int hear(struct child *c, enum handshake which, struct err *e)
 
 static int start_port_service(struct child *c, struct err *e)
 {
+	int r;
+
 	if (c->o->port_driver != PORT_BUILTIN)
 		return 0;
-	return portservice_start(c->state_dir, c->netns[0] != '\0' ? c->netns : NULL,
-				 c->o->source_ip_transparent, e);
+	r = portservice_start(c->state_dir, c->netns[0] != '\0' ? c->netns : NULL,
+			      c->o->source_ip_transparent, e);
+	if (r == 0)
+		log_debug("the port service is up: %s/" STATE_BP_SOCKET, c->state_dir);
+	return r;
 }
 
 static int report_namespaces(struct child *c, struct err *e)
@@ -222,22 +243,26 @@ static int init(struct child *c, struct err *e)
 
 static int set_propagation(struct child *c, struct err *e)
 {
-	return mount_set_propagation(c->o->propagation, e);
+	int r = mount_set_propagation(c->o->propagation, e);
+
+	if (r == 0)
+		log_debug("mount propagation of /: %s", c->o->propagation);
+	return r;
 }
 
 static const struct {
 	int (*take)(struct child *c, struct err *e);
-	const char *done; /* for the debug log */
+	const char *done; /* for the debug log; NULL: the step says itself what it has done */
 } steps[] = {
-	{ init, "signals are taken over" },
-	{ show_processes, "/proc shows the processes of our namespace" },
-	{ make_network, "the network namespace is made" },
-	{ report_namespaces, "the parent has set up the network" },
-	{ set_propagation, "mount propagation is set" },
-	{ copy_up, "directories are copied up" },
-	{ mount_sys, "/sys is mounted" },
-	{ use_network, "the network is configured" },
-	{ start_port_service, "the port service is up" },
+	{ init, NULL },
+	{ show_processes, NULL },
+	{ make_network, NULL },
+	{ report_namespaces, NULL },
+	{ set_propagation, NULL },
+	{ copy_up, NULL },
+	{ mount_sys, NULL },
+	{ use_network, NULL },
+	{ start_port_service, NULL },
 	{ report_ready, "the parent lets the command start" },
 };
 
@@ -248,7 +273,8 @@ static int set_up(struct child *c, struct err *e)
 
 		if (r < 0)
 			return r;
-		log_debug("%s", steps[i].done);
+		if (steps[i].done != NULL)
+			log_debug("%s", steps[i].done);
 	}
 	return 0;
 }

@@ -278,6 +278,8 @@ static int mount_pseudo(const char *source, const char *type, const char *dir, u
 	char why[128];
 	int r = mount(source, dir, type, flags, NULL) == 0 ? 0 : -errno;
 
+	if (r == 0)
+		log_debug("mounted %s on %s", type, dir);
 	if (!is_forbidden(r))
 		return r;
 	if (mount(source, dir, type, flags | MS_RDONLY, NULL) < 0)

@@ -123,7 +123,6 @@ static pid_t spawn(const struct netprog *n, struct netprog_args *args, int pipes
 	spec.out = pipes[LOG][1];
 	spec.die_with_us = true;
 	spec.own_group = true;
-	log_debug("starting %s", n->command);
 	return proc_spawn(&spec, e);
 }
 

@@ -176,7 +176,30 @@ static int start_child(struct parent *p, struct err *e)
 	if (pid < 0)
 		return pid;
 	p->child = pid;
+	log_debug("the child is PID %d, in new namespaces: user mnt%s%s%s%s%s", (int)pid,
+		  p->o->net != NET_HOST && !p->o->detach_netns ? " net" : "",
+		  p->o->pidns ? " pid" : "", p->o->cgroupns ? " cgroup" : "",
+		  p->o->utsns ? " uts" : "", p->o->ipcns ? " ipc" : "");
 	return 0;
+}
+
+/* The map in /proc, for the debug log: "0 2000 1, 1 100000 65536". */
+static void log_map(pid_t pid, const char *file)
+{
+	char path[64], map[1024], text[sizeof(map)] = "";
+	unsigned int inside, outside, count;
+	size_t len = 0;
+	char *save;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	if (fd_read_file(path, map, sizeof(map)) <= 0)
+		return;
+	for (char *line = strtok_r(map, "\n", &save); line != NULL && len < sizeof(text);
+	     line = strtok_r(NULL, "\n", &save))
+		if (sscanf(line, "%u %u %u", &inside, &outside, &count) == 3)
+			len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%u %u %u",
+						len > 0 ? ", " : "", inside, outside, count);
+	log_debug("%s of the child: %s", file, text);
 }
 
 static int give_ids(struct parent *p, struct err *e)
@@ -193,6 +216,10 @@ static int give_ids(struct parent *p, struct err *e)
 			userns_explain(e, -r, 0);
 		return r;
 	}
+	if (p->o->debug) {
+		log_map(p->child, "uid_map");
+		log_map(p->child, "gid_map");
+	}
 	r = tell(p, HS_IDMAP_COMPLETED, e);
 	return r < 0 ? r : hear(p, HS_USERNS_COMPLETED, e);
 }
@@ -200,9 +227,15 @@ static int give_ids(struct parent *p, struct err *e)
 /* The child's cgroup namespace is there already: where we are now is its root. */
 static int evacuate(struct parent *p, struct err *e)
 {
+	int r;
+
 	if (!p->o->evacuates)
 		return 0;
-	return cgroup_evacuate(&p->cgroup, p->o->evacuate_cgroup2, p->child, e);
+	r = cgroup_evacuate(&p->cgroup, p->o->evacuate_cgroup2, p->child, e);
+	if (r == 0)
+		log_debug("the processes of our cgroup are in its subgroup %s",
+			  p->o->evacuate_cgroup2);
+	return r;
 }
 
 /* ---- network ---- */
@@ -235,6 +268,7 @@ static int start_network(struct parent *p, struct err *e)
 			r = netkeep_watch(&p->keep, p->loop, e);
 		if (r < 0)
 			return r;
+		log_debug("%s is ready", netkeep_name(&p->keep));
 	}
 	return tell(p, HS_NETWORK_COMPLETED, e);
 }
@@ -301,7 +335,9 @@ static int publish(struct parent *p, const char *text, struct err *e)
 	if (r < 0)
 		return r;
 	r = ports_add(p->ports, &spec, e);
-	if (r < 0)
+	if (r > 0)
+		log_debug("published port %d: %s", r, text);
+	else
 		err_wrap(e, "failed to expose port %s",
 			 portspec_brief(&spec, brief, sizeof(brief)));
 	return r;
@@ -389,6 +425,7 @@ static int start_api(struct parent *p, struct err *e)
 		info.port_driver = p->o->port_driver_name;
 	statedir_path(p->sd.path, STATE_API_SOCKET, path);
 	p->api = api_start(p->loop, path, &info, p->ports, e);
+	log_debug("the API is up: %s", path);
 	return p->api == NULL ? -EADDRNOTAVAIL : 0;
 }
 
@@ -516,23 +553,27 @@ static int find_helpers(struct parent *p, struct err *e)
 
 static int make_state_dir(struct parent *p, struct err *e)
 {
-	return statedir_open(&p->sd, p->o->state_dir, e);
+	int r = statedir_open(&p->sd, p->o->state_dir, e);
+
+	if (r == 0)
+		log_debug("state directory: %s", p->sd.path);
+	return r;
 }
 
 static const struct {
 	int (*take)(struct parent *p, struct err *e);
-	const char *done; /* for the debug log */
+	const char *done; /* for the debug log; NULL: the step says itself what it has done */
 } steps[] = {
-	{ init, "signals and limits are taken over" },
-	{ find_helpers, "helper programs are there" },
-	{ make_state_dir, "the state directory is made" },
-	{ start_child, "the child is started in its namespaces" },
+	{ init, NULL },
+	{ find_helpers, NULL },
+	{ make_state_dir, NULL },
+	{ start_child, NULL },
 	{ give_ids, "the child has its IDs" },
-	{ evacuate, "our cgroup is evacuated, if it shall be" },
-	{ start_network, "the network is up" },
+	{ evacuate, NULL },
+	{ start_network, NULL },
 	{ finish_child, "the child is ready" },
-	{ start_ports, "ports are published" },
-	{ start_api, "the API is up" },
+	{ start_ports, NULL },
+	{ start_api, NULL },
 	{ announce, "the command may start" },
 };
 
@@ -543,7 +584,8 @@ static int start(struct parent *p, struct err *e)
 
 		if (r < 0)
 			return r;
-		log_debug("%s", steps[i].done);
+		if (steps[i].done != NULL)
+			log_debug("%s", steps[i].done);
 	}
 	return 0;
 }

@@ -26,7 +26,9 @@
 #include <unistd.h>
 
 #include "fd.h"
+#include "log.h"
 
+#define LOGGED_COMMAND_LEN 700	       /* bytes of a command in the debug log */
 #define EXIT_NOT_EXECUTED  127	       /* as shells have it; nobody looks at it */
 #define LOOK_MS		   200	       /* between two looks for signals while a program runs */
 #define SPAWN_STACK	   (64 * 1024) /* bytes; a process is on it until it executes its program */
@@ -260,6 +262,19 @@ static pid_t start(const struct birth *what, struct err *e)
 	return pid;
 }
 
+/* For the debug log: what was executed, as far as a line has room. */
+static void log_program(const struct proc_spec *spec, pid_t pid)
+{
+	char text[LOGGED_COMMAND_LEN];
+	size_t len = 0;
+
+	for (size_t i = 1; spec->argv[i - 1] != NULL && spec->argv[i] != NULL && len < sizeof(text);
+	     i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, " %s", spec->argv[i]);
+	log_debug("executed %s%s%s: PID %d", spec->path, len > 0 ? text : "",
+		  len < sizeof(text) ? "" : "...", (int)pid);
+}
+
 pid_t proc_spawn(const struct proc_spec *spec, struct err *e)
 {
 	char listen_pid[LISTEN_PID_LEN] = LISTEN_PID_KEY;
@@ -280,6 +295,8 @@ pid_t proc_spawn(const struct proc_spec *spec, struct err *e)
 	}
 	pid = start(&b, e);
 	free(own_env);
+	if (pid > 0)
+		log_program(spec, pid);
 	return pid;
 }
 

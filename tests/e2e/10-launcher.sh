@@ -685,9 +685,35 @@ case_places_without_user_namespaces_are_named() {
 }
 
 case_debug_logs_each_step() {
-	rootlesskit --debug --net=none --port-driver=builtin true 2>"$tmp/err"
-	for step in 'parent\] the child has its IDs' 'parent\] the API is up' 'child \] the port service is up'; do
-		grep -q "level=debug msg=\"\[rootlesskit:$step" "$tmp/err" || fail "no \"$step\" in: $(cat "$tmp/err")"
+	port=$(free_port)
+	rootlesskit --debug --state-dir="$tmp/st" --net=none --pidns --copy-up=/etc --propagation=rslave \
+		--port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
+		sh -c 'cat "$ROOTLESSKIT_STATE_DIR/child_pid" /proc/self/uid_map' >"$tmp/out" 2>"$tmp/err"
+	child=$(head -n 1 "$tmp/out" | cut -d ' ' -f 1)
+	child=${child%%[!0-9]*}
+	while read -r who step; do
+		grep -q "level=debug msg=\"\[rootlesskit:$who *\] $step" "$tmp/err" ||
+			fail "no \"$step\" of the $who in: $(cat "$tmp/err")"
+	done <<-EOF
+		parent state directory: $tmp/st"
+		parent the child is PID $child, in new namespaces: user mnt net pid"
+		parent executed .*/newuidmap $child 0 $(id -u) 1 1 [0-9]* [0-9]*.*: PID [0-9]*"
+		parent uid_map of the child: 0 $(id -u) 1, 1 [0-9]* [0-9]*
+		parent gid_map of the child: 0 $(id -g) 1, 1 [0-9]* [0-9]*
+		parent the child has its IDs
+		child mounted proc on /proc"
+		child mount propagation of /: rslave"
+		child copied up /etc"
+		child mounted sysfs on /sys"
+		child the port service is up: $tmp/st/.bp.sock"
+		parent published port 1: 127.0.0.1:$port:80/tcp"
+		parent the API is up: $tmp/st/api.sock"
+		child executed .*/sh -c cat .*: PID [0-9]*"
+	EOF
+	# What was not asked for was not done, and is not told.
+	rootlesskit --debug true 2>"$tmp/err"
+	for word in cgroup 'proc on' sysfs 'copied up' 'published' 'port service' 'new namespaces: .*net'; do
+		! grep -q "level=debug.*$word" "$tmp/err" || fail "\"$word\" is told: $(cat "$tmp/err")"
 	done
 }
 

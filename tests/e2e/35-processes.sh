@@ -671,7 +671,7 @@ case_Ctrl_Z_during_the_start_stops_the_launcher() {
 	terminal bash --norc -i <<-EOF
 		expect outer>
 		line rootlesskit --debug --net=slirp4netns --disable-host-loopback --slirp4netns-binary=$tmp/slow sh -c 'echo go\$((0+1))'
-		expect starting
+		expect slow --mtu
 		send \x1a
 		expect Stopped
 		expect outer>
