@@ -1,6 +1,14 @@
 #!/bin/sh
 # tests/build.sh: tests the Makefile, from the sources. BUILD is a directory that `make` has filled.
 # Needs what a build needs. Prints TAP; the last line counts the cases.
+set -eu
+: "${BUILD:?set it to the build directory}"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/build"
+cp "$BUILD/rlkbox" "$work/build"
+BUILD=$work/build
+set +e
 . "$(dirname "$0")/e2e/lib.sh"
 
 src=$(cd "$here/.." && pwd)
@@ -213,8 +221,7 @@ case_help_lists_targets_and_variables() {
 	done
 }
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+log=$work/log
 run_cases \
 	one_short_line_for_each_file \
 	all_is_made_again_when_the_options_change \
