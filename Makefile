@@ -238,6 +238,8 @@ lint: format-check ## clang-format, clang-tidy, cppcheck, shellcheck
 	shellcheck -x $(SHELL_FILES)
 	pyflakes3 tests/bench/*.py tests/compare/*.py
 	tests/layers.sh
+	@# A wait without a deadline: await_end in tests/e2e/lib.sh and tests/compare.sh has one.
+	! grep -nE '^[[:space:]]*wait "' tests/e2e/[0-9]*.sh tests/peers/*.sh tests/compare/*.sh
 
 format: ## format the sources
 	clang-format -i $(C_FILES)

@@ -187,9 +187,16 @@ wait_for_command() {
 	done
 }
 
+# await_end PID: waits for a background process of this shell, and returns its status. One that goes
+# on for longer than wait_for waits is killed.
+await_end() {
+	wait_for is_gone "$1" || kill -KILL "$1"
+	wait "$1" 2>/dev/null
+}
+
 finish() {
 	kill -TERM "$pid" 2>/dev/null
-	wait "$pid" 2>/dev/null
+	await_end "$pid"
 	child=
 }
 

@@ -155,7 +155,7 @@ see_descriptors() {
 		echo "${fd##*/} $(readlink "$fd" | sed 's/\[.*//')"
 	done
 	exec 8>&-
-	wait
+	await_end $! || true
 }
 
 see_ids() {

@@ -40,7 +40,7 @@ see_restart() {
 	begin $BUILTIN -p "127.0.0.1:$p1:80/tcp" sleep 600
 	wait_for_command
 	kill -KILL "$pid"
-	wait "$pid" 2>/dev/null
+	await_end "$pid"
 	for p in "$child" "$command"; do
 		wait_for is_gone "$p" && echo "gone"
 	done
@@ -56,7 +56,7 @@ see_child_killed() {
 	wait_for_command
 	kill -KILL "$child"
 	rc=0
-	wait "$pid" || rc=$?
+	await_end "$pid" || rc=$?
 	wait_for is_gone "$command" && echo "the command is gone"
 	child=
 	cat "$tmp/begin.err"
@@ -120,7 +120,7 @@ EOF
 	grep -v CHLD got | sort | tr '\n' ' ' # but for the shell's own children
 	touch stop
 	rc=0
-	wait "$pid" || rc=$?
+	await_end "$pid" || rc=$?
 	child=
 	cat "$tmp/begin.err"
 	rm -f stop got
@@ -135,7 +135,7 @@ see_deadly() {
 	wait_for_command
 	kill "-$signal" "$pid"
 	rc=0
-	wait "$pid" || rc=$?
+	await_end "$pid" || rc=$?
 	child=
 	cat "$tmp/begin.err"
 	[ ! -e "$state" ] && echo removed

@@ -51,6 +51,7 @@ see_in_use() {
 	see_refused "127.0.0.1:$p1:80/tcp"
 	rc=$?
 	kill "$holder"
+	await_end "$holder"
 	return $rc
 }
 
@@ -285,7 +286,7 @@ ctl_without_a_server() {
 	holder=$!
 	wait_for test -S dead
 	kill "$holder"
-	wait "$holder" 2>/dev/null
+	await_end "$holder"
 	see ctl-socket-dead rootlessctl --socket="$tmp/dead" list-ports
 }
 

@@ -412,7 +412,7 @@ case_signals_reach_the_command() {
 	for signal in INT TERM HUP QUIT USR1 USR2 CONT WINCH; do
 		start sh -c "$trapping"
 		wait_until 5 grep -q ready "$tmp/bg.out"
-		kill -"$signal" "$pid"
+		send_signal "$signal" "$pid"
 		wait_until 5 grep -q "got $signal" "$tmp/bg.out"
 		finish
 		assert_eq "status after $signal" 7 "$rc"
@@ -436,7 +436,7 @@ case_kill_9_of_the_parent_ends_all_and_a_new_start_works() {
 	start --net=none --port-driver=builtin sleep 60
 	command=$(command_of "$child")
 	[ -n "$command" ] || fail 'no command'
-	kill -KILL "$pid"
+	send_signal KILL "$pid"
 	wait_until 5 has_ended "$child"
 	# shellcheck disable=SC2086 # PIDs
 	wait_until 5 has_ended $command
@@ -447,7 +447,7 @@ case_kill_9_of_the_parent_ends_all_and_a_new_start_works() {
 case_kill_9_of_the_child_ends_all() {
 	start --net=none --port-driver=builtin sleep 60
 	command=$(command_of "$child")
-	kill -KILL "$child"
+	send_signal KILL "$child"
 	finish
 	assert_eq status 255 "$rc"
 	assert_eq error '[rootlesskit:parent] error: child exited: signal: killed' "$(cat "$tmp/bg.err")"
@@ -483,7 +483,7 @@ case_a_hanging_helper_program_does_not_keep_signals_away() {
 		2>"$tmp/err" &
 	pid=$!
 	wait_until 5 pgrep -P "$pid" sleep
-	kill -TERM "$pid"
+	send_signal TERM "$pid"
 	wait_until 3 has_ended "$pid"
 }
 
@@ -495,9 +495,9 @@ case_a_start_under_nohup_is_not_ended_by_a_hangup() {
 	env PATH="$tmp/bin:$PATH" nohup rootlesskit --state-dir="$tmp/state" echo 'done' >"$tmp/out" 2>"$tmp/err" &
 	pid=$!
 	wait_until 5 pgrep -P "$pid" newuidmap
-	kill -HUP "$pid"
+	send_signal HUP "$pid"
 	touch "$tmp/go"
-	wait "$pid"
+	await_success "$pid"
 	assert_eq output 'done' "$(cat "$tmp/out")"
 }
 

@@ -230,8 +230,7 @@ listen_notify() {
 	export NOTIFY_SOCKET
 }
 end_listen() {
-	kill "$listener"
-	wait "$listener" || true
+	end_process "$listener"
 }
 
 # notifies LAUNCHER_OPTION...: the command's words arrive

@@ -155,7 +155,8 @@ case_launchers_that_race_for_a_directory() {
 	won=0
 	for i in 1 2 3 4 5 6 7 8; do
 		eval "p=\$pid$i"
-		if wait "$p"; then
+		await_end "$p"
+		if [ "$rc" -eq 0 ]; then
 			won=$((won + 1))
 		else
 			assert_match "error of $i" '*another RootlessKit is running*' "$(cat "$tmp/err.$i")"
@@ -170,9 +171,9 @@ case_files_of_a_killed_launcher_are_cleared() {
 	need_tun
 	umask 022
 	start --net=slirp4netns --disable-host-loopback --detach-netns --port-driver=builtin sleep 60
-	kill -KILL "$pid"
+	send_signal KILL "$pid"
 	wait_until 5 has_ended "$child"
-	wait "$pid" || true
+	await_end "$pid"
 	for file in api.sock .bp.sock .bp-ready.pipe child_pid hosts lock netns resolv.conf; do
 		[ -e "$state/$file" ] || fail "no $file is left, so this tests nothing"
 	done

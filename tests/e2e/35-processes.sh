@@ -94,7 +94,7 @@ case_signals_pass_PID_1() {
 		for signal in INT TERM HUP QUIT USR1 USR2 CONT WINCH; do
 			start --pidns --reaper=$reaper sh -c "$trapping"
 			wait_until 5 grep -q ready "$tmp/bg.out"
-			kill -"$signal" "$pid"
+			send_signal "$signal" "$pid"
 			wait_until 5 grep -q "got $signal" "$tmp/bg.out"
 			finish
 			assert_eq "status after $signal" 7 "$rc"
@@ -198,15 +198,14 @@ case_kill_9_of_parent_or_PID_1_ends_all() {
 		all=$(pgrep -P "$child")
 		all="$all $(pgrep -P "$(echo "$all" | head -n 1)" | tr '\n' ' ')"
 		case $whom in
-		parent) kill -KILL "$pid" ;;
-		child) kill -KILL "$child" ;;
+		parent) send_signal KILL "$pid" ;;
+		child) send_signal KILL "$child" ;;
 		command) kill -KILL "$(pgrep -P "$child")" ;;
 		esac
 		for p in $child $all; do
 			wait_until 5 has_ended "$p"
 		done
-		rc=0
-		wait "$pid" || rc=$?
+		await_end "$pid"
 		case $whom in
 		parent) continue ;;
 		child) assert_eq error '[rootlesskit:parent] error: child exited: signal: killed' "$(cat "$tmp/bg.err")" ;;
@@ -362,8 +361,7 @@ case_evacuation_takes_everybody_along_and_back() {
 	done
 	stop
 	assert_eq 'in the cgroup' "$other" "$(cat "$group/cgroup.procs")"
-	kill "$other"
-	wait "$other" || true
+	end_process "$other"
 	wait_until 5 rmdir "$group"
 }
 
@@ -449,7 +447,7 @@ nameserver 10.0.42.3
 	nsenter --preserve-credentials -U -m -n -t "$child" busybox httpd -f -p 10250 -h "$tmp/www" &
 	server=$!
 	wait_until 5 fetch "http://127.0.0.1:$port/"
-	kill "$server"
+	send_signal TERM "$server"
 	stop
 	wait_until 5 rmdir "$group"
 }

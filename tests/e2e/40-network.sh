@@ -573,10 +573,10 @@ case_no_network_program_is_left() {
 			# shellcheck disable=SC2086 # options
 			start $slirp --copy-up=/etc --port-driver=builtin $options sleep 60
 			find_slirp
-			kill -$signal "$pid"
+			send_signal "$signal" "$pid"
 			wait_until 5 has_ended "$slirp_pid"
 			wait_until 5 has_ended "$child"
-			wait "$pid" || true
+			await_end "$pid"
 			rm -rf "$state"
 		done
 	done

@@ -151,9 +151,9 @@ start_servers() {
 	make_page 'hello from inside'
 	# shellcheck disable=SC2016,SC2086 # for the inner shell; options
 	start $pasta --copy-up=/etc --port-driver="$1" sh -c '
-		trap "kill \$udp \$tcp" TERM
 		python3 -c "$3" "$1" & udp=$!
 		busybox httpd -f -p "$1" -h "$2" & tcp=$!
+		trap "kill \$udp \$tcp" TERM
 		wait' - "$port" "$tmp/www" "$udp_echo_server"
 }
 
@@ -297,14 +297,13 @@ case_it_does_not_outlive_the_launcher() {
 			start $quiet $options sleep 60
 			find_pasta
 			case $what in
-			*parent) kill "-${what% *}" "$pid" ;;
-			*child) kill -KILL "$child" ;;
-			# The child may have ended with its parent before its own signal.
-			*both) kill -KILL "$pid" "$child" 2>/dev/null || true ;;
+			*parent) send_signal "${what% *}" "$pid" ;;
+			*child) send_signal KILL "$child" ;;
+			*both) send_signal KILL "$pid" "$child" ;;
 			esac
 			wait_until 5 has_ended "$prog"
 			wait_until 5 has_ended "$child"
-			wait "$pid" || true
+			await_end "$pid"
 			rm -rf "$state"
 		done
 	done
@@ -327,10 +326,10 @@ case_nor_if_that_is_killed_at_any_time() {
 			pid=$!
 			sleep "$(printf '0.%03d' "$after")"
 			case $whom in
-			parent) kill -KILL "$pid" 2>/dev/null || true ;;
-			child) pkill -KILL -P "$pid" -x exe || kill -KILL "$pid" ;;
+			parent) send_signal KILL "$pid" ;;
+			child) pkill -KILL -P "$pid" -x exe || send_signal KILL "$pid" ;;
 			esac
-			wait "$pid" 2>/dev/null || true
+			await_end "$pid"
 			wait_until 5 all_gone
 		done
 	done

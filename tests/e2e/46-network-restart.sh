@@ -47,7 +47,7 @@ case_it_is_started_again_on_the_same_interface() {
 			find_program
 			before=$(inside sh -c "ip -o link show tap0 | sed 's/ state.*link/link/'; ip -o -4 addr; ip -4 route; cat /etc/resolv.conf")
 			for i in 1 2 3; do
-				kill -KILL "$prog"
+				send_signal KILL "$prog"
 				wait_until 10 other_program
 				wait_until 10 host_page
 				[ "$driver" = pasta ] || assert_match "link after death $i" '*<*,UP,LOWER_UP>*state UP*' \
@@ -70,7 +70,7 @@ case_the_same_detached() {
 	for driver in $drivers; do
 		start_with "$driver" --detach-netns sleep 60
 		find_program
-		kill -TERM "$prog"
+		send_signal TERM "$prog"
 		wait_until 10 other_program
 		wait_until 10 inside_detached curl -s --max-time 2 "http://10.0.2.2:$port/"
 		stop
@@ -93,7 +93,7 @@ case_connections_of_the_builtin_driver_live_on() {
 		echo "line $i" >&8
 		read -r line <&9
 		assert_eq 'echo' "line $i" "$line"
-		kill -KILL "$prog"
+		send_signal KILL "$prog"
 		# New ones work at once, whether it is there or not.
 		assert_eq 'echo of a new connection' hello "$(echo hello | socat -T 5 - "TCP4:127.0.0.1:$port")"
 		wait_until 10 other_program
@@ -121,7 +121,7 @@ case_the_pauses_grow() {
 		fake "$driver" 'echo "no luck" >&2; exit 7'
 		start_with "$driver" "--$driver-binary=$tmp/fake" sleep 60
 		find_program
-		kill -KILL "$prog"
+		send_signal KILL "$prog"
 		wait_until 20 grep -q 'in 3200 ms' "$tmp/bg.err"
 		assert_eq "pauses of $driver" '100 200 400 800 1600 3200 ' \
 			"$(sed -n 's/.*started again in \([0-9]*\) ms.*/\1/p' "$tmp/bg.err" | tr '\n' ' ')"
@@ -138,7 +138,7 @@ case_the_api_answers_while_it_is_started_again() {
 		fake "$driver" 'exec sleep 70'
 		start_with "$driver" "--$driver-binary=$tmp/fake" sleep 60
 		find_program
-		kill -KILL "$prog"
+		send_signal KILL "$prog"
 		wait_until 5 pgrep -P "$pid" -x sleep
 		assert_match "info of $driver" "*\"driver\":\"$driver\"*" \
 			"$(fetch --max-time 2 --unix-socket "$state/api.sock" http://rootlesskit/v1/info)"
@@ -153,10 +153,9 @@ case_the_end_takes_it_along_at_any_time() {
 			for signal in TERM KILL; do
 				start_with "$driver" sleep 60
 				find_program
-				kill -KILL "$prog"
+				send_signal KILL "$prog"
 				sleep "$(printf '0.%03d' "$after")"
-				kill -"$signal" "$pid"
-				wait "$pid" || true
+				end_process "$pid" "$signal"
 				wait_until 5 has_ended "$child"
 				left=$(pgrep -f -- "--pid=$state/| $child tap0\$" || true)
 				for p in $left; do

@@ -124,7 +124,7 @@ case_what_is_refused() {
 	taken=$(free_port)
 	socat "TCP4-LISTEN:$taken,bind=127.0.0.1,fork" /dev/null &
 	taker=$!
-	trap 'kill $taker' EXIT
+	trap 'end_process "$taker"' EXIT
 	wait_until 5 sh -c 'ss -ltn | grep -q ":$0 "' "$taken"
 	while IFS='|' read -r spec message; do
 		rc=0
@@ -167,7 +167,7 @@ case_ports_come_back_with_slirp4netns() {
 	before=$(ctl list-ports --json)
 	for i in 1 2; do
 		find_slirp
-		kill -KILL "$slirp_pid"
+		send_signal KILL "$slirp_pid"
 		wait_until 10 other_slirp
 		wait_until 10 fetch "http://127.0.0.1:$other/"
 		wait_until 10 fetch "http://127.0.0.2:$port/"
@@ -188,14 +188,14 @@ case_a_port_that_is_taken_meanwhile_is_told_of() {
 	need socat
 	start_server
 	find_slirp
-	kill -STOP "$pid" # so that nobody starts it again before the port is taken
-	kill -KILL "$slirp_pid"
+	send_signal STOP "$pid" # so that nobody starts it again before the port is taken
+	send_signal KILL "$slirp_pid"
 	wait_until 5 is_refused "http://127.0.0.1:$port/"
 	socat "TCP4-LISTEN:$port,bind=127.0.0.1,reuseaddr,fork" /dev/null &
 	taker=$!
-	trap 'kill $taker' EXIT
+	trap 'end_process "$taker"' EXIT
 	wait_until 5 sh -c 'ss -ltn | grep -q ":$0 "' "$port"
-	kill -CONT "$pid"
+	send_signal CONT "$pid"
 	wait_until 10 grep -q "level=error msg=.*port 1 {tcp 127.0.0.1 $port 80 } is closed: .*address already in use" "$tmp/bg.err"
 	assert_eq removed 1 "$(ctl remove-ports 1)"
 	stop
@@ -205,7 +205,7 @@ case_a_slirp4netns_that_hangs_is_ended() {
 	need_tun
 	start_server
 	find_slirp
-	kill -STOP "$slirp_pid"
+	send_signal STOP "$slirp_pid"
 	began=$(date +%s)
 	other=$(free_port)
 	rc=0
@@ -231,7 +231,7 @@ case_while_it_is_not_there() {
 	chmod +x "$tmp/fake"
 	start_server --slirp4netns-binary="$tmp/fake"
 	find_slirp
-	kill -KILL "$slirp_pid"
+	send_signal KILL "$slirp_pid"
 	wait_until 5 pgrep -P "$pid" -x sleep
 	ctl add-ports "127.0.0.1:$(free_port):80/tcp" 2>"$tmp/err" && fail 'it was added'
 	assert_eq error 'error: slirp4netns is not running now' "$(cat "$tmp/err")"

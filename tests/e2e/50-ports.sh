@@ -173,7 +173,7 @@ case_a_port_in_use() {
 	assert_eq status 1 "$rc"
 	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp 127.0.0.1 $port 80 }: listen tcp 127.0.0.1:$port: bind: address already in use; see who has it: ss -ltnp 'sport = :$port' (as root)" "$err"
 	[ ! -e "$tmp/ran" ] || fail 'the command ran all the same'
-	kill "$server"
+	send_signal TERM "$server"
 }
 
 case_conflicts() {
@@ -309,9 +309,9 @@ case_connections_are_made_while_the_child_stands_still() {
 	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www"
 	wait_until 10 fetch "http://127.0.0.1:$port/"
 	fetch "http://127.0.0.1:$port/" >/dev/null
-	kill -STOP "$child"
+	send_signal STOP "$child"
 	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
-	kill -CONT "$child"
+	send_signal CONT "$child"
 	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
 	stop
 }
@@ -395,8 +395,7 @@ while True:
 		reach_often "$port"
 		sleep 2.5 # none of the sockets in store is left by then
 		reach_often "$port"
-		kill -TERM "$pid"
-		wait "$pid" || true
+		end_process "$pid"
 		rm -rf "$state.away"
 	done
 }
@@ -693,7 +692,7 @@ case_a_log_that_nobody_reads_stops_nothing() {
 	cat "$tmp/fifo" >"$tmp/log.read" & # else the last line has no room
 	reader=$!
 	stop
-	kill "$holder" "$reader" 2>/dev/null || true
+	send_signal TERM "$holder" "$reader"
 }
 
 case_urgent_bytes_arrive_in_their_place() {

@@ -142,7 +142,7 @@ case_specs_that_are_refused() {
 		127.0.0.1:$port:53/udp6|{udp6 127.0.0.1 $port 53 }: listen udp6: address 127.0.0.1: no suitable address found
 		192.0.2.99:$port:53/udp|{udp 192.0.2.99 $port 53 }: listen udp 192.0.2.99:$port: bind: cannot assign requested address; it is not an address of this host (ip addr lists those)
 	EOF
-	kill "$server"
+	send_signal TERM "$server"
 	[ "$start" -gt 53 ] || skip privileged_ports "every user may bind port 53 here"
 	launch --net=none --port-driver=builtin -p 127.0.0.1:53:53/udp true
 	assert_eq 'a privileged port' "[rootlesskit:parent] error: failed to expose port {udp 127.0.0.1 53 53 }: cannot expose privileged port 53, you can add 'net.ipv4.ip_unprivileged_port_start=53' to /etc/sysctl.conf (currently $start), or set CAP_NET_BIND_SERVICE on rootlesskit binary, or choose a larger port number (>= $start): listen udp 127.0.0.1:53: bind: permission denied" "$err"
@@ -424,7 +424,7 @@ case_a_flood_pushes_out_no_flow_that_is_used() {
 		inside_port(client("127.0.0.1", port))
 		inside_port(client("127.0.0.1", other))
 	EOF
-	kill "$httpd"
+	send_signal TERM "$httpd"
 	stop
 }
 

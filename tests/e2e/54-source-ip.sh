@@ -647,7 +647,7 @@ in_container() {
 }
 
 end_container() {
-	kill "$container"
+	send_signal TERM "$container"
 	wait_until 5 has_ended "$container"
 }
 
@@ -914,7 +914,7 @@ if [ "${1-}" = --on-host ]; then
 	set -eu
 	set_up_host
 	"$@"
-	kill "$netns"
+	send_signal TERM "$netns"
 	exit
 fi
 

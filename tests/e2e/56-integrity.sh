@@ -51,7 +51,7 @@ case_bulk_streams_are_spliced_whole() {
 case_bulk_streams_without_a_pipe_are_copied_whole() {
 	"$stream" hold-pipes >"$tmp/held" &
 	holder=$!
-	trap 'kill $holder' EXIT
+	trap 'end_process "$holder"' EXIT
 	wait_until 10 grep -q held "$tmp/held"
 	with_streams
 	pipes=$(pipes_of "$pid")
@@ -88,7 +88,7 @@ case_several_workers_mix_nothing_up() {
 	done
 	# shellcheck disable=SC2154 # set by eval
 	for job in "$bulk" "$mixed" "$slow"; do
-		wait "$job"
+		await_success "$job" 300
 	done
 	stop_streams 72
 }

@@ -320,7 +320,7 @@ case_a_port_in_use_is_refused() {
 	wait_until 5 grep -q "$(printf ':%04X 00000000:0000 0A' "$port")" /proc/net/tcp
 	assert_eq refusal "$(refusal "listen tcp 127.0.0.1:$port: bind: address already in use; see who has it: ss -ltnp 'sport = :$port' (as root)")" \
 		"$(ask -d "$(spec tcp "$port")" "$URL/v1/ports")"
-	kill "$server"
+	send_signal TERM "$server"
 	wait_until 5 has_ended "$server"
 	assert_eq 'free again' "{\"id\":1,\"spec\":$(spec tcp "$port")}" "$(post "$(spec tcp "$port")")"
 	stop

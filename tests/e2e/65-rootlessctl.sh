@@ -489,7 +489,7 @@ case_answers_that_are_no_HTTP() {
 		ctl --socket="$sock" list-ports
 		fails "$answer"
 	done
-	wait "$server"
+	await_success "$server"
 }
 
 case_answers_without_an_end() {
@@ -499,13 +499,13 @@ case_answers_without_an_end() {
 		ctl --socket="$sock" list-ports
 		fails "$answer"
 	done
-	wait "$server"
+	await_success "$server"
 	# A body without an end, behind a good head.
 	serve '@HTTP/1.1 200 OK\r\n\r\n'
 	ctl --socket="$sock" list-ports
 	fails 'a body'
 	assert_match 'the bound' '*longer than*' "$err"
-	wait "$server"
+	await_success "$server"
 }
 
 case_bodies_that_are_no_lists() {
@@ -522,7 +522,7 @@ case_bodies_that_are_no_lists() {
 		ctl --socket="$sock" list-ports
 		fails "$answer"
 	done
-	wait "$server"
+	await_success "$server"
 }
 
 case_bodies_that_are_no_info() {
@@ -537,7 +537,7 @@ case_bodies_that_are_no_info() {
 		ctl --socket="$sock" info
 		fails "$answer"
 	done
-	wait "$server"
+	await_success "$server"
 }
 
 case_errors_of_other_servers() {
@@ -545,7 +545,7 @@ case_errors_of_other_servers() {
 		serve "$answer"
 		ctl --socket="$sock" list-ports
 		says "$answer" 1 '' "error: $error"
-		wait "$server"
+		await_success "$server"
 	done <<-'EOF'
 		HTTP/1.1 400 Bad Request\r\n\r\n{"message":"what is wrong"}|what is wrong
 		HTTP/1.0 500 Oops\r\nContent-Length: 26\r\n\r\n{"message":"<\\u001b[31m>"}|<?[31m>
@@ -564,13 +564,13 @@ case_answers_that_are_good_though_unusual() {
 		ctl --socket="$sock" list-ports --json
 		says "$answer" 0 '' ''
 	done
-	wait "$server"
+	await_success "$server"
 	# Protos of the future, characters for terminals, other order, more members.
 	serve "$(ok '[{"spec":{"childPort":2,"parentPort":1,"proto":"quic","parentIP":"\\u001b[31m","new":[]},"id":5,"new":{}}]')"
 	ctl --socket="$sock" list-ports
 	says future 0 'ID    PROTO    PARENTIP    PARENTPORT    CHILDIP    CHILDPORT    
 5     quic     ?[31m       1                        2            ' ''
-	wait "$server"
+	await_success "$server"
 }
 
 run_cases \

@@ -51,9 +51,8 @@ heard() {
 
 # proxy_ended STATUS REPORT ERROR: by itself; dockerd has heard the end too. ERROR is a pattern.
 proxy_ended() {
-	rc=0
-	wait "$proxy" || rc=$?
-	wait "$reader"
+	await_end "$proxy"
+	await_success "$reader"
 	assert_eq report "$2" "$(cat "$tmp/report")"
 	assert_match 'standard error' "$3" "$(cat "$tmp/err")"
 	assert_eq status "$1" "$rc"
@@ -62,9 +61,7 @@ proxy_ended() {
 
 # proxy_stopped SIGNAL: dockerd stops it.
 proxy_stopped() {
-	kill -"$1" "$proxy"
-	rc=0
-	wait "$proxy" || rc=$?
+	end_process "$proxy" "$1"
 	assert_eq "status after $1" 0 "$rc"
 	wait_until 5 has_ended "$docker_proxy"
 	assert_eq "ports after $1" '' "$(ports)"
@@ -137,8 +134,8 @@ case_both_families_of_a_port_stand_side_by_side() {
 	proxy_up -proto tcp -host-ip :: -host-port "$port" -container-ip 172.17.0.2 -container-port 80
 	assert_eq ports "{\"id\":1,$(spec tcp4 0.0.0.0 127.0.0.1)
 {\"id\":2,$(spec tcp6 :: ::1)" "$(ports)"
-	kill -INT "$proxy4"
-	wait "$proxy4"
+	end_process "$proxy4" INT
+	assert_eq 'status for IPv4' 0 "$rc"
 	wait_until 5 has_ended "$docker_proxy4"
 	assert_eq ports "{\"id\":2,$(spec tcp6 :: ::1)" "$(ports)"
 	proxy_stopped INT
@@ -178,8 +175,8 @@ case_ports_that_cannot_be_published() {
 	refused='error while calling PortManager.AddPort():'
 	rootlessctl --socket="$state/api.sock" add-ports "127.0.0.1:$port:127.0.0.1:80/tcp4" >/dev/null
 	proxy -host-ip 127.0.0.1 -host-port "$port"
-	wait "$proxy" || true
-	wait "$reader"
+	await_end "$proxy"
+	await_success "$reader"
 	assert_eq conflict "1
 $refused conflict with ID 1; that is 127.0.0.1:$port:127.0.0.1:80/tcp4" "$(cat "$tmp/report")"
 	rootlessctl --socket="$state/api.sock" remove-ports 1 >/dev/null
@@ -207,7 +204,7 @@ case_a_privileged_port() {
 	fake "$good"
 	start_builtin
 	proxy -host-ip 127.0.0.1 -host-port 80
-	wait "$proxy" || true
+	await_end "$proxy"
 	assert_match report "1
 error while calling PortManager.AddPort(): cannot expose privileged port 80*net.ipv4.ip_unprivileged_port_start*permission denied" "$(cat "$tmp/report")"
 	stop
@@ -234,7 +231,7 @@ case_SIGINT_that_was_ignored_ends_it_all_the_same() {
 	proxy=$!
 	wait_until 10 heard 0
 	docker_proxy=$(cat "$tmp/fake.pid")
-	kill -HUP "$proxy"
+	send_signal HUP "$proxy"
 	proxy_stopped INT
 	stop
 }
@@ -264,7 +261,7 @@ case_a_docker_proxy_that_dies_later() {
 	fake "$good"
 	start_builtin
 	proxy_up -host-ip 127.0.0.1 -host-port "$port"
-	kill -KILL "$docker_proxy"
+	send_signal KILL "$docker_proxy"
 	proxy_ended 255 0 '*docker-proxy ended: signal: killed'
 	stop
 }
@@ -274,8 +271,7 @@ case_a_reader_that_has_gone() {
 	fake "printf '0\\n' >&3; while [ ! -e $tmp/go ]; do sleep 0.02; done; printf more >&3; exec 3>&-; touch $tmp/said; exec sleep 60"
 	start_builtin
 	proxy_up -host-ip 127.0.0.1 -host-port "$port"
-	kill "$reader"
-	wait "$reader" || true
+	end_process "$reader"
 	touch "$tmp/go"
 	wait_until 5 test -e "$tmp/said"
 	proxy_stopped INT
@@ -286,7 +282,7 @@ case_kill_9_takes_docker_proxy_along() {
 	fake "$good"
 	start_builtin
 	proxy_up -host-ip 127.0.0.1 -host-port "$port"
-	kill -KILL "$proxy"
+	send_signal KILL "$proxy"
 	wait_until 5 has_ended "$docker_proxy"
 	stop
 }
@@ -296,9 +292,7 @@ case_a_launcher_that_has_gone_is_only_a_warning() {
 	start_builtin
 	proxy_up -host-ip 127.0.0.1 -host-port "$port"
 	stop
-	kill -INT "$proxy"
-	rc=0
-	wait "$proxy" || rc=$?
+	end_process "$proxy" INT
 	assert_eq status 0 "$rc"
 	assert_match warning "*level=warning*error while calling PortManager.RemovePort(): stat $state/api.sock: no such file or directory*" "$(cat "$tmp/err")"
 	wait_until 5 has_ended "$docker_proxy"
@@ -384,14 +378,11 @@ case_without_a_port_driver_it_becomes_docker_proxy() {
 	assert_eq PID "$proxy" "$(cat "$tmp/fake.pid")"
 	assert_eq arguments "$(printf '%s\n' "$@")" "$(cat "$tmp/args")"
 	assert_eq 'descriptor 3' "$tmp/pipe" "$(cat "$tmp/third")"
-	kill -TERM "$proxy"
-	rc=0
-	wait "$proxy" || rc=$?
+	end_process "$proxy"
 	assert_eq status 143 "$rc"
 	proxy_path=/nonexistent
 	proxy "$@"
-	rc=0
-	wait "$proxy" || rc=$?
+	await_end "$proxy"
 	assert_eq 'status without a docker-proxy' 1 "$rc"
 	assert_match report '1
 error while starting docker-proxy: exec: *' "$(cat "$tmp/report")"
@@ -500,8 +491,7 @@ serve() {
 	wait_until 10 curl -s --unix-socket "$state/api.sock" http://x/v1/info
 }
 end_serve() {
-	kill "$server"
-	wait "$server" || true
+	end_process "$server"
 }
 
 case_a_port_driver_that_does_not_reach_loopback_addresses() {
@@ -510,8 +500,8 @@ case_a_port_driver_that_does_not_reach_loopback_addresses() {
 	PATH=$tmp/fake:$PATH rootlesskit-docker-proxy -host-ip 0.0.0.0 -host-port 18080 3>"$tmp/report" 2>"$tmp/err" &
 	proxy=$!
 	wait_until 10 heard 0
-	kill -TERM "$proxy"
-	wait "$proxy"
+	end_process "$proxy"
+	assert_eq 'status after TERM' 0 "$rc"
 	assert_eq requests 'POST /v1/ports {"proto":"tcp4","parentIP":"0.0.0.0","parentPort":18080,"childPort":18080,"childIP":"10.0.2.100"}
 DELETE /v1/ports/7 ' "$(cat "$tmp/requests")"
 	assert_eq arguments "$(printf -- '-host-ip\n10.0.2.100\n-host-port\n18080')" "$(cat "$tmp/args")"
@@ -555,10 +545,9 @@ case_an_API_that_hangs_does_not_keep_signals_away() {
 	wait_until 5 test -S "$tmp/fake-api/api.sock"
 	ROOTLESSKIT_STATE_DIR=$tmp/fake-api rootlesskit-docker-proxy -host-ip 127.0.0.1 -host-port 18080 3>"$tmp/report" &
 	proxy=$!
-	kill -TERM "$proxy"
+	send_signal TERM "$proxy"
 	wait_until 3 has_ended "$proxy"
-	kill "$server"
-	wait "$server" || true
+	end_process "$server"
 	pkill -P "$server" || true
 }
 

@@ -51,11 +51,11 @@ kill_soon() {
 	pid=$!
 	sleep "$(printf '0.%03d' "$after")"
 	case $whom in
-	parent) kill -KILL "$pid" 2>/dev/null || true ;;
-	child) pkill -KILL -P "$pid" -x exe || kill -KILL "$pid" 2>/dev/null || true ;;
-	network) pkill -KILL -P "$pid" -x slirp4netns || true; kill -KILL "$pid" 2>/dev/null || true ;;
+	parent) send_signal KILL "$pid" ;;
+	child) pkill -KILL -P "$pid" -x exe || send_signal KILL "$pid" ;;
+	network) pkill -KILL -P "$pid" -x slirp4netns || true; send_signal KILL "$pid" ;;
 	esac
-	wait "$pid" 2>/dev/null || true
+	await_end "$pid"
 	wait_until 5 all_gone
 }
 
@@ -120,7 +120,7 @@ case_clients_of_a_launcher_that_is_killed_are_reset() {
 		    except ConnectionResetError:
 		        pass
 	EOF
-	wait "$pid" 2>/dev/null || true
+	await_end "$pid"
 	check_next_start --net=none
 }
 

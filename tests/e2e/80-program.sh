@@ -166,7 +166,7 @@ case_the_demo_when_another_program_takes_its_port() {
 		exec "$BUILD/rlkbox" "\$@"
 	EOF
 	chmod +x "$tmp/rlkbox"
-	trap 'kill "$(cat "$tmp/taker")"' EXIT
+	trap 'send_signal TERM "$(cat "$tmp/taker")"' EXIT
 	run_demo "$here/../demo.sh" "$tmp/rlkbox"
 	grep -q "is another program's by now: trying the next one" "$tmp/demo" || fail "$(cat "$tmp/demo")"
 }

@@ -11,8 +11,8 @@ here=$(CDPATH='' cd "$(dirname "$0")" && pwd)
 export here
 
 bin=$BUILD/bin
-# Other scripts may be starting at the same time.
-mkdir -p "$bin" && flock "$BUILD" "$BUILD/rlkbox" --install -s "$bin" || exit 1
+# Other scripts may be starting at the same time. A copied build directory has links to the other one.
+mkdir -p "$bin" && flock "$BUILD" "$BUILD/rlkbox" --install -s -f "$bin" || exit 1
 ln -sf "$BUILD/rlkbox" "$bin/rlkbox"
 PATH=$bin:$PATH
 # WORKERS=N runs every launcher with that many, where a test does not say another number.
@@ -87,6 +87,48 @@ has_ended() {
 	is_gone "$1" || grep -q '^State:	Z' "/proc/$1/status" 2>/dev/null
 }
 
+# send_signal SIGNAL PID...: to each of them that has not ended
+send_signal() {
+	signal_to_send=$1
+	shift
+	for signalled; do
+		kill "-$signal_to_send" "$signalled" 2>/dev/null || has_ended "$signalled" ||
+			fail "SIG$signal_to_send cannot be sent to $signalled"
+	done
+}
+
+# await_end PID [SECONDS]: waits for a background process of this shell and sets rc to its status. One
+# that does not end in time is killed, and the case fails. That is so for a signal, too, which met the
+# copy of this shell that had not executed the process yet, and was lost to one of this shell's traps.
+await_end() {
+	end_deadline=$(($(date +%s) + ${2-60}))
+	until has_ended "$1"; do
+		if [ "$(date +%s)" -gt "$end_deadline" ]; then
+			command_line=$(tr '\0' ' ' <"/proc/$1/cmdline")
+			kill -KILL "$1" 2>/dev/null
+			fail "process $1 has not ended within ${2-60} s: $command_line"
+		fi
+		sleep 0.02
+	done
+	rc=0
+	wait "$1" || rc=$?
+}
+
+# The same for a process that must end with status 0. Leaves rc as it is.
+await_success() {
+	rc_before=${rc-}
+	await_end "$@"
+	[ "$rc" -eq 0 ] || fail "process $1 ended with status $rc"
+	rc=$rc_before
+}
+
+# end_process PID [SIGNAL]: sends SIGTERM, or another signal, to a background process of this shell
+# and waits for its end; sets rc.
+end_process() {
+	send_signal "${2-TERM}" "$1"
+	await_end "$1"
+}
+
 # ---- the launcher ----
 
 # Runs a launcher to its end: `out`, `err` (but for warnings) and `rc` are what came of it.
@@ -124,13 +166,11 @@ wait_ready() {
 # Ends it and sets rc. No trace may be left.
 # shellcheck disable=SC2034 # for the test files
 stop() {
-	kill -TERM "$pid"
+	send_signal TERM "$pid"
 	finish
 }
-# shellcheck disable=SC2034
 finish() {
-	rc=0
-	wait "$pid" || rc=$?
+	await_end "$pid"
 	[ ! -e "$state" ] || fail "the state directory is still there: $(ls -A "$state")"
 }
 
@@ -200,11 +240,11 @@ start_host_server() {
 	echo 'hello from the host' >"$tmp/host-www/index.html"
 	busybox httpd -f -p "127.0.0.1:$port" -h "$tmp/host-www" &
 	server=$!
-	trap 'kill $server' EXIT
+	trap 'end_process "$server"' EXIT
 	wait_until 5 fetch "http://127.0.0.1:$port/"
 }
 stop_host_server() {
-	kill "$server"
+	end_process "$server"
 	trap - EXIT
 }
 

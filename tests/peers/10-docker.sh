@@ -181,7 +181,7 @@ case_ports_of_several_containers_on_all_addresses_of_both_families() {
 	third=$(free_port)
 	run_web one -p "$first:80" -p "$second:80" &
 	run_web two -p "$third:80"
-	wait $!
+	await_success $! 120
 	for port in "$first" "$second" "$third"; do
 		for address in $(host_addresses); do
 			wait_until 10 has_page "http://$address:$port/"
@@ -288,7 +288,7 @@ case_another_start_after_kill_9_of_the_launcher() {
 	run_web always --restart always -p "127.0.0.1:$always:80"
 	wait_until 10 has_page "http://127.0.0.1:$port/"
 	wait_until 10 has_page "http://127.0.0.1:$always/"
-	kill -KILL "$pid"
+	send_signal KILL "$pid"
 	wait_until 5 has_ended "$child"
 	# dockerd does not start as long as that process is there, be it a zombie.
 	wait_until 20 is_gone "$dockerd"

@@ -307,8 +307,7 @@ check_life() {
 	stop
 	assert_eq status 0 "$rc"
 	wait_until 5 grep -q STOPPING=1 "$tmp/notified"
-	kill "$notified"
-	wait "$notified" || true
+	end_process "$notified"
 }
 
 case_containerd_as_nerdctl_starts_it() {
@@ -349,8 +348,7 @@ case_containerd_again_after_kill_9_of_the_launcher() {
 	run_container c1 --with-ns "network:$state/netns"
 	hook_port add 127.0.0.1 "$port"
 	first=$child
-	kill -KILL "$pid"
-	wait "$pid" || true
+	end_process "$pid" KILL
 	wait_until 5 has_all_ended
 	start_containerd --detach-netns
 	[ "$child" != "$first" ] || fail 'the same child'
@@ -541,7 +539,8 @@ case_k3s_controller() {
 		assert_eq 'page by IPv6' 'hello from inside' "$(fetch "http://[::1]:$p1/")"
 	fi
 	echo >&9
-	wait "$controller" || fail "the controller: $(cat "$tmp/said")"
+	await_end "$controller"
+	[ "$rc" -eq 0 ] || fail "the controller: $(cat "$tmp/said")"
 	assert_fails fetch "http://127.0.0.1:$p1/"
 	stop
 }
