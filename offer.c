@@ -9,9 +9,9 @@
 
 #include "log.h"
 
-#define COMPLAIN_S	 60 /* between two log lines about a port */
-#define ADDRESS_LEN	 (INET6_ADDRSTRLEN + sizeof("[]:65535"))
-#define REFUSED_BY_CHILD ": connect: connection refused" /* the end of such an answer */
+#define COMPLAIN_S  60 /* between two log lines about a port */
+#define ADDRESS_LEN (INET6_ADDRSTRLEN + sizeof("[]:65535"))
+#define REFUSED	    "connection refused"
 
 /* Writes "127.0.0.1:80" or "[::1]:80", or "its target" if there is no address. */
 static void write_address(char *buf, size_t cap, const struct sockaddr_storage *to)
@@ -75,6 +75,12 @@ void offer_leave(struct offer *o, unsigned char place)
 
 /* ---- log lines ---- */
 
+/* Was it the target that refused, by our own words or the child's, and not the child itself? */
+static bool is_refusal(const char *reason)
+{
+	return strcmp(reason, REFUSED) == 0 || ends_with(reason, ": connect: " REFUSED);
+}
+
 void offer_name(struct offer *o, const struct portspec *spec)
 {
 	snprintf(o->name, sizeof(o->name),
@@ -91,13 +97,12 @@ void offer_complain(struct offer *o, const struct sockaddr_storage *to, int errn
 	if (!log_is_due(&o->complained_s, COMPLAIN_S))
 		return;
 	write_address(address, sizeof(address), to);
-	if (errnum == EREMOTEIO && ends_with(reason, REFUSED_BY_CHILD))
-		errnum = ECONNREFUSED;
+	if (is_refusal(reason)) {
+		log_warn("port %s: nobody listens at %s inside (" REFUSED ")", o->name, address);
+		return;
+	}
 	err_text(errnum, why, sizeof(why));
 	switch (errnum) {
-	case ECONNREFUSED:
-		log_warn("port %s: nobody listens at %s inside (%s)", o->name, address, why);
-		break;
 	case ETIMEDOUT:
 		log_warn("port %s: %s does not answer inside (%s)", o->name, address, why);
 		break;
@@ -107,11 +112,10 @@ void offer_complain(struct offer *o, const struct sockaddr_storage *to, int errn
 		log_warn("port %s: %s cannot be reached inside (%s)", o->name, address, why);
 		break;
 	case ELOOP:
-		log_warn(
-			"port %s: more than %d clients of one address wait for %s, which is not "
-			"inside: this may lead back to the port, so that further ones are refused; "
-			"try another child IP",
-			o->name, OFFER_CROWD, address);
+		log_warn("port %s: more than %d clients of one address wait for %s, which is not "
+			 "inside: this may lead back to the port, so further ones are refused; "
+			 "try another child IP",
+			 o->name, OFFER_CROWD, address);
 		break;
 	default:
 		log_warn("port %s: no connection to %s inside: %s", o->name, address, reason);

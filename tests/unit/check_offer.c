@@ -91,7 +91,7 @@ static const struct {
 	  "port 127.0.0.1:8080/tcp: 127.0.0.1:80 cannot be reached inside "
 	  "(network is unreachable)" },
 	/* The child is gone: that says nothing about the server. */
-	{ EPROTO, "asking the child: connection refused",
+	{ ECONNREFUSED, "asking the child: connection refused",
 	  "port 127.0.0.1:8080/tcp: no connection to 127.0.0.1:80 inside: asking the child: "
 	  "connection refused" },
 };
@@ -125,7 +125,7 @@ START_TEST(an_IPv6_target_stands_in_brackets)
 
 	ck_assert_int_eq(ipaddr_parse(&ip, "::1"), 0);
 	ipaddr_sockaddr(&ip, 80, &target);
-	offer_complain(&offer, &target, ECONNREFUSED, "");
+	offer_complain(&offer, &target, ECONNREFUSED, "connection refused");
 	assert_logged("port 127.0.0.1:8080/tcp: nobody listens at [::1]:80 inside "
 		      "(connection refused)");
 }
@@ -137,14 +137,14 @@ START_TEST(says_it_once_a_minute_for_each_port)
 
 	for (int minute = 0; minute < 3; minute++) {
 		for (int i = 0; i < 1000; i++)
-			offer_complain(&offer, &target, ECONNREFUSED, "");
+			offer_complain(&offer, &target, ECONNREFUSED, "connection refused");
 		assert_logged("port 127.0.0.1:8080/tcp: nobody listens at 127.0.0.1:80 inside "
 			      "(connection refused)");
-		offer_complain(&other, &target, ECONNREFUSED, "");
+		offer_complain(&other, &target, ECONNREFUSED, "connection refused");
 		assert_logged("port :81/tcp: nobody listens at 127.0.0.1:80 inside "
 			      "(connection refused)");
 		skipped_s += MINUTE_S - 5;
-		offer_complain(&offer, &target, ECONNREFUSED, "");
+		offer_complain(&offer, &target, ECONNREFUSED, "connection refused");
 		ck_assert_str_eq(logged(), "");
 		skipped_s += 6;
 	}
