@@ -144,7 +144,11 @@ static int check_cidr(const struct opts *o, struct err *e)
 	int prefix_len = o->cidr.prefix_len;
 
 	if (prefix_len < 32 && (ntohl(o->cidr.net.s_addr) & (UINT32_MAX >> prefix_len)) != 0)
-		return err_set(e, EINVAL, "--cidr=%s has host bits set", o->cidr_text);
+		return err_set(
+			e, EINVAL,
+			"cidr must be like 10.0.2.0/24, not like 10.0.2.100/24 (--cidr=%s has "
+			"host bits set)",
+			o->cidr_text);
 	if (prefix_len > CIDR_MAX_PREFIX_LEN)
 		return err_set(e, EINVAL,
 			       "--cidr=%s is too small: its address 100 is used, so it takes a "

@@ -234,6 +234,11 @@ static int check_evacuation(const struct opts *o, struct err *e)
 	if (!o->pidns)
 		return err_set(e, EINVAL,
 			       "evacuate-cgroup2 requires --pidns (--evacuate-cgroup2=%s)", name);
+	if (strchr(name, '/') != NULL)
+		return err_set(e, EINVAL,
+			       "unexpected evacuation group name \"%s\": must not contain \"/\" "
+			       "(--evacuate-cgroup2=%s)",
+			       name, name);
 	if (!is_cgroup_name(name))
 		return err_set(e, EINVAL, "--evacuate-cgroup2=%s is not the name of a cgroup",
 			       name);

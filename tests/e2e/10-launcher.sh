@@ -529,7 +529,7 @@ case_bad_command_lines() {
 		--net=pasta --port-driver=implicit -p 127.0.0.1:18001:80/tcp|port driver "implicit" does not support publishing ports*
 		--evacuate-cgroup2=x|evacuate-cgroup2 requires --cgroupns*
 		--evacuate-cgroup2=x --cgroupns|evacuate-cgroup2 requires --pidns*
-		--evacuate-cgroup2=a/b --cgroupns --pidns|--evacuate-cgroup2=a/b is not the name of a cgroup
+		--evacuate-cgroup2=a/b --cgroupns --pidns|unexpected evacuation group name "a/b": must not contain "/"*
 		--pidns=maybe|invalid boolean value "maybe" for -pidns: parse error; see `rootlesskit --help`
 		--pidns --reaper=foo|unknown reaper mode: foo*
 		--pidns=false --reaper=true|reaper requires --pidns*
