@@ -223,13 +223,16 @@ static int check_slirp4netns(const struct opts *o, struct err *e)
 
 /* ---- ports ---- */
 
+#define PASTA_PUBLISHES                                               \
+	"--net=slirp4netns --port-driver=builtin; with --net=pasta, " \
+	"--port-driver=implicit opens every port that is listened on inside"
+
 /* All options at once that are missing for -p. */
 static const char *const what_publishes[] = {
 	[NET_HOST] = "a network and a port driver: --net=slirp4netns --port-driver=builtin",
 	[NET_NONE] = "--port-driver=builtin",
 	[NET_SLIRP4NETNS] = "--port-driver=builtin",
-	[NET_PASTA] = "--net=slirp4netns --port-driver=builtin; with --net=pasta, "
-		      "--port-driver=implicit opens every port that is listened on inside",
+	[NET_PASTA] = PASTA_PUBLISHES,
 };
 _Static_assert(COUNT_OF(what_publishes) == NET_DRIVER_COUNT, "one for each");
 
