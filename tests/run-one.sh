@@ -13,7 +13,8 @@ started=$(date +%s)
 		fd=${fd##*/}
 		[ "$fd" -le 2 ] || eval "exec $fd>&-"
 	done
-	exec timeout -k 10 "$seconds" "$@"
+	# Nor are the signals that are ignored, as nohup(1) leaves SIGHUP.
+	exec env --default-signal timeout -k 10 "$seconds" "$@"
 ) >"$logs/$name.out" 2>&1 </dev/null || status=$?
 # Check writes the file itself.
 [ -e "$logs/$name.tap" ] || mv "$logs/$name.out" "$logs/$name.tap"

@@ -15,6 +15,8 @@
 # TEST_USER=NAME runs them as another user, so that several checkouts can be tested side by side:
 # limits such as fs.pipe-user-pages-soft count per user.
 set -eu
+# The tests check modes of files.
+umask 022
 
 USER_NAME=${TEST_USER:-rlkbox-test}
 UNIT_TIMEOUT=300 # seconds for one program
