@@ -1,31 +1,37 @@
 #!/bin/sh
-# Brings what the tests need, where something is missing and this user may install it (Debian and
-# its kin). Otherwise it says what is missing; tests that need it are skipped, or fail to build.
+# Installs what the tests need: root of a Debian system gets it by apt. For anybody else this script
+# lists what is missing with one line that installs it, and fails if tests could not be built or run.
+# What only tests/peers need (real Docker, containerd and RootlessKit) is optional: those tests are
+# skipped and say why.
+#
+# `tests/deps.sh bench` asks for the programs of `make bench` too.
 set -eu
 
-# A program, file or library that shows that a package is there, and the package. That of systemd
-# brings two tools; nothing of it starts where systemd does not run, and it does not become init
-# (systemd-sysv would).
+# Debian's plain users do not have these in their PATH, where iptables and nft are.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+# A program, file or library that shows that a package is there, and the package. static:PROGRAM is a
+# static one, which runs in an image without libraries. The package systemd has two tools that the
+# tests use; installing it starts nothing and does not replace init (systemd-sysv would).
 needed="
+cc:gcc
+/usr/include/stdio.h:libc6-dev
 pkg-config:pkg-config
 /usr/include/check.h:check
 newuidmap:uidmap
 slirp4netns:slirp4netns
 pasta:passt
-busybox:busybox-static
+static:busybox:busybox-static
 curl:curl
 ps:procps
 ip:iproute2
-/usr/sbin/nft:nftables
+nft:nftables
 unshare:util-linux
 socat:socat
-rootlesskit:rootlesskit
 strace:strace
 python3:python3
 musl-gcc:musl-tools
 systemd-socket-activate:systemd
-/usr/sbin/iptables:iptables
-libdevmapper.so.1.02.1:libdevmapper1.02.1
 "
 [ "${1-}" != bench ] || needed="$needed
 iperf3:iperf3
@@ -36,17 +42,15 @@ gnuplot:gnuplot-nox
 libpcre2-8.so.0:libpcre2-8-0
 libssl.so.3:libssl3
 "
+# The same for tests/peers.
+peers="
+rootlesskit:rootlesskit
+iptables:iptables
+libdevmapper.so.1.02.1:libdevmapper1.02.1
+"
 
-is_there() {
-	case $1 in
-	/*) [ -e "$1" ] ;;
-	*.so.*) /sbin/ldconfig -p | grep -q "^[[:space:]]*$1 " ;;
-	*) command -v "$1" >/dev/null 2>&1 ;;
-	esac
-}
-
-# Packages with a daemon that would start as root, and what goes with them, and a file that shows
-# that one is there: each is only unpacked, to a directory of its own that every user may read.
+# Packages with a daemon that would start as root, and a file that shows that one is there: each is
+# only unpacked, to a directory of its own that every user may read.
 UNPACKED=/var/cache/rlkbox-tests
 unpacked="
 containerd:usr/bin/containerd
@@ -58,26 +62,72 @@ containernetworking-plugins:usr/lib/cni/bridge
 nginx:usr/sbin/nginx
 "
 
-missing=
-for line in $needed; do
-	is_there "${line%%:*}" || missing="$missing ${line#*:}"
-done
-apart=
-for line in $unpacked; do
-	[ -e "$UNPACKED/${line%%:*}/${line#*:}" ] || apart="$apart ${line%%:*}"
-done
-[ -n "$missing$apart" ] || exit 0
+# A dynamic program names its loader (PT_INTERP) at the beginning of the file.
+is_static() {
+	path=$(command -v "$1") && ! head -c 4096 "$path" | grep -aq '/ld[^/]*\.so'
+}
+
+is_there() {
+	case $1 in
+	static:*) is_static "${1#*:}" ;;
+	/*) [ -e "$1" ] ;;
+	*.so.*) ldconfig -p | grep -q "^[[:space:]]*$1 " ;;
+	*) command -v "$1" >/dev/null 2>&1 ;;
+	esac
+}
+
+# missing_of LINES: their packages that are not there
+missing_of() {
+	for line in $1; do
+		is_there "${line%:*}" || printf ' %s' "${line##*:}"
+	done
+}
+
+# Debian 12 has the client in docker.io, later ones in a package of its own.
+find_not_unpacked() {
+	for line in $unpacked; do
+		[ -e "$UNPACKED/${line%%:*}/${line#*:}" ] || printf ' %s' "${line%%:*}"
+	done
+	[ -e "$UNPACKED/docker.io/usr/bin/docker" ] || [ -e "$UNPACKED/docker-cli/usr/bin/docker" ] ||
+		printf ' docker-cli'
+}
+
+missing=$(missing_of "$needed")
+missing_peers=$(missing_of "$peers")
+apart=$(find_not_unpacked)
+[ -n "$missing$missing_peers$apart" ] || exit 0
+
+# ---- without root or apt ----
+
+explain() {
+	if ! command -v apt-get >/dev/null 2>&1; then
+		[ -z "$missing" ] || echo "missing, by the names of Debian's packages:$missing"
+		[ -z "$missing_peers$apart" ] || echo "tests/peers are skipped, or do less, without:$missing_peers$apart"
+		return
+	fi
+	if [ -n "$missing$missing_peers" ]; then
+		[ -z "$missing" ] || echo "missing packages:$missing"
+		[ -z "$missing_peers" ] || echo "missing packages, for tests/peers only:$missing_peers"
+		echo "to install them: sudo apt-get install --no-install-recommends$missing$missing_peers"
+	fi
+	[ -z "$apart" ] || echo "not unpacked to $UNPACKED, for tests/peers only:$apart
+to unpack them, without installing them: sudo tests/deps.sh"
+}
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-	echo "tests/deps.sh: not installed:$missing$apart" >&2
-	echo "tests/deps.sh: as root of a Debian system, \`make check\` installs them" >&2
-	exit 0
+	explain | sed 's,^,tests/deps.sh: ,' >&2
+	[ -z "$missing" ]
+	exit
 fi
-echo "tests/deps.sh: installing$missing$apart"
+
+# ---- with both ----
+
+echo "tests/deps.sh: installing$missing$missing_peers$apart"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # shellcheck disable=SC2086 # a list of names
-[ -z "$missing" ] || apt-get install -y -qq --no-install-recommends $missing >/dev/null
+[ -z "$missing$missing_peers" ] ||
+	apt-get install -y -qq --no-install-recommends $missing $missing_peers >/dev/null
 
 # unpack PACKAGE: all of it, or nothing
 unpack() {
@@ -92,5 +142,7 @@ unpack() {
 }
 
 for package in $apart; do
+	# docker.io has the client, unless this Debian is a later one.
+	[ "$package" != docker-cli ] || [ ! -e "$UNPACKED/docker.io/usr/bin/docker" ] || continue
 	unpack "$package"
 done
