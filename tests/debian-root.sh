@@ -1,0 +1,184 @@
+#!/bin/bash
+# Runs a command on another Debian: tests/debian-root.sh [-u] SUITE COMMAND..., as root. SUITE is
+# trixie, sid, ...; with -u the command runs as a plain user who has subordinate IDs.
+#
+# debootstrap makes the suite's root file system the first time. It stays in ROOTS/SUITE (ROOTS is
+# /var/cache/rlkbox-tests/roots unless the environment sets it) together with the packages that
+# commands install there, and is upgraded when it is a day old. The mirror and the settings for
+# downloads are apt's own on this machine; DEBIAN_MIRROR names another mirror.
+#
+# The command finds the sources in its working directory: a copy without what was built here, so
+# that files of two compilers never mix. Copy, /tmp, processes and mounts disappear at the end.
+# The network and the cgroups are this machine's.
+#
+# The root is entered by pivot_root(2): the kernel makes no user namespace for a process in a chroot.
+#
+# Status: the command's; 125 if there is no root in which it could run.
+set -euo pipefail
+
+ROOTS=${ROOTS:-/var/cache/rlkbox-tests/roots}
+PLAIN_USER=rlkbox-plain
+MAX_AGE_MIN=1440 # minutes until a root is upgraded
+NO_ROOT=125
+
+die() {
+	echo "tests/debian-root.sh: $*" >&2
+	exit "$NO_ROOT"
+}
+
+user=root
+[ "${1-}" != -u ] || { user=$PLAIN_USER; shift; }
+[ $# -ge 2 ] || { echo "usage: tests/debian-root.sh [-u] SUITE COMMAND..." >&2; exit 2; }
+suite=$1
+shift
+root=$ROOTS/$suite
+
+# ---- making a root ----
+
+# The mirror that apt uses for this machine's own release.
+find_mirror() {
+	[ -z "${DEBIAN_MIRROR-}" ] || { echo "$DEBIAN_MIRROR"; return; }
+	# shellcheck disable=SC1091 # the system's
+	(. /etc/os-release && [ "$ID" = debian ] && apt-get indextargets \
+		--format '$(RELEASE) $(REPO_URI)' "Release: $VERSION_CODENAME" | sed -n '1s/.* //p')
+}
+
+# How this machine downloads: proxies, certificates, whether dates are checked.
+copy_settings() {
+	local file
+	apt-config dump | grep -iE '^Acquire::(Check-|https?::|Retries)' >"$1/etc/apt/apt.conf.d/90host" || true
+	sed -n 's/^[^"]*\(CaInfo\|CaPath\|SslCert\|SslKey\) "\(\/.*\)";/\2/p' "$1/etc/apt/apt.conf.d/90host" |
+		while read -r file; do
+			cp -rL --parents "$file" "$1"
+		done
+}
+
+# A root is made beside its place and renamed when it is complete.
+make_root() {
+	local mirror new=$root.new
+	command -v debootstrap >/dev/null || die "debootstrap is missing: apt-get install debootstrap"
+	mirror=$(find_mirror)
+	[ -n "$mirror" ] || die "which mirror has $suite? Set DEBIAN_MIRROR"
+	echo "tests/debian-root.sh: making $root" >&2
+	rm -rf "$new" "$root"
+	debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev,make \
+		"$suite" "$new" "$mirror" >"$root.log" 2>&1 ||
+		{ tail -n 20 "$root.log" >&2; rm -rf "$new"; die "debootstrap failed"; }
+	copy_settings "$new"
+	# Nothing that a package brings is started.
+	printf '#!/bin/sh\nexit 101\n' >"$new/usr/sbin/policy-rc.d"
+	chmod 755 "$new/usr/sbin/policy-rc.d"
+	touch "$new/etc/refreshed"
+	mv "$new" "$root"
+}
+
+is_fresh() {
+	[ -n "$(find "$root/etc/refreshed" -mmin "-$MAX_AGE_MIN")" ]
+}
+
+# Without the mirror the root stays as it is. One whose upgrade did not end is made again.
+refresh_root() {
+	if [ -e "$root.upgrading" ]; then
+		rm -rf "$root"
+	fi
+	[ -e "$root" ] || make_root
+	rm -f "$root.upgrading"
+	! is_fresh || return 0
+	enter apt-get update -qq ||
+		{ echo "tests/debian-root.sh: $suite is not upgraded: the mirror does not answer" >&2; return 0; }
+	touch "$root.upgrading"
+	enter sh -c 'apt-get dist-upgrade -y -qq && apt-get clean' >"$root.log" 2>&1 ||
+		{ tail -n 20 "$root.log" >&2; die "upgrading $suite failed"; }
+	touch "$root/etc/refreshed"
+	rm -f "$root.upgrading"
+}
+
+# ---- entering it ----
+
+# What runs in the new mount and PID namespaces, before the command: $root is what it enters.
+# shellcheck disable=SC2016 # for the inner shell
+setup='
+set -eu
+root=$1 tmp=$2
+shift 2
+mount --bind "$root" "$root"
+cd "$root"
+mount -t proc -o nosuid,nodev,noexec proc proc
+mount --rbind /sys sys
+mount -t tmpfs -o nosuid,mode=755 dev dev
+mkdir dev/pts dev/shm dev/net
+for node in null zero full random urandom tty fuse net/tun; do
+	[ -c "/dev/$node" ] || continue
+	: >"dev/$node"
+	mount --bind "/dev/$node" "dev/$node"
+done
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts dev/pts
+mount -t tmpfs -o nosuid,nodev,mode=1777 shm dev/shm
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+for n in 0:stdin 1:stdout 2:stderr; do
+	ln -s "/proc/self/fd/${n%%:*}" "dev/${n#*:}"
+done
+mount -t tmpfs -o nosuid,nodev,mode=755 run run
+mkdir -m 1777 run/lock
+mount --bind "$tmp" tmp
+pivot_root . mnt
+cd /
+umount -l /mnt
+exec "$@"
+'
+
+# enter COMMAND...: runs it in the root as root, in /tmp/rlkbox if the sources are there
+enter() {
+	local file
+	for file in resolv.conf hosts; do
+		rm -f "$root/etc/$file"
+		cp -L "/etc/$file" "$root/etc/$file"
+	done
+	unshare --mount --propagation private --pid --fork --kill-child=KILL sh -c "$setup" - "$root" "$tmp" \
+		env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
+		LANG=C.UTF-8 TERM="${TERM-dumb}" DEBIAN_FRONTEND=noninteractive \
+		${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} \
+		${no_proxy:+"no_proxy=$no_proxy"} "$@" </dev/null
+}
+
+# shellcheck disable=SC2016 # for the inner shell
+as_plain='
+set -eu
+id "$1" >/dev/null 2>&1 || useradd --create-home --shell /bin/sh "$1"
+grep -q "^$1:" /etc/subuid || echo "$1:1000000:65536" >>/etc/subuid
+grep -q "^$1:" /etc/subgid || echo "$1:1000000:65536" >>/etc/subgid
+chown -R "$1:" /tmp/rlkbox
+cd /tmp/rlkbox
+user=$1
+shift
+exec setpriv --reuid "$user" --regid "$user" --init-groups \
+	env HOME="/home/$user" USER="$user" LOGNAME="$user" "$@"
+'
+
+copy_sources() {
+	mkdir "$tmp/rlkbox"
+	tar -c --exclude=./build --exclude=./.git . | tar -x -C "$tmp/rlkbox" --no-same-owner
+}
+
+[ "$(id -u)" -eq 0 ] || die "only root can make and enter a root"
+cd "$(dirname "$0")/.."
+mkdir -p "$ROOTS"
+tmp=$(mktemp -d "$ROOTS/tmp.XXXXXX")
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 130' HUP INT TERM
+chmod 1777 "$tmp"
+
+# A root is made and upgraded while nothing runs in it; commands may run in it side by side.
+exec 9>"$root.lock"
+flock 9
+refresh_root
+flock -s 9
+copy_sources
+status=0
+if [ "$user" = root ]; then
+	enter sh -c 'cd /tmp/rlkbox && exec "$@"' - "$@" 9>&- || status=$?
+else
+	enter sh -c "$as_plain" - "$user" "$@" 9>&- || status=$?
+fi
+exit "$status"
