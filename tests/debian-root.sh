@@ -128,14 +128,15 @@ umount -l /mnt
 exec "$@"
 '
 
-# enter COMMAND...: runs it in the root as root, in /tmp/rlkbox if the sources are there
+# enter COMMAND...: runs it in the root as root; in_place=yes: as this process
+in_place=
 enter() {
 	local file
 	for file in resolv.conf hosts; do
 		rm -f "$root/etc/$file"
 		cp -L "/etc/$file" "$root/etc/$file"
 	done
-	unshare --mount --propagation private --pid --fork --kill-child=KILL sh -c "$setup" - "$root" "$tmp" \
+	${in_place:+exec} unshare --mount --propagation private --pid --fork --kill-child=KILL sh -c "$setup" - "$root" "$tmp" \
 		env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
 		LANG=C.UTF-8 TERM="${TERM-dumb}" DEBIAN_FRONTEND=noninteractive \
 		${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} \
@@ -165,20 +166,32 @@ copy_sources() {
 cd "$(dirname "$0")/.."
 mkdir -p "$ROOTS"
 tmp=$(mktemp -d "$ROOTS/tmp.XXXXXX")
-trap 'rm -rf "$tmp"' EXIT
+entered=
+# All that runs in the root ends with unshare(1): the first process of its PID namespace does.
+# shellcheck disable=SC2317 # called by a trap
+clean_up() {
+	[ -z "$entered" ] || ! kill -KILL "$entered" 2>/dev/null || wait "$entered" 2>/dev/null || true
+	rm -rf "$tmp"
+}
+trap clean_up EXIT
 trap 'exit 130' HUP INT TERM
 chmod 1777 "$tmp"
 
-# A root is made and upgraded while nothing runs in it; commands may run in it side by side.
+# A root is made and upgraded while nothing runs in it; commands run in it side by side.
 exec 9>"$root.lock"
-flock 9
-refresh_root
+! flock -n 9 || refresh_root
 flock -s 9
+[ -e "$root" ] || die "another process could not make it"
 copy_sources
 status=0
+in_place=yes
+# In the background, so that a signal to this script is not held back until the command ends.
 if [ "$user" = root ]; then
-	enter sh -c 'cd /tmp/rlkbox && exec "$@"' - "$@" 9>&- || status=$?
+	# shellcheck disable=SC2016 # for the inner shell
+	enter sh -c 'cd /tmp/rlkbox && exec "$@"' - "$@" 9>&- &
 else
-	enter sh -c "$as_plain" - "$user" "$@" 9>&- || status=$?
+	enter sh -c "$as_plain" - "$user" "$@" 9>&- &
 fi
+entered=$!
+wait "$entered" || status=$?
 exit "$status"
