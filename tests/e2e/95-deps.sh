@@ -61,6 +61,7 @@ case_a_dynamic_busybox_is_not_enough() {
 # What only tests/peers need does not stop it.
 case_packages_that_are_only_unpacked_are_optional() {
 	need_plain_user
+	unshare -rm true 2>/dev/null || skip userns "no user namespace can be made here"
 	unpacked=/var/cache/rlkbox-tests
 	[ -d "$unpacked" ] || skip unpacked "$unpacked is not there to be covered"
 	deps PATH="$PATH"
