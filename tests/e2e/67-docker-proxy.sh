@@ -204,6 +204,7 @@ case_a_privileged_port() {
 	fake "$good"
 	start_builtin
 	proxy -host-ip 127.0.0.1 -host-port 80
+	await_end "$reader"
 	await_end "$proxy"
 	assert_match report "1
 error while calling PortManager.AddPort(): cannot expose privileged port 80*net.ipv4.ip_unprivileged_port_start*permission denied" "$(cat "$tmp/report")"
@@ -382,6 +383,7 @@ case_without_a_port_driver_it_becomes_docker_proxy() {
 	assert_eq status 143 "$rc"
 	proxy_path=/nonexistent
 	proxy "$@"
+	await_end "$reader"
 	await_end "$proxy"
 	assert_eq 'status without a docker-proxy' 1 "$rc"
 	assert_match report '1
