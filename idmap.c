@@ -213,8 +213,8 @@ static void tell_cut(enum kind kind, const struct subid_range *range, unsigned i
 /* Leaves the ranges that the kernel takes. */
 static void make_mappable(struct subid_ranges *ranges, enum kind kind)
 {
-	struct subid_ranges mapped;
-	unsigned char cut[SUBID_MAX_RANGES];
+	static struct subid_ranges mapped; /* too large for a small stack */
+	static unsigned char cut[SUBID_MAX_RANGES];
 	size_t dropped;
 
 	subid_cut(&mapped, ranges, own_id(kind), cut);
@@ -235,7 +235,8 @@ static void find_kind(struct subid_ranges *out, enum kind kind, enum subid_sourc
 {
 	bool first = source == SUBID_DYNAMIC || (source == SUBID_AUTO && is_getsubids_useful());
 
-	*out = (struct subid_ranges){ 0 };
+	out->count = 0;
+	out->dropped = 0;
 	if (first)
 		read_dynamic(out, kind, user);
 	if (out->count == 0 && source != SUBID_DYNAMIC)
@@ -247,24 +248,25 @@ static void find_kind(struct subid_ranges *out, enum kind kind, enum subid_sourc
 
 int idmap_find(struct idmap *map, enum subid_source source, struct err *e)
 {
+	static struct subid_ranges found[KIND_COUNT];
 	struct user user;
 	enum kind missing;
 
-	map->only_self = source == SUBID_SELF;
+	*map = (struct idmap){ source == SUBID_SELF, &found[UIDS], &found[GIDS] };
 	if (map->only_self)
 		return 0;
 	find_user(&user);
-	find_kind(&map->uids, UIDS, source, user.name);
-	find_kind(&map->gids, GIDS, source, user.name);
-	if (map->uids.count > 0 && map->gids.count > 0)
+	find_kind(&found[UIDS], UIDS, source, user.name);
+	find_kind(&found[GIDS], GIDS, source, user.name);
+	if (map->uids->count > 0 && map->gids->count > 0)
 		return 0;
-	missing = map->uids.count == 0 ? UIDS : GIDS;
+	missing = map->uids->count == 0 ? UIDS : GIDS;
 	err_set(e, ENOENT,
 		"failed to setup UID/GID map: failed to compute uid/gid map: No %s ranges found "
 		"for user %u (\"%s\")",
 		kinds[missing].name, (unsigned int)geteuid(), user.name);
-	idadvice_no_range(e, user.name, user.is_local ? user.name : NULL, map->uids.count,
-			  map->gids.count);
+	idadvice_no_range(e, user.name, user.is_local ? user.name : NULL, map->uids->count,
+			  map->gids->count);
 	return -ENOENT;
 }
 
@@ -334,8 +336,8 @@ static void name_map(const struct helper *h, struct err *e)
 
 static int start_helper(struct helper *h, struct err *e)
 {
+	static char *argv[MAX_WORDS + 2];
 	char program[16];
-	char *argv[MAX_WORDS + 2];
 	unsigned int inside = 1;
 	int r;
 
@@ -379,11 +381,13 @@ static int finish_helper(struct helper *h, struct err *e)
 /* The two run side by side: each is a set-UID program whose start takes most of its time. */
 static int run_helpers(const struct idmap *map, pid_t pid, struct err *e)
 {
-	struct helper uids = { .kind = UIDS, .target = pid, .ranges = &map->uids };
-	struct helper gids = { .kind = GIDS, .target = pid, .ranges = &map->gids };
+	static struct helper uids = { .kind = UIDS }, gids = { .kind = GIDS };
 	struct err why;
 	int r, r2;
 
+	uids.target = gids.target = pid;
+	uids.ranges = map->uids;
+	gids.ranges = map->gids;
 	r = start_helper(&uids, e);
 	if (r < 0)
 		return r;

@@ -14,9 +14,9 @@
  */
 
 struct idmap {
-	bool only_self; /* one line, written by ourselves */
-	struct subid_ranges uids;
-	struct subid_ranges gids;
+	bool only_self;			 /* one line, written by ourselves */
+	const struct subid_ranges *uids; /* static */
+	const struct subid_ranges *gids;
 };
 
 /* Finds out which subordinate IDs the user has. What cannot be mapped is left out with a warning.

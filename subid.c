@@ -82,10 +82,9 @@ static size_t add_range(struct subid_ranges *out, struct text start, struct text
 /* What is wrong with the two numbers of a line, in which `rest` may hold further fields. */
 static const char *fault_of_numbers(struct text start, struct text rest)
 {
-	struct subid_ranges ranges = { 0 };
 	struct text count = text_take_until(&rest, ':');
 	struct text numbers[] = { start, count };
-	uint32_t id;
+	uint32_t id[2] = { 0, 0 };
 
 	for (size_t i = 0; i < 2; i++) {
 		if (numbers[i].len == 0 || rest.len > 0)
@@ -95,12 +94,12 @@ static const char *fault_of_numbers(struct text start, struct text rest)
 				return "a number of it is not decimal";
 		if (has_leading_zero(numbers[i]))
 			return "newuidmap reads a number with a leading 0 as octal";
-		if (!read_id(numbers[i], &id))
+		if (!read_id(numbers[i], &id[i]))
 			return "a number of it is larger than any ID";
 	}
-	if (read_id(count, &id) && id == 0)
+	if (id[1] == 0)
 		return "its range is empty";
-	return add_range(&ranges, start, count) == 1 ? NULL : "its range passes the largest ID";
+	return (uint64_t)id[0] + id[1] <= ID_SPACE ? NULL : "its range passes the largest ID";
 }
 
 static bool is_of_user(struct text owner, const char *name, const char *digits)

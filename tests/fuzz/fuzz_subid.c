@@ -55,6 +55,42 @@ static void check_round_trip(const struct subid_ranges *ranges)
 	free(file);
 }
 
+/* No ID is mapped twice, none is the user's own, and all fit. */
+static void check_map(const struct subid_ranges *ranges)
+{
+	static struct subid_ranges map;
+	static unsigned char cut[SUBID_MAX_RANGES];
+	uint64_t total = 1;
+
+	subid_cut(&map, ranges, UID, cut);
+	for (size_t i = 0; i < map.count; i++) {
+		const struct subid_range *a = &map.range[i];
+
+		total += a->count;
+		REQUIRE(a->count > 0 && (uint64_t)a->start + a->count <= UINT32_MAX);
+		REQUIRE(UID < a->start || UID >= a->start + a->count);
+		for (size_t j = 0; j < i; j++)
+			REQUIRE(a->start >= map.range[j].start + map.range[j].count ||
+				map.range[j].start >= a->start + a->count);
+	}
+	REQUIRE(total <= UINT32_MAX);
+	subid_fit(&map, UID, 340, 4096);
+	REQUIRE(map.count < 340);
+}
+
+/* Bad lines come in order, and what is behind the last one has none. */
+static void check_bad_lines(const char *text, size_t size)
+{
+	const char *why = NULL;
+	size_t line = 0, next;
+
+	while ((next = subid_find_bad_line(text, size, "alice", UID, line, &why)) != 0) {
+		REQUIRE(next > line && why != NULL);
+		line = next;
+	}
+	REQUIRE(subid_first_free(text, size) >= 100000);
+}
+
 static void check_user(const char *text, size_t size)
 {
 	char *name = malloc(32);
@@ -93,6 +129,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	check_ranges(&ranges, added);
 	check_round_trip(&ranges);
+	check_map(&ranges);
+	check_bad_lines(text, size);
 	ranges.count = 0;
 	added = subid_read_getsubids(&ranges, text, size);
 	check_ranges(&ranges, added);
