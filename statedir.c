@@ -487,10 +487,9 @@ static void undo(struct statedir *sd)
 	char name[NAME_MAX + 1];
 
 	/* Nothing but the lock is in one that we have just made. */
-	if (sd->lock_fd >= 0 && sd->is_made)
-		unlinkat(sd->dir_fd, STATE_LOCK, 0);
-	else if (sd->lock_fd >= 0 && rmtree_clear(sd->dir_fd, how_to_clear, &deep, NULL) == 0 &&
-		 find_foreign(sd->dir_fd, name, sizeof(name)) == 0)
+	if (sd->lock_fd >= 0 &&
+	    (sd->is_made || (rmtree_clear(sd->dir_fd, how_to_clear, &deep, NULL) == 0 &&
+			     find_foreign(sd->dir_fd, name, sizeof(name)) == 0)))
 		unlinkat(sd->dir_fd, STATE_LOCK, 0);
 	if (sd->is_made && is_in_place(sd))
 		unlinkat(sd->parent_fd, sd->name, AT_REMOVEDIR);

@@ -610,6 +610,52 @@ START_TEST(leftovers_of_file_systems_are_cleared)
 }
 END_TEST
 
+/* A leftover that cannot be removed yet: a directory that is not empty plays it. */
+static void make_stubborn(void)
+{
+	ck_assert_int_eq(mkdir(fixture_path("d/.nfs01"), 0755), 0);
+	fixture_file("d/.nfs01/open", "", 0600);
+}
+
+static void *end_stubborn(void *arg)
+{
+	const struct timespec later = { .tv_nsec = 100000000 };
+
+	nanosleep(&later, NULL);
+	unlink(fixture_path("d/.nfs01/open"));
+	rmdir(fixture_path("d/.nfs01"));
+	return arg;
+}
+
+/* FUSE removes a file that was unlinked while it was open a little after it was closed. */
+START_TEST(a_leftover_that_goes_later_is_waited_for)
+{
+	pthread_t thread;
+
+	open_ok(fixture_path("d"));
+	make_stubborn();
+	thread = fixture_thread(end_stubborn, NULL);
+	statedir_remove(&sd);
+	ck_assert(!exists(fixture_path("d")));
+	pthread_join(thread, NULL);
+}
+END_TEST
+
+START_TEST(a_leftover_that_stays_is_no_obstacle)
+{
+	hush();
+	open_ok(fixture_path("d"));
+	make_stubborn();
+	statedir_remove(&sd);
+	ck_assert(exists(fixture_path("d/.nfs01/open")));
+	ck_assert(!exists(fixture_path("d/" STATE_LOCK)));
+	open_ok(fixture_path("d"));
+	end_stubborn(NULL);
+	statedir_remove(&sd);
+	ck_assert(!exists(fixture_path("d")));
+}
+END_TEST
+
 START_TEST(other_launchers_sockets_are_cleared)
 {
 	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
@@ -830,6 +876,8 @@ static TCase *content_case(void)
 	tcase_add_test(tc, a_link_is_no_lock);
 	tcase_add_loop_test(tc, a_launchers_directory_is_cleared_with_all_in_it, 0, COUNT(marks));
 	tcase_add_loop_test(tc, leftovers_of_file_systems_are_cleared, 0, COUNT(leftovers));
+	tcase_add_test(tc, a_leftover_that_goes_later_is_waited_for);
+	tcase_add_test(tc, a_leftover_that_stays_is_no_obstacle);
 	tcase_add_test(tc, other_launchers_sockets_are_cleared);
 	tcase_add_test(tc, files_of_the_command_go_with_the_directory);
 	tcase_add_test(tc, the_target_of_a_link_stays);
