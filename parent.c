@@ -202,6 +202,15 @@ static void log_map(pid_t pid, const char *file)
 	log_debug("%s of the child: %s", file, text);
 }
 
+/* For files in the state directory that belong to subordinate IDs. Without it they stay. */
+static void keep_user_namespace(struct parent *p)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)p->child);
+	p->sd.userns_fd = open(path, O_RDONLY | O_CLOEXEC);
+}
+
 static int give_ids(struct parent *p, struct err *e)
 {
 	int r = tell(p, HS_PARENT_HELLO, e);
@@ -216,6 +225,7 @@ static int give_ids(struct parent *p, struct err *e)
 			userns_explain(e, -r, 0);
 		return r;
 	}
+	keep_user_namespace(p);
 	if (p->o->debug) {
 		log_map(p->child, "uid_map");
 		log_map(p->child, "gid_map");

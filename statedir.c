@@ -17,6 +17,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,7 @@
 
 #include "fd.h"
 #include "log.h"
+#include "proc.h"
 #include "rmtree.h"
 #include "safedir.h"
 
@@ -467,6 +469,7 @@ static void let_go(struct statedir *sd)
 	fd_close(&sd->lock_fd);
 	fd_close(&sd->dir_fd);
 	fd_close(&sd->parent_fd);
+	fd_close(&sd->userns_fd);
 	fd_close(&sd->spare_fd);
 }
 
@@ -527,6 +530,9 @@ int statedir_open(struct statedir *sd, const char *given, struct err *e)
 	if (r < 0)
 		return r;
 	r = clear(sd, deep, e);
+	/* Of subordinate IDs, which only a user namespace gives access to. */
+	if (r == -EACCES || r == -EPERM)
+		err_add(e, "; try `rootlesskit rm -rf %s`", sd->path);
 	if (r == 0) {
 		sd->spare_fd = fcntl(sd->dir_fd, F_DUPFD_CLOEXEC, 0);
 		r = sd->spare_fd < 0 ? err_sys(e, errno, "state directory %s", sd->path) : 0;
@@ -563,6 +569,21 @@ static int remove_dir(const struct statedir *sd)
 	}
 }
 
+/* Removes what the command has made for other users of its user namespace, which only root of that
+ * namespace may do. Returns whether nothing but the lock is left. */
+static bool clear_in_userns(const struct statedir *sd)
+{
+	const bool deep = true;
+	pid_t pid = sd->userns_fd < 0 ? -1 : fork();
+
+	if (pid == 0)
+		_exit(setns(sd->userns_fd, CLONE_NEWUSER) == 0 &&
+				      rmtree_clear(sd->dir_fd, how_to_clear, &deep, NULL) == 0
+			      ? 0
+			      : 1);
+	return pid > 0 && proc_wait(pid) == 0;
+}
+
 void statedir_remove(struct statedir *sd)
 {
 	char text[128];
@@ -572,7 +593,8 @@ void statedir_remove(struct statedir *sd)
 	if (sd->dir_fd < 0)
 		return;
 	fd_close(&sd->spare_fd);
-	if (clear(sd, true, &e) < 0) {
+	r = clear(sd, true, &e);
+	if (r < 0 && !((r == -EACCES || r == -EPERM) && clear_in_userns(sd))) {
 		log_warn("state directory %s stays: %s", sd->path, e.msg);
 		let_go(sd);
 		return;

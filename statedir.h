@@ -36,13 +36,14 @@ struct statedir {
 	int lock_fd;	     /* held with an exclusive one; -1 in the child */
 	int parent_fd;	     /* O_PATH, the directory that it is in, or -1: it is not removed */
 	char name[NAME_MAX + 1]; /* in that */
+	int userns_fd;		 /* the child's user namespace, -1: unknown; owned */
 	int spare_fd;		 /* closed when the directory is cleared, which needs one */
 	bool is_made;		 /* by us */
 };
 
-#define STATEDIR_INIT                                                         \
-	{                                                                     \
-		.dir_fd = -1, .lock_fd = -1, .parent_fd = -1, .spare_fd = -1, \
+#define STATEDIR_INIT                                                                          \
+	{                                                                                      \
+		.dir_fd = -1, .lock_fd = -1, .parent_fd = -1, .userns_fd = -1, .spare_fd = -1, \
 	}
 
 /* Opens, locks and clears a directory for the parent, making it (0755) if it is missing, a new
@@ -51,9 +52,10 @@ struct statedir {
 int statedir_open(struct statedir *sd, const char *given, struct err *e);
 
 /* Removes the directory with all that is in it, and lets go of it. Sockets and files in it should
- * be closed by then: NFS and FUSE keep open files. What cannot be removed, such as a mount, stays
- * with the lock file as its mark, with a warning; a directory that was given as a symbolic link
- * stays, empty. Blocks for at most a second. */
+ * be closed by then: NFS and FUSE keep open files. Files of subordinate IDs are removed by a
+ * process in userns_fd. What cannot be removed, such as a mount, stays with the lock file as its
+ * mark, with a warning; a directory that was given as a symbolic link stays, empty. Blocks for at
+ * most a second. */
 void statedir_remove(struct statedir *sd);
 
 /* The path of a file in the directory `dir`. Returns buf, which has PATH_MAX bytes. */

@@ -464,6 +464,25 @@ lock' "$(find "$state" -mindepth 1 -printf '%f\n' | LC_ALL=C sort)"
 	stop
 }
 
+# They belong to subordinate IDs: on the host the user may not remove them.
+case_files_of_other_users_inside_go_too() {
+	# shellcheck disable=SC2016 # for the inner shell
+	make='cd "$ROOTLESSKIT_STATE_DIR"; mkdir sub; echo x >sub/file; chmod 700 sub; chown -R 5:5 sub; touch ready'
+	launch --state-dir="$tmp/st" --net=none sh -c "$make"
+	assert_eq status 0 "$rc"
+	assert_eq warnings '' "$(cat "$tmp/err")"
+	[ ! -e "$tmp/st" ] || fail 'it is still there'
+	start sh -c "$make; exec sleep 60"
+	wait_until 5 test -e "$state/ready"
+	kill -KILL "$pid"
+	wait_until 5 has_ended "$child"
+	wait "$pid" || true
+	refused "remove $state/sub: permission denied; try \`rootlesskit rm -rf $state\`" --state-dir="$state" true
+	launch rm -rf "$state"
+	launch --state-dir="$state" true
+	assert_eq 'status after that' 0 "$rc$err"
+}
+
 # A victim who gives a directory in which others may rename: they could put a link in its place.
 case_a_directory_that_others_could_replace_is_refused() {
 	mkdir "$tmp/open" "$tmp/open/sub"
@@ -619,6 +638,7 @@ run_cases \
 	the_directory_is_held_with_a_shared_flock \
 	files_of_the_command_go_with_the_directory \
 	files_of_the_command_of_a_killed_launcher_are_cleared \
+	files_of_other_users_inside_go_too \
 	a_directory_that_others_could_replace_is_refused \
 	a_directory_of_the_users_own_group_is_taken \
 	what_other_users_own_is_refused \
