@@ -307,8 +307,8 @@ static int refuse_second(const struct statedir *sd, struct err *e)
 		"state directory?",
 		sd->path);
 	if (holder > 0)
-		err_add(e, " (PID %d)", holder);
-	err_add(e, "; end that one, or try another --state-dir");
+		err_add(e, " It is PID %d", holder);
+	err_add(e, "; try another --state-dir, or end that one");
 	return -EBUSY;
 }
 

@@ -355,6 +355,50 @@ START_TEST(a_killed_launcher_lets_go)
 }
 END_TEST
 
+/* Uses the directory over and over, with files of a command in it. */
+static void use_directory(const char *dir)
+{
+	char path[PATH_MAX];
+
+	for (;;) {
+		int fd;
+
+		if (statedir_open(&sd, dir, NULL) < 0 ||
+		    statedir_write(dir, STATE_CHILD_PID, 0444, "1", NULL) < 0)
+			_exit(1);
+		fd = open(statedir_path(dir, "my.pid", path), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+		close(fd);
+		mkdir(statedir_path(dir, "sub", path), 0755);
+		mkdir(statedir_path(dir, "sub/deep", path), 0);
+		statedir_remove(&sd);
+	}
+}
+
+#define KILLS	      200
+#define LIFE_STEPS_NS 37000
+
+/* Whatever it was doing: the next launcher takes the directory. */
+START_TEST(a_launcher_may_be_killed_at_any_time)
+{
+	for (int i = 0; i < KILLS; i++) {
+		const struct timespec life = { .tv_nsec = i * LIFE_STEPS_NS };
+		int status;
+		pid_t pid = fork();
+
+		if (pid == 0)
+			use_directory(fixture_path("d"));
+		nanosleep(&life, NULL);
+		kill(pid, SIGKILL);
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		ck_assert(WIFSIGNALED(status));
+		open_ok(fixture_path("d"));
+		ck_assert(!exists(fixture_path("d/my.pid")) && !exists(fixture_path("d/sub")));
+		statedir_remove(&sd);
+		ck_assert(!exists(fixture_path("d")));
+	}
+}
+END_TEST
+
 #define CONTENDERS 4
 #define ROUNDS	   300
 
@@ -860,6 +904,7 @@ static TCase *lock_case(void)
 
 	tcase_add_test(tc, a_second_launcher_fails);
 	tcase_add_test(tc, a_killed_launcher_lets_go);
+	tcase_add_test(tc, a_launcher_may_be_killed_at_any_time);
 	tcase_add_test(tc, launchers_that_come_and_go_exclude_each_other);
 	return tc;
 }
