@@ -36,6 +36,7 @@
 
 #define PRIVATE_MODE   0700
 #define LOCK_MODE      0600
+#define MODE_BITS      07777
 #define OPEN_MS	       3000 /* for all tries against launchers that are just ending */
 #define LOOKS	       5    /* that all would have to catch a launcher in between */
 #define REMOVE_MS      1000 /* for a file system that removes closed files a little later */
@@ -231,7 +232,7 @@ static bool is_launchers(int dir_fd)
 		return has_pid && (pid_mode & (S_IWUSR | S_IWGRP | S_IWOTH)) == 0;
 	if (!S_ISREG(lock.st_mode) || lock.st_size > 0 || lock.st_uid != geteuid())
 		return false;
-	return has_pid || (lock.st_mode & ALLPERMS) == LOCK_MODE;
+	return has_pid || (lock.st_mode & MODE_BITS) == LOCK_MODE;
 }
 
 /* Sets *deep if the directory is a launcher's with all that is in it. */
