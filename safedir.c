@@ -101,16 +101,36 @@ static bool look_up(const char *database, uint32_t id, char *line, size_t cap)
 	       find_line(output, id, line, cap);
 }
 
+/* Has another user in /etc/passwd this primary group? A directory service need not list all users.
+ */
+static bool is_anothers_primary_group(gid_t gid)
+{
+	size_t len;
+	char *text = fd_load_file("/etc/passwd", MAX_DATABASE, &len);
+	const char *line = text;
+	bool found = false;
+
+	while (line != NULL && !found) {
+		unsigned int uid, primary;
+
+		line += *line == '\n';
+		found = sscanf(line, "%*[^:\n]:%*[^:\n]:%u:%u:", &uid, &primary) == 2 &&
+			primary == gid && uid != geteuid();
+		line = strchr(line, '\n');
+	}
+	free(text);
+	return found;
+}
+
 /* Is nobody but the user in this group? By convention it has the user's name, or its number is the
- * user's. Who else has it as the primary group cannot be asked: a directory service need not list
- * all users. */
+ * user's. */
 static bool is_own_group(gid_t gid)
 {
 	char group[LINE_LEN], user[LINE_LEN];
 	const char *members;
 	size_t len;
 
-	if (gid != getegid())
+	if (gid != getegid() || is_anothers_primary_group(gid))
 		return false;
 	if (!look_up("group", gid, group, sizeof(group)))
 		return gid == geteuid();

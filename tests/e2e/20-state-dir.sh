@@ -523,6 +523,48 @@ case_a_directory_of_the_users_own_group_is_taken() {
 	fi
 }
 
+# As users 1000 and 1001 of a user namespace, with an /etc/passwd and /etc/group of their own.
+case_a_group_with_another_user_in_it_is_refused() {
+	chmod 711 "$tmp"
+	cat >"$tmp/inside" <<'EOF'
+		set -eu
+		cd "$1"
+		umask 022
+		mkdir dir
+		: >passwd
+		: >group
+		chown 1000:1000 dir
+		chmod 775 dir
+		mount --bind passwd /etc/passwd
+		mount --bind group /etc/group
+		# try PASSWD GROUP
+		try() {
+			printf "$1" >passwd
+			printf "$2" >group
+			rc=0
+			setpriv --reuid 1000 --regid 1000 --clear-groups rootlesskit --subid-source=self \
+				--state-dir=dir/st true 2>err.inner || rc=$?
+			echo "$rc$(sed -n 's/.* is not safe: .* \(may be written by [^ ]* [^ ]*\).*/ \1/p' err.inner)"
+		}
+		try 'a:x:1000:1000::/:\n' 'a:x:1000:\n'
+		try 'a:x:1000:1000::/:\n' 'a:x:1000:a\n'
+		try '' ''
+		try 'a:x:1000:1000::/:\n' 'a:x:1000:b\n'
+		try 'a:x:1000:1000::/:\n' 'a:x:1000:a,b\n'
+		try 'a:x:1000:1000::/:\nb:x:1001:1000::/:\n' 'a:x:1000:\n'
+EOF
+	launch --state-dir="$tmp/outer" --net=none sh "$tmp/inside" "$tmp"
+	assert_eq error '' "$err"
+	assert_eq output '0
+0
+0
+1 may be written by its group
+1 may be written by its group
+1 may be written by its group' "$out"
+	# shellcheck disable=SC2016 # for the inner shell
+	launch --state-dir="$tmp/outer" --net=none sh -c 'chown 0:0 "$1/dir"' - "$tmp"
+}
+
 # The user's UID inside is 0, and the host's root shows as 65534. User 1 is another one.
 case_what_other_users_own_is_refused() {
 	chmod 711 "$tmp"
@@ -641,5 +683,6 @@ run_cases \
 	files_of_other_users_inside_go_too \
 	a_directory_that_others_could_replace_is_refused \
 	a_directory_of_the_users_own_group_is_taken \
+	a_group_with_another_user_in_it_is_refused \
 	what_other_users_own_is_refused \
 	a_mount_in_the_directory_is_not_entered
