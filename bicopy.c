@@ -510,7 +510,7 @@ int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_shared *shar
 	if (r < 0) {
 		for (int i = 0; i < 2; i++) {
 			loop_remove(loop, &b->end[i].watch);
-			fd_close(&b->end[i].watch.fd);
+			bicopy_reset(&b->end[i].watch.fd);
 		}
 	}
 	return r;

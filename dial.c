@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "bicopy.h"
+#include "closer.h"
 #include "fd.h"
 #include "hostaddr.h"
 #include "log.h"
@@ -39,6 +40,8 @@
 #define CONNECT_MS  20000 /* and so do we */
 #define AT_ONCE_MS  100	  /* for an answer from inside, when it is not sure that it comes back */
 
+static void on_answer(struct watch *watch, short revents);
+
 /* Lets go of what a try holds. */
 static void end_try(struct dial *d)
 {
@@ -47,7 +50,10 @@ static void end_try(struct dial *d)
 	sockpool_unwait(&d->waiter);
 	loop_cancel(loop, &d->timer);
 	loop_remove(loop, &d->watch);
-	fd_close(&d->watch.fd);
+	if (d->watch.on_event == on_answer)
+		msg_close(&d->watch.fd);
+	else
+		bicopy_reset(&d->watch.fd); /* a socket from inside must not linger */
 	msg_reader_reset(&d->reader);
 }
 
@@ -70,7 +76,7 @@ static void finish(struct dial *d, int result)
 void dial_cancel(struct dial *d)
 {
 	if (d->done) {
-		fd_close(&d->result); /* one that has come but was not yet reported */
+		bicopy_reset(&d->result); /* one that has come but was not yet reported */
 		d->result = -ECANCELED;
 		return;
 	}
@@ -164,7 +170,8 @@ static int read_answer(struct dial *d)
 		return n == -EAGAIN ? -EAGAIN : err_sys(&d->why, (int)-n, "answer of the child");
 	if (fd >= 0 && is_asked_for(d, fd))
 		return fd;
-	fd_close(&fd);
+	if (fd >= 0)
+		closer_close(fd);
 	if (n == 0)
 		return err_set(&d->why, EPIPE, "the child closed the connection");
 	r = msg_feed(&d->reader, bytes, (size_t)n);
@@ -205,7 +212,8 @@ static void on_answer(struct watch *watch, short revents)
 static int send_request(struct dial *d, const struct bpreq *req)
 {
 	char text[BPREQ_MAX];
-	int len = bpreq_encode(req, text, sizeof(text));
+	int len = closer_pending() < CLOSER_MAX ? bpreq_encode(req, text, sizeof(text))
+						: -ECONNABORTED;
 
 	if (len < 0)
 		return len;
@@ -231,11 +239,13 @@ static unsigned int ms_left(const struct dial *d, unsigned int most_ms)
 static void ask_for(struct dial *d, const struct bpreq *req)
 {
 	struct loop *loop = d->dialler->loop;
-	int r = send_request(d, req);
+	int r;
+
+	d->watch.on_event = on_answer;
+	r = send_request(d, req);
 
 	d->watch.events = POLLIN;
 	d->watch.edge = true;
-	d->watch.on_event = on_answer;
 	d->timer.on_due = on_deadline;
 	if (r == 0)
 		r = loop_add(loop, &d->watch);
@@ -347,7 +357,6 @@ static int wait_for_answer(struct dial *d)
 
 	d->watch.events = POLLOUT;
 	d->watch.edge = false;
-	d->watch.on_event = on_connected;
 	d->timer.on_due = on_no_answer;
 	r = loop_add(loop, &d->watch);
 	if (r == 0)
@@ -360,6 +369,7 @@ static void connect_socket(struct dial *d, int fd)
 	int r = 0;
 
 	d->watch.fd = fd;
+	d->watch.on_event = on_connected;
 	if (d->mark != 0)
 		r = transparent_bind(fd, &d->from, d->mark, NULL);
 	if (r == 0)

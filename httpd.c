@@ -29,6 +29,7 @@
 #include "fd.h"
 #include "httpout.h"
 #include "log.h"
+#include "msg.h"
 #include "unixsock.h"
 
 #define MAX_CLIENTS 1024
@@ -179,7 +180,7 @@ static void close_client(struct client *c)
 		return;
 	loop_cancel(httpd->loop, &c->deadline);
 	loop_remove(httpd->loop, &c->watch);
-	fd_close(&c->watch.fd);
+	msg_close(&c->watch.fd);
 	unlink_client(c);
 	httpd->client_count--;
 	loop_defer(httpd->loop, &c->reap);
@@ -310,8 +311,8 @@ static void on_client(struct watch *w, short revents)
 			close_client(c);
 			return;
 		}
-		n = recv(w->fd, c->in + c->in_len, c->in_cap - c->in_len, MSG_DONTWAIT);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		n = msg_recv(w->fd, c->in + c->in_len, c->in_cap - c->in_len);
+		if (n == -EAGAIN)
 			return;
 		if (n < 0) {
 			close_client(c);
@@ -406,6 +407,19 @@ static void on_listener(struct watch *w, short revents)
 
 /* ---- start and stop ---- */
 
+/* Clients that were not accepted may have sent descriptors too. */
+static void close_listener(int *fd)
+{
+	int client;
+
+	if (*fd < 0)
+		return;
+	shutdown(*fd, SHUT_RDWR); /* no further client can connect */
+	while ((client = accept4(*fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+		msg_close(&client);
+	fd_close(fd);
+}
+
 struct httpd *httpd_start(struct loop *loop, const char *path, httpd_handler *on_request, void *arg,
 			  struct err *e)
 {
@@ -442,6 +456,6 @@ void httpd_stop(struct httpd *httpd)
 	loop_run_tasks(httpd->loop);
 	loop_cancel(httpd->loop, &httpd->resume);
 	loop_remove(httpd->loop, &httpd->listener);
-	fd_close(&httpd->listener.fd);
+	close_listener(&httpd->listener.fd);
 	free(httpd);
 }

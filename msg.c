@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "closer.h"
 #include "fd.h"
 #include "sockopt.h"
 
@@ -197,14 +198,8 @@ int msg_send_fd(int sock, int fd)
 	return msg_send_fds(sock, &fd, 1, 0);
 }
 
-/* What the sender may have set on it must not make close(2) wait. */
-void msg_discard_fd(int fd)
-{
-	sockopt_close(&fd);
-}
-
 /* Takes the descriptors out of a control message. Returns how many there were; the first `max` are
- * in fds, the others are closed. */
+ * in fds, the others are discarded. */
 static size_t collect_fds(struct msghdr *mh, int *fds, size_t max)
 {
 	size_t count = 0;
@@ -219,7 +214,7 @@ static size_t collect_fds(struct msghdr *mh, int *fds, size_t max)
 			if (count < max)
 				fds[count] = got;
 			else
-				msg_discard_fd(got);
+				closer_close(got);
 			count++;
 		}
 	}
@@ -248,7 +243,7 @@ ssize_t msg_recv_fds(int sock, void *buf, size_t cap, int *fds, size_t max, size
 	if (*count <= max && !(mh.msg_flags & MSG_CTRUNC))
 		return n;
 	for (size_t i = 0; i < *count && i < max; i++)
-		msg_discard_fd(fds[i]);
+		closer_close(fds[i]);
 	*count = 0;
 	return mh.msg_flags & MSG_CTRUNC ? -EMFILE : -EPROTO;
 }
@@ -263,4 +258,27 @@ ssize_t msg_recv_fd(int sock, void *buf, size_t cap, int *fd)
 	else
 		sockopt_forget_linger(*fd);
 	return n;
+}
+
+ssize_t msg_recv(int sock, void *buf, size_t cap)
+{
+	size_t count;
+
+	return msg_recv_fds(sock, buf, cap, NULL, 0, &count);
+}
+
+void msg_close(int *sock)
+{
+	char bytes[512];
+	size_t count;
+	ssize_t n;
+
+	if (*sock < 0)
+		return;
+	/* From now on the peer cannot send (unix(7)). */
+	shutdown(*sock, SHUT_RDWR);
+	do
+		n = msg_recv_fds(*sock, bytes, sizeof(bytes), NULL, 0, &count);
+	while (n > 0 || n == -EPROTO || n == -EMFILE);
+	fd_close(sock);
 }

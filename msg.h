@@ -62,13 +62,20 @@ int msg_send_fds(int sock, const int *fds, size_t count, char byte);
  * closing it does not wait (SO_LINGER is off).
  * Does not block. Returns the number of bytes (0: end of file) and sets *fd, -1 if none came;
  * -errno on failure: -EPROTO if there was more than one, -EMFILE if descriptors had to be dropped
- * for want of room (MSG_CTRUNC). All that came are closed then. */
+ * for want of room (MSG_CTRUNC). All that came are discarded then (closer.h). */
 ssize_t msg_recv_fd(int sock, void *buf, size_t cap, int *fd);
 
 /* The same for at most `max` descriptors, fds[max]; *count is how many came. Their SO_LINGER is as
  * it was. */
 ssize_t msg_recv_fds(int sock, void *buf, size_t cap, int *fds, size_t max, size_t *count);
-/* Closes a descriptor that was received and is not wanted; that does not wait either. */
-void msg_discard_fd(int fd);
+
+/* Receives bytes from a peer that must not send descriptors. (With recv(2) the kernel would close
+ * them in this thread, and a socket that lingers can block that.) Returns as msg_recv_fds with a
+ * `max` of 0. */
+ssize_t msg_recv(int sock, void *buf, size_t cap);
+
+/* Closes a connection; descriptors that have come on it and were not received are discarded.
+ * *sock is -1 then, and may have been before. */
+void msg_close(int *sock);
 
 #endif

@@ -19,9 +19,10 @@
  * What comes from the child is not trusted, but a system call for each thing that could be wrong
  * with a socket would cost as much as a request for some connections does. One call answers whether
  * it is of TCP or UDP, since only those know an option of that level; of which family, connect(2)
- * finds out. A child that keeps a socket's open file can change its blocking and lingering at any
- * time, so that looking at them would prove nothing: root inside can make its own ports stall, and
- * the launcher with them until it is killed.
+ * finds out. Each is made non-blocking, and reset when it is closed without use, so that neither
+ * connect(2) nor close(2) waits. What is not asked for goes to closer.h. Root inside that keeps a
+ * socket's open file can still undo that, or hold the socket's lock: then a worker blocks, and the
+ * main thread goes on without it (worker.h).
  */
 #include "sockpool.h"
 
@@ -30,12 +31,15 @@
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "bpreq.h"
+#include "closer.h"
 #include "fd.h"
 #include "log.h"
 #include "msg.h"
+#include "sockopt.h"
 #include "unixsock.h"
 
 #define WANT_LEAST   4	   /* in store from the first use on */
@@ -165,8 +169,12 @@ static int pop(struct store *s)
 
 static void trim(struct store *s, size_t most)
 {
-	while (s->count > most)
-		close(pop(s));
+	while (s->count > most) {
+		int fd = pop(s);
+
+		sockopt_tcp_reset_on_close(fd); /* it must not linger, whatever the child has set */
+		close(fd);
+	}
 }
 
 void sockpool_drop(struct sockpool *pool)
@@ -218,7 +226,7 @@ static void end_batch(struct store *s, size_t kept)
 
 	loop_cancel(loop, &s->deadline);
 	loop_remove(loop, &s->watch);
-	fd_close(&s->watch.fd);
+	msg_close(&s->watch.fd);
 	msg_reader_reset(&s->reader);
 	budget_give(s->pool->budget, 1 + s->asked - kept);
 	s->asked = 0;
@@ -242,11 +250,11 @@ static void fail_batch(struct store *s, int result, const struct err *why)
 
 static bool is_asked_for(const struct store *s, int fd)
 {
-	int value = 0;
+	int value = 0, on = 1;
 	socklen_t len = sizeof(value);
 
 	return getsockopt(fd, s->kind->level, s->kind->option, &value, &len) == 0 &&
-	       (value != 0) == s->kind->is_set;
+	       (value != 0) == s->kind->is_set && ioctl(fd, FIONBIO, &on) == 0;
 }
 
 static void ask(struct store *s);
@@ -262,7 +270,7 @@ static void store_batch(struct store *s, const int *fds, size_t count)
 			s->fds[s->count++] = fds[i];
 			kept++;
 		} else {
-			msg_discard_fd(fds[i]);
+			closer_close(fds[i]);
 		}
 	}
 	if (kept == 0) {
@@ -364,7 +372,8 @@ static void ask(struct store *s)
 	char why[128];
 	int r;
 
-	if (is_asking(s) || pool->unknown || fd_now_ms() < s->retry_ms)
+	if (is_asking(s) || pool->unknown || fd_now_ms() < s->retry_ms ||
+	    closer_pending() >= CLOSER_MAX)
 		return;
 	s->asked = s->want > s->count ? s->want - s->count : 1;
 	if (s->asked + 1 > room(pool) || !budget_take(pool->budget, s->asked + 1)) {

@@ -2,7 +2,7 @@
 # A file includes only headers of its own layer or of one below. The layers, lowest first:
 set -eu
 
-base="err log fd loop sockopt thread unixsock version"
+base="err log fd loop closer sockopt thread unixsock version"
 formats="text json jsonout http httpout portspec posixacl subid bpreq slirpapi flags"
 parts="msg rmtree safedir bulkpipe budget sockpool srcmark reach dial flowtable dgram pace udp bicopy inbox offer tcp worker \
 netns mount proc job httpd rtnl listen userns hostaddr netfilter transparent"

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Frames in pieces, and descriptors: what is refused, and that nothing of it stays open. */
+#include "closer.h"
 #include "fixture.h"
 #include "msg.h"
 
+#include <netinet/in.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #define INTERRUPTIONS 20 /* of each call, so that some come while it waits */
 
@@ -538,6 +541,18 @@ static const struct {
 	{ 2, 1 }, { 2, 2 }, { 3, 1 }, { 3, 2 }, { 252, 1 }, { 253, 1 },
 };
 
+/* Other processes close what is discarded. */
+static void await_closers(void)
+{
+	unsigned long long until = fixture_now_ms() + 1000 * FIXTURE_DEADLINE_S;
+
+	while (waitpid(-1, NULL, 0) > 0)
+		;
+	while (closer_pending() > 0 && fixture_now_ms() < until)
+		usleep(1000);
+	ck_assert_uint_eq(closer_pending(), 0);
+}
+
 /* That all are closed is seen by the fixture. */
 START_TEST(more_than_one_descriptor_is_refused)
 {
@@ -554,6 +569,61 @@ START_TEST(more_than_one_descriptor_is_refused)
 	ck_assert_int_ge(got, 0);
 	close(got);
 	channel_close(&c);
+	await_closers();
+}
+END_TEST
+
+START_TEST(recv_discards_descriptors)
+{
+	struct channel c = channel_open(ON_SOCKET);
+	char buf[8];
+
+	send_fds(c.writes, 3, 2, 1, STDERR_FILENO);
+	ck_assert_int_eq(msg_recv(c.reads, buf, sizeof(buf)), -EPROTO);
+	put(c.writes, "x", 1);
+	ck_assert_int_eq(msg_recv(c.reads, buf, sizeof(buf)), 1);
+	ck_assert_int_eq(msg_recv(c.reads, buf, sizeof(buf)), -EAGAIN);
+	channel_close(&c);
+	await_closers();
+}
+END_TEST
+
+/* A socket that lingers, with a full buffer, of which no other descriptor is left: close(2), or the
+ * end of the connection that it is on its way in, would wait for a minute. */
+static void send_lingering(int sock, int server)
+{
+	const struct linger minute = { .l_onoff = 1, .l_linger = 60 };
+	static const char bytes[65536];
+	struct sockaddr_in sa;
+	socklen_t len = sizeof(sa);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(getsockname(server, (struct sockaddr *)&sa, &len), 0);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&sa, len), 0);
+	while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &minute, sizeof(minute)), 0);
+	ck_assert_int_eq(msg_send_fd(sock, fd), 0);
+	close(fd);
+}
+
+START_TEST(closing_does_not_wait_for_descriptors_in_flight)
+{
+	unsigned long long began = fixture_now_ms();
+	struct channel c = channel_open(ON_SOCKET);
+	int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(listen(server, 8), 0);
+	put(c.writes, "text", 4);
+	for (int i = 0; i < 3; i++)
+		send_lingering(c.writes, server);
+	msg_close(&c.reads);
+	ck_assert_int_eq(c.reads, -1);
+	ck_assert_uint_lt(fixture_now_ms() - began, 30000);
+	ck_assert_int_eq(send(c.writes, "x", 1, MSG_NOSIGNAL), -1);
+	close(server); /* which resets what lingers */
+	close(c.writes);
+	await_closers();
 }
 END_TEST
 
@@ -602,6 +672,7 @@ START_TEST(out_of_descriptors_is_an_error)
 	ck_assert_int_eq(n, -EMFILE);
 	ck_assert_int_eq(got, -1);
 	channel_close(&c);
+	await_closers();
 }
 END_TEST
 
@@ -664,6 +735,8 @@ static TCase *descriptors_case(void)
 	tcase_add_test(tc, recv_tells_nothing_from_end_of_file);
 	tcase_add_test(tc, descriptors_pass_on_unix_sockets_only);
 	tcase_add_loop_test(tc, more_than_one_descriptor_is_refused, 0, COUNT(surplus));
+	tcase_add_test(tc, recv_discards_descriptors);
+	tcase_add_test(tc, closing_does_not_wait_for_descriptors_in_flight);
 	tcase_add_test(tc, credentials_are_passed_over);
 	tcase_add_loop_test(tc, out_of_descriptors_is_an_error, 0, COUNT(tight));
 	tcase_add_test(tc, the_last_descriptor_is_received);
