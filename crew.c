@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "fd.h"
 #include "portspec.h"
 
 /* Descriptors that are not for connections.
@@ -114,20 +115,19 @@ struct crew *crew_start(const char *bp_socket, size_t count, size_t max_fds, boo
 	return NULL;
 }
 
-/* Calls workers at the same time, and waits until the last has answered. Returns 0, or what the
- * first that failed said. */
+/* Calls workers at the same time, and waits until the last has answered or is late. Returns 0, or
+ * what the first that failed said. */
 static int call(struct worker *const *workers, size_t count, enum worker_order order,
 		struct offer *offer)
 {
-	struct worker_call calls[CREW_MAX];
+	unsigned long long until_ms = fd_now_ms() + WORKER_DEADLINE_MS;
+	struct worker_call *calls[CREW_MAX];
 	int result = 0;
 
+	for (size_t i = 0; i < count; i++)
+		calls[i] = worker_call(workers[i], order, offer, until_ms);
 	for (size_t i = 0; i < count; i++) {
-		calls[i] = (struct worker_call){ .order = order, .offer = offer };
-		worker_call(workers[i], &calls[i]);
-	}
-	for (size_t i = 0; i < count; i++) {
-		int r = worker_answer(&calls[i]);
+		int r = worker_answer(workers[i], calls[i], until_ms);
 
 		result = result < 0 ? result : r;
 	}
@@ -152,6 +152,8 @@ static int add_udp_port(struct crew *crew, struct offer *offer)
 	offer->worker = i;
 	if (r == 0)
 		crew->udp_ports[i]++;
+	if (r == -ETIMEDOUT)
+		call(&crew->workers[i], 1, WORKER_REMOVE_PORT, offer); /* when it comes to that */
 	return r;
 }
 
@@ -161,10 +163,10 @@ static int add_tcp_port(struct crew *crew, struct offer *offer)
 
 	for (size_t i = 0; r == 0 && i < crew->count; i++)
 		r = worker_add_port(crew->workers[i], offer);
-	if (r < 0)
-		call(crew->workers, crew->count, WORKER_REMOVE_PORT, offer);
-	else
+	if (r == 0)
 		atomic_store(&offer->everywhere, true);
+	else if (call(crew->workers, crew->count, WORKER_REMOVE_PORT, offer) < 0)
+		r = -ETIMEDOUT;
 	return r;
 }
 
@@ -178,15 +180,28 @@ int crew_add_port(struct crew *crew, struct offer *offer)
 	return r;
 }
 
-void crew_remove_port(struct crew *crew, struct offer *offer)
+int crew_remove_port(struct crew *crew, struct offer *offer)
 {
+	int r;
+
 	if (proto_is_udp(offer->target.proto)) {
-		call(&crew->workers[offer->worker], 1, WORKER_REMOVE_PORT, offer);
+		r = call(&crew->workers[offer->worker], 1, WORKER_REMOVE_PORT, offer);
 		crew->udp_ports[offer->worker]--;
 	} else {
-		call(crew->workers, crew->count, WORKER_REMOVE_PORT, offer);
+		r = call(crew->workers, crew->count, WORKER_REMOVE_PORT, offer);
 	}
-	account_give(&crew->fds, 1);
+	/* A late worker keeps the number of the socket. */
+	if (r == 0)
+		account_give(&crew->fds, 1);
+	return r;
+}
+
+bool crew_failed(const struct crew *crew)
+{
+	for (size_t i = 0; i < crew->count; i++)
+		if (worker_failed(crew->workers[i]))
+			return true;
+	return false;
 }
 
 unsigned int crew_clients(const struct crew *crew, size_t worker)
@@ -194,22 +209,28 @@ unsigned int crew_clients(const struct crew *crew, size_t worker)
 	return tcp_clients(crew->tcps[worker]);
 }
 
-void crew_end(struct crew *crew)
+int crew_end(struct crew *crew)
 {
 	size_t running = 0;
 
 	while (running < crew->count && worker_runs(crew->workers[running]))
 		running++;
-	call(crew->workers, running, WORKER_END, NULL);
+	return call(crew->workers, running, WORKER_END, NULL);
 }
 
-void crew_free(struct crew *crew)
+bool crew_free(struct crew *crew)
 {
+	unsigned long long until_ms = fd_now_ms() + WORKER_END_MS;
+	bool ended = true;
+
 	if (crew == NULL)
-		return;
+		return true;
 	for (size_t i = 0; i < crew->count; i++)
-		worker_join(crew->workers[i]);
+		ended = worker_join(crew->workers[i], until_ms) && ended;
+	if (!ended)
+		return false;
 	for (size_t i = 0; i < crew->count; i++)
 		worker_free(crew->workers[i]);
 	free(crew);
+	return true;
 }

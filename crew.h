@@ -29,21 +29,27 @@ struct crew *crew_start(const char *bp_socket, size_t count, size_t max_fds, boo
 			struct err *e);
 
 /* Serves a port. The offer, filled in but for `everywhere`, and its socket are borrowed until
- * crew_remove_port has returned, or crew_free. Returns 0 or -errno. */
+ * crew_remove_port has returned, or crew_free. Returns 0 or -errno; -ETIMEDOUT as below. */
 int crew_add_port(struct crew *crew, struct offer *offer);
 
-/* Stops accepting on the port and closes its connections. */
-void crew_remove_port(struct crew *crew, struct offer *offer);
+/* Stops accepting on the port and closes its connections. Returns 0, or -ETIMEDOUT where a worker
+ * is late (worker.h): then it has the offer and the number of its socket for good. */
+int crew_remove_port(struct crew *crew, struct offer *offer);
+
+/* Has a worker failed? Asked when SIGCHLD comes. */
+bool crew_failed(const struct crew *crew);
 
 /* How many clients a worker has now, those on their way to it too. */
 unsigned int crew_clients(const struct crew *crew, size_t worker);
 
-/* Stops accepting on all ports: when this returns their sockets are not used any more. Connections
- * have some seconds to take what has been sent by now (WORKER_END). */
-void crew_end(struct crew *crew);
+/* Stops accepting on all ports: when this returns 0 their sockets are not used any more.
+ * Connections have some seconds to take what has been sent by now (WORKER_END). Returns 0, or
+ * -ETIMEDOUT as crew_remove_port. */
+int crew_end(struct crew *crew);
 
 /* Waits until no connection is left of a crew that was ended, and frees it. Blocks for some seconds
- * at most. NULL is fine. */
-void crew_free(struct crew *crew);
+ * at most. Returns false where a worker still runs: then nothing is freed, and it may be called
+ * again. NULL is fine. */
+bool crew_free(struct crew *crew);
 
 #endif

@@ -65,12 +65,13 @@ int inbox_try_send(struct inbox *inbox, const struct inbox_message *m)
 	return fd_write_all(inbox->in, m, sizeof(*m));
 }
 
-int inbox_send(struct inbox *inbox, const struct inbox_message *m)
+int inbox_send(struct inbox *inbox, const struct inbox_message *m, unsigned long long until_ms)
 {
+	unsigned long long now;
 	int r;
 
-	while ((r = inbox_try_send(inbox, m)) == -EAGAIN)
-		fd_wait(inbox->in, POLLOUT, -1);
+	while ((r = inbox_try_send(inbox, m)) == -EAGAIN && (now = fd_now_ms()) < until_ms)
+		fd_wait(inbox->in, POLLOUT, (int)(until_ms - now));
 	return r;
 }
 

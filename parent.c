@@ -26,6 +26,7 @@
 #include "api.h"
 #include "bpclient.h"
 #include "cgroup.h"
+#include "closer.h"
 #include "fd.h"
 #include "handshake.h"
 #include "hostaddr.h"
@@ -43,6 +44,10 @@
 #include "userns.h"
 
 #define DYING_MS       2000 /* for a child that has closed its pipe to be gone */
+#define BLOCKED_MS     200  /* for what is blocked by a process inside to go on without it, */
+#define FREEING_MS     3000 /* and when all of those are killed */
+#define LOOK_MS	       20   /* between two looks at it */
+#define SIGNALS_TURN   32   /* signals that are read before others get their turn */
 #define FIRST_FD       (STDERR_FILENO + 1)
 #define CHILD_PID_MODE 0444
 #define FIFO_MODE      0600
@@ -69,6 +74,8 @@ struct parent {
 	struct watch addresses;
 	struct watch job;
 	int child_status;
+	struct stat userns; /* the child's; st_ino is 0 before it is there */
+	struct err failed;  /* why the loop was stopped, if not by the end of the child */
 };
 
 /* ---- waiting during the start ---- */
@@ -79,14 +86,15 @@ static int child_died(struct parent *p, struct err *e)
 	char text[64];
 	int status = 0;
 
-	/* A signal is SIGCHLD or as good a reason to look. */
+	/* Any signal is a reason to look again. */
 	while (waitpid(p->child, &status, WNOHANG) == 0) {
-		struct signalfd_siginfo info;
+		struct signalfd_siginfo infos[SIGNALS_TURN];
+		ssize_t n;
 
-		if (fd_wait(p->signals.fd, POLLIN, DYING_MS) <= 0)
-			kill(p->child, SIGKILL);
-		while (read(p->signals.fd, &info, sizeof(info)) > 0)
-			;
+		if (fd_wait(p->signals.fd, POLLIN, DYING_MS) <= 0 && kill(p->child, SIGKILL) < 0)
+			return err_sys(e, errno, "killing the child, which does not end");
+		n = read(p->signals.fd, infos, sizeof(infos));
+		(void)n;
 	}
 	p->child = 0;
 	p->child_status = status;
@@ -100,7 +108,9 @@ static int check_signals(struct parent *p, struct err *e)
 	struct signalfd_siginfo info;
 	char text[64];
 
-	while (read(p->signals.fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+	for (int i = 0; i < SIGNALS_TURN; i++) {
+		if (read(p->signals.fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+			return 0;
 		if (job_stops_us(&info))
 			job_stop((int)info.ssi_signo);
 		if (proc_ends_us((int)info.ssi_signo))
@@ -442,8 +452,12 @@ static int start_api(struct parent *p, struct err *e)
 static int announce(struct parent *p, struct err *e)
 {
 	char text[ID_TEXT_LEN];
+	char ns[64];
 	int r;
 
+	snprintf(ns, sizeof(ns), "/proc/%d/ns/user", (int)p->child);
+	if (stat(ns, &p->userns) < 0)
+		p->userns.st_ino = 0;
 	snprintf(text, sizeof(text), "%d", (int)p->child);
 	r = statedir_write_at(p->sd.dir_fd, p->sd.path, STATE_CHILD_PID, CHILD_PID_MODE, text, e);
 	return r < 0 ? r : tell(p, HS_INIT_COMPLETED, e);
@@ -478,18 +492,33 @@ static bool is_for_child(const struct parent *p, const struct signalfd_siginfo *
 	       !job_is_wake_up(info);
 }
 
+static void stop_with(struct parent *p, int errnum, const char *what)
+{
+	err_sys(&p->failed, errnum, "%s", what);
+	loop_stop(p->loop);
+}
+
+static void on_signal(struct parent *p, const struct signalfd_siginfo *info)
+{
+	if (info->ssi_signo == SIGCHLD) {
+		reap(p);
+		if (ports_failed(p->ports))
+			stop_with(p, EIO, "a worker has failed");
+	} else if (is_for_child(p, info) && kill(p->child, (int)info->ssi_signo) < 0) {
+		stop_with(p, errno, "passing a signal to the child");
+	}
+}
+
+/* As many signals as there are in a turn: a storm of them must not keep the API waiting. */
 static void on_signals(struct watch *w, short revents)
 {
 	struct parent *p = LOOP_OWNER(w, struct parent, signals);
-	struct signalfd_siginfo info;
+	struct signalfd_siginfo infos[SIGNALS_TURN];
+	ssize_t len = read(w->fd, infos, sizeof(infos));
 
 	(void)revents;
-	while (read(w->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-		if (info.ssi_signo == SIGCHLD)
-			reap(p);
-		else if (is_for_child(p, &info))
-			kill(p->child, (int)info.ssi_signo);
-	}
+	for (size_t i = 0; len > 0 && i < (size_t)len / sizeof(infos[0]); i++)
+		on_signal(p, &infos[i]);
 }
 
 static void on_job(struct watch *w, short revents)
@@ -612,20 +641,64 @@ static int run(struct parent *p, struct err *e)
 
 	if (r < 0)
 		return err_sys(e, -r, "poll");
+	if (p->failed.msg[0] != '\0') {
+		*e = p->failed;
+		return -ECANCELED;
+	}
 	if (p->child_status == 0)
 		return 0;
 	return err_set(e, ECHILD, "child exited: %s",
 		       proc_status_text(p->child_status, text, sizeof(text)));
 }
 
+/* Ends the child, unless it has ended. */
+static void end_child(struct parent *p)
+{
+	char why[128];
+
+	if (p->child <= 0)
+		return;
+	if (kill(p->child, SIGKILL) == 0)
+		proc_wait(p->child);
+	else
+		log_error("killing the child: %s", err_text(errno, why, sizeof(why)));
+}
+
+/* A descriptor from inside blocks a worker, or a process that closes it, for as long as a process
+ * inside likes. Waits for that a little, and kills all processes inside then. */
+static void free_blocked(struct parent *p)
+{
+	unsigned long long began = fd_now_ms();
+	bool kills = false;
+
+	while (!ports_free(p->ports) || closer_pending() > 0) {
+		unsigned long long ms = fd_now_ms() - began;
+
+		if (ms >= FREEING_MS) {
+			log_error("a descriptor from inside is still blocked");
+			return;
+		}
+		if (!kills && ms >= BLOCKED_MS && p->userns.st_ino != 0) {
+			kills = true;
+			log_warn("a descriptor from inside is blocked; killing the processes that "
+				 "are left there");
+		}
+		if (kills)
+			userns_kill(&p->userns);
+		poll(NULL, 0, LOOK_MS);
+	}
+}
+
 static void end(struct parent *p)
 {
+	bool ended;
+
 	api_stop(p->api);
-	ports_free(p->ports);
-	if (p->child > 0) {
-		kill(p->child, SIGKILL);
-		proc_wait(p->child);
-	}
+	ended = ports_free(p->ports);
+	end_child(p);
+	if (ended)
+		p->ports = NULL;
+	free_blocked(p);
 	netkeep_stop(&p->keep);
 	cgroup_restore(&p->cgroup);
 	fd_close(&p->bp_fd);

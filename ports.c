@@ -9,9 +9,11 @@
 #include "ports.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bpreq.h"
 #include "crew.h"
@@ -52,6 +54,7 @@ struct ports {
 	 * Memory that is not touched costs nothing. */
 	uint32_t *taken; /* [PORT_NUMBERS] */
 	int last_id;
+	bool ending; /* the crew is told to end */
 };
 
 /* ---- the builtin driver ---- */
@@ -74,6 +77,19 @@ static void free_offer(struct offer **offer)
 	fd_close(&(*offer)->listen_fd);
 	free(*offer);
 	*offer = NULL;
+}
+
+/* Closes the socket of a port that a late worker still knows, and has the number lead nowhere: what
+ * the worker does with it one day must not meet another file. */
+static void blind_offer(const struct offer *offer)
+{
+	FD_AUTO int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (nowhere < 0 || dup3(nowhere, offer->listen_fd, O_CLOEXEC) < 0)
+		log_error("closing port %d: %s", offer->id, strerror(errno));
+	else
+		log_warn("port %d is closed, but a worker is blocked by a socket from inside",
+			 offer->id);
 }
 
 static int builtin_open(struct ports *ports, struct port_slot *slot, struct err *e)
@@ -102,7 +118,9 @@ static int builtin_open(struct ports *ports, struct port_slot *slot, struct err 
 		if (r < 0)
 			err_sys(e, -r, "publishing a port");
 	}
-	if (r < 0)
+	if (r == -ETIMEDOUT)
+		blind_offer(slot->offer);
+	else if (r < 0)
 		free_offer(&slot->offer);
 	return r;
 }
@@ -110,8 +128,10 @@ static int builtin_open(struct ports *ports, struct port_slot *slot, struct err 
 static int builtin_close(struct ports *ports, struct port_slot *slot, struct err *e)
 {
 	(void)e;
-	crew_remove_port(ports->crew, slot->offer);
-	free_offer(&slot->offer);
+	if (crew_remove_port(ports->crew, slot->offer) < 0)
+		blind_offer(slot->offer);
+	else
+		free_offer(&slot->offer);
 	return 0;
 }
 
@@ -205,16 +225,36 @@ struct ports *ports_new_slirp(const char *api_socket, const char *child_ip,
 	return ports;
 }
 
-void ports_free(struct ports *ports)
+/* Has the workers end. Returns false where one is blocked. */
+static bool end_crew(struct ports *ports)
+{
+	bool in_time;
+
+	if (ports->ending)
+		return crew_free(ports->crew);
+	ports->ending = true;
+	in_time = crew_end(ports->crew) == 0;
+	/* Before the others have ended, so that nobody comes in meanwhile. */
+	for (size_t i = 0; i < ports->count; i++) {
+		if (in_time)
+			fd_close(&ports->slots[i].offer->listen_fd);
+		else
+			blind_offer(ports->slots[i].offer);
+	}
+	return crew_free(ports->crew);
+}
+
+bool ports_failed(const struct ports *ports)
+{
+	return ports != NULL && ports->crew != NULL && crew_failed(ports->crew);
+}
+
+bool ports_free(struct ports *ports)
 {
 	if (ports == NULL)
-		return;
-	if (ports->crew != NULL)
-		crew_end(ports->crew);
-	/* Before the others have ended, so that nobody comes in meanwhile. */
-	for (size_t i = 0; ports->crew != NULL && i < ports->count; i++)
-		fd_close(&ports->slots[i].offer->listen_fd);
-	crew_free(ports->crew);
+		return true;
+	if (ports->crew != NULL && !end_crew(ports))
+		return false;
 	for (size_t i = 0; i < ports->count; i++)
 		free_offer(&ports->slots[i].offer);
 	free(ports->api_socket);
@@ -222,6 +262,7 @@ void ports_free(struct ports *ports)
 	free(ports->slots);
 	free(ports->taken);
 	free(ports);
+	return true;
 }
 
 static int check_conflict(const struct ports *ports, const struct portspec *spec, struct err *e)

@@ -32,8 +32,12 @@ struct ports *ports_new_slirp(const char *api_socket, const char *child_ip,
 			      void (*on_stuck)(void *arg), void *arg, struct err *e);
 
 /* Closes all ports and their connections, which get some seconds to take what was sent to them
- * (worker_end). Blocks as long. NULL is fine. */
-void ports_free(struct ports *ports);
+ * (WORKER_END). Blocks as long. Returns false where a worker is blocked (worker.h): then only the
+ * ports are closed, and it may be called again. NULL is fine. */
+bool ports_free(struct ports *ports);
+
+/* Has a worker failed, so that ports are not served? Asked when SIGCHLD comes. */
+bool ports_failed(const struct ports *ports);
 
 /* Publishes a port. Returns its ID, or -errno with a reason in the words that clients look for:
  * "conflict with ID 1", "listen tcp 127.0.0.1:80: bind: permission denied", ... */

@@ -2,15 +2,20 @@
 /* Starting a process in a new user namespace, and what may forbid it. See userns.h. */
 #include "userns.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <linux/nsfs.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +23,7 @@
 #include "proc.h"
 #include "subid.h"
 
+#define NESTED_MAX  33		 /* the kernel nests 32 below the first (user_namespaces(7)) */
 #define STACK_LEN   (256 * 1024) /* bytes; a frame of 64 KiB is built on it */
 #define STACK_ALIGN 16		 /* what every processor's calls are content with */
 #define TEXT_LEN    8192	 /* bytes of /proc/self/status or a map */
@@ -254,4 +260,51 @@ pid_t userns_clone(int flags, int (*run)(void *arg), void *arg, struct err *e)
 	err_sys(e, why, "starting the child in a new user namespace");
 	userns_explain(e, why, CLONE_NEWUSER | flags);
 	return -why;
+}
+
+/* ---- the last resort ---- */
+
+static bool is_same(int fd, const struct stat *ns)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_ino == ns->st_ino && st.st_dev == ns->st_dev;
+}
+
+/* Is the process in that user namespace, or in one below it? */
+static bool is_inside(const char *pid, const struct stat *ns)
+{
+	char path[64];
+	int fd;
+	bool found = false;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/ns/user", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	for (int i = 0; fd >= 0 && !found && i < NESTED_MAX; i++) {
+		int parent = -1;
+
+		found = is_same(fd, ns);
+		if (!found)
+			parent = ioctl(fd, NS_GET_PARENT);
+		fd_close(&fd);
+		fd = parent;
+	}
+	fd_close(&fd);
+	return found;
+}
+
+void userns_kill(const struct stat *ns)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+
+	if (dir == NULL)
+		return;
+	while ((entry = readdir(dir)) != NULL) {
+		pid_t pid = atoi(entry->d_name);
+
+		if (pid > 0 && pid != getpid() && is_inside(entry->d_name, ns))
+			kill(pid, SIGKILL);
+	}
+	closedir(dir);
 }

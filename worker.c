@@ -4,9 +4,13 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "dial.h"
+#include "fd.h"
 #include "inbox.h"
 #include "log.h"
 #include "loop.h"
@@ -14,10 +18,22 @@
 #include "udp.h"
 #include "unixsock.h"
 
+struct worker_call {
+	enum worker_order order;
+	struct offer *offer;
+	int result;
+	bool done, abandoned; /* whoever comes second frees it */
+};
+
 struct worker {
 	struct loop *loop;
 	pthread_t thread;
 	bool started;
+	pthread_mutex_t lock; /* for what follows, and for calls */
+	pthread_cond_t changed;
+	size_t overdue; /* calls that the main thread has abandoned and that are not done */
+	bool ended, failed;
+
 	struct dialler dialler;
 	struct inbox inbox;
 	struct tcp *tcp;
@@ -29,12 +45,12 @@ struct worker {
 
 int worker_add_port(struct worker *w, struct offer *offer)
 {
-	struct worker_call call = { .order = WORKER_ADD_UDP_PORT, .offer = offer };
+	unsigned long long until_ms;
 
 	if (!proto_is_udp(offer->target.proto))
 		return tcp_add_port(w->tcp, offer);
-	worker_call(w, &call);
-	return worker_answer(&call);
+	until_ms = fd_now_ms() + WORKER_DEADLINE_MS;
+	return worker_answer(w, worker_call(w, WORKER_ADD_UDP_PORT, offer, until_ms), until_ms);
 }
 
 struct tcp *worker_tcp(struct worker *w)
@@ -44,9 +60,23 @@ struct tcp *worker_tcp(struct worker *w)
 
 /* ---- messages ---- */
 
+static void end_call(struct worker *w, struct worker_call *call)
+{
+	bool abandoned;
+
+	pthread_mutex_lock(&w->lock);
+	call->done = true;
+	abandoned = call->abandoned;
+	if (abandoned)
+		w->overdue--;
+	pthread_cond_broadcast(&w->changed);
+	pthread_mutex_unlock(&w->lock);
+	if (abandoned)
+		free(call);
+}
+
 static void on_call(struct worker *w, struct worker_call *call)
 {
-	call->result = 0;
 	switch (call->order) {
 	case WORKER_ADD_UDP_PORT:
 		call->result = udp_add_port(w->udp, call->offer);
@@ -60,7 +90,7 @@ static void on_call(struct worker *w, struct worker_call *call)
 		tcp_end(w->tcp);
 		break;
 	}
-	sem_post(&call->done);
+	end_call(w, call);
 }
 
 static void on_message(struct inbox *inbox, const struct inbox_message *m)
@@ -73,25 +103,65 @@ static void on_message(struct inbox *inbox, const struct inbox_message *m)
 		tcp_take_client(w->tcp, m);
 }
 
-void worker_call(struct worker *w, struct worker_call *call)
+static bool is_late(struct worker *w)
 {
-	struct inbox_message m = { .call = call };
-	int r;
+	bool late;
 
-	sem_init(&call->done, 0, 0);
-	r = inbox_send(&w->inbox, &m);
-	if (r < 0) {
-		call->result = r;
-		sem_post(&call->done);
-	}
+	pthread_mutex_lock(&w->lock);
+	late = w->overdue > 0;
+	pthread_mutex_unlock(&w->lock);
+	return late;
 }
 
-int worker_answer(struct worker_call *call)
+/* Waits until *flag is set, or the thread has ended. With the lock. A late worker is not waited
+ * for.
+ */
+static bool wait_for(struct worker *w, const bool *flag, unsigned long long until_ms)
 {
-	while (sem_wait(&call->done) < 0 && errno == EINTR)
-		;
-	sem_destroy(&call->done);
-	return call->result;
+	const struct timespec until = { .tv_sec = (time_t)(until_ms / 1000),
+					.tv_nsec = (long)(until_ms % 1000) * 1000000 };
+	int r = 0;
+
+	while (!*flag && !w->ended && w->overdue == 0 && r == 0)
+		r = pthread_cond_timedwait(&w->changed, &w->lock, &until);
+	return *flag;
+}
+
+struct worker_call *worker_call(struct worker *w, enum worker_order order, struct offer *offer,
+				unsigned long long until_ms)
+{
+	struct worker_call *call = calloc(1, sizeof(*call));
+	struct inbox_message m = { .call = call };
+
+	if (call == NULL)
+		return NULL;
+	call->order = order;
+	call->offer = offer;
+	if (inbox_send(&w->inbox, &m, is_late(w) ? 0 : until_ms) == 0)
+		return call;
+	free(call);
+	return NULL;
+}
+
+int worker_answer(struct worker *w, struct worker_call *call, unsigned long long until_ms)
+{
+	bool done;
+	int r;
+
+	if (call == NULL)
+		return -ETIMEDOUT;
+	pthread_mutex_lock(&w->lock);
+	done = wait_for(w, &call->done, until_ms);
+	if (!done) {
+		call->abandoned = true;
+		w->overdue++;
+	}
+	r = call->result;
+	pthread_mutex_unlock(&w->lock);
+	if (!done)
+		return -ETIMEDOUT;
+	free(call);
+	return r;
 }
 
 /* ---- the thread ---- */
@@ -106,7 +176,37 @@ static void *run_thread(void *arg)
 	r = loop_run(w->loop);
 	if (r < 0)
 		log_error("worker: %s", err_text(-r, why, sizeof(why)));
+	pthread_mutex_lock(&w->lock);
+	w->ended = true;
+	w->failed = r < 0;
+	pthread_cond_broadcast(&w->changed);
+	pthread_mutex_unlock(&w->lock);
+	/* The main thread looks at us when a child may have died. */
+	if (r < 0)
+		kill(getpid(), SIGCHLD);
 	return NULL;
+}
+
+bool worker_failed(struct worker *w)
+{
+	bool failed;
+
+	pthread_mutex_lock(&w->lock);
+	failed = w->failed;
+	pthread_mutex_unlock(&w->lock);
+	return failed;
+}
+
+/* Deadlines are on fd_now_ms()'s clock. */
+static void init_lock(struct worker *w)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&w->changed, &attr);
+	pthread_condattr_destroy(&attr);
 }
 
 static int init_worker(struct worker *w, const struct worker_setup *setup)
@@ -145,6 +245,7 @@ struct worker *worker_new(const struct worker_setup *setup)
 
 	if (w == NULL)
 		return NULL;
+	init_lock(w);
 	w->inbox.watch.fd = w->inbox.in = -1;
 	r = init_worker(w, setup);
 	if (r == 0)
@@ -167,12 +268,20 @@ bool worker_runs(const struct worker *w)
 	return w != NULL && w->started;
 }
 
-void worker_join(struct worker *w)
+bool worker_join(struct worker *w, unsigned long long until_ms)
 {
+	bool ended;
+
 	if (!worker_runs(w))
-		return;
+		return true;
+	pthread_mutex_lock(&w->lock);
+	ended = wait_for(w, &w->ended, until_ms);
+	pthread_mutex_unlock(&w->lock);
+	if (!ended)
+		return false;
 	pthread_join(w->thread, NULL);
 	w->started = false;
+	return true;
 }
 
 void worker_free(struct worker *w)
@@ -186,5 +295,7 @@ void worker_free(struct worker *w)
 	tcp_free(w->tcp);
 	loop_free(w->loop);
 	inbox_close(&w->inbox);
+	pthread_cond_destroy(&w->changed);
+	pthread_mutex_destroy(&w->lock);
 	free(w);
 }

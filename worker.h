@@ -2,7 +2,6 @@
 #ifndef WORKER_H
 #define WORKER_H
 
-#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -15,6 +14,10 @@
  * that a worker would read what belongs to flows of others, and datagrams would overtake each other
  * on the way there. The main thread adds and removes ports by calls. Several workers together are a
  * crew (crew.h).
+ *
+ * A worker uses sockets that somebody inside may have a hand on, and can block in any system call
+ * on them. So the main thread waits for it until a deadline only, and goes on without it: the
+ * worker is late then, and has what was lent to it until it has answered all calls.
  */
 
 struct worker;
@@ -34,6 +37,8 @@ struct worker *worker_new(const struct worker_setup *setup);
 
 /* Starts its thread. Returns 0 or -errno. */
 int worker_start(struct worker *w);
+/* Has its loop failed? Then nobody serves its ports, and the main thread gets SIGCHLD. */
+bool worker_failed(struct worker *w);
 /* Was it started, and not yet joined? NULL was not. */
 bool worker_runs(const struct worker *w);
 
@@ -52,26 +57,29 @@ enum worker_order {
 	WORKER_END,
 };
 
-/* A call, which lives until it is answered. */
-struct worker_call {
-	enum worker_order order;
-	struct offer *offer; /* not for WORKER_END */
-	/* The worker's: */
-	int result;
-	sem_t done;
-};
+/* How long the main thread waits for a worker to answer, which takes some milliseconds, */
+#define WORKER_DEADLINE_MS 5000
+/* and for its connections to take what was sent before the end: a little longer than tcp.c. */
+#define WORKER_END_MS	   7000
 
-/* Calls a running worker, and does not wait for it. Main thread. */
-void worker_call(struct worker *w, struct worker_call *call);
-/* Waits until it is done. Returns 0 or -errno. */
-int worker_answer(struct worker_call *call);
+struct worker_call;
+
+/* Calls a running worker; no offer for WORKER_END. Main thread; waits only where its inbox is full,
+ * until `until_ms` (fd_now_ms). Returns NULL if it could not be told: out of memory, or too late.
+ */
+struct worker_call *worker_call(struct worker *w, enum worker_order order, struct offer *offer,
+				unsigned long long until_ms);
+/* Waits until a call is done, which is taken; NULL was not made. Returns 0 or -errno: -ETIMEDOUT
+ * where the worker is late, or was not told. */
+int worker_answer(struct worker *w, struct worker_call *call, unsigned long long until_ms);
 
 /* Its part of the ports of TCP. */
 struct tcp *worker_tcp(struct worker *w);
 
-/* Waits until a worker that was told to end has no connection any more. Main thread; blocks for
- * some seconds at most. Does nothing to one that does not run. */
-void worker_join(struct worker *w);
+/* Waits until a worker that was told to end has no connection left. Main thread; blocks until
+ * `until_ms`, and not at all where the worker is late. Returns false if it still runs. Does nothing
+ * to one that does not run. */
+bool worker_join(struct worker *w, unsigned long long until_ms);
 
 /* Frees a worker that does not run, when no other of the crew runs either. NULL is fine. */
 void worker_free(struct worker *w);

@@ -1,0 +1,148 @@
+#!/bin/sh
+# Root inside hands over descriptors that block whoever closes or uses them (hostile.py): the API
+# answers, other ports work, ports can be removed, and the launcher ends.
+. "$(dirname "$0")/lib.sh"
+
+need_fuse() {
+	: 2>/dev/null <>/dev/fuse || skip fuse "/dev/fuse cannot be opened"
+	why=$(unshare -rm sh -c 'exec 3<>/dev/fuse &&
+		mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 fuse /mnt' 2>&1) ||
+		skip fuse "a user namespace may not mount it: $why"
+}
+
+# start_attack MODE OPTIONS...: `bad` and `good` are ports whose targets are hostile and are not
+start_attack() {
+	mode=$1
+	shift
+	bad=$(free_port) good=$(free_port)
+	start --net=none --port-driver=builtin -p "127.0.0.1:$bad:80/tcp" \
+		-p "127.0.0.1:$good:81/tcp" "$@" python3 "$here/hostile.py" "$mode" "$tmp"
+	wait_until 10 test -e "$tmp/ready"
+}
+
+# Some clients of the hostile port, who do not wait for an end.
+connect_clients() {
+	python3 - "$bad" "${1-3}" <<-'EOF'
+		import socket, sys
+		for _ in range(int(sys.argv[2])):
+		    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)
+		    s.settimeout(0.5)
+		    try:
+		        s.sendall(b"x")
+		        s.recv(1)
+		    except OSError:
+		        pass
+	EOF
+}
+
+check_api() {
+	timeout 10 rootlessctl --socket="$state/api.sock" "$@" >"$tmp/api" 2>&1 ||
+		fail "the API does not answer: $(cat "$tmp/api")"
+}
+
+check_good_port() {
+	python3 - "$good" <<-'EOF'
+		import socket, sys
+		s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
+		s.sendall(b"hello")
+		got = s.recv(5)
+		got == b"hello" or sys.exit(f"{got!r}")
+	EOF
+}
+
+is_refused() {
+	python3 -c 'import socket, sys
+try: socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)
+except ConnectionRefusedError: sys.exit(0)
+sys.exit(1)' "$1"
+}
+
+# The child is stopped and does not hear of the signal.
+check_end() {
+	kill -TERM "$pid"
+	kill -KILL "$child"
+	wait_until 15 has_ended "$pid"
+	finish
+}
+
+check_all() {
+	check_api list-ports
+	check_good_port
+	check_api remove-ports 1
+	is_refused "$bad" || fail 'the removed port still accepts'
+	check_api list-ports
+	check_good_port
+	check_end
+}
+
+case_files_whose_close_blocks_are_closed_elsewhere() {
+	need_fuse
+	for workers in 1 2; do
+		start_attack fuse --workers="$workers"
+		connect_clients
+		check_all
+		rm -rf "$tmp/ready" "$tmp/fuse"
+	done
+}
+
+case_more_such_files_than_are_closed_at_a_time() {
+	need_fuse
+	start_attack fuse --workers=1
+	connect_clients 40
+	check_api list-ports
+	check_api remove-ports 1
+	check_end
+}
+
+case_sockets_that_linger_do_not_block() {
+	start_attack linger --workers=1
+	connect_clients
+	check_all
+}
+
+case_surplus_sockets_that_linger_do_not_block() {
+	start_attack surplus --workers=1
+	connect_clients
+	check_all
+}
+
+case_sockets_that_linger_and_are_not_received_do_not_block() {
+	start_attack in-flight --workers=1
+	connect_clients 10
+	check_all
+}
+
+case_sockets_that_linger_and_are_sent_to_the_api_do_not_block() {
+	start_attack api --workers=1
+	check_all
+}
+
+is_blocked() {
+	grep -q '^[0-9]* (worker) D ' "/proc/$pid"/task/*/stat
+}
+
+# The worker blocks with them. Others go on, and the main thread does not wait for it.
+case_a_worker_blocked_by_a_locked_socket_is_given_up() {
+	need_fuse
+	for workers in 1 2; do
+		start_attack lock --workers="$workers"
+		connect_clients 1
+		wait_until 10 is_blocked
+		check_api list-ports
+		check_api remove-ports 1
+		is_refused "$bad" || fail 'the removed port still accepts'
+		check_api list-ports
+		check_end
+		assert_match log '*a descriptor from inside is blocked; killing*' "$(cat "$tmp/bg.err")"
+		rm -rf "$tmp/ready" "$tmp/fuse"
+	done
+}
+
+run_cases \
+	files_whose_close_blocks_are_closed_elsewhere \
+	more_such_files_than_are_closed_at_a_time \
+	sockets_that_linger_do_not_block \
+	surplus_sockets_that_linger_do_not_block \
+	sockets_that_linger_and_are_not_received_do_not_block \
+	sockets_that_linger_and_are_sent_to_the_api_do_not_block \
+	a_worker_blocked_by_a_locked_socket_is_given_up
