@@ -274,6 +274,12 @@ static int keep_piped(struct bulkpipe *pipe, struct pump *p, size_t len)
 	return at == len ? 0 : -ENOMEM;
 }
 
+/* Has the kernel no splice(2), or does a seccomp profile forbid it? Both ends are TCP sockets. */
+static bool is_missing(int errnum)
+{
+	return errnum == ENOSYS || errnum == EPERM || errnum == EINVAL;
+}
+
 /* Sends on the `len` bytes that are in the pipe. A splice that comes short has not always filled
  * the socket, and then no event would come: only EAGAIN tells. Returns 0, or a negative number;
  * then the pipe is not empty. */
@@ -285,8 +291,8 @@ static int write_piped(struct bulkpipe *pipe, struct pump *p, struct bicopy_end 
 
 		if (n > 0) {
 			len -= (size_t)n;
-		} else if (n < 0 && errno == EAGAIN) {
-			dst->writable = false;
+		} else if (n < 0 && (errno == EAGAIN || is_missing(errno))) {
+			dst->writable = errno != EAGAIN;
 			return keep_piped(pipe, p, len);
 		} else if (n == 0 || errno != EINTR) {
 			return -1;
@@ -307,6 +313,10 @@ static size_t splice_once(struct bicopy *b, struct pump *p, struct bicopy_end *s
 	 * 0, too: recv(2) knows. */
 	if (n == 0) {
 		p->bulk = false;
+		return 0;
+	}
+	if (n < 0 && is_missing(errno)) {
+		b->shared->with_pipe = false;
 		return 0;
 	}
 	if (!has_read(p, src, n, progress))

@@ -214,7 +214,7 @@ static void on_client(struct watch *w, short revents)
 	struct server *server = LOOP_OWNER(w, struct server, listener);
 	struct sockaddr_storage sa = { .ss_family = AF_UNSPEC };
 	socklen_t sa_len = sizeof(sa);
-	int sock = accept4(w->fd, (struct sockaddr *)&sa, &sa_len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int sock = fd_accept(w->fd, (struct sockaddr *)&sa, &sa_len);
 	struct visit *v;
 
 	(void)revents;

@@ -91,6 +91,7 @@ struct outgoing {
 struct dgrams {
 	bool sends_trains;
 	bool may_be_more;
+	bool one_by_one;   /* there is no recvmmsg(2) */
 	unsigned int want; /* to be received at once */
 	/* A call leaves marks in those heads only that it has filled. */
 	struct mmsghdr heads[2][DGRAMS_MAX]; /* without names, and with */
@@ -114,6 +115,7 @@ struct dgrams *dgrams_new(int fd)
 		return NULL;
 	/* Kernels before 4.18 do not know the control message and would send a train as one. */
 	d->sends_trains = getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &segment, &len) == 0;
+	d->one_by_one = false;
 	d->used[0] = d->used[1] = DGRAMS_MAX;
 	d->want = DGRAMS_MAX;
 	for (int i = 0; i < DGRAMS_MAX; i++) {
@@ -247,6 +249,41 @@ bool dgrams_may_be_more(const struct dgrams *d)
 	return d->may_be_more;
 }
 
+/* Has the kernel no such call, or does a seccomp profile forbid it? Never said of a single message
+ * that is received. */
+static bool is_missing(int errnum)
+{
+	return errnum == ENOSYS || errnum == EPERM;
+}
+
+/* As recvmmsg(2), but a single message where there is no such call. */
+static int receive_messages(struct dgrams *d, int fd, struct mmsghdr *heads)
+{
+	int n = d->one_by_one ? -1 : recvmmsg(fd, heads, d->want, MSG_DONTWAIT, NULL);
+	ssize_t len;
+
+	if (n >= 0 || (!d->one_by_one && !is_missing(errno)))
+		return n;
+	d->one_by_one = true;
+	d->want = 1;
+	len = recvmsg(fd, &heads[0].msg_hdr, MSG_DONTWAIT);
+	heads[0].msg_len = (unsigned int)len;
+	return len < 0 ? -1 : 1;
+}
+
+/* As sendmmsg(2), but a single message where there is no such call. A firewall that rejects the
+ * message says EPERM too: it says that again for the single one. */
+static int send_some(struct outgoing *o, int fd, int from)
+{
+	const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+	struct mmsghdr *heads = &o->heads[from];
+	int n = sendmmsg(fd, heads, (unsigned int)(o->count - from), flags);
+
+	if (n >= 0 || !is_missing(errno))
+		return n;
+	return sendmsg(fd, &heads[0].msg_hdr, flags) < 0 ? -1 : 1;
+}
+
 int dgrams_receive(struct dgrams *d, int fd, bool keyed)
 {
 	struct mmsghdr *heads = d->heads[keyed];
@@ -254,7 +291,7 @@ int dgrams_receive(struct dgrams *d, int fd, bool keyed)
 	int n;
 
 	ready_heads(d, keyed);
-	n = recvmmsg(fd, heads, d->want, MSG_DONTWAIT, NULL);
+	n = receive_messages(d, fd, heads);
 	d->may_be_more = n == (int)d->want;
 	if (n < 0) {
 		d->used[keyed] = 1;
@@ -268,7 +305,7 @@ int dgrams_receive(struct dgrams *d, int fd, bool keyed)
 			read_key(&d->keys[i], &heads[i].msg_hdr);
 		bytes += heads[i].msg_len;
 	}
-	d->want = how_many(bytes, n);
+	d->want = d->one_by_one ? 1 : how_many(bytes, n);
 	return n;
 }
 
@@ -461,8 +498,7 @@ static int send_messages(struct outgoing *o, const struct dgram_way *way)
 	int tries = 0;
 
 	while (done < o->count) {
-		int n = sendmmsg(way->fd, o->heads + done, (unsigned int)(o->count - done),
-				 MSG_DONTWAIT | MSG_NOSIGNAL);
+		int n = send_some(o, way->fd, done);
 
 		if (n > 0) {
 			done += n;

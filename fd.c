@@ -75,6 +75,21 @@ int fd_set_cloexec(int fd, bool on)
 	return fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0) < 0 ? -errno : 0;
 }
 
+int fd_accept(int listener, struct sockaddr *sa, socklen_t *len)
+{
+	int fd = accept4(listener, sa, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	/* EPERM is also what a firewall says of one client; accept(2) takes the next one then. */
+	if (fd >= 0 || (errno != ENOSYS && errno != EPERM))
+		return fd;
+	fd = accept(listener, sa, len);
+	if (fd >= 0) {
+		fd_set_nonblock(fd);
+		fd_set_cloexec(fd, true);
+	}
+	return fd;
+}
+
 /* For kernels without close_range(2)'s CLOSE_RANGE_CLOEXEC. */
 static int cloexec_by_proc(int low)
 {

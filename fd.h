@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include "err.h"
@@ -21,6 +22,10 @@ int fd_take(int *fd);
 
 /* A local variable that closes itself: `FD_AUTO int fd = -1;`. */
 #define FD_AUTO __attribute__((cleanup(fd_close)))
+
+/* Accepts a client (accept4(2)), also where a seccomp profile forbids that call. Returns a
+ * descriptor that is non-blocking and close-on-exec, or -1 with errno. */
+int fd_accept(int listener, struct sockaddr *sa, socklen_t *len);
 
 /* These return 0 or -errno. */
 int fd_set_nonblock(int fd);

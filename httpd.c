@@ -391,7 +391,7 @@ static void on_listener(struct watch *w, short revents)
 		pause_accepting(httpd);
 		return;
 	}
-	fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	fd = fd_accept(w->fd, NULL, NULL);
 	if (fd >= 0 && !unixsock_is_same_user(fd)) {
 		close(fd);
 		return;
@@ -415,7 +415,7 @@ static void close_listener(int *fd)
 	if (*fd < 0)
 		return;
 	shutdown(*fd, SHUT_RDWR); /* no further client can connect */
-	while ((client = accept4(*fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+	while ((client = fd_accept(*fd, NULL, NULL)) >= 0)
 		msg_close(&client);
 	fd_close(fd);
 }

@@ -520,7 +520,7 @@ static void on_listener(struct watch *w, short revents)
 
 	(void)revents;
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
-		int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = fd_accept(w->fd, NULL, NULL);
 
 		if (fd >= 0 && !unixsock_is_same_user(fd)) {
 			close(fd);

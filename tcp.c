@@ -454,8 +454,7 @@ static void accept_clients(struct port *p)
 			budget_pause(&t->budget, "too many connections are open");
 			return;
 		}
-		fd = accept4(p->watch.fd, (struct sockaddr *)&from, &len,
-			     SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = fd_accept(p->watch.fd, (struct sockaddr *)&from, &len);
 		if (fd >= 0 && take_client(p, fd, &from, len) == 0)
 			continue;
 		failed = fd < 0 ? errno : ENOMEM;

@@ -1,0 +1,88 @@
+#!/bin/sh
+# Kernels and seccomp profiles that lack a system call: ports work without it (tests/tools/without.c).
+. "$(dirname "$0")/lib.sh"
+
+without=$BUILD/tools/without
+stream=$BUILD/tools/stream
+
+# check_ports CALL=ERRNO...: TCP streams, and datagrams, of which several wait at a time
+check_ports() {
+	tcp=$(free_port) udp=$(free_port)
+	cat >"$tmp/server.py" <<-'EOS'
+		import ctypes, socket, subprocess, sys
+		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		s.bind(("127.0.0.1", 53))
+		# It ends with us (PR_SET_PDEATHSIG).
+		subprocess.Popen([sys.argv[1], "serve", "80"],
+		                 preexec_fn=lambda: ctypes.CDLL(None).prctl(1, 9))
+		while True:
+		    data, client = s.recvfrom(65536)
+		    s.sendto(data.upper(), client)
+	EOS
+	"$without" "$@" -- true || skip seccomp "a filter cannot be set"
+	state=$tmp/state
+	env --default-signal=INT,QUIT "$without" "$@" -- rootlesskit --state-dir="$state" \
+		--subid-source=self --net=none --port-driver=builtin -p "127.0.0.1:$tcp:80/tcp" \
+		-p "127.0.0.1:$udp:53/udp" python3 "$tmp/server.py" "$stream" \
+		>"$tmp/bg.out" 2>"$tmp/bg.err" </dev/null &
+	pid=$!
+	wait_ready
+	wait_until 10 timeout 10 "$stream" send 127.0.0.1 "$tcp" bulk 1 1 1
+	timeout 60 "$stream" send 127.0.0.1 "$tcp" bulk 4 8192 1
+	timeout 60 "$stream" send 127.0.0.1 "$tcp" small 4 64 2
+	python3 - "$udp" <<-'EOF'
+		import socket, sys
+		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		s.settimeout(10)
+		s.connect(("127.0.0.1", int(sys.argv[1])))
+		for turn in range(20):
+		    sent = {f"datagram {turn} {i}".encode() for i in range(20)}
+		    for data in sent:
+		        s.send(data)
+		    got = {s.recv(65536) for _ in sent}
+		    got == {data.upper() for data in sent} or sys.exit(f"{got}")
+	EOF
+	rootlessctl --socket="$state/api.sock" list-ports >/dev/null
+	stop
+}
+
+case_ports_work_without_splice() {
+	for errno in ENOSYS EPERM EINVAL; do
+		check_ports splice=$errno
+	done
+}
+
+case_ports_work_without_recvmmsg_and_sendmmsg() {
+	for errno in ENOSYS EPERM; do
+		check_ports recvmmsg=$errno sendmmsg=$errno
+	done
+}
+
+case_ports_work_without_accept4() {
+	for errno in ENOSYS EPERM; do
+		check_ports accept4=$errno
+	done
+}
+
+case_ports_work_without_newer_calls() {
+	for errno in ENOSYS EPERM; do
+		check_ports pidfd_open=$errno close_range=$errno getrandom=$errno \
+			timerfd_create=$errno
+	done
+	# The C library takes only this answer for a missing call.
+	check_ports clone3=ENOSYS statx=ENOSYS
+}
+
+case_a_missing_call_that_is_needed_is_named() {
+	rc=0
+	"$without" signalfd4=ENOSYS -- rootlesskit --subid-source=self true 2>"$tmp/err" || rc=$?
+	assert_eq status 1 "$rc"
+	assert_match error '*taking over signals: function not implemented*' "$(cat "$tmp/err")"
+}
+
+run_cases \
+	ports_work_without_splice \
+	ports_work_without_recvmmsg_and_sendmmsg \
+	ports_work_without_accept4 \
+	ports_work_without_newer_calls \
+	a_missing_call_that_is_needed_is_named

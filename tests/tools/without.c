@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Runs a program without some system calls, as an old kernel or a container's seccomp profile
+ * would:
+ *
+ *     without NAME=ERRNO... -- PROGRAM [ARGUMENT]...     without splice=ENOSYS -- rootlesskit ...
+ *
+ * An unprivileged user has to give up new privileges for that (PR_SET_NO_NEW_PRIVS): set-UID
+ * programs such as newuidmap do not work then.
+ */
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define CALLS_MAX    16
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+static const struct {
+	const char *name;
+	int nr;
+} calls[] = {
+	{ "accept4", SYS_accept4 },
+	{ "clone3", SYS_clone3 },
+	{ "close_range", SYS_close_range },
+	{ "getrandom", SYS_getrandom },
+	{ "pidfd_open", SYS_pidfd_open },
+	{ "recvmmsg", SYS_recvmmsg },
+	{ "sendmmsg", SYS_sendmmsg },
+	{ "signalfd4", SYS_signalfd4 },
+	{ "splice", SYS_splice },
+	{ "statx", SYS_statx },
+	{ "timerfd_create", SYS_timerfd_create },
+};
+
+static const struct {
+	const char *name;
+	int value;
+} errnos[] = { { "ENOSYS", ENOSYS }, { "EPERM", EPERM }, { "EINVAL", EINVAL } };
+
+static int usage(const char *what)
+{
+	fprintf(stderr, "without: %s\n", what);
+	return 2;
+}
+
+/* Adds the instructions for one NAME=ERRNO. Returns how many, 0 if it is not known. */
+static unsigned short deny(struct sock_filter *code, const char *text)
+{
+	const char *equals = strchr(text, '=');
+	size_t call = 0, why = 0;
+
+	if (equals == NULL)
+		return 0;
+	while (call < COUNT(calls) &&
+	       (strlen(calls[call].name) != (size_t)(equals - text) ||
+		strncmp(calls[call].name, text, strlen(calls[call].name)) != 0))
+		call++;
+	while (why < COUNT(errnos) && strcmp(errnos[why].name, equals + 1) != 0)
+		why++;
+	if (call == COUNT(calls) || why == COUNT(errnos))
+		return 0;
+	code[0] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+					       (unsigned int)calls[call].nr, 0, 1);
+	code[1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
+					       SECCOMP_RET_ERRNO | (unsigned int)errnos[why].value);
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	struct sock_filter code[2 * CALLS_MAX + 2] = { BPF_STMT(
+		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)) };
+	struct sock_fprog prog = { .len = 1, .filter = code };
+	int i = 1;
+
+	for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		unsigned short added = i <= CALLS_MAX ? deny(code + prog.len, argv[i]) : 0;
+
+		if (added == 0)
+			return usage(argv[i]);
+		prog.len = (unsigned short)(prog.len + added);
+	}
+	if (i + 1 >= argc)
+		return usage("no program");
+	code[prog.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0)
+		return usage(strerror(errno));
+	execvp(argv[i + 1], argv + i + 1);
+	return usage(strerror(errno));
+}
