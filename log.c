@@ -12,6 +12,7 @@
 #include "fd.h"
 
 #define LOG_LINE_LEN 2048 /* bytes; longer lines are cut */
+#define ESCAPED_MAX  6	  /* bytes of an escaped character */
 #define LOG_PAD	     44	  /* columns that a terminal line's text is padded to, as logrus does */
 
 static const struct {
@@ -57,34 +58,65 @@ static void write_line(const char *line, size_t len)
 	(void)n;
 }
 
-/* Go's quoting, near enough: what would break a line of key="value" pairs is escaped. */
-static size_t quote(char *out, size_t cap, const char *text)
+/* The length of the control character that a text begins with, 0 if it begins with none: C0 and DEL
+ * have one byte, C1 two in UTF-8. Terminals obey them all. */
+static size_t control_len(const char *text)
+{
+	const unsigned char *c = (const unsigned char *)text;
+
+	if (c[0] < 0x20 || c[0] == 0x7f)
+		return 1;
+	return c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f ? 2 : 0;
+}
+
+/* Escapes a control character as Go does. Returns how many bytes that gave; `out` has room for 6.
+ */
+static size_t escape_control(char *out, const char *text, size_t len)
+{
+	static const char letters[] = "abtnvfr"; /* from \\a, 7, on */
+	unsigned char c = (unsigned char)text[len - 1];
+
+	if (len == 1 && c >= '\a' && c <= '\r')
+		return (size_t)sprintf(out, "\\%c", letters[c - '\a']);
+	return (size_t)sprintf(out, len == 1 ? "\\x%02x" : "\\u%04x", c);
+}
+
+enum escaping {
+	QUOTED, /* as Go quotes a value: it may stand in key="value" */
+	LINE,
+	LINES, /* newlines and tabs stay */
+};
+
+/* Copies a text with its control characters escaped, as far as there is room. Returns the length;
+ * there is no NUL. */
+static size_t escape(char *out, size_t cap, const char *text, enum escaping how)
 {
 	size_t n = 0;
 
-	for (; *text != '\0' && n + 2 < cap; text++) {
-		switch (*text) {
-		case '"':
-		case '\\':
-			out[n++] = '\\';
-			out[n++] = *text;
-			break;
-		case '\n':
-			out[n++] = '\\';
-			out[n++] = 'n';
-			break;
-		default:
-			out[n++] = *text;
+	while (*text != '\0' && n + ESCAPED_MAX < cap) {
+		size_t len = control_len(text);
+
+		if (len > 0 && (how != LINES || (*text != '\n' && *text != '\t'))) {
+			n += escape_control(out + n, text, len);
+			text += len;
+			continue;
 		}
+		if (how == QUOTED && (*text == '"' || *text == '\\'))
+			out[n++] = '\\';
+		out[n++] = *text++;
 	}
 	return n;
 }
 
 static size_t format_tty(char *line, size_t cap, enum log_level level, const char *text)
 {
-	int n = snprintf(line, cap, "\033[%dm%s\033[0m[%04ld] %-*s \n", levels[level].colour,
-			 levels[level].tty_word, (long)(now(CLOCK_MONOTONIC) - state.started),
-			 LOG_PAD, text);
+	char plain[LOG_LINE_LEN];
+	int n;
+
+	plain[escape(plain, sizeof(plain), text, LINE)] = '\0';
+	n = snprintf(line, cap, "\033[%dm%s\033[0m[%04ld] %-*s \n", levels[level].colour,
+		     levels[level].tty_word, (long)(now(CLOCK_MONOTONIC) - state.started), LOG_PAD,
+		     plain);
 
 	return n < (int)cap ? (size_t)n : cap - 1;
 }
@@ -106,7 +138,7 @@ static size_t format_plain(char *line, size_t cap, enum log_level level, const c
 			 (tm.tm_gmtoff < 0 ? -tm.tm_gmtoff : tm.tm_gmtoff) / 60 % 60);
 	n = (size_t)snprintf(line, cap, "time=\"%s%s\" level=%s msg=\"", stamp, zone,
 			     levels[level].word);
-	n += quote(line + n, cap - n - 3, text);
+	n += escape(line + n, cap - n - 3, text, QUOTED);
 	memcpy(line + n, "\"\n", 2);
 	return n + 2;
 }
@@ -145,7 +177,8 @@ bool log_is_due(atomic_uint *last_s, unsigned int every_s)
 
 void log_fatal(const char *fmt, ...)
 {
-	char *reason, *line;
+	char *reason, *escaped, *line;
+	size_t cap;
 	va_list ap;
 	int n;
 
@@ -154,10 +187,16 @@ void log_fatal(const char *fmt, ...)
 	va_end(ap);
 	if (n < 0)
 		return;
-	n = asprintf(&line, "[rootlesskit:%s] error: %s\n", state.who, reason);
+	cap = (size_t)n * ESCAPED_MAX + ESCAPED_MAX + 1;
+	escaped = malloc(cap);
+	if (escaped != NULL) {
+		escaped[escape(escaped, cap, reason, LINES)] = '\0';
+		n = asprintf(&line, "[rootlesskit:%s] error: %s\n", state.who, escaped);
+		if (n >= 0) {
+			write_line(line, (size_t)n);
+			free(line);
+		}
+	}
+	free(escaped);
 	free(reason);
-	if (n < 0)
-		return;
-	write_line(line, (size_t)n);
-	free(line);
 }
