@@ -55,13 +55,19 @@ static int write_all(int fd, const char *bytes, size_t len)
 
 int msg_send(int fd, const void *body, size_t len)
 {
-	char frame[MSG_HEAD + MSG_MAX];
+	char *frame; /* too large for a small stack (ulimit -s) */
+	int r;
 
 	if (len == 0 || len > MSG_MAX)
 		return -EMSGSIZE;
+	frame = malloc(MSG_HEAD + len);
+	if (frame == NULL)
+		return -ENOMEM;
 	put_le32((unsigned char *)frame, (uint32_t)len);
 	memcpy(frame + MSG_HEAD, body, len);
-	return write_all(fd, frame, MSG_HEAD + len);
+	r = write_all(fd, frame, MSG_HEAD + len);
+	free(frame);
+	return r;
 }
 
 int msg_send_now(int sock, const void *body, size_t len)

@@ -712,9 +712,8 @@ static void end(struct parent *p)
 
 int parent_main(const struct opts *o, char *const *argv)
 {
-	struct parent p = {
-		.o = o,
-		.argv = argv,
+	static struct parent p = {
+		/* too large for a small stack (ulimit -s) */
 		.sd = STATEDIR_INIT,
 		.keep = { .prog = NETPROG_INIT },
 		.to_child = -1,
@@ -729,6 +728,8 @@ int parent_main(const struct opts *o, char *const *argv)
 
 	if (geteuid() == 0)
 		log_warn("Running RootlessKit as the root user is unsupported.");
+	p.o = o;
+	p.argv = argv;
 	network_plan(&p.net, o);
 	r = start(&p, &e);
 	started = r == 0;

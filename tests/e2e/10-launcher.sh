@@ -728,6 +728,40 @@ case_log_lines() {
 	assert_eq 'to a terminal' "$(printf '\033[33mWARN\033[0m[0000] [rootlesskit:parent] unsupported mtu for --net=host: 1500 \r')" "$(cat "$tmp/tty")"
 }
 
+# Sanitizers need more memory of either kind.
+is_sanitized() {
+	grep -qE '__(asan|tsan)_init' "$BUILD/rlkbox"
+}
+
+case_a_small_stack_is_enough() {
+	! is_sanitized || return 0
+	for size in 64 128 unlimited; do
+		# shellcheck disable=SC3045 # of all shells that are /bin/sh
+		(
+			ulimit -s "$size"
+			launch --subid-source=self --net=none --copy-up=/run --pidns --cgroupns \
+				--utsns --ipcns --port-driver=builtin \
+				-p "127.0.0.1:$(free_port):80/tcp" \
+				sh -c 'rootlessctl --socket="$ROOTLESSKIT_STATE_DIR/api.sock" info'
+			assert_eq "error of ulimit -s $size" '' "$err"
+			assert_eq status 0 "$rc"
+			assert_match info '*REST API version*' "$out"
+		)
+	done
+}
+
+case_too_little_memory_is_said() {
+	! is_sanitized || return 0
+	# 64 stacks of 256 KiB do not fit.
+	# shellcheck disable=SC3045
+	(
+		ulimit -v 12000
+		launch --subid-source=self --net=none --port-driver=builtin --workers=64 true
+		assert_eq status 1 "$rc"
+		assert_match error '*error: starting 64 workers: *' "$err"
+	)
+}
+
 run_cases \
 	versions_are_those_that_clients_compare \
 	help_names_every_option \
@@ -769,4 +803,6 @@ run_cases \
 	AppArmors_restriction_is_named \
 	places_without_user_namespaces_are_named \
 	debug_logs_each_step \
-	log_lines
+	log_lines \
+	a_small_stack_is_enough \
+	too_little_memory_is_said
