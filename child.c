@@ -42,6 +42,7 @@
 
 #define FIRST_FD      (STDERR_FILENO + 1)
 #define UP_TIMEOUT_MS 500 /* for a link that has its carrier already: takes 4 ms at most */
+#define SIGNALS_TURN  32  /* signals that are passed on before others get their turn */
 
 struct child {
 	const struct opts *o;
@@ -334,35 +335,39 @@ static bool has_ended(struct child *c, int *status)
 	return false;
 }
 
-/* Passes on the signals that have come. `all`: also those that the terminal sent to the command's
- * process group as well as to us. */
-static void forward_signals(struct child *c, bool all)
+/* Passes on signals that have come, as many as there are in a turn: in a storm of them the end of
+ * the command must be seen. `all`: also those that the terminal sent to the command's process group
+ * as well as to us. */
+static int forward_signals(struct child *c, bool all)
 {
-	struct signalfd_siginfo info;
+	struct signalfd_siginfo infos[SIGNALS_TURN];
+	ssize_t len = read(c->signal_fd, infos, sizeof(infos));
 
-	while (read(c->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-		int signo = (int)info.ssi_signo;
+	for (size_t i = 0; len > 0 && i < (size_t)len / sizeof(infos[0]); i++) {
+		int signo = (int)infos[i].ssi_signo;
 
-		if (!all && job_is_terminals(&info) && getpgid(c->command) == getpgrp())
+		if (!all && job_is_terminals(&infos[i]) && getpgid(c->command) == getpgrp())
 			continue;
-		if (proc_is_forwarded(signo))
-			kill(c->command, signo);
+		if (proc_is_forwarded(signo) && kill(c->command, signo) < 0 && errno != ESRCH)
+			return -errno;
 	}
+	return 0;
 }
 
-/* Passes signals on until the command has ended. Returns its wait status. */
-static int wait_for_command(struct child *c)
+/* Passes signals on until the command has ended, and sets its wait status. Returns 0, or -errno if
+ * a signal cannot be passed on: nobody could end the command. */
+static int wait_for_command(struct child *c, int *status)
 {
-	int status;
+	int r;
 
 	fd_set_nonblock(c->reexec.to_parent);
 	/* What came before there was a command has reached nobody yet. */
-	forward_signals(c, true);
-	while (!has_ended(c, &status)) {
+	r = forward_signals(c, true);
+	while (r == 0 && !has_ended(c, status)) {
 		fd_wait(c->signal_fd, POLLIN, -1);
-		forward_signals(c, false);
+		r = forward_signals(c, false);
 	}
-	return status;
+	return r;
 }
 
 /* "sh -c exit 42". Returns a text for the caller to free, or NULL. */
@@ -396,13 +401,18 @@ static int run_command(struct child *c)
 {
 	char text[64];
 	struct err e;
-	int status;
+	int status = 0, r;
 
 	if (start_command(c, &e) < 0) {
 		report(c, e.msg);
 		return 1;
 	}
-	status = wait_for_command(c);
+	r = wait_for_command(c, &status);
+	if (r < 0) {
+		err_sys(&e, -r, "passing a signal to the command");
+		log_fatal("%s", e.msg);
+		return 1;
+	}
 	if (status == 0)
 		return 0;
 	report(c, proc_status_text(status, text, sizeof(text)));

@@ -38,6 +38,7 @@
 #include "statedir.h"
 #include "version.h"
 
+#define SIGNALS_TURN 32 /* signals that are looked at before others get their turn */
 #define DOCKER_PROXY "docker-proxy"
 #define REPORT_FD    3
 #define NAME_LEN     64	 /* bytes of a proto's or driver's name with the NUL */
@@ -444,7 +445,9 @@ static int wait_for_end(struct proxy *p, int *status, struct err *e)
 		if (poll(polls, 2, -1) < 0)
 			continue;
 		pass_on_words(p);
-		while (r > 0 && read(p->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		for (int i = 0; r > 0 && i < SIGNALS_TURN; i++) {
+			if (read(p->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
+				break;
 			if (info.ssi_signo == SIGCHLD)
 				r = look_after(p, status, e);
 			else if (is_told_to_end((int)info.ssi_signo))

@@ -138,6 +138,55 @@ case_a_worker_blocked_by_a_locked_socket_is_given_up() {
 	done
 }
 
+# Root inside, or any process of the user, sends signals as fast as it can.
+case_a_storm_of_signals_does_not_starve_the_launcher() {
+	cat >"$tmp/calm.py" <<-'EOF'
+		import os, signal, sys
+		for number in range(35, 61):
+		    signal.signal(number, signal.SIG_IGN)
+		open(sys.argv[1], "w").close()
+		os.execvp("sleep", ["sleep", "600"])
+	EOF
+	start --net=none --port-driver=builtin -p "127.0.0.1:$(free_port):80/tcp" \
+		python3 "$tmp/calm.py" "$tmp/calm"
+	wait_until 10 test -e "$tmp/calm"
+	python3 - "$pid" <<-'EOF' &
+		import os, sys
+		for _ in range(2):
+		    os.fork()
+		try:
+		    while True:
+		        for number in range(35, 61):
+		            os.kill(int(sys.argv[1]), number)
+		except ProcessLookupError:
+		    pass
+	EOF
+	storm=$!
+	sleep 0.3
+	for i in 1 2 3; do
+		check_api list-ports
+	done
+	kill -TERM "$pid"
+	wait_until 15 has_ended "$pid"
+	finish
+	wait "$storm"
+}
+
+case_a_launcher_that_may_not_send_signals_ends() {
+	state=$tmp/state
+	env --default-signal=INT,QUIT "$BUILD/tools/without" kill=EPERM -- rootlesskit \
+		--state-dir="$state" --subid-source=self --net=none --port-driver=builtin sleep 600 \
+		>"$tmp/bg.out" 2>"$tmp/bg.err" </dev/null &
+	pid=$!
+	wait_ready
+	kill -TERM "$pid"
+	wait_until 15 has_ended "$pid"
+	finish
+	assert_eq status 1 "$rc"
+	assert_match error '*error: passing a signal to the child: operation not permitted*' \
+		"$(cat "$tmp/bg.err")"
+}
+
 run_cases \
 	files_whose_close_blocks_are_closed_elsewhere \
 	more_such_files_than_are_closed_at_a_time \
@@ -145,4 +194,6 @@ run_cases \
 	surplus_sockets_that_linger_do_not_block \
 	sockets_that_linger_and_are_not_received_do_not_block \
 	sockets_that_linger_and_are_sent_to_the_api_do_not_block \
-	a_worker_blocked_by_a_locked_socket_is_given_up
+	a_worker_blocked_by_a_locked_socket_is_given_up \
+	a_storm_of_signals_does_not_starve_the_launcher \
+	a_launcher_that_may_not_send_signals_ends

@@ -30,6 +30,7 @@ static const struct {
 	{ "clone3", SYS_clone3 },
 	{ "close_range", SYS_close_range },
 	{ "getrandom", SYS_getrandom },
+	{ "kill", SYS_kill },
 	{ "pidfd_open", SYS_pidfd_open },
 	{ "recvmmsg", SYS_recvmmsg },
 	{ "sendmmsg", SYS_sendmmsg },

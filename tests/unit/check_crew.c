@@ -301,6 +301,54 @@ START_TEST(all_end_while_clients_arrive)
 }
 END_TEST
 
+/* Has each epoll instance of this process lead elsewhere, so that waiting for it fails. */
+static void break_loops(void)
+{
+	char path[64], is[64];
+	int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int fd = 0; fd < 256; fd++) {
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n = readlink(path, is, sizeof(is) - 1);
+		is[n > 0 ? n : 0] = '\0';
+		if (strcmp(is, "anon_inode:[eventpoll]") == 0)
+			ck_assert_int_eq(dup3(nowhere, fd, O_CLOEXEC), fd);
+	}
+	close(nowhere);
+}
+
+static void ignore_signal(int signo)
+{
+	(void)signo;
+}
+
+/* The main thread hears of it, and waits for nothing that never comes. */
+START_TEST(workers_that_fail_are_not_waited_for)
+{
+	unsigned long long began = fixture_now_ms();
+	struct tcp_port p;
+
+	signal(SIGCHLD, ignore_signal);
+	start_crew(WORKERS, MAX_FDS);
+	add(&p, 1);
+	ck_assert(!crew_failed(crew));
+	break_loops();
+	/* Wakes those that are waiting already. */
+	for (int i = 0; i < WORKERS && !crew_failed(crew); i++) {
+		crew_remove_port(crew, &p.offer);
+		usleep(10000);
+	}
+	ck_assert(crew_failed(crew));
+	ck_assert_int_eq(crew_end(crew), -ETIMEDOUT);
+	close(p.offer.listen_fd);
+	ck_assert(crew_free(crew));
+	crew = NULL;
+	ck_assert_uint_lt(fixture_now_ms() - began, 60000);
+}
+END_TEST
+
 START_TEST(one_that_serves_nothing_ends)
 {
 	start_crew((size_t)_i, MAX_FDS);
@@ -497,6 +545,7 @@ int main(void)
 	tcase_add_test(tc, a_port_that_is_removed_resets_its_clients_only);
 	tcase_add_test(tc, a_port_is_removed_while_clients_arrive);
 	tcase_add_test(tc, all_end_while_clients_arrive);
+	tcase_add_test(tc, workers_that_fail_are_not_waited_for);
 	tcase_add_loop_test(tc, one_that_serves_nothing_ends, 1, WORKERS + 1);
 	tcase_add_test(tc, all_descriptors_are_for_whoever_needs_them);
 	tcase_add_loop_test(tc, no_client_is_forgotten_when_descriptors_are_short, 1, WORKERS + 1);
