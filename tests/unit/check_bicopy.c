@@ -369,6 +369,29 @@ START_TEST(bulk_passes_both_ways_at_once)
 }
 END_TEST
 
+static const int refusals[] = { ENOSYS, EPERM, EINVAL };
+
+/* An old kernel, or a seccomp profile, and no other test's process. */
+START_TEST(bulk_passes_without_splice)
+{
+	struct stream s = { .from = CLIENT };
+	struct rig r;
+
+	if (!fixture_is_forked())
+		return;
+	ck_assert(fixture_take_away(SYS_splice, refusals[_i]));
+	rig_open(&r, OVER_TCP, 0);
+	while (s.received < BULK) {
+		if (s.sent < BULK)
+			stream_send(&r, &s, BULK - s.sent);
+		step(&r, 0);
+		stream_receive(&r, &s, PATTERN_LEN);
+	}
+	ck_assert_int_eq(r.ended, 0);
+	rig_close(&r);
+}
+END_TEST
+
 START_TEST(pairs_share_a_buffer)
 {
 	struct stream stuck = { .from = CLIENT };
@@ -988,6 +1011,7 @@ static TCase *flowing_case(void (*pipes)(void))
 	tcase_add_loop_test(tc, small_messages_pass_both_ways, 0, ALL_WAYS);
 	tcase_add_loop_test(tc, a_full_buffer_passes, 0, ALL_WAYS);
 	tcase_add_loop_test(tc, bulk_passes_both_ways_at_once, 0, ALL_WAYS);
+	tcase_add_loop_test(tc, bulk_passes_without_splice, 0, COUNT(refusals));
 	tcase_add_loop_test(tc, pairs_share_a_buffer, 0, ALL_WAYS);
 	return tc;
 }

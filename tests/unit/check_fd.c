@@ -4,12 +4,11 @@
 #include "fd.h"
 #include "fixture.h"
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #define INTERRUPTIONS 20
@@ -100,28 +99,11 @@ END_TEST
 
 #define LOW 50 /* above what we may have inherited */
 
-/* Takes close_range(2) away, as on an old kernel. */
-static bool forget_close_range(void)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_close_range, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog prog = { .len = (unsigned short)COUNT(code), .filter = code };
-
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) == 0;
-}
-
-/* In a process of its own; returns its exit status. */
-static int cloexec_from_low(bool old_kernel)
+/* What close_range(2) is used for. */
+static int check_cloexec_from_low(void)
 {
 	static const int fds[] = { LOW - 1, LOW, LOW + 1, LOW + 100 };
 
-	if (old_kernel && !forget_close_range())
-		return 77;
 	for (int i = 0; i < COUNT(fds); i++)
 		if (dup2(STDERR_FILENO, fds[i]) < 0)
 			return 2;
@@ -133,15 +115,61 @@ static int cloexec_from_low(bool old_kernel)
 	return fixture_is_cloexec(STDERR_FILENO) ? 5 : 0;
 }
 
-START_TEST(all_from_a_number_on_become_cloexec)
+static int check_close_all(void)
 {
-	pid_t pid = fork();
-	int status;
+	static const int fds[] = { LOW, LOW + 1, LOW + 2, LOW + 5 };
 
-	if (pid == 0)
-		_exit(cloexec_from_low(_i != 0));
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_msg(status == 0, "exit status %d (77: no seccomp here)", WEXITSTATUS(status));
+	for (int i = 0; i < COUNT(fds); i++)
+		if (dup2(STDERR_FILENO, fds[i]) < 0)
+			return 2;
+	fd_close_all(fds, COUNT(fds));
+	for (int i = 0; i < COUNT(fds); i++)
+		if (fixture_is_open(fds[i]))
+			return 3;
+	return 0;
+}
+
+static int check_accept(void)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(sa);
+	int fd;
+
+	/* An abstract name, which the kernel chooses. */
+	if (bind(listener, (struct sockaddr *)&sa, sizeof(sa.sun_family)) < 0 ||
+	    listen(listener, 1) < 0 || getsockname(listener, (struct sockaddr *)&sa, &len) < 0)
+		return 2;
+	if (fd_accept(listener, NULL, NULL) != -1 || errno != EAGAIN)
+		return 3;
+	if (connect(client, (struct sockaddr *)&sa, len) < 0)
+		return 4;
+	fd = fd_accept(listener, NULL, NULL);
+	if (fd < 0 || !fixture_is_cloexec(fd) || !(fcntl(fd, F_GETFL) & O_NONBLOCK))
+		return 5;
+	return 0;
+}
+
+static const int refusals[] = { 0, ENOSYS, EPERM };
+
+static const struct {
+	long nr;
+	int (*check)(void);
+} newer_calls[] = {
+	{ SYS_close_range, check_cloexec_from_low },
+	{ SYS_close_range, check_close_all },
+	{ SYS_accept4, check_accept },
+};
+
+/* With the call, and where the kernel does not have it or a seccomp profile forbids it. */
+START_TEST(newer_calls_are_not_needed)
+{
+	int errnum = refusals[_i % COUNT(refusals)];
+	int call = _i / COUNT(refusals);
+
+	fixture_without(errnum == 0 ? SYS_acct : newer_calls[call].nr, errnum == 0 ? EPERM : errnum,
+			newer_calls[call].check);
 }
 END_TEST
 
@@ -365,7 +393,8 @@ static TCase *owning_case(void)
 	tcase_add_test(tc, close_is_quiet);
 	tcase_add_test(tc, a_scope_closes_what_it_keeps);
 	tcase_add_test(tc, flags_are_set);
-	tcase_add_loop_test(tc, all_from_a_number_on_become_cloexec, 0, 2);
+	tcase_add_loop_test(tc, newer_calls_are_not_needed, 0,
+			    COUNT(newer_calls) * COUNT(refusals));
 	return tc;
 }
 

@@ -20,6 +20,17 @@ static void open_table(void)
 	ck_assert_int_eq(flowtable_init(&table, NEW_MAX, EST_MAX), 0);
 }
 
+static int check_table(void)
+{
+	return flowtable_init(&table, NEW_MAX, EST_MAX);
+}
+
+START_TEST(a_table_needs_no_random_bytes)
+{
+	fixture_without(SYS_getrandom, _i == 0 ? ENOSYS : EPERM, check_table);
+}
+END_TEST
+
 static void close_table(void)
 {
 	flowtable_reset(&table);
@@ -268,6 +279,7 @@ int main(void)
 	TCase *tc = fixture_case("flowtable");
 
 	tcase_add_checked_fixture(tc, open_table, close_table);
+	tcase_add_loop_test(tc, a_table_needs_no_random_bytes, 0, 2);
 	tcase_add_test(tc, every_flow_is_found_by_its_key_alone);
 	tcase_add_test(tc, each_part_of_a_key_counts);
 	tcase_add_test(tc, keys_spread_over_the_buckets);

@@ -427,6 +427,20 @@ static int run(const char *script, char *out, size_t cap, int timeout_ms)
 
 #define ENOUGH_MS (FIXTURE_DEADLINE_S * 1000)
 
+static int check_run(void)
+{
+	char out[16];
+
+	return run("echo yes", out, sizeof(out), ENOUGH_MS) == 0 && strcmp(out, "yes\n") == 0 ? 0
+											      : 2;
+}
+
+START_TEST(run_works_without_pidfds)
+{
+	fixture_without(SYS_pidfd_open, _i == 0 ? ENOSYS : EPERM, check_run);
+}
+END_TEST
+
 START_TEST(run_collects_output_and_status)
 {
 	char out[64];
@@ -645,6 +659,7 @@ static TCase *running_case(void)
 {
 	TCase *tc = make_case("running");
 
+	tcase_add_loop_test(tc, run_works_without_pidfds, 0, 2);
 	tcase_add_test(tc, run_collects_output_and_status);
 	tcase_add_test(tc, run_cuts_output);
 	tcase_add_loop_test(tc, run_kills_what_does_not_end, 0, COUNT(endless));

@@ -439,6 +439,47 @@ START_TEST(datagrams_of_every_size_pass_both_ways)
 }
 END_TEST
 
+static const struct {
+	long nr;
+	int errnum;
+} missing[] = {
+	{ SYS_recvmmsg, ENOSYS },
+	{ SYS_recvmmsg, EPERM },
+	{ SYS_sendmmsg, ENOSYS },
+	{ SYS_sendmmsg, EPERM },
+};
+
+START_TEST(datagrams_pass_one_by_one_where_calls_are_missing)
+{
+	struct sockaddr_storage from;
+	char got[16];
+	int listener, client;
+
+	if (!fixture_is_forked())
+		return;
+	ck_assert(fixture_take_away(missing[_i].nr, missing[_i].errnum));
+	listener = publish(1);
+	client = client_of(AF_INET, listener);
+	for (int round = 0; round < 3; round++) {
+		for (char c = 'a'; c < 'f'; c++)
+			ck_assert_int_eq(send(client, &c, 1, 0), 1);
+		for (char c = 'a'; c < 'f'; c++) {
+			ck_assert_int_eq(take(server, got, sizeof(got), &from), 1);
+			ck_assert_int_eq(got[0], c);
+			ck_assert_int_eq(sendto(server, got, 1, 0, (struct sockaddr *)&from,
+						sizeof(struct sockaddr_in6)),
+					 1);
+		}
+		for (char c = 'a'; c < 'f'; c++) {
+			ck_assert_int_eq(take(client, got, sizeof(got), NULL), 1);
+			ck_assert_int_eq(got[0], c);
+		}
+	}
+	close(client);
+	close(listener);
+}
+END_TEST
+
 START_TEST(too_large_for_the_other_family_is_lost_and_no_more)
 {
 	static char sent[V6_MAX];
@@ -1295,6 +1336,8 @@ static TCase *passing_case(void)
 	TCase *tc = make_case("passing");
 
 	tcase_add_loop_test(tc, datagrams_of_every_size_pass_both_ways, 0, COUNT(sizes));
+	tcase_add_loop_test(tc, datagrams_pass_one_by_one_where_calls_are_missing, 0,
+			    COUNT(missing));
 	tcase_add_test(tc, too_large_for_the_other_family_is_lost_and_no_more);
 	tcase_add_test(tc, answers_come_from_the_address_that_was_written_to);
 	tcase_add_test(tc, a_client_that_writes_to_two_addresses_has_two_flows);

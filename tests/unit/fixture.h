@@ -8,17 +8,23 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -142,6 +148,44 @@ static inline void fixture_regain_root(void)
 {
 	if (getuid() == 0 && seteuid(0) < 0)
 		abort();
+}
+
+/* ---- system calls ---- */
+
+/* Takes a system call away from this process for good, as an old kernel (ENOSYS) or a seccomp
+ * profile (EPERM) does. Call it in a process of its own. */
+static inline bool fixture_take_away(long nr, int errnum)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)nr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned int)errnum),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = { .len = (unsigned short)COUNT(code), .filter = code };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) == 0;
+}
+
+/* Has each test a process of its own, so that a call may be taken away from it? */
+static inline bool fixture_is_forked(void)
+{
+	const char *fork_mode = getenv("CK_FORK");
+
+	return fork_mode == NULL || strcmp(fork_mode, "no") != 0;
+}
+
+/* Runs a check in a process without that call. It returns 0 if all is well. */
+static inline void fixture_without(long nr, int errnum, int (*check)(void))
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0)
+		_exit(fixture_take_away(nr, errnum) ? check() : 77);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(status == 0, "wait status 0x%x (0x4d00: no seccomp here)", status);
 }
 
 /* ---- a directory ---- */
