@@ -163,8 +163,8 @@ case_a_storm_of_signals_does_not_starve_the_launcher() {
 	EOF
 	storm=$!
 	sleep 0.3
-	for i in 1 2 3; do
-		check_api list-ports
+	for command in list-ports info list-ports; do
+		check_api "$command"
 	done
 	kill -TERM "$pid"
 	wait_until 15 has_ended "$pid"
