@@ -95,9 +95,10 @@ TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(sort $(wildcard tests/too
 LINKS = rootlesskit docker-rootlesskit rootlessctl rootlesskit-docker-proxy
 C_FILES := $(wildcard *.c *.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.[ch] tests/tools/*.c tests/bench/*.c)
 SHELL_FILES := $(wildcard tests/*.sh tests/e2e/*.sh tests/peers/*.sh tests/compare/*.sh tests/bench/*.sh) \
-	       .ci/run
+	       $(wildcard tests/vm/*.sh tests/vm/guest/*) .ci/run
 
-.PHONY: all help static check check-unit check-e2e check-peers check-static check-build test-programs \
+.PHONY: all help static check check-unit check-e2e check-peers check-static check-build check-kernels \
+	test-programs \
 	asan tsan valgrind fuzz fuzz-replay lint format format-check bench compare captures demo \
 	install install-strip uninstall clean always
 .DELETE_ON_ERROR:
@@ -187,6 +188,10 @@ check-static: ## run the end-to-end tests with the static file
 
 check-build: all ## test the build itself: what it prints, makes again, and installs
 	BUILD=$(abspath $(BUILD)) tests/build.sh
+
+check-kernels: test-programs ## run it on Debian's kernels 5.10 to the newest, in emulated machines
+	tests/deps.sh
+	tests/vm/kernels.sh $(BUILD)
 
 asan: ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	tests/deps.sh

@@ -149,8 +149,9 @@ start() {
 	pid=$!
 	wait_ready
 }
+# READY_S: for slower machines
 wait_ready() {
-	deadline=$(($(date +%s) + 20))
+	deadline=$(($(date +%s) + ${READY_S:-20}))
 	# The file may be one that a launcher before this one has left.
 	until grep -q "^PPid:	$pid\$" "/proc/$(cat "$state/child_pid" 2>/dev/null)/status" \
 		2>/dev/null; do
