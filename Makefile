@@ -98,9 +98,8 @@ SHELL_FILES := $(wildcard tests/*.sh tests/e2e/*.sh tests/peers/*.sh tests/compa
 	       $(wildcard tests/vm/*.sh tests/vm/guest/*) .ci/run
 
 .PHONY: all help static check check-unit check-e2e check-peers check-static check-build check-kernels \
-	test-programs \
-	asan tsan valgrind fuzz fuzz-replay lint format format-check bench compare captures demo \
-	install install-strip uninstall clean always
+	check-systemd test-programs asan tsan valgrind fuzz fuzz-replay lint format format-check \
+	bench compare captures demo install install-strip uninstall clean always
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/rlkbox ## build the program, build/rlkbox
@@ -192,6 +191,10 @@ check-build: all ## test the build itself: what it prints, makes again, and inst
 check-kernels: test-programs ## run it on Debian's kernels 5.10 to the newest, in emulated machines
 	tests/deps.sh
 	tests/vm/kernels.sh $(BUILD)
+
+check-systemd: all ## run it under a real systemd, with Docker and containerd, in an emulated machine
+	tests/deps.sh
+	tests/vm/systemd.sh $(BUILD)
 
 asan: ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	tests/deps.sh
