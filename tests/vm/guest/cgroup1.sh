@@ -7,7 +7,7 @@ case_the_machine_has_cgroup_v1_only() {
 }
 
 case_evacuation_is_refused_with_a_warning() {
-	launch --net=none --evacuate-cgroup2=inside sh -c 'cat /proc/self/cgroup'
+	launch --net=none --pidns --cgroupns --evacuate-cgroup2=inside sh -c 'cat /proc/self/cgroup'
 	assert_eq "status, with $err" 0 "$rc"
 	assert_eq "the command's cgroups" "$(cat /proc/self/cgroup)" "$out"
 	assert_match warning '*--evacuate-cgroup2*cgroup2*' "$(cat "$tmp/err")"
