@@ -308,7 +308,7 @@ static int refuse_second(const struct statedir *sd, struct err *e)
 		"state directory?",
 		sd->path);
 	if (holder > 0)
-		err_add(e, " It is PID %d", holder);
+		err_add(e, " (PID %d)", holder);
 	err_add(e, "; try another --state-dir, or end that one");
 	return -EBUSY;
 }

@@ -132,7 +132,7 @@ case_a_second_launcher_with_the_same_directory_fails_at_once() {
 	before=$(listing "$state")
 	began=$(date +%s)
 	for i in 1 2 3; do
-		refused "failed to lock $state/lock, another RootlessKit is running with the same state directory[?] It is PID $pid; try another --state-dir*" \
+		refused "failed to lock $state/lock, another RootlessKit is running with the same state directory[?] (PID $pid); try another --state-dir*" \
 			--state-dir="$state" touch "$tmp/ran"
 	done
 	[ $(($(date +%s) - began)) -le 5 ] || fail 'it took long'

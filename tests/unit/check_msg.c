@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Frames in pieces, and descriptors: what is refused, and that nothing of it stays open. */
-#include "closer.h"
 #include "fixture.h"
 #include "msg.h"
 
@@ -544,13 +543,9 @@ static const struct {
 /* Other processes close what is discarded. */
 static void await_closers(void)
 {
-	unsigned long long until = fixture_now_ms() + 1000 * FIXTURE_DEADLINE_S;
-
 	while (waitpid(-1, NULL, 0) > 0)
 		;
-	while (closer_pending() > 0 && fixture_now_ms() < until)
-		usleep(1000);
-	ck_assert_uint_eq(closer_pending(), 0);
+	fixture_await_closers();
 }
 
 /* That all are closed is seen by the fixture. */

@@ -28,6 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "closer.h"
+
 /* What the suites share: that no test leaks a descriptor, a directory for a test, signals that
  * interrupt system calls, and giving up root's rights for a while.
  */
@@ -83,8 +85,19 @@ static inline void fixture_note_fds(void)
 	fixture_fds_before = fixture_count_fds();
 }
 
+/* Waits until the processes that close what was discarded (closer.h) have done so. */
+static inline void fixture_await_closers(void)
+{
+	unsigned long long until = fixture_now_ms() + 1000 * FIXTURE_DEADLINE_S;
+
+	while (closer_pending() > 0 && fixture_now_ms() < until)
+		usleep(1000);
+	ck_assert_uint_eq(closer_pending(), 0);
+}
+
 static inline void fixture_check_fds(void)
 {
+	fixture_await_closers();
 	ck_assert_int_eq(fixture_count_fds(), fixture_fds_before);
 }
 
