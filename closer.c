@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "sockopt.h"
+
 /* Shared with the processes that close. */
 static _Atomic(atomic_uint *) pending;
 
@@ -56,7 +58,9 @@ void closer_close(int fd)
 	atomic_fetch_add(count, 1);
 	if (fork_with_our_fds() != 0)
 		return;
-	/* Only system calls: another thread may have held a lock of the C library. */
+	/* Only system calls: another thread may have held a lock of the C library. A socket that
+	 * lingers is reset, so that only one that is tampered with meanwhile, or a file, blocks. */
+	sockopt_tcp_reset_on_close(fd);
 	close(fd);
 	atomic_fetch_sub(count, 1);
 	_exit(0);

@@ -100,20 +100,21 @@ static void on_deadline(struct timer *t)
 	finish(d, err_set(&d->why, ETIMEDOUT, "no answer from the child"));
 }
 
-/* A try failed with the error number -`result`, for the reason in d->why. Where it was for want of
- * descriptors the target is not to blame: that is no try, and new clients wait meanwhile. */
+/* A try failed with the error number -`result`, for the reason in d->why. It does not count where
+ * the target is not to blame: descriptors are short, and new clients wait meanwhile, or too many
+ * from inside are still being closed (closer.h). */
 static void try_again(struct dial *d, int result)
 {
 	bool is_short = result == -EMFILE || result == -ENFILE;
-	unsigned int delay_ms = is_short ? SHORT_MS : (unsigned int)(STEP_MS * d->tries);
+	bool counts = !is_short && result != -ECONNABORTED;
+	unsigned int delay_ms = counts ? (unsigned int)(STEP_MS * d->tries) : SHORT_MS;
 
 	end_try(d);
-	if (is_short) {
+	log_debug("port %d: try %d: %s", d->port_id, d->tries, d->why.msg);
+	if (is_short)
 		budget_pause(d->dialler->budget, d->why.msg);
+	if (!counts)
 		d->tries--;
-	} else {
-		log_debug("port %d: try %d: %s", d->port_id, d->tries, d->why.msg);
-	}
 	d->timer.on_due = on_next_try;
 	if (d->tries < TRIES && fd_now_ms() < d->until_ms &&
 	    loop_timer(d->dialler->loop, &d->timer, delay_ms) == 0)
