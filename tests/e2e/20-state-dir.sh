@@ -454,7 +454,7 @@ case_files_of_the_command_of_a_killed_launcher_are_cleared() {
 	wait_until 5 test -s "$state/my.pid"
 	kill -KILL "$pid"
 	wait_until 5 has_ended "$child"
-	wait "$pid" || true
+	await_end "$pid"
 	: >"$state/.nfs0000000000a1b2c300000001"
 	: >"$state/vpnkit-ethernet.sock"
 	start sleep 60
@@ -476,7 +476,7 @@ case_files_of_other_users_inside_go_too() {
 	wait_until 5 test -e "$state/ready"
 	kill -KILL "$pid"
 	wait_until 5 has_ended "$child"
-	wait "$pid" || true
+	await_end "$pid"
 	refused "remove $state/sub: permission denied; try \`rootlesskit rm -rf $state\`" --state-dir="$state" true
 	launch rm -rf "$state"
 	launch --state-dir="$state" true

@@ -524,7 +524,7 @@ loops() {
 	watcher=$!
 	assert_eq "a loop by $1:$2" ConnectionResetError "$(tries "$@" | cut -d ' ' -f 1)"
 	touch "$tmp/client-done"
-	wait "$watcher"
+	await_success "$watcher"
 	most=$(cat "$tmp/most")
 	if [ "$most" -le "$before" ] || [ "$most" -gt 1000 ]; then
 		fail "$most descriptors, $before before"
@@ -584,7 +584,7 @@ host_two_launchers() {
 	before=$(count_fds)
 	loops $SECOND4 8080
 	kill "$other"
-	wait "$other" || true
+	await_end "$other"
 	pid=$first
 	stop
 }
@@ -881,7 +881,7 @@ host_busy() {
 	{ sleep 0.85 && touch "$tmp/go"; } &
 	opener=$!
 	seen $HOST4 8080 >"$tmp/first"
-	wait "$opener"
+	await_success "$opener"
 	# Whichever of the two was first this time, the next client has its address.
 	wait_until 10 is_seen_as_itself
 	kill "$busy"

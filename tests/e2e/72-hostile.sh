@@ -170,7 +170,7 @@ case_a_storm_of_signals_does_not_starve_the_launcher() {
 	kill -TERM "$pid"
 	wait_until 15 has_ended "$pid"
 	finish
-	wait "$storm"
+	await_success "$storm"
 }
 
 case_a_launcher_that_may_not_send_signals_ends() {
