@@ -27,6 +27,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -132,18 +133,38 @@ void job_stop(int signo)
 	let_happen(signo);
 }
 
-/* Stops, unless the command goes on meanwhile: news that come after the look at the pipe bring a
- * SIGCONT, which takes back the pending signal or wakes us. */
+/* Was it news that were read before we stopped what has woken us? The kernel shows the child's news
+ * to us before it sends their SIGCONT, which may come when we have stopped already. A SIGCONT of
+ * another sender is left for the loop, which passes it on. */
+static bool is_late_wake_up(int fd)
+{
+	const struct timespec now = { 0, 0 };
+	sigset_t set = one_signal(SIGCONT);
+	siginfo_t info;
+
+	if (sigtimedwait(&set, &info, &now) != SIGCONT)
+		return false;
+	if (info.si_code == POLL_IN)
+		return fd_wait(fd, POLLIN, 0) == 0;
+	kill(getpid(), SIGCONT);
+	return false;
+}
+
+/* Stops, unless there are further news, which are left for the loop. News that come after the look
+ * at the pipe bring a SIGCONT, which takes back the pending signal or wakes us. */
 static void stop_with_command(int fd, int signo)
 {
 	const struct timespec now = { 0, 0 };
 	sigset_t set = one_signal(signo);
 
-	kill(getpid(), signo);
-	if (latest_news(fd) == -EAGAIN)
+	do {
+		kill(getpid(), signo);
+		if (fd_wait(fd, POLLIN, 0) != 0) {
+			sigtimedwait(&set, NULL, &now);
+			return;
+		}
 		let_happen(signo);
-	else
-		sigtimedwait(&set, NULL, &now);
+	} while (is_late_wake_up(fd));
 }
 
 /* The same, while the terminal is the command's. SIGTTOU is blocked, so that we may give it. */

@@ -101,6 +101,96 @@ START_TEST(news_wake_the_parent)
 }
 END_TEST
 
+/* Hears `times` news in a process that they stop. A stopped process group needs a parent in its
+ * session that could continue it. */
+static pid_t start_stopping(const int *news, const int *other, int times)
+{
+	pid_t pid = fork();
+	sigset_t all;
+
+	if (pid != 0)
+		return pid;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	setpgid(0, 0);
+	if (job_follow(news[0]) < 0 || job_follow(other[0]) < 0)
+		_exit(1);
+	job_tell(news[1], getpid(), W_STOPCODE(SIGTSTP));
+	if (!is_waked_up())
+		_exit(2);
+	for (int i = 0; i < times; i++) {
+		struct pollfd ready = { .fd = news[0], .events = POLLIN };
+
+		if (poll(&ready, 1, 5000) != 1 || job_hear(news[0]) != 0)
+			_exit(3);
+	}
+	_exit(0);
+}
+
+static void assert_stops(pid_t pid)
+{
+	int status;
+
+	ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+	ck_assert(WIFSTOPPED(status));
+}
+
+static void assert_exits(pid_t pid)
+{
+	int status;
+
+	ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(WEXITSTATUS(status), 0);
+}
+
+static void close_both(const int *fds)
+{
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* The SIGCONT of news that were read already, as if it had been sent late. */
+START_TEST(a_late_wake_up_does_not_end_the_stop)
+{
+	int news[2], other[2];
+	pid_t pid;
+
+	ck_assert_int_eq(pipe2(news, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(other, O_CLOEXEC), 0);
+	pid = start_stopping(news, other, 1);
+	for (int i = 0; i < 3; i++) {
+		assert_stops(pid);
+		ck_assert_int_eq(write(other[1], "", 1), 1);
+	}
+	assert_stops(pid);
+	job_tell(news[1], pid, __W_CONTINUED);
+	assert_exits(pid);
+	close_both(news);
+	close_both(other);
+}
+END_TEST
+
+/* Such as bg, after which the command wants to read from the terminal. */
+START_TEST(a_stop_right_after_going_on_is_heard)
+{
+	const unsigned char go_and_stop[] = { 0, SIGTTIN };
+	int news[2], other[2];
+	pid_t pid;
+
+	ck_assert_int_eq(pipe2(news, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(other, O_CLOEXEC), 0);
+	pid = start_stopping(news, other, 2);
+	assert_stops(pid);
+	ck_assert_int_eq(write(news[1], go_and_stop, sizeof(go_and_stop)), 2);
+	assert_stops(pid);
+	job_tell(news[1], pid, __W_CONTINUED);
+	assert_exits(pid);
+	close_both(news);
+	close_both(other);
+}
+END_TEST
+
 START_TEST(a_kill_is_no_news)
 {
 	struct signalfd_siginfo info = { .ssi_signo = SIGCONT, .ssi_code = SI_USER };
@@ -121,6 +211,8 @@ int main(void)
 
 	tcase_add_loop_test(tc, the_terminals_signals_are_told_from_others, 0, COUNT(signals));
 	tcase_add_test(tc, news_wake_the_parent);
+	tcase_add_test(tc, a_late_wake_up_does_not_end_the_stop);
+	tcase_add_test(tc, a_stop_right_after_going_on_is_heard);
 	tcase_add_test(tc, a_kill_is_no_news);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
