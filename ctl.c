@@ -209,11 +209,13 @@ static void explain_socket(const char *path, int reason, struct err *e)
 	if (reason == -ENOENT)
 		err_add(e, "; is rootlesskit running? Its socket is DIR/" STATE_API_SOCKET
 			   " of --state-dir=DIR");
-	else if (reason == -ECONNREFUSED && stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+	else if (stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
 		err_add(e, "; it is not a socket%s",
 			S_ISDIR(st.st_mode) ? " but a directory: add /" STATE_API_SOCKET : "");
 	else if (reason == -ECONNREFUSED)
 		err_add(e, "; the rootlesskit that listened there has ended");
+	else if (reason == -EACCES)
+		err_add(e, "; only the user who runs rootlesskit may use its socket");
 }
 
 /* Sets the path of the socket. */

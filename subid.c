@@ -79,7 +79,8 @@ static size_t add_range(struct subid_ranges *out, struct text start, struct text
 	return append(out, range);
 }
 
-/* What is wrong with the two numbers of a line, in which `rest` may hold further fields. */
+/* What is wrong with the two numbers of a line. Further fields, in `rest`, are ignored, as
+ * newuidmap does. */
 static const char *fault_of_numbers(struct text start, struct text rest)
 {
 	struct text count = text_take_until(&rest, ':');
@@ -87,7 +88,7 @@ static const char *fault_of_numbers(struct text start, struct text rest)
 	uint32_t id[2] = { 0, 0 };
 
 	for (size_t i = 0; i < 2; i++) {
-		if (numbers[i].len == 0 || rest.len > 0)
+		if (numbers[i].len == 0)
 			return "it does not have the form USER:START:COUNT";
 		for (size_t j = 0; j < numbers[i].len; j++)
 			if (!text_is_digit(numbers[i].p[j]))
@@ -168,7 +169,8 @@ uint32_t subid_first_free(const char *text, size_t len)
 		struct text line = text_take_until(&rest, '\n');
 
 		text_take_until(&line, ':');
-		if (read_id(text_take_until(&line, ':'), &start) && read_id(line, &count) &&
+		if (read_id(text_take_until(&line, ':'), &start) &&
+		    read_id(text_take_until(&line, ':'), &count) &&
 		    (uint64_t)start + count > free_from)
 			free_from = (uint64_t)start + count;
 	}
@@ -187,13 +189,13 @@ size_t subid_read_file(struct subid_ranges *out, const char *text, size_t len, c
 		struct text line = text_take_until(&rest, '\n');
 		struct text owner = text_take_until(&line, ':');
 		struct text start = text_take_until(&line, ':');
+		struct text count = text_take_until(&line, ':');
 
 		if (owner.len == 0 || owner.p[0] == '#')
 			continue;
-		/* What is left may hold a fourth field, and is no number then. */
 		if (is_of_user(owner, name, digits) && !has_leading_zero(start) &&
-		    !has_leading_zero(line))
-			added += add_range(out, start, line);
+		    !has_leading_zero(count))
+			added += add_range(out, start, count);
 	}
 	return added;
 }

@@ -310,16 +310,18 @@ case_no_server() {
 	: >"$tmp/file"
 	ctl --socket="$tmp/file" list-ports
 	says 'a file' 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $tmp/file: connect: connection refused; it is not a socket"
+	ctl --socket=/etc/passwd list-ports
+	says "a file that is not the user's" 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix /etc/passwd: connect: permission denied; it is not a socket"
 	mkdir "$tmp/closed"
 	ctl --socket="$tmp/closed" list-ports
 	says 'a directory' 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $tmp/closed: connect: connection refused; it is not a socket but a directory: add /api.sock"
 	chmod 0 "$tmp/closed"
 	ctl --socket="$tmp/closed/api.sock" list-ports
-	says 'a closed directory' 1 '' "error: stat $tmp/closed/api.sock: permission denied"
+	says 'a closed directory' 1 '' "error: stat $tmp/closed/api.sock: permission denied; only the user who runs rootlesskit may use its socket"
 	long=$tmp/$(head -c 200 /dev/zero | tr '\0' a)
 	: >"$long"
 	ctl --socket="$long" list-ports
-	says 'a long path' 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $long: connect: invalid argument"
+	says 'a long path' 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $long: connect: invalid argument; it is not a socket"
 }
 
 # ---- help and bad lines ----
