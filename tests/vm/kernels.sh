@@ -25,7 +25,7 @@ machines() {
 		6.1 bookworm 512 main,cgroup2,units
 		6.12 trixie 512 main,cgroup2,units
 		newest sid 512 main,cgroup2,units
-		no-ipv6 trixie 512 main,units ipv6.disable=1
+		no-ipv6 trixie 512 main ipv6.disable=1
 		bare bookworm 512 bare,main rlkbox_modules=veth
 		cgroup1 bullseye 512 cgroup1,main rlkbox_cgroup=1
 		160-MB bookworm 160 main
