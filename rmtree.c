@@ -2,7 +2,8 @@
 /* Removing a tree. See rmtree.h.
  *
  * Each level of the tree costs one descriptor while it is being cleared. A directory below
- * MAX_DEPTH levels is moved to the top and has its turn there, so that no tree is too deep.
+ * MAX_DEPTH levels, or one for which no descriptor is left, is moved to the top. A later pass
+ * clears it there, so that no tree is too deep.
  */
 #include "rmtree.h"
 
@@ -21,8 +22,9 @@
 
 #include "fd.h"
 
-#define MAX_DEPTH   64
-#define MAX_PASSES  256 /* over one directory, in which files may appear meanwhile */
+#define MAX_DEPTH   16
+#define MAX_PASSES  256	  /* over one directory, in which files may appear meanwhile */
+#define MAX_MOVING  65536 /* passes that moved a directory to the top, which are counted apart */
 #define OWNERS_ALL  0700
 #define DIR_FLAGS   (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define FD_PATH_LEN 32
@@ -50,18 +52,25 @@ struct how {
 	uint64_t flags, mode, resolve;
 };
 
-/* The ID of the mount that a descriptor is on, or -1. */
+/* The ID of the mount that a descriptor is on, or -errno. */
 static int mount_id(int fd)
 {
 	char path[FD_PATH_LEN + sizeof("info")];
 	char text[512];
 	const char *line;
+	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	if (fd_read_file(path, text, sizeof(text)) < 0)
-		return -1;
+	n = fd_read_file(path, text, sizeof(text));
+	if (n < 0)
+		return (int)n;
 	line = strstr(text, "mnt_id:");
-	return line != NULL ? atoi(line + strlen("mnt_id:")) : -1;
+	return line != NULL ? atoi(line + strlen("mnt_id:")) : -ENOENT;
+}
+
+static bool is_shortage(int why)
+{
+	return why == EMFILE || why == ENFILE;
 }
 
 /* Opens a directory (O_PATH) unless something is mounted on it. Returns a descriptor, or -errno:
@@ -80,6 +89,8 @@ static int open_on_same_mount(int dir_fd, const char *name)
 	if (fd < 0)
 		return -errno;
 	id = mount_id(fd);
+	if (is_shortage(-id))
+		return id;
 	return id >= 0 && id == mount_id(dir_fd) ? fd_take(&fd) : -EXDEV;
 }
 
@@ -138,20 +149,20 @@ static void move_to_top(struct rmtree *t, int dir_fd, const char *name)
 
 static void clear(struct rmtree *t, int fd, int depth);
 
+/* `dir_fd` is at `depth` levels below the top. */
 static void remove_dir(struct rmtree *t, int dir_fd, const char *name, int depth)
 {
-	FD_AUTO int fd = -1;
+	FD_AUTO int fd = open_for_clearing(dir_fd, name);
 
-	fd = open_for_clearing(dir_fd, name);
+	if (depth == MAX_DEPTH || (depth > 0 && is_shortage(-fd))) {
+		move_to_top(t, dir_fd, name);
+		return;
+	}
 	if (fd < 0) {
 		fail(t, dir_fd, name, -fd);
 		return;
 	}
-	if (depth == MAX_DEPTH) {
-		move_to_top(t, dir_fd, name);
-		return;
-	}
-	clear(t, fd, depth + 1);
+	clear(t, fd_take(&fd), depth + 1);
 	if (unlinkat(dir_fd, name, AT_REMOVEDIR) == 0)
 		t->removed++;
 	else if (errno != ENOENT)
@@ -177,16 +188,15 @@ static void remove_one(struct rmtree *t, int dir_fd, const char *name, int depth
 		fail(t, dir_fd, name, errno);
 }
 
-/* One pass over a directory. */
+/* One pass over a directory. Closes `fd`, which is new: nothing has been read from it. */
 static void clear(struct rmtree *t, int fd, int depth)
 {
-	int list_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = list_fd < 0 ? NULL : fdopendir(list_fd);
+	DIR *dir = fdopendir(fd);
 	struct dirent *entry;
 
 	if (dir == NULL) {
 		fail(t, fd, ".", errno);
-		fd_close(&list_fd);
+		fd_close(&fd);
 		return;
 	}
 	while ((entry = readdir(dir)) != NULL)
@@ -195,17 +205,37 @@ static void clear(struct rmtree *t, int fd, int depth)
 	closedir(dir);
 }
 
+static void clear_top(struct rmtree *t)
+{
+	int fd = openat(t->top, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	t->removed = 0;
+	t->result = 0;
+	if (fd < 0)
+		fail(t, t->top, ".", errno);
+	else
+		clear(t, fd, 0);
+}
+
 int rmtree_clear(int fd, enum rmtree_how (*how)(const char *name, const void *arg), const void *arg,
 		 struct err *e)
 {
 	struct rmtree t = { .top = fd, .how = how, .arg = arg, .e = e };
+	unsigned int passes = 0, moving = 0;
 
 	/* Until a pass finds nothing more: some file systems skip entries while others are removed.
 	 */
-	for (int i = 0; i < MAX_PASSES && (i == 0 || t.removed > 0); i++) {
-		t.removed = 0;
-		t.result = 0;
-		clear(&t, fd, 0);
-	}
+	do {
+		unsigned int moved = t.moved;
+
+		clear_top(&t);
+		if (t.moved > moved)
+			moving++;
+		else
+			passes++;
+	} while (t.removed > 0 && passes < MAX_PASSES && moving < MAX_MOVING);
+	/* More may be there. */
+	if (t.removed > 0)
+		fail(&t, fd, ".", ENOTEMPTY);
 	return t.result;
 }

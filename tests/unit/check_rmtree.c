@@ -17,7 +17,8 @@
 #define SYS_openat2 437
 #endif
 
-#define DEEP 300 /* levels, more than rmtree.c goes down at once */
+#define DEEP	  300	/* levels, more than rmtree.c goes down at once */
+#define VERY_DEEP 17000 /* more than 256 passes of 64 levels */
 
 static struct err e;
 
@@ -100,21 +101,48 @@ START_TEST(names_are_treated_as_told)
 }
 END_TEST
 
-START_TEST(a_deep_tree_needs_few_descriptors)
+static void make_deep(int levels)
 {
 	int fd, next;
 
 	make_dir("top", 0755);
 	fd = open(fixture_path("top"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	for (int i = 0; i < DEEP; i++) {
+	for (int i = 0; i < levels; i++) {
 		ck_assert_int_eq(mkdirat(fd, "sub", 0755), 0);
 		ck_assert_int_eq(close(openat(fd, "file", O_WRONLY | O_CREAT | O_CLOEXEC, 0600)),
 				 0);
 		next = openat(fd, "sub", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		ck_assert_int_ge(next, 0);
 		close(fd);
 		fd = next;
 	}
 	close(fd);
+}
+
+static const int descriptors[] = { 5, 8, 20, 60 };
+
+START_TEST(a_deep_tree_needs_few_descriptors)
+{
+	struct rlimit old, few;
+	int next, r;
+
+	make_deep(DEEP);
+	next = dup(STDIN_FILENO);
+	close(next);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+	few = old;
+	few.rlim_cur = (rlim_t)(next + descriptors[_i]);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	r = clear_dir();
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+	ck_assert_msg(r == 0, "%s", e.msg);
+	ck_assert_int_eq(count_entries(fixture_path("top")), 0);
+}
+END_TEST
+
+START_TEST(no_tree_is_too_deep)
+{
+	make_deep(VERY_DEEP);
 	ck_assert_msg(clear_dir() == 0, "%s", e.msg);
 	ck_assert_int_eq(count_entries(fixture_path("top")), 0);
 }
@@ -219,7 +247,8 @@ int main(void)
 
 	tcase_add_test(tc, a_tree_is_removed);
 	tcase_add_test(tc, names_are_treated_as_told);
-	tcase_add_test(tc, a_deep_tree_needs_few_descriptors);
+	tcase_add_loop_test(tc, a_deep_tree_needs_few_descriptors, 0, COUNT(descriptors));
+	tcase_add_test(tc, no_tree_is_too_deep);
 	tcase_add_loop_test(tc, no_mount_is_entered, 0, COUNT(openat2_errors));
 	tcase_add_loop_test(tc, old_kernels_remove_trees_too, 1, COUNT(openat2_errors));
 	suite_add_tcase(s, tc);
