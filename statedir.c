@@ -5,11 +5,14 @@
  * would hold the lock of a file that nobody can find. So after locking it looks whether the lock
  * file is still the one in the directory, and starts again if not.
  *
- * The lock file is the mark of a launcher's directory: it is made first and removed last, and it
- * stays if something else in the directory cannot be removed, so that the next launcher knows that
- * it may try. It is unlinked while it is locked, since a lock that is given up first could be taken
- * by another launcher. On NFS and FUSE that leaves a file .nfs* or .fuse_hidden* until the
- * descriptor is closed, or a moment longer, so rmdir(2) is tried until REMOVE_MS have passed.
+ * The lock file and child_pid are the marks of a launcher's directory. The lock file is made first
+ * and removed last. The command runs, and may leave files of any name, only after child_pid is
+ * written, so without child_pid a directory with any other names is refused. child_pid is
+ * removed just before the lock file, and both stay if something else in the directory cannot be
+ * removed, so that the next launcher knows that it may try. The lock file is unlinked while it is
+ * locked, since a lock that is given up first could be taken by another launcher. On NFS and FUSE
+ * that leaves a file .nfs* or .fuse_hidden* until the descriptor is closed, or a moment longer, so
+ * rmdir(2) is tried until REMOVE_MS have passed.
  */
 #include "statedir.h"
 
@@ -43,25 +46,17 @@
 #define REMOVE_STEP_NS 5000000
 #define NAME_TRIES     100
 #define RANDOM_LEN     6
-#define PID_LEN	       16 /* bytes of a decimal PID with the NUL */
+#define GVISOR_DIR     "gvisortapvsock" /* RootlessKit's, with tap.sock in it */
+#define LEFTOVER_LEN   16		/* hex digits at least; NFS has 24 */
+#define PID_LEN	       16		/* bytes of a decimal PID with the NUL */
 
 /* What a launcher makes, ours or RootlessKit. */
 static const char *const own_files[] = {
-	STATE_CHILD_PID,
-	STATE_API_SOCKET,
-	STATE_BP_SOCKET,
-	STATE_BP_READY,
-	STATE_SLIRP_SOCKET,
-	STATE_NETNS,
-	STATE_HOSTS,
-	STATE_RESOLV,
-	STATE_ASIDE,
-	STATE_NEW,
-	STATE_NET_READY,
-	STATE_LOCK,
-	"gvisortapvsock", /* a directory with tap.sock */
-	"vpnkit-ethernet.sock",
-	".pasta.sock",
+	STATE_CHILD_PID, STATE_API_SOCKET,	 STATE_BP_SOCKET,
+	STATE_BP_READY,	 STATE_SLIRP_SOCKET,	 STATE_NETNS,
+	STATE_HOSTS,	 STATE_RESOLV,		 STATE_ASIDE,
+	STATE_NEW,	 STATE_NET_READY,	 STATE_LOCK,
+	GVISOR_DIR,	 "vpnkit-ethernet.sock", ".pasta.sock",
 };
 
 #define OWN_FILE_COUNT (sizeof(own_files) / sizeof(own_files[0]))
@@ -142,9 +137,11 @@ static bool is_leftover(const char *name)
 	for (size_t i = 0; i < sizeof(leftover_prefixes) / sizeof(leftover_prefixes[0]); i++) {
 		size_t len = strlen(leftover_prefixes[i]);
 
-		if (strncmp(name, leftover_prefixes[i], len) == 0 &&
-		    isxdigit((unsigned char)name[len]))
-			return true;
+		if (strncmp(name, leftover_prefixes[i], len) == 0) {
+			size_t digits = strspn(name + len, "0123456789abcdefABCDEF");
+
+			return digits >= LEFTOVER_LEN && name[len + digits] == '\0';
+		}
 	}
 	return false;
 }
@@ -181,21 +178,43 @@ static int find_foreign(int dir_fd, char *name, size_t cap)
 	return found;
 }
 
-/* Files by a launcher's names but without a lock, which comes first and goes last, are somebody
- * else's, and a lock with something in it is none. Returns 0, 1 with a name, or -errno. */
+/* Is there a socket or FIFO by one of a launcher's names? */
+static bool has_socket(int dir_fd)
+{
+	struct stat st;
+
+	for (size_t i = 0; i < OWN_FILE_COUNT; i++)
+		if (fstatat(dir_fd, own_files[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    (S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode)))
+			return true;
+	return false;
+}
+
+/* Files by a launcher's names are somebody else's without a lock, which comes first and goes last,
+ * and beside a lock of another mode than a launcher's, unless there is a socket. A lock with
+ * something in it is not a launcher's. Returns 0, or 1 with a name. */
 static int find_unlocked(int dir_fd, char *name, size_t cap)
 {
 	struct stat lock, st;
+	bool has_lock = fstatat(dir_fd, STATE_LOCK, &lock, AT_SYMLINK_NOFOLLOW) == 0;
 
-	if (fstatat(dir_fd, STATE_LOCK, &lock, AT_SYMLINK_NOFOLLOW) == 0) {
+	if (has_lock && S_ISREG(lock.st_mode) && lock.st_size > 0) {
 		snprintf(name, cap, "a file " STATE_LOCK " with content");
-		return S_ISREG(lock.st_mode) && lock.st_size > 0;
+		return 1;
 	}
+	if (has_lock && (!S_ISREG(lock.st_mode) || (lock.st_mode & MODE_BITS) == LOCK_MODE ||
+			 has_socket(dir_fd)))
+		return 0;
 	for (size_t i = 0; i < OWN_FILE_COUNT; i++) {
-		if (fstatat(dir_fd, own_files[i], &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		if (strcmp(own_files[i], STATE_LOCK) == 0 ||
+		    fstatat(dir_fd, own_files[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		if (has_lock)
+			snprintf(name, cap, "%s beside a lock of mode %04o", own_files[i],
+				 (unsigned int)(lock.st_mode & MODE_BITS));
+		else
 			snprintf(name, cap, "%s without a lock", own_files[i]);
-			return 1;
-		}
+		return 1;
 	}
 	return 0;
 }
@@ -220,8 +239,8 @@ static pid_t read_child_pid(int dir_fd, mode_t *mode)
 		       : 0;
 }
 
-/* Has a launcher used this directory? Its lock is empty and has mode 0600, its child_pid is
- * read-only and holds a PID. Where the modes differ, as after copying, both must be there. */
+/* Has a launcher run its command with this directory? Its lock is empty, and its child_pid holds a
+ * PID. Without the lock child_pid must be read-only. */
 static bool is_launchers(int dir_fd)
 {
 	mode_t pid_mode = 0;
@@ -230,17 +249,17 @@ static bool is_launchers(int dir_fd)
 
 	if (fstatat(dir_fd, STATE_LOCK, &lock, AT_SYMLINK_NOFOLLOW) < 0)
 		return has_pid && (pid_mode & (S_IWUSR | S_IWGRP | S_IWOTH)) == 0;
-	if (!S_ISREG(lock.st_mode) || lock.st_size > 0 || lock.st_uid != geteuid())
-		return false;
-	return has_pid || (lock.st_mode & MODE_BITS) == LOCK_MODE;
+	return has_pid && S_ISREG(lock.st_mode) && lock.st_size == 0 && lock.st_uid == geteuid();
 }
 
 /* Sets *deep if the directory is a launcher's with all that is in it. */
-static int refuse_foreign(const struct statedir *sd, bool *deep, struct err *e)
+static int refuse_foreign(struct statedir *sd, bool *deep, struct err *e)
 {
 	char name[NAME_MAX + 1];
+	struct stat lock;
 	int found = 0;
 
+	sd->keeps_leftovers = fstatat(sd->dir_fd, STATE_LOCK, &lock, AT_SYMLINK_NOFOLLOW) < 0;
 	/* A launcher that is just starting or ending may be caught in between, but not each time.
 	 */
 	for (int i = 0; i < LOOKS; i++) {
@@ -259,24 +278,56 @@ static int refuse_foreign(const struct statedir *sd, bool *deep, struct err *e)
 		       sd->path, name);
 }
 
+struct clearing {
+	bool deep; /* also directories that are not empty, and names that no launcher gives */
+	bool keeps_leftovers;
+	bool with_child_pid;
+};
+
 static enum rmtree_how how_to_clear(const char *name, const void *arg)
 {
-	const bool *deep = arg;
+	const struct clearing *c = arg;
 
-	if (strcmp(name, STATE_LOCK) == 0)
+	if (strcmp(name, STATE_LOCK) == 0 ||
+	    (strcmp(name, STATE_CHILD_PID) == 0 && !c->with_child_pid))
 		return RMTREE_KEEP;
 	if (is_leftover(name))
-		return RMTREE_TRY;
+		return c->keeps_leftovers ? RMTREE_KEEP : RMTREE_TRY;
+	if (!c->deep && !is_own(name))
+		return RMTREE_KEEP;
+	if (strcmp(name, GVISOR_DIR) == 0)
+		return RMTREE_DEEP;
 	/* A copied-up directory's content was seen there once: it is the user's. */
-	if (strcmp(name, STATE_ASIDE) == 0 || !*deep)
+	if (strcmp(name, STATE_ASIDE) == 0 || !c->deep)
 		return RMTREE_FLAT;
 	return RMTREE_DEEP;
 }
 
-/* Removes everything but the lock, with `deep` also directories that are not empty. */
+/* Removes everything but the lock, with `deep` also what the command has made. child_pid goes last,
+ * and only if all else has gone. */
 static int clear(const struct statedir *sd, bool deep, struct err *e)
 {
-	return rmtree_clear(sd->dir_fd, how_to_clear, &deep, e);
+	struct clearing c = { .deep = deep, .keeps_leftovers = sd->keeps_leftovers };
+	int r = rmtree_clear(sd->dir_fd, how_to_clear, &c, e);
+
+	if (r < 0 || unlinkat(sd->dir_fd, STATE_CHILD_PID, 0) == 0 || errno == ENOENT)
+		return r;
+	/* The command may have made a directory of it. */
+	c.with_child_pid = true;
+	return rmtree_clear(sd->dir_fd, how_to_clear, &c, e);
+}
+
+/* Is nothing there but the lock and leftovers? */
+static bool is_cleared(const struct statedir *sd)
+{
+	char name[NAME_MAX + 1];
+	struct stat st;
+
+	for (size_t i = 0; i < OWN_FILE_COUNT; i++)
+		if (strcmp(own_files[i], STATE_LOCK) != 0 &&
+		    fstatat(sd->dir_fd, own_files[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
+			return false;
+	return find_foreign(sd->dir_fd, name, sizeof(name)) == 0;
 }
 
 /* ---- the lock ---- */
@@ -487,13 +538,8 @@ static bool is_in_place(const struct statedir *sd)
 /* After a failure that has been told already. */
 static void undo(struct statedir *sd)
 {
-	const bool deep = false;
-	char name[NAME_MAX + 1];
-
 	/* Nothing but the lock is in one that we have just made. */
-	if (sd->lock_fd >= 0 &&
-	    (sd->is_made || (rmtree_clear(sd->dir_fd, how_to_clear, &deep, NULL) == 0 &&
-			     find_foreign(sd->dir_fd, name, sizeof(name)) == 0)))
+	if (sd->lock_fd >= 0 && (sd->is_made || is_cleared(sd)))
 		unlinkat(sd->dir_fd, STATE_LOCK, 0);
 	if (sd->is_made && is_in_place(sd))
 		unlinkat(sd->parent_fd, sd->name, AT_REMOVEDIR);
@@ -574,14 +620,11 @@ static int remove_dir(const struct statedir *sd)
  * namespace may do. Returns whether nothing but the lock is left. */
 static bool clear_in_userns(const struct statedir *sd)
 {
-	const bool deep = true;
 	pid_t pid = sd->userns_fd < 0 ? -1 : fork();
 
 	if (pid == 0)
-		_exit(setns(sd->userns_fd, CLONE_NEWUSER) == 0 &&
-				      rmtree_clear(sd->dir_fd, how_to_clear, &deep, NULL) == 0
-			      ? 0
-			      : 1);
+		_exit(setns(sd->userns_fd, CLONE_NEWUSER) == 0 && clear(sd, true, NULL) == 0 ? 0
+											     : 1);
 	return pid > 0 && proc_wait(pid) == 0;
 }
 

@@ -14,7 +14,8 @@
  * No other user may be able to replace it or what is above it (safedir.h), or to write in it. What
  * a launcher has left is removed at the next start and what is there at the end, with files of the
  * command, by descriptors, so that no link is followed and no mount entered (rmtree.h). A directory
- * that holds something and never was a launcher's is refused.
+ * that holds something and never was a launcher's is refused: without a child_pid in it, any name
+ * but a launcher's is.
  */
 
 #define STATE_LOCK	   "lock"
@@ -39,6 +40,7 @@ struct statedir {
 	int userns_fd;		 /* the child's user namespace, -1: unknown; owned */
 	int spare_fd;		 /* closed when the directory is cleared, which needs one */
 	bool is_made;		 /* by us */
+	bool keeps_leftovers;	 /* .nfs*, .fuse_hidden*: there was no lock, so they are not ours */
 };
 
 #define STATEDIR_INIT                                                                          \
@@ -53,9 +55,9 @@ int statedir_open(struct statedir *sd, const char *given, struct err *e);
 
 /* Removes the directory with all that is in it, and lets go of it. Sockets and files in it should
  * be closed by then: NFS and FUSE keep open files. Files of subordinate IDs are removed by a
- * process in userns_fd. What cannot be removed, such as a mount, stays with the lock file as its
- * mark, with a warning; a directory that was given as a symbolic link stays, empty. Blocks for at
- * most a second. */
+ * process in userns_fd. What cannot be removed, such as a mount, stays with the lock file and
+ * child_pid as its marks, with a warning; a directory that was given as a symbolic link stays,
+ * empty. Blocks for at most a second. */
 void statedir_remove(struct statedir *sd);
 
 /* The path of a file in the directory `dir`. Returns buf, which has PATH_MAX bytes. */

@@ -221,6 +221,27 @@ case_files_with_our_names_but_without_a_lock_are_the_users() {
 	done
 }
 
+# As `flock DIR/lock` and Ansible make them.
+case_a_lock_alone_does_not_make_a_directory_ours() {
+	for mode in 600 644; do
+		rm -rf "$tmp/st"
+		mkdir -p "$tmp/st/sub"
+		: >"$tmp/st/lock"
+		chmod "$mode" "$tmp/st/lock"
+		echo precious >"$tmp/st/notes"
+		echo precious >"$tmp/st/sub/file"
+		before=$(listing "$tmp/st")
+		refused "state directory $tmp/st holds *, which is not a launcher's: *" --state-dir="$tmp/st" true
+		assert_eq "files beside a lock of mode $mode" "$before" "$(listing "$tmp/st")"
+		assert_eq notes precious "$(cat "$tmp/st/notes")"
+	done
+	rm -rf "$tmp/st/notes" "$tmp/st/sub"
+	echo precious >"$tmp/st/hosts"
+	refused "state directory $tmp/st holds hosts beside a lock of mode 0644, which is not a launcher's: *" \
+		--state-dir="$tmp/st" true
+	assert_eq hosts precious "$(cat "$tmp/st/hosts")"
+}
+
 case_a_link_to_nowhere_is_refused_at_once() {
 	ln -s "$tmp/nowhere" "$tmp/link"
 	began=$(date +%s)
@@ -241,7 +262,7 @@ case_links_with_our_names_are_removed_not_followed() {
 	echo precious >"$tmp/dir/api.sock"
 	for name in child_pid api.sock .bp.sock .bp-ready.pipe netns hosts resolv.conf .new; do
 		mkdir "$tmp/st"
-		: >"$tmp/st/lock"
+		(umask 077 && : >"$tmp/st/lock")
 		ln -s "$tmp/precious" "$tmp/st/$name"
 		[ "$name" != hosts ] || ln -s "$tmp/dir" "$tmp/st/.copy-up"
 		[ "$name" != hosts ] || ln -s "$tmp/nowhere" "$tmp/st/resolv.conf"
@@ -268,7 +289,7 @@ case_a_lock_that_is_a_link_is_refused() {
 
 case_a_full_directory_with_our_name_is_refused() {
 	mkdir -p "$tmp/st/hosts"
-	: >"$tmp/st/lock"
+	(umask 077 && : >"$tmp/st/lock")
 	echo content >"$tmp/st/hosts/file"
 	refused "remove $tmp/st/hosts: directory not empty" --state-dir="$tmp/st" true
 	assert_eq content content "$(cat "$tmp/st/hosts/file")"
@@ -638,6 +659,7 @@ EOF
 	launch --state-dir="$tmp/outer" --net=none sh "$tmp/inside" "$tmp"
 	assert_match output "
 st:
+child_pid
 lock
 mount
 
@@ -662,6 +684,7 @@ run_cases \
 	files_of_a_killed_launcher_are_cleared \
 	foreign_things_are_refused_and_untouched \
 	files_with_our_names_but_without_a_lock_are_the_users \
+	a_lock_alone_does_not_make_a_directory_ours \
 	a_link_to_nowhere_is_refused_at_once \
 	a_directory_of_another_user_is_refused \
 	links_with_our_names_are_removed_not_followed \

@@ -602,12 +602,13 @@ static const struct {
 	mode_t pid_mode;
 	bool is_launchers;
 } marks[] = {
-	{ "", 0600, NULL, 0, true },	    { "", 0600, "4711", 0444, true },
-	{ NULL, 0, "4711", 0444, true },    { NULL, 0, "4711", 0400, true },
-	{ "", 0644, "4711\n", 0644, true }, { "", 0644, NULL, 0, false },
-	{ "x", 0600, NULL, 0, false },	    { "x", 0600, "4711", 0444, false },
-	{ NULL, 0, "4711", 0644, false },   { NULL, 0, "a poem", 0444, false },
-	{ NULL, 0, "-1", 0444, false },	    { "", 0644, "-1", 0444, false },
+	{ "", 0600, NULL, 0, false },	     { "", 0600, "4711", 0444, true },
+	{ "", 0600, "a poem", 0444, false }, { NULL, 0, "4711", 0444, true },
+	{ NULL, 0, "4711", 0400, true },     { "", 0644, "4711\n", 0644, true },
+	{ "", 0644, NULL, 0, false },	     { "x", 0600, NULL, 0, false },
+	{ "x", 0600, "4711", 0444, false },  { NULL, 0, "4711", 0644, false },
+	{ NULL, 0, "a poem", 0444, false },  { NULL, 0, "-1", 0444, false },
+	{ "", 0644, "-1", 0444, false },
 };
 
 START_TEST(a_launchers_directory_is_cleared_with_all_in_it)
@@ -636,29 +637,139 @@ START_TEST(a_launchers_directory_is_cleared_with_all_in_it)
 }
 END_TEST
 
+/* A directory that bears no PID: what in it counts as a launcher's. */
+static const struct {
+	mode_t lock_mode;
+	const char *file;
+	bool has_socket;
+	bool is_taken;
+} half_marks[] = {
+	{ 0644, NULL, false, true },
+	{ 0644, STATE_HOSTS, false, false },
+	{ 0644, STATE_RESOLV, false, false },
+	{ 0644, STATE_NETNS, false, false },
+	{ 0644, STATE_HOSTS, true, true },
+	{ 0600, STATE_HOSTS, false, true }, /* killed before a port driver was there */
+	{ 0600, STATE_HOSTS, true, true },
+};
+
+START_TEST(names_of_a_launcher_need_its_lock_or_a_socket)
+{
+	char path[64];
+
+	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
+	fixture_file("d/" STATE_LOCK, "", half_marks[_i].lock_mode);
+	snprintf(path, sizeof(path), "d/%s",
+		 half_marks[_i].file == NULL ? "." : half_marks[_i].file);
+	if (half_marks[_i].file != NULL)
+		fixture_file(path, "content", 0644);
+	if (half_marks[_i].has_socket)
+		make_stale(STATE_BP_READY, STALE_FIFO);
+	if (half_marks[_i].is_taken) {
+		open_ok(fixture_path("d"));
+		ck_assert(half_marks[_i].file == NULL || !exists(fixture_path(path)));
+		statedir_remove(&sd);
+		ck_assert(!exists(fixture_path("d")));
+		return;
+	}
+	open_fails(fixture_path("d"), EEXIST, "beside a lock of mode 0644, which is not");
+	fixture_assert_content(fixture_path(path), "content");
+}
+END_TEST
+
+/* child_pid says that a command may have left files of any name. */
+START_TEST(what_cannot_be_removed_keeps_both_marks)
+{
+	hush();
+	open_ok(fixture_path("d"));
+	ck_assert_int_eq(statedir_write(sd.path, STATE_CHILD_PID, 0444, "4711", &e), 0);
+	ck_assert_int_eq(mkdir(fixture_path("d/" STATE_ASIDE), 0755), 0);
+	fixture_file("d/" STATE_ASIDE "/passwd", "kept", 0644);
+	statedir_remove(&sd);
+	fixture_assert_content(fixture_path("d/" STATE_CHILD_PID), "4711");
+	ck_assert(exists(fixture_path("d/" STATE_LOCK)));
+	fixture_file("d/my.pid", "1", 0644);
+	open_fails(fixture_path("d"), ENOTEMPTY, STATE_ASIDE ": directory not empty");
+	ck_assert(!exists(fixture_path("d/my.pid")));
+	fixture_assert_content(fixture_path("d/" STATE_CHILD_PID), "4711");
+	ck_assert_int_eq(unlink(fixture_path("d/" STATE_ASIDE "/passwd")), 0);
+	open_ok(fixture_path("d"));
+	ck_assert(!exists(fixture_path("d/" STATE_CHILD_PID)));
+	/* The command may put a directory in its place. */
+	ck_assert_int_eq(mkdir(fixture_path("d/" STATE_CHILD_PID), 0755), 0);
+	ck_assert_int_eq(mkdir(fixture_path("d/" STATE_CHILD_PID "/sub"), 0755), 0);
+	statedir_remove(&sd);
+	ck_assert(!exists(fixture_path("d")));
+}
+END_TEST
+
 static const char *const leftovers[] = { ".nfs0000000000a1b2c300000001",
 					 ".fuse_hidden0000000500000002" };
 
-/* Of file systems, after a crash; no launcher's mark need be left. */
+/* Of file systems, after a crash. */
 START_TEST(leftovers_of_file_systems_are_cleared)
 {
 	char path[PATH_MAX];
 
 	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
 	snprintf(path, sizeof(path), "d/%s", leftovers[_i]);
+	fixture_file("d/" STATE_LOCK, "", 0600);
 	fixture_file(path, "", 0600);
 	open_ok(fixture_path("d"));
+	ck_assert(!exists(fixture_path(path)));
 	fixture_file(path, "", 0600);
 	statedir_remove(&sd);
 	ck_assert(!exists(fixture_path("d")));
 }
 END_TEST
 
+/* It may be a file that another program has open. */
+START_TEST(leftovers_without_a_lock_are_kept)
+{
+	char path[PATH_MAX];
+
+	hush();
+	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
+	snprintf(path, sizeof(path), "d/%s", leftovers[_i]);
+	fixture_file(path, "kept", 0600);
+	open_ok(fixture_path("d"));
+	fixture_assert_content(fixture_path(path), "kept");
+	fixture_file("d/my.pid", "1", 0644);
+	statedir_remove(&sd);
+	fixture_assert_content(fixture_path(path), "kept");
+	ck_assert(!exists(fixture_path("d/my.pid")) && !exists(fixture_path("d/" STATE_LOCK)));
+}
+END_TEST
+
+static const char *const no_leftovers[] = {
+	".nfsexports",
+	".nfs4.conf",
+	".nfs0123456789abcde",	  /* 15 digits */
+	".nfs0123456789abcdef.x", /* and something after them */
+	".fuse_hidden_files",
+	".fuse_hidden0",
+};
+
+START_TEST(names_like_a_leftover_are_foreign)
+{
+	char path[PATH_MAX];
+
+	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
+	snprintf(path, sizeof(path), "d/%s", no_leftovers[_i]);
+	fixture_file("d/" STATE_LOCK, "", 0600);
+	fixture_file(path, "kept", 0600);
+	open_fails(fixture_path("d"), EEXIST, no_leftovers[_i]);
+	fixture_assert_content(fixture_path(path), "kept");
+}
+END_TEST
+
 /* A leftover that cannot be removed yet: a directory that is not empty plays it. */
+#define STUBBORN "d/.nfs0000000000a1b2c300000001"
+
 static void make_stubborn(void)
 {
-	ck_assert_int_eq(mkdir(fixture_path("d/.nfs01"), 0755), 0);
-	fixture_file("d/.nfs01/open", "", 0600);
+	ck_assert_int_eq(mkdir(fixture_path(STUBBORN), 0755), 0);
+	fixture_file(STUBBORN "/open", "", 0600);
 }
 
 static void *end_stubborn(void *arg)
@@ -666,8 +777,8 @@ static void *end_stubborn(void *arg)
 	const struct timespec later = { .tv_nsec = 100000000 };
 
 	nanosleep(&later, NULL);
-	unlink(fixture_path("d/.nfs01/open"));
-	rmdir(fixture_path("d/.nfs01"));
+	unlink(fixture_path(STUBBORN "/open"));
+	rmdir(fixture_path(STUBBORN));
 	return arg;
 }
 
@@ -691,7 +802,7 @@ START_TEST(a_leftover_that_stays_is_no_obstacle)
 	open_ok(fixture_path("d"));
 	make_stubborn();
 	statedir_remove(&sd);
-	ck_assert(exists(fixture_path("d/.nfs01/open")));
+	ck_assert(exists(fixture_path(STUBBORN "/open")));
 	ck_assert(!exists(fixture_path("d/" STATE_LOCK)));
 	open_ok(fixture_path("d"));
 	end_stubborn(NULL);
@@ -921,6 +1032,11 @@ static TCase *content_case(void)
 	tcase_add_test(tc, a_link_is_no_lock);
 	tcase_add_loop_test(tc, a_launchers_directory_is_cleared_with_all_in_it, 0, COUNT(marks));
 	tcase_add_loop_test(tc, leftovers_of_file_systems_are_cleared, 0, COUNT(leftovers));
+	tcase_add_loop_test(tc, leftovers_without_a_lock_are_kept, 0, COUNT(leftovers));
+	tcase_add_loop_test(tc, names_like_a_leftover_are_foreign, 0, COUNT(no_leftovers));
+	tcase_add_loop_test(tc, names_of_a_launcher_need_its_lock_or_a_socket, 0,
+			    COUNT(half_marks));
+	tcase_add_test(tc, what_cannot_be_removed_keeps_both_marks);
 	tcase_add_test(tc, a_leftover_that_goes_later_is_waited_for);
 	tcase_add_test(tc, a_leftover_that_stays_is_no_obstacle);
 	tcase_add_test(tc, other_launchers_sockets_are_cleared);
