@@ -111,7 +111,7 @@ struct crew *crew_start(const char *bp_socket, size_t count, size_t max_fds, boo
 		return crew;
 	err_sys(e, -r, "starting %zu workers", count);
 	crew_end(crew);
-	crew_free(crew);
+	crew_free(crew, WORKER_END_MS);
 	return NULL;
 }
 
@@ -218,9 +218,9 @@ int crew_end(struct crew *crew)
 	return call(crew->workers, running, WORKER_END, NULL);
 }
 
-bool crew_free(struct crew *crew)
+bool crew_free(struct crew *crew, unsigned int wait_ms)
 {
-	unsigned long long until_ms = fd_now_ms() + WORKER_END_MS;
+	unsigned long long until_ms = fd_now_ms() + wait_ms;
 	bool ended = true;
 
 	if (crew == NULL)

@@ -47,9 +47,10 @@ unsigned int crew_clients(const struct crew *crew, size_t worker);
  * -ETIMEDOUT as crew_remove_port. */
 int crew_end(struct crew *crew);
 
-/* Waits until no connection is left of a crew that was ended, and frees it. Blocks for some seconds
- * at most. Returns false where a worker still runs: then nothing is freed, and it may be called
- * again. NULL is fine. */
-bool crew_free(struct crew *crew);
+/* Waits until no connection is left of a crew that was ended, and frees it. Blocks for
+ * `wait_ms` at most: WORKER_END_MS is enough for connections, and with 0 it only looks. Returns
+ * false where a worker still runs: then nothing is freed, and it may be called again. NULL is fine.
+ */
+bool crew_free(struct crew *crew, unsigned int wait_ms);
 
 #endif

@@ -42,10 +42,11 @@
 #include "rtnl.h"
 #include "statedir.h"
 #include "userns.h"
+#include "worker.h"
 
 #define DYING_MS       2000 /* for a child that has closed its pipe to be gone */
 #define BLOCKED_MS     200  /* for what is blocked by a process inside to go on without it, */
-#define FREEING_MS     3000 /* and when all of those are killed */
+#define FREEING_MS     3000 /* after the first of those was killed */
 #define LOOK_MS	       20   /* between two looks at it */
 #define SIGNALS_TURN   32   /* signals that are read before others get their turn */
 #define FIRST_FD       (STDERR_FILENO + 1)
@@ -664,26 +665,34 @@ static void end_child(struct parent *p)
 		log_error("killing the child: %s", err_text(errno, why, sizeof(why)));
 }
 
+/* Do workers still run, `wait_ms` after they were told to end, or does a process that closes a
+ * descriptor from inside? */
+static bool are_left(struct parent *p, unsigned int wait_ms)
+{
+	if (ports_free(p->ports, wait_ms))
+		p->ports = NULL;
+	return p->ports != NULL || closer_pending() > 0;
+}
+
 /* A descriptor from inside blocks a worker, or a process that closes it, for as long as a process
  * inside likes. Waits for that a little, and kills all processes inside then. */
 static void free_blocked(struct parent *p)
 {
-	unsigned long long began = fd_now_ms();
-	bool kills = false;
+	unsigned long long began = fd_now_ms(), killed = 0;
 
-	while (!ports_free(p->ports) || closer_pending() > 0) {
-		unsigned long long ms = fd_now_ms() - began;
+	while (are_left(p, 0)) {
+		unsigned long long now = fd_now_ms();
 
-		if (ms >= FREEING_MS) {
+		if (killed != 0 && now - killed >= FREEING_MS) {
 			log_error("a descriptor from inside is still blocked");
 			return;
 		}
-		if (!kills && ms >= BLOCKED_MS && p->userns.st_ino != 0) {
-			kills = true;
+		if (killed == 0 && now - began >= BLOCKED_MS) {
+			killed = now;
 			log_warn("a descriptor from inside is blocked; killing the processes that "
 				 "are left there");
 		}
-		if (kills)
+		if (killed != 0 && p->userns.st_ino != 0)
 			userns_kill(&p->userns);
 		poll(NULL, 0, LOOK_MS);
 	}
@@ -691,13 +700,9 @@ static void free_blocked(struct parent *p)
 
 static void end(struct parent *p)
 {
-	bool ended;
-
 	api_stop(p->api);
-	ended = ports_free(p->ports);
+	are_left(p, WORKER_END_MS);
 	end_child(p);
-	if (ended)
-		p->ports = NULL;
 	free_blocked(p);
 	netkeep_stop(&p->keep);
 	cgroup_restore(&p->cgroup);

@@ -200,7 +200,7 @@ struct ports *ports_new(const char *bp_socket, size_t workers, bool source_ip, s
 		return NULL;
 	ports->crew = crew_start(bp_socket, workers, proc_max_fds(), source_ip, e);
 	if (ports->crew == NULL) {
-		ports_free(ports);
+		ports_free(ports, 0);
 		return NULL;
 	}
 	return ports;
@@ -219,19 +219,19 @@ struct ports *ports_new_slirp(const char *api_socket, const char *child_ip,
 	ports->arg = arg;
 	if (ports->api_socket == NULL || ports->child_ip == NULL) {
 		err_sys(e, ENOMEM, "starting the port driver");
-		ports_free(ports);
+		ports_free(ports, 0);
 		return NULL;
 	}
 	return ports;
 }
 
 /* Has the workers end. Returns false where one is blocked. */
-static bool end_crew(struct ports *ports)
+static bool end_crew(struct ports *ports, unsigned int wait_ms)
 {
 	bool in_time;
 
 	if (ports->ending)
-		return crew_free(ports->crew);
+		return crew_free(ports->crew, wait_ms);
 	ports->ending = true;
 	in_time = crew_end(ports->crew) == 0;
 	/* Before the others have ended, so that nobody comes in meanwhile. */
@@ -241,7 +241,7 @@ static bool end_crew(struct ports *ports)
 		else
 			blind_offer(ports->slots[i].offer);
 	}
-	return crew_free(ports->crew);
+	return crew_free(ports->crew, wait_ms);
 }
 
 bool ports_failed(const struct ports *ports)
@@ -249,11 +249,11 @@ bool ports_failed(const struct ports *ports)
 	return ports != NULL && ports->crew != NULL && crew_failed(ports->crew);
 }
 
-bool ports_free(struct ports *ports)
+bool ports_free(struct ports *ports, unsigned int wait_ms)
 {
 	if (ports == NULL)
 		return true;
-	if (ports->crew != NULL && !end_crew(ports))
+	if (ports->crew != NULL && !end_crew(ports, wait_ms))
 		return false;
 	for (size_t i = 0; i < ports->count; i++)
 		free_offer(&ports->slots[i].offer);

@@ -32,9 +32,10 @@ struct ports *ports_new_slirp(const char *api_socket, const char *child_ip,
 			      void (*on_stuck)(void *arg), void *arg, struct err *e);
 
 /* Closes all ports and their connections, which get some seconds to take what was sent to them
- * (WORKER_END). Blocks as long. Returns false where a worker is blocked (worker.h): then only the
- * ports are closed, and it may be called again. NULL is fine. */
-bool ports_free(struct ports *ports);
+ * (WORKER_END). Blocks until the workers have answered, and then for `wait_ms` at most (crew_free).
+ * Returns false where a worker still runs, as one that is blocked (worker.h): then only the ports
+ * are closed, and it may be called again. NULL is fine. */
+bool ports_free(struct ports *ports, unsigned int wait_ms);
 
 /* Has a worker failed, so that ports are not served? Asked when SIGCHLD comes. */
 bool ports_failed(const struct ports *ports);

@@ -21,8 +21,8 @@
  * it is of TCP or UDP, since only those know an option of that level; of which family, connect(2)
  * finds out. Each is made non-blocking, and reset when it is closed without use, so that neither
  * connect(2) nor close(2) waits. What is not asked for goes to closer.h. Root inside that keeps a
- * socket's open file can still undo that, or hold the socket's lock: then a worker blocks, and the
- * main thread goes on without it (worker.h).
+ * socket's open file can still undo that, or hold the socket's lock: then a worker blocks,
+ * also when it closes what is left at its end, and the main thread goes on without it (worker.h).
  */
 #include "sockpool.h"
 

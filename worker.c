@@ -166,6 +166,15 @@ int worker_answer(struct worker *w, struct worker_call *call, unsigned long long
 
 /* ---- the thread ---- */
 
+/* The main thread looks at us when a child may have died. */
+static void tell_failure(struct worker *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->failed = true;
+	pthread_mutex_unlock(&w->lock);
+	kill(getpid(), SIGCHLD);
+}
+
 static void *run_thread(void *arg)
 {
 	struct worker *w = arg;
@@ -176,14 +185,14 @@ static void *run_thread(void *arg)
 	r = loop_run(w->loop);
 	if (r < 0)
 		log_error("worker: %s", err_text(-r, why, sizeof(why)));
+	if (r < 0)
+		tell_failure(w);
+	/* Closing what came from inside can block, and the main thread must not. */
+	dialler_close(&w->dialler);
 	pthread_mutex_lock(&w->lock);
 	w->ended = true;
-	w->failed = r < 0;
 	pthread_cond_broadcast(&w->changed);
 	pthread_mutex_unlock(&w->lock);
-	/* The main thread looks at us when a child may have died. */
-	if (r < 0)
-		kill(getpid(), SIGCHLD);
 	return NULL;
 }
 
@@ -291,7 +300,7 @@ void worker_free(struct worker *w)
 	/* Others that had not ended yet may have handed clients to one that had. */
 	inbox_drain(&w->inbox);
 	udp_free(w->udp);
-	dialler_close(&w->dialler);
+	dialler_close(&w->dialler); /* closes something only if it was never started */
 	tcp_free(w->tcp);
 	loop_free(w->loop);
 	inbox_close(&w->inbox);

@@ -76,7 +76,8 @@ int worker_answer(struct worker *w, struct worker_call *call, unsigned long long
 /* Its part of the ports of TCP. */
 struct tcp *worker_tcp(struct worker *w);
 
-/* Waits until a worker that was told to end has no connection left. Main thread; blocks until
+/* Waits until a worker that was told to end has no connection left, and has closed all that came
+ * from inside. Main thread; blocks until
  * `until_ms`, and not at all where the worker is late. Returns false if it still runs. Does nothing
  * to one that does not run. */
 bool worker_join(struct worker *w, unsigned long long until_ms);

@@ -139,6 +139,36 @@ case_a_worker_blocked_by_a_locked_socket_is_given_up() {
 	done
 }
 
+case_sockets_in_store_that_are_locked_do_not_keep_the_launcher() {
+	need_fuse
+	start_attack lock-in-store --workers=1
+	connect_clients 1
+	wait_until 10 test -e "$tmp/locked"
+	check_end
+	assert_match log '*a descriptor from inside is blocked; killing*' "$(cat "$tmp/bg.err")"
+}
+
+case_a_connection_that_is_locked_while_it_drains_does_not_keep_the_launcher() {
+	need_fuse
+	start_attack lock-draining --workers=1
+	python3 - "$bad" <<-'EOF' &
+		import socket, sys
+		s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)
+		s.settimeout(20)
+		try:
+		    while s.recv(1000):
+		        pass
+		except OSError:
+		    pass
+	EOF
+	client=$!
+	sleep 0.5
+	: >"$tmp/end"
+	check_end
+	await_success "$client"
+	assert_match log '*a descriptor from inside is blocked; killing*' "$(cat "$tmp/bg.err")"
+}
+
 # Root inside, or any process of the user, sends signals as fast as it can.
 case_a_storm_of_signals_does_not_starve_the_launcher() {
 	cat >"$tmp/calm.py" <<-'EOF'
@@ -196,5 +226,7 @@ run_cases \
 	sockets_that_linger_and_are_not_received_do_not_block \
 	sockets_that_linger_and_are_sent_to_the_api_do_not_block \
 	a_worker_blocked_by_a_locked_socket_is_given_up \
+	sockets_in_store_that_are_locked_do_not_keep_the_launcher \
+	a_connection_that_is_locked_while_it_drains_does_not_keep_the_launcher \
 	a_storm_of_signals_does_not_starve_the_launcher \
 	a_launcher_that_may_not_send_signals_ends

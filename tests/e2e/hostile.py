@@ -19,6 +19,12 @@ import threading
 import time
 
 mode, where = sys.argv[1:3]
+child = os.getppid()
+# These attacks go on when the command has been killed; the launcher kills who makes them.
+if mode in ("lock-in-store", "lock-draining"):
+    if os.fork():
+        time.sleep(600)
+    os.setsid()
 libc = ctypes.CDLL(None, use_errno=True)
 PIDFD_GETFD = 438
 kept = []  # sockets that must stay open
@@ -107,17 +113,57 @@ def lingering():
     return s
 
 
-# A connection whose lock another process holds: it sends from memory that is never there.
-def locked():
+def connected(server):
     s = socket.socket()
-    s.connect(listening().getsockname())
+    s.connect(server.getsockname())
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return s
+
+
+# Another process holds the lock from now on: it sends from memory that is never there.
+def lock(s):
     if os.fork() == 0:
         os.setsid()
         fd = os.open(fuse_file, os.O_RDONLY)
         s.send(memoryview(mmap.mmap(fd, 4096, mmap.MAP_PRIVATE, mmap.PROT_READ)))
     time.sleep(0.2)
+
+
+def locked():
+    s = connected(listening())
+    lock(s)
     return s
+
+
+# Two sockets that are locked when the worker has put them in store, and one that it can use.
+def lock_in_store(c):
+    stored = [connected(listening()) for _ in range(2)]
+    kept.extend(stored)
+    send(c, [s.dup() for s in stored] + [blocking()])
+    time.sleep(0.3)
+    for s in stored:
+        lock(s)
+    open(where + "/locked", "w").close()
+
+
+# The connection is locked when `end` has been there for a second, and is not idle until then.
+def lock_while_draining(c):
+    server = listening()
+    s = connected(server)
+    kept.append(s)
+    send(c, [s.dup()])
+    peer = server.accept()[0]
+    threading.Thread(target=send_slowly, args=(peer,), daemon=True).start()
+    while not os.path.exists(where + "/end"):
+        time.sleep(0.02)
+    time.sleep(1)
+    lock(s)
+
+
+def send_slowly(s):
+    while True:
+        s.send(b"y" * 100)
+        time.sleep(0.01)
 
 
 # A fresh socket that blocks in connect(2).
@@ -178,6 +224,10 @@ def attack(c, count):
         send(c, [lingering() for _ in range(min(count, 4))])
     elif mode == "lock":
         send(c, [locked()])
+    elif mode == "lock-in-store" and count > 1:
+        lock_in_store(c)
+    elif mode == "lock-draining" and count == 1:
+        lock_while_draining(c)
     elif mode == "surplus":
         send(c, [lingering() for _ in range(count + 3)])
     elif mode == "in-flight":
@@ -205,7 +255,6 @@ def handle(c):
 # ---- taking over ----
 
 def take_listener():
-    child = os.getppid()
     pidfd = os.pidfd_open(child)
     for number in os.listdir("/proc/%d/fd" % child):
         fd = libc.syscall(PIDFD_GETFD, pidfd, int(number), 0)
@@ -224,7 +273,7 @@ def parent_of(pid):
 
 # The launcher is stopped meanwhile, so that it has the last reference to each socket.
 def attack_api():
-    launcher = parent_of(os.getppid())
+    launcher = parent_of(child)
     os.kill(launcher, signal.SIGSTOP)
     for _ in range(4):
         c = socket.socket(socket.AF_UNIX)
@@ -235,16 +284,21 @@ def attack_api():
     time.sleep(0.2)
     os.kill(launcher, signal.SIGCONT)
     time.sleep(0.2)
-    os.kill(os.getppid(), signal.SIGSTOP)  # the launcher has passed SIGCONT on
+    os.kill(child, signal.SIGSTOP)  # the launcher has passed SIGCONT on
 
 
-if mode in ("fuse", "lock"):
+if mode in ("fuse", "lock", "lock-in-store", "lock-draining"):
     fuse_file = mount_fuse()
 taken = take_listener()
-os.kill(os.getppid(), signal.SIGSTOP)
+os.kill(child, signal.SIGSTOP)
 echo_server = listening()
 echo_address = echo_server.getsockname()
 threading.Thread(target=serve_echo, args=(echo_server,), daemon=True).start()
+if mode == "lock-in-store":
+    server = socket.socket()
+    server.bind(("127.0.0.1", 80))
+    server.listen(16)
+    threading.Thread(target=serve_echo, args=(server,), daemon=True).start()
 if mode == "api":
     attack_api()
 open(where + "/ready", "w").close()

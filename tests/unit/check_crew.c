@@ -107,7 +107,7 @@ static void close_all(void)
 {
 	if (crew != NULL) {
 		crew_end(crew);
-		crew_free(crew);
+		crew_free(crew, WORKER_END_MS);
 		crew = NULL;
 	}
 	child.stops = true;
@@ -292,7 +292,7 @@ START_TEST(all_end_while_clients_arrive)
 		usleep((useconds_t)(i % 5) * RETRY_US);
 		crew_end(crew);
 		close(p.offer.listen_fd);
-		crew_free(crew);
+		crew_free(crew, WORKER_END_MS);
 		crew = NULL;
 		enough = true;
 		pthread_join(thread, NULL);
@@ -343,7 +343,7 @@ START_TEST(workers_that_fail_are_not_waited_for)
 	ck_assert(crew_failed(crew));
 	ck_assert_int_eq(crew_end(crew), -ETIMEDOUT);
 	close(p.offer.listen_fd);
-	ck_assert(crew_free(crew));
+	ck_assert(crew_free(crew, WORKER_END_MS));
 	crew = NULL;
 	ck_assert_uint_lt(fixture_now_ms() - began, 60000);
 }
