@@ -103,11 +103,14 @@ END_TEST
 
 /* Hears `times` news in a process that they stop. A stopped process group needs a parent in its
  * session that could continue it. */
-static pid_t start_stopping(const int *news, const int *other, int times)
+static pid_t start_stopping(int *news, int *other, int times)
 {
-	pid_t pid = fork();
 	sigset_t all;
+	pid_t pid;
 
+	ck_assert_int_eq(pipe2(news, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(other, O_CLOEXEC), 0);
+	pid = fork();
 	if (pid != 0)
 		return pid;
 	sigfillset(&all);
@@ -144,30 +147,29 @@ static void assert_exits(pid_t pid)
 	ck_assert_int_eq(WEXITSTATUS(status), 0);
 }
 
-static void close_both(const int *fds)
+/* Continues a stopped process, which ends then, and closes its pipes. */
+static void go_on_to_the_end(pid_t pid, const int *news, const int *other)
 {
-	close(fds[0]);
-	close(fds[1]);
+	job_tell(news[1], pid, __W_CONTINUED);
+	assert_exits(pid);
+	for (int i = 0; i < 2; i++) {
+		close(news[i]);
+		close(other[i]);
+	}
 }
 
 /* The SIGCONT of news that were read already, as if it had been sent late. */
 START_TEST(a_late_wake_up_does_not_end_the_stop)
 {
 	int news[2], other[2];
-	pid_t pid;
+	pid_t pid = start_stopping(news, other, 1);
 
-	ck_assert_int_eq(pipe2(news, O_CLOEXEC), 0);
-	ck_assert_int_eq(pipe2(other, O_CLOEXEC), 0);
-	pid = start_stopping(news, other, 1);
 	for (int i = 0; i < 3; i++) {
 		assert_stops(pid);
 		ck_assert_int_eq(write(other[1], "", 1), 1);
 	}
 	assert_stops(pid);
-	job_tell(news[1], pid, __W_CONTINUED);
-	assert_exits(pid);
-	close_both(news);
-	close_both(other);
+	go_on_to_the_end(pid, news, other);
 }
 END_TEST
 
@@ -176,18 +178,12 @@ START_TEST(a_stop_right_after_going_on_is_heard)
 {
 	const unsigned char go_and_stop[] = { 0, SIGTTIN };
 	int news[2], other[2];
-	pid_t pid;
+	pid_t pid = start_stopping(news, other, 2);
 
-	ck_assert_int_eq(pipe2(news, O_CLOEXEC), 0);
-	ck_assert_int_eq(pipe2(other, O_CLOEXEC), 0);
-	pid = start_stopping(news, other, 2);
 	assert_stops(pid);
 	ck_assert_int_eq(write(news[1], go_and_stop, sizeof(go_and_stop)), 2);
 	assert_stops(pid);
-	job_tell(news[1], pid, __W_CONTINUED);
-	assert_exits(pid);
-	close_both(news);
-	close_both(other);
+	go_on_to_the_end(pid, news, other);
 }
 END_TEST
 
