@@ -1,11 +1,14 @@
 #!/bin/sh
-# Kernels and seccomp profiles that lack a system call: ports work without it (tests/tools/without.c).
+# Kernels and seccomp profiles that lack a system call or IPv6: ports work without it (tests/tools/without.c,
+# tests/tools/refuse.c).
 . "$(dirname "$0")/lib.sh"
 
 without=$BUILD/tools/without
 stream=$BUILD/tools/stream
+tool=$without address=127.0.0.1
 
-# check_ports CALL=ERRNO...: TCP streams, and datagrams, of which several wait at a time
+# check_ports CALL=ERRNO...: TCP streams, and datagrams, of which several wait at a time; $tool takes the
+# calls away, and the ports are published on $address
 check_ports() {
 	tcp=$(free_port) udp=$(free_port)
 	cat >"$tmp/server.py" <<-'EOS'
@@ -19,11 +22,11 @@ check_ports() {
 		    data, client = s.recvfrom(65536)
 		    s.sendto(data.upper(), client)
 	EOS
-	"$without" "$@" -- true || skip seccomp "a filter cannot be set"
+	"$tool" "$@" -- true || skip seccomp "a filter cannot be set"
 	state=$tmp/state
-	env --default-signal=INT,QUIT "$without" "$@" -- rootlesskit --state-dir="$state" \
-		--subid-source=self --net=none --port-driver=builtin -p "127.0.0.1:$tcp:80/tcp" \
-		-p "127.0.0.1:$udp:53/udp" python3 "$tmp/server.py" "$stream" \
+	env --default-signal=INT,QUIT "$tool" "$@" -- rootlesskit --state-dir="$state" \
+		--subid-source=self --net=none --port-driver=builtin -p "$address:$tcp:80/tcp" \
+		-p "$address:$udp:53/udp" python3 "$tmp/server.py" "$stream" \
 		>"$tmp/bg.out" 2>"$tmp/bg.err" </dev/null &
 	pid=$!
 	wait_ready
@@ -73,6 +76,17 @@ case_ports_work_without_newer_calls() {
 	check_ports clone3=ENOSYS statx=ENOSYS
 }
 
+# A port for all addresses is one for IPv4 then.
+case_ports_work_without_ipv6() {
+	tool=$BUILD/tools/refuse address=
+	check_ports socket_inet6=97 # EAFNOSUPPORT
+	rc=0
+	"$tool" socket_inet6=97 -- rootlesskit --subid-source=self --net=none --port-driver=builtin \
+		-p "[::1]:$tcp:80/tcp" true 2>"$tmp/err" || rc=$?
+	assert_eq status 1 "$rc"
+	assert_match error '*::1*address family not supported by protocol*' "$(cat "$tmp/err")"
+}
+
 case_a_forbidden_call_that_is_needed_is_named() {
 	rc=0
 	# musl goes on without it where it is missing, with the older signalfd.
@@ -86,4 +100,5 @@ run_cases \
 	ports_work_without_recvmmsg_and_sendmmsg \
 	ports_work_without_accept4 \
 	ports_work_without_newer_calls \
+	ports_work_without_ipv6 \
 	a_forbidden_call_that_is_needed_is_named

@@ -2,7 +2,7 @@
 
 /* refuse NAME=ERRNO... -- COMMAND...: runs a command with a seccomp filter in which these system
  * calls fail, as container engines and systemd set them. `clone_user` is a clone(2) that makes a
- * user namespace; clone3(2) is not there then.
+ * user namespace; clone3(2) is not there then. `socket_inet6` is a socket(2) of IPv6.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -13,22 +13,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define MAX_RULES 16
 
-static const struct {
+static const struct rule {
 	const char *name;
 	unsigned int number;
-	unsigned int flag; /* refused only if the first argument has it; 0: always */
+	unsigned int arg;     /* refused only with this first argument; 0: always */
+	unsigned short match; /* BPF_JSET: it has that flag; BPF_JEQ: it is that value */
 } known[] = {
-	{ "clone_user", SYS_clone, CLONE_NEWUSER },
-	{ "clone3", SYS_clone3, 0 },
-	{ "unshare", SYS_unshare, 0 },
-	{ "mount", SYS_mount, 0 },
-	{ "pivot_root", SYS_pivot_root, 0 },
-	{ "setns", SYS_setns, 0 },
+	{ "clone_user", SYS_clone, CLONE_NEWUSER, BPF_JSET },
+	{ "clone3", SYS_clone3, 0, 0 },
+	{ "unshare", SYS_unshare, 0, 0 },
+	{ "mount", SYS_mount, 0, 0 },
+	{ "pivot_root", SYS_pivot_root, 0, 0 },
+	{ "setns", SYS_setns, 0, 0 },
+	{ "socket_inet6", SYS_socket, AF_INET6, BPF_JEQ },
 };
 
 static struct sock_filter filter[1 + 4 * MAX_RULES + 1];
@@ -39,17 +42,17 @@ static void add(struct sock_filter f)
 	filter[count++] = f;
 }
 
-static void refuse(unsigned int number, unsigned int flag, unsigned int why)
+static void refuse(const struct rule *rule, unsigned int why)
 {
 	const unsigned int nr = offsetof(struct seccomp_data, nr);
 	const unsigned int arg = offsetof(struct seccomp_data, args[0]);
 
 	add((struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, nr));
-	add((struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0,
-					 (unsigned char)(flag != 0 ? 3 : 1)));
-	if (flag != 0) {
+	add((struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, rule->number, 0,
+					 (unsigned char)(rule->arg != 0 ? 3 : 1)));
+	if (rule->arg != 0) {
 		add((struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, arg));
-		add((struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, flag, 0, 1));
+		add((struct sock_filter)BPF_JUMP(BPF_JMP | rule->match | BPF_K, rule->arg, 0, 1));
 	}
 	add((struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | why));
 }
@@ -61,8 +64,7 @@ static void take_rule(char *rule)
 	for (size_t i = 0; equals != NULL && i < sizeof(known) / sizeof(known[0]); i++) {
 		if (strlen(known[i].name) == (size_t)(equals - rule) &&
 		    strncmp(known[i].name, rule, (size_t)(equals - rule)) == 0) {
-			refuse(known[i].number, known[i].flag,
-			       (unsigned int)strtoul(equals + 1, NULL, 10));
+			refuse(&known[i], (unsigned int)strtoul(equals + 1, NULL, 10));
 			return;
 		}
 	}

@@ -143,6 +143,8 @@ static const struct {
 
 START_TEST(connects_by_itself)
 {
+	if (servers[_i].family == AF_INET6 && !fixture_need_ipv6())
+		return;
 	open_server(servers[_i].family);
 	for (int i = 0; i < 20; i++)
 		check_and_close(dial_to(servers[_i].proto, servers[_i].ip));
@@ -199,6 +201,8 @@ static const enum child_way poor_ways[] = { IS_OLD,    REFUSES,	      CLOSES,	  
 
 START_TEST(asks_a_child_that_has_no_sockets_for_it)
 {
+	if (poor_ways[_i] == GIVES_V6 && !fixture_need_ipv6())
+		return;
 	open_server(AF_INET);
 	child.way = poor_ways[_i];
 	for (int i = 0; i < 3; i++)
@@ -285,13 +289,16 @@ START_TEST(an_address_that_is_not_local_is_not_the_target)
 	port = 53;
 	ck_assert_str_eq(target_of(PROTO_UDP, "192.0.2.77"), "127.0.0.1");
 	ck_assert_str_eq(target_of(PROTO_UDP, "::ffff:192.0.2.77"), "127.0.0.1");
-	ck_assert_str_eq(target_of(PROTO_UDP, "2001:db8::77"), "::1");
 	ck_assert_str_eq(target_of(PROTO_UDP, "127.0.0.9"), "127.0.0.9");
-	ck_assert_str_eq(target_of(PROTO_UDP, "::1"), "::1");
-	ck_assert_str_eq(target_of(PROTO_UDP, "::"), "::1");
 	open_server(AF_INET);
 	ck_assert_str_eq(target_of(PROTO_TCP, "192.0.2.77"), "127.0.0.1");
 	fd_close(&server);
+	if (!fixture_need_ipv6())
+		return;
+	port = 53;
+	ck_assert_str_eq(target_of(PROTO_UDP, "2001:db8::77"), "::1");
+	ck_assert_str_eq(target_of(PROTO_UDP, "::1"), "::1");
+	ck_assert_str_eq(target_of(PROTO_UDP, "::"), "::1");
 	open_server(AF_INET6);
 	ck_assert_str_eq(target_of(PROTO_TCP, "2001:db8::77"), "::1");
 }
@@ -305,7 +312,7 @@ START_TEST(an_address_that_is_local_is_the_target)
 	port = 53;
 	if (own_address(AF_INET, own, sizeof(own)))
 		ck_assert_str_eq(target_of(PROTO_UDP, own), own);
-	if (own_address(AF_INET6, own, sizeof(own)))
+	if (fixture_has_ipv6() && own_address(AF_INET6, own, sizeof(own)))
 		ck_assert_str_eq(target_of(PROTO_UDP, own), own);
 }
 END_TEST
@@ -317,6 +324,8 @@ START_TEST(the_child_is_asked_for_one_probe_a_family)
 		ck_assert_str_eq(target_of(PROTO_TCP, "192.0.2.77"), "127.0.0.1");
 	ck_assert_uint_eq(child.connects, 1);
 	ck_assert_int_eq(child.connect.proto, PROTO_UDP4);
+	if (!fixture_need_ipv6())
+		return;
 	fd_close(&server);
 	open_server(AF_INET6);
 	for (int i = 0; i < 10; i++)

@@ -89,8 +89,11 @@ static const struct {
 
 START_TEST(gives_what_it_is_asked_for)
 {
-	int fd = take(sockpool_kind(kind_rows[_i].udp, (sa_family_t)kind_rows[_i].family));
+	int fd;
 
+	if (kind_rows[_i].family == AF_INET6 && !fixture_need_ipv6())
+		return;
+	fd = take(sockpool_kind(kind_rows[_i].udp, (sa_family_t)kind_rows[_i].family));
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(option(fd, SO_DOMAIN), kind_rows[_i].family);
 	ck_assert_int_eq(option(fd, SO_TYPE), kind_rows[_i].type);
@@ -162,7 +165,7 @@ START_TEST(an_idle_store_is_given_back)
 {
 	for (int i = 0; i < 500; i++)
 		take_and_close(SOCKPOOL_TCP4);
-	take_and_close(SOCKPOOL_UDP6);
+	take_and_close(SOCKPOOL_UDP4);
 	settle();
 	ck_assert_uint_gt(budget.used, 30);
 	skip_ms(3000); /* it was used since the last look */
@@ -354,12 +357,12 @@ END_TEST
 START_TEST(warm_asks_once)
 {
 	for (int i = 0; i < 3; i++)
-		sockpool_warm(pool, SOCKPOOL_TCP6);
+		sockpool_warm(pool, SOCKPOOL_UDP4);
 	settle();
-	sockpool_warm(pool, SOCKPOOL_TCP6);
+	sockpool_warm(pool, SOCKPOOL_UDP4);
 	settle();
 	ck_assert_uint_eq(child.batches, 1);
-	ck_assert_int_ge(takers[0].got = sockpool_take(pool, SOCKPOOL_TCP6), 0);
+	ck_assert_int_ge(takers[0].got = sockpool_take(pool, SOCKPOOL_UDP4), 0);
 	close(takers[0].got);
 }
 END_TEST
@@ -370,7 +373,7 @@ START_TEST(the_child_says_whether_it_keeps_clients_addresses)
 	take_and_close(SOCKPOOL_TCP4);
 	ck_assert(sockpool_keeps_source(pool));
 	child.keeps_source = false;
-	take_and_close(SOCKPOOL_TCP6);
+	take_and_close(SOCKPOOL_UDP4);
 	ck_assert(!sockpool_keeps_source(pool));
 }
 END_TEST

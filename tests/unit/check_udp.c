@@ -416,9 +416,12 @@ START_TEST(datagrams_of_every_size_pass_both_ways)
 	static char sent[V6_MAX], got[V6_MAX + 1];
 	const size_t len = sizes[_i].len;
 	struct sockaddr_storage from;
-	int listener = publish(1);
-	int client = client_of(sizes[_i].client_family, listener);
+	int listener, client;
 
+	if (sizes[_i].client_family == AF_INET6 && !fixture_need_ipv6())
+		return;
+	listener = publish(1);
+	client = client_of(sizes[_i].client_family, listener);
 	fd_close(&server);
 	open_server(sizes[_i].server_family, 0);
 	for (size_t i = 0; i < len; i++)
@@ -483,9 +486,12 @@ END_TEST
 START_TEST(too_large_for_the_other_family_is_lost_and_no_more)
 {
 	static char sent[V6_MAX];
-	int listener = publish(1);
-	int client = client_of(AF_INET6, listener);
+	int listener, client;
 
+	if (!fixture_need_ipv6())
+		return;
+	listener = publish(1);
+	client = client_of(AF_INET6, listener);
 	talk(client);
 	ck_assert_int_eq(send(client, sent, V6_MAX, 0), V6_MAX);
 	expect_nothing(server);
@@ -544,13 +550,14 @@ END_TEST
 
 START_TEST(clients_do_not_mix)
 {
+	int other_family = fixture_has_ipv6() ? AF_INET6 : AF_INET;
 	int listener = publish(1);
 	struct sockaddr_storage from[6];
 	int clients[6];
 	char text[32];
 
 	for (int i = 0; i < 6; i++) {
-		clients[i] = client_of(i % 2 == 0 ? AF_INET : AF_INET6, listener);
+		clients[i] = client_of(i % 2 == 0 ? AF_INET : other_family, listener);
 		snprintf(text, sizeof(text), "ask %d", i);
 		say(clients[i], text);
 		expect(server, text, &from[i]);

@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -18,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -31,7 +33,7 @@
 #include "closer.h"
 
 /* What the suites share: that no test leaks a descriptor, a directory for a test, signals that
- * interrupt system calls, and giving up root's rights for a while.
+ * interrupt system calls, giving up root's rights for a while, and skipping a test.
  */
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
@@ -199,6 +201,131 @@ static inline void fixture_without(long nr, int errnum, int (*check)(void))
 		_exit(fixture_take_away(nr, errnum) ? check() : 77);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_msg(status == 0, "wait status 0x%x (0x4d00: no seccomp here)", status);
+}
+
+/* ---- what a machine may lack ---- */
+
+#define FIXTURE_SKIPS_MAX 64
+
+/* Check cannot skip a test. A test that skips notes its number here, in memory that the processes
+ * of all tests share, and fixture_run then marks the test's line in the TAP file. */
+struct fixture_shared {
+	int begun; /* tests so far: the number of the one that runs */
+	int count;
+	struct {
+		int number;
+		char why[96];
+	} skips[FIXTURE_SKIPS_MAX];
+};
+
+static struct fixture_shared *fixture_shared;
+
+static inline void fixture_share(void)
+{
+	fixture_shared = mmap(NULL, sizeof(*fixture_shared), PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (fixture_shared == MAP_FAILED) {
+		perror("mmap");
+		exit(1);
+	}
+}
+
+static inline void fixture_count_test(void)
+{
+	fixture_shared->begun++;
+}
+
+/* Reports this test as skipped, unless it fails. The test has to return then, and belongs to a
+ * fixture_case. `facility` is the word for ALLOW_SKIPS (tests/run.sh). */
+static inline void fixture_skip(const char *facility, const char *why)
+{
+	int at = fixture_shared->count++;
+
+	ck_assert_int_lt(at, FIXTURE_SKIPS_MAX);
+	fixture_shared->skips[at].number = fixture_shared->begun;
+	snprintf(fixture_shared->skips[at].why, sizeof(fixture_shared->skips[at].why), "%s: %s",
+		 facility, why);
+}
+
+static inline const char *fixture_skip_of(int number)
+{
+	for (int i = 0; i < fixture_shared->count; i++)
+		if (fixture_shared->skips[i].number == number)
+			return fixture_shared->skips[i].why;
+	return NULL;
+}
+
+/* Copies the TAP file's lines to `to`. Check numbers them as the tests run, from 1. */
+static inline void fixture_copy_tap(FILE *from, FILE *to)
+{
+	size_t cap = 0;
+	char *line = NULL;
+	ssize_t len;
+
+	while ((len = getline(&line, &cap, from)) > 0) {
+		const char *why = NULL;
+		int number;
+
+		if (sscanf(line, "ok %d - ", &number) == 1)
+			why = fixture_skip_of(number);
+		if (why != NULL)
+			fprintf(to, "%.*s # SKIP %s\n", (int)len - 1, line, why);
+		else
+			fputs(line, to);
+	}
+	free(line);
+}
+
+/* Marks the skipped tests in the TAP file. Returns whether it could: each test has to have been
+ * counted. */
+static inline bool fixture_mark_skips(int tests)
+{
+	const char *path = getenv("CK_TAP_LOG_FILE_NAME");
+	char marked[PATH_MAX];
+	FILE *from, *to;
+	bool done;
+
+	if (fixture_shared == NULL || fixture_shared->count == 0)
+		return true;
+	for (int i = 0; i < fixture_shared->count; i++)
+		printf("test %d is skipped: %s\n", fixture_shared->skips[i].number,
+		       fixture_shared->skips[i].why);
+	if (path == NULL)
+		return true;
+	snprintf(marked, sizeof(marked), "%s.marked", path);
+	from = fopen(path, "re");
+	to = fopen(marked, "we");
+	done = from != NULL && to != NULL && fixture_shared->begun == tests;
+	if (done)
+		fixture_copy_tap(from, to);
+	if (from != NULL)
+		fclose(from);
+	if (to != NULL)
+		done = fclose(to) == 0 && done;
+	return done && rename(marked, path) == 0;
+}
+
+/* Can a socket use ::1? IPv6 may be absent from the kernel, or off on the interface lo. */
+static inline bool fixture_has_ipv6(void)
+{
+	const struct sockaddr_in6 sa = { .sin6_family = AF_INET6,
+					 .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool can_bind = fd >= 0 && bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return can_bind;
+}
+
+/* Can the test use IPv6? Where it cannot, it is reported as skipped and has to return. */
+static inline bool fixture_need_ipv6(void)
+{
+	bool has = fixture_has_ipv6();
+
+	if (!has)
+		fixture_skip("ipv6", "no socket can be bound to ::1");
+	return has;
 }
 
 /* ---- a directory ---- */
@@ -370,7 +497,10 @@ static inline TCase *fixture_case(const char *name)
 {
 	TCase *tc = tcase_create(name);
 
+	if (fixture_shared == NULL)
+		fixture_share();
 	tcase_set_timeout(tc, FIXTURE_DEADLINE_S);
+	tcase_add_checked_fixture(tc, fixture_count_test, NULL);
 	tcase_add_checked_fixture(tc, fixture_note_fds, fixture_check_fds);
 	return tc;
 }
@@ -390,11 +520,16 @@ static inline TCase *fixture_case_with_dir(const char *name)
 static inline int fixture_run(Suite *s)
 {
 	SRunner *sr = srunner_create(s);
-	int failed;
+	int failed, tests;
 
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
+	tests = srunner_ntests_run(sr);
 	srunner_free(sr);
+	if (!fixture_mark_skips(tests)) {
+		fprintf(stderr, "the skipped tests cannot be marked in the TAP file\n");
+		failed++;
+	}
 	if (fixture_dir[0] != '\0')
 		fixture_remove_base();
 	return failed != 0;
