@@ -151,18 +151,18 @@ case_sockets_in_store_that_are_locked_do_not_keep_the_launcher() {
 case_a_connection_that_is_locked_while_it_drains_does_not_keep_the_launcher() {
 	need_fuse
 	start_attack lock-draining --workers=1
-	python3 - "$bad" <<-'EOF' &
+	python3 - "$bad" "$tmp/flows" <<-'EOF' &
 		import socket, sys
 		s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)
 		s.settimeout(20)
 		try:
 		    while s.recv(1000):
-		        pass
+		        open(sys.argv[2], "w").close()
 		except OSError:
 		    pass
 	EOF
 	client=$!
-	sleep 0.5
+	wait_until 20 test -e "$tmp/flows"
 	: >"$tmp/end"
 	check_end
 	await_success "$client"
@@ -181,19 +181,21 @@ case_a_storm_of_signals_does_not_starve_the_launcher() {
 	start --net=none --port-driver=builtin -p "127.0.0.1:$(free_port):80/tcp" \
 		python3 "$tmp/calm.py" "$tmp/calm"
 	wait_until 10 test -e "$tmp/calm"
-	python3 - "$pid" <<-'EOF' &
-		import os, sys
+	python3 - "$pid" "$tmp/storm" <<-'EOF' &
+		import itertools, os, sys
 		for _ in range(2):
 		    os.fork()
 		try:
-		    while True:
+		    for turn in itertools.count():
 		        for number in range(35, 61):
 		            os.kill(int(sys.argv[1]), number)
+		        if turn == 0:
+		            open(sys.argv[2], "w").close()
 		except ProcessLookupError:
 		    pass
 	EOF
 	storm=$!
-	sleep 0.3
+	wait_until 20 test -e "$tmp/storm"
 	for command in list-ports info list-ports; do
 		check_api "$command"
 	done
