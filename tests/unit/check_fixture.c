@@ -73,6 +73,7 @@ static int run_inner_suite(TCase *(*make_case)(const char *name), bool has_failu
 	Suite *s = suite_create("inner");
 	TCase *tc;
 
+	unsetenv("CK_RUN_CASE"); /* that is for this suite */
 	setenv("CK_TAP_LOG_FILE_NAME", fixture_path("tap"), 1);
 	fixture_dir[0] = '\0'; /* not this suite's to remove */
 	fixture_share();
