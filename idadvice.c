@@ -16,55 +16,162 @@
 
 #include "fd.h"
 #include "proc.h"
+#include "userns.h"
 
 #define MAX_TEXT_FILE (16U << 20)
-#define MAP_LEN	      8192  /* bytes of /proc/self/uid_map: 340 lines of which few are used */
+#define MAP_LEN	      16384 /* bytes of /proc/self/uid_map: up to 340 lines of 33 */
 #define COUNT	      65536 /* IDs that a user gets by default, login.defs(5) */
+#define OVERFLOW_ID                                                                  \
+	65534 /* shown for what the user namespace does not have, user_namespaces(7) \
+	       */
 
 static const char only_self[] = "--subid-source=self, which maps only your own ID";
 
+/* ---- what there is ---- */
+
+static const struct {
+	const char *map_file;
+	const char *range_file;
+	const char *account_file;
+	const char *option; /* of usermod(8) */
+} kinds[] = {
+	{ "/proc/self/uid_map", "/etc/subuid", "/etc/passwd", "--add-subuids" },
+	{ "/proc/self/gid_map", "/etc/subgid", "/etc/group", "--add-subgids" },
+};
+#define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
+
+/* Loads a file, to be freed; the text is empty if that cannot be read. */
+static char *load(struct text *t, const char *path)
+{
+	char *text = fd_load_file(path, MAX_TEXT_FILE, &t->len);
+
+	t->len = text == NULL ? 0 : t->len;
+	t->p = text;
+	return text;
+}
+
+/* Reads a map, in which all IDs are if it cannot be read. Returns whether it has them all, as the
+ * first user namespace does. */
+static bool read_map(struct text *t, const char *path, char map[MAP_LEN])
+{
+	const struct subid_range all = { 0, UINT32_MAX };
+	ssize_t len = fd_read_file(path, map, MAP_LEN);
+
+	if (len < 0)
+		len = snprintf(map, MAP_LEN, "0 0 %u\n", all.count);
+	*t = (struct text){ map, (size_t)len };
+	return subid_is_in_map(map, (size_t)len, &all);
+}
+
+/* Finds IDs that both kinds have free. `few_ids`: our user namespace has not all IDs. */
+static bool find_free(struct subid_range *range, bool *few_ids)
+{
+	static char maps[KIND_COUNT][MAP_LEN];
+	struct subid_space spaces[KIND_COUNT];
+	char *files[2 * KIND_COUNT];
+	bool found;
+
+	*few_ids = false;
+	for (size_t i = 0; i < KIND_COUNT; i++) {
+		if (!read_map(&spaces[i].map, kinds[i].map_file, maps[i]))
+			*few_ids = true;
+		files[2 * i] = load(&spaces[i].ranges, kinds[i].range_file);
+		files[2 * i + 1] = load(&spaces[i].accounts, kinds[i].account_file);
+		spaces[i].own = i == 0 ? (uint32_t)geteuid() : (uint32_t)getegid();
+	}
+	found = subid_find_free(spaces, KIND_COUNT, COUNT, range);
+	for (size_t i = 0; i < 2 * KIND_COUNT; i++)
+		free(files[i]);
+	return found;
+}
+
+/* Why root of our user namespace cannot change a file, which may be missing, in `dir`; or NULL. */
+static const char *why_unchangeable(const char *path, const char *dir)
+{
+	struct statvfs fs;
+	struct stat st;
+	const char *there = stat(path, &st) == 0 ? path : dir;
+
+	if (statvfs(there, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0)
+		return "is on a read-only file system";
+	if (stat(there, &st) == 0 && st.st_uid == OVERFLOW_ID)
+		return "belongs to a user outside of this user namespace";
+	return NULL;
+}
+
+/* Returns false: there is nothing to try. */
+static bool explain_nameless(struct err *e)
+{
+	err_add(e, "; user %u has no name (/etc/passwd), and newuidmap takes no user without one",
+		(unsigned int)geteuid());
+	return false;
+}
+
 /* ---- no range ---- */
 
-static uint32_t first_free_in(const char *path)
+/* usermod(8) puts a new file in the place of one that must be there. */
+static bool can_usermod(const char *path)
 {
-	size_t len;
-	char *text = fd_load_file(path, MAX_TEXT_FILE, &len);
-	uint32_t id = subid_first_free(text != NULL ? text : "", text != NULL ? len : 0);
+	struct stat st, dir;
 
-	free(text);
-	return id;
+	return why_unchangeable("/etc", "/") == NULL && stat("/etc", &dir) == 0 &&
+	       lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_dev == dir.st_dev;
+}
+
+static void propose(struct err *e, const struct subid_range *range, const char *name,
+		    const char *local_name, const bool needed[KIND_COUNT])
+{
+	unsigned int first = range->start, last = first + range->count - 1;
+	bool by_usermod = local_name != NULL;
+
+	for (size_t i = 0; i < KIND_COUNT; i++)
+		if (needed[i] && !can_usermod(kinds[i].range_file))
+			by_usermod = false;
+	err_add(e, "; try, as root, `");
+	if (by_usermod)
+		err_add(e, "usermod");
+	else
+		err_add(e, "echo '%s:%u:%u' | tee -a", name, first, (unsigned int)range->count);
+	for (size_t i = 0; i < KIND_COUNT; i++) {
+		if (needed[i] && by_usermod)
+			err_add(e, " %s %u-%u", kinds[i].option, first, last);
+		else if (needed[i])
+			err_add(e, " %s", kinds[i].range_file);
+	}
+	err_add(e, "%s%s`, or %s", by_usermod ? " " : "", by_usermod ? local_name : "", only_self);
 }
 
 void idadvice_no_range(struct err *e, const char *name, const char *local_name, size_t uid_count,
 		       size_t gid_count)
 {
-	uint32_t uid = first_free_in("/etc/subuid"), gid = first_free_in("/etc/subgid");
-	uint32_t first = uid > gid ? uid : gid;
-	uint32_t last = first + COUNT - 1;
-	const char *files = "/etc/subuid /etc/subgid";
-	char number[sizeof("4294967295")];
+	const bool needed[KIND_COUNT] = { uid_count == 0, gid_count == 0 };
+	struct subid_range range;
+	bool few_ids;
+	const char *why = NULL, *file = NULL;
 
-	err_add(e, "; try, as root, ");
-	if (uid_count > 0)
-		files = "/etc/subgid";
-	else if (gid_count > 0)
-		files = "/etc/subuid";
-	if (last < first) {
-		err_add(e, "a line USER:START:%d in %s with a range that no other line has", COUNT,
-			files);
-	} else if (local_name != NULL) {
-		err_add(e, "`usermod");
-		if (uid_count == 0)
-			err_add(e, " --add-subuids %u-%u", first, last);
-		if (gid_count == 0)
-			err_add(e, " --add-subgids %u-%u", first, last);
-		err_add(e, " %s`", local_name);
-	} else {
-		snprintf(number, sizeof(number), "%u", (unsigned int)geteuid());
-		err_add(e, "`echo '%s:%u:%d' | tee -a %s`", *name != '\0' ? name : number, first,
-			COUNT, files);
+	if (userns_explain_user(e))
+		return;
+	if (*name == '\0') {
+		explain_nameless(e);
+		err_add(e, "; try %s", only_self);
+		return;
 	}
-	err_add(e, ", or %s", only_self);
+	for (size_t i = 0; i < KIND_COUNT && why == NULL; i++) {
+		file = kinds[i].range_file;
+		why = needed[i] ? why_unchangeable(file, "/etc") : NULL;
+	}
+	if (!find_free(&range, &few_ids))
+		err_add(e, "; %s; try %s%s",
+			few_ids ? "this user namespace has too few IDs for a range "
+				  "(/proc/self/uid_map, gid_map)"
+				: "no range is free in /etc/subuid and /etc/subgid",
+			only_self,
+			few_ids ? "; or give the container, or launcher, around this one more IDs"
+				: "");
+	else if (why != NULL)
+		err_add(e, "; %s, where one would be added, %s; try %s", file, why, only_self);
+	else
+		propose(e, &range, name, local_name, needed);
 }
 
 /* ---- newuidmap has failed ---- */
@@ -74,7 +181,8 @@ static bool has_rights(const char *path)
 {
 	struct stat st;
 
-	if (stat(path, &st) < 0)
+	/* Root gives it its own. */
+	if (geteuid() == 0 || stat(path, &st) < 0)
 		return true;
 	return (st.st_uid == 0 && (st.st_mode & S_ISUID) != 0) ||
 	       getxattr(path, "security.capability", NULL, 0) > 0;
@@ -100,20 +208,39 @@ static const struct subid_range *find_missing(const char *map_file,
 	return NULL;
 }
 
-/* Finds what takes the rights from the program. Returns whether it is that. */
+/* A program without rights: root can give it some where it owns the program. Returns whether there
+ * is something to try. */
+static bool explain_mode(struct err *e, const char *path)
+{
+	const char *why = why_unchangeable(path, "/");
+	struct stat st;
+
+	if (stat(path, &st) == 0 && (st.st_mode & S_ISUID) != 0 && st.st_uid == OVERFLOW_ID) {
+		err_add(e,
+			"; %s belongs to a user outside of this user namespace, so that set-UID "
+			"has no effect",
+			path);
+		return false;
+	}
+	err_add(e, "; %s is neither set-UID root nor has file capabilities", path);
+	if (why != NULL)
+		err_add(e, ", and %s", why);
+	else
+		err_add(e, "; try, as root, `chmod u+s %s`", path);
+	return why == NULL;
+}
+
+/* Finds what takes the rights from the program. Returns whether there is something to try. */
 static bool explain_rights(struct err *e, const char *path)
 {
-	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1)
+	if (geteuid() != 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1)
 		err_add(e,
 			"; no_new_privs is set for this process (NoNewPrivileges= of a service, "
 			"no-new-privileges or allowPrivilegeEscalation: false of a container, or a "
 			"sandbox), so that no set-UID program works; try without that");
 	else if (!has_rights(path))
-		err_add(e,
-			"; %s is neither set-UID root nor has file capabilities; try, as root, "
-			"`chmod u+s %s`",
-			path, path);
-	else if (is_nosuid(path))
+		return explain_mode(e, path);
+	else if (geteuid() != 0 && is_nosuid(path))
 		err_add(e,
 			"; %s is on a file system that is mounted nosuid; try to install it "
 			"elsewhere, or mount that without nosuid",
@@ -127,25 +254,48 @@ static bool explain_rights(struct err *e, const char *path)
 	return true;
 }
 
+/* Returns whether there is something to try. */
+static bool explain_missing(struct err *e, const struct subid_range *missing, const char *map_file,
+			    const char *file)
+{
+	struct subid_range range;
+	bool few_ids;
+	const char *why = why_unchangeable(file, "/etc");
+
+	err_add(e, "; this user namespace does not have the IDs %u to %u (%s)", missing->start,
+		missing->start + missing->count - 1, map_file);
+	if (!find_free(&range, &few_ids)) {
+		err_add(e, " nor enough others");
+		return false;
+	}
+	if (why != NULL) {
+		err_add(e, ", and %s %s", file, why);
+		return false;
+	}
+	err_add(e, "; try to replace that range in %s by one that it has, such as %u:%u", file,
+		range.start, range.count);
+	return true;
+}
+
 void idadvice_refused(struct err *e, const char *program, const char *output, const char *map_file,
 		      const struct subid_ranges *ranges)
 {
 	const struct subid_range *missing = find_missing(map_file, ranges);
+	const char *file = kinds[program[3] == 'g'].range_file; /* newuidmap, newgidmap */
 	char path[PATH_MAX];
 	bool is_known = true;
 
 	if (proc_find(program, path, sizeof(path), NULL) < 0)
 		err_add(e, "; try to install it (Debian: package uidmap)");
+	else if (strstr(output, "determine your user name") != NULL)
+		is_known = explain_nameless(e);
 	else if (missing != NULL)
-		err_add(e,
-			"; this user namespace does not have the IDs %u to %u (%s); try a range "
-			"that it has",
-			missing->start, missing->start + missing->count - 1, map_file);
+		is_known = explain_missing(e, missing, map_file, file);
 	else if (strstr(output, "not allowed") != NULL)
 		err_add(e,
-			"; %s does not find that range for this user in /etc/sub%cid; try to "
-			"correct that file",
-			program, program[3]);
+			"; %s does not find that range for this user in %s; try to correct that "
+			"file",
+			program, file);
 	else
 		is_known = explain_rights(e, path);
 	err_add(e, "%s %s", is_known ? ", or" : "; try", only_self);

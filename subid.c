@@ -12,9 +12,13 @@
 
 #include "text.h"
 
-#define ID_SPACE   (UINT64_C(1) << 32) /* IDs are 32 bits wide */
-#define ID_END	   UINT32_MAX	       /* -1 is not an ID */
-#define FIRST_FREE 100000	       /* SUB_UID_MIN of login.defs(5) */
+#define ID_SPACE (UINT64_C(1) << 32) /* IDs are 32 bits wide */
+#define ID_END	 UINT32_MAX	     /* -1 is not an ID */
+
+/* Where free IDs are looked for. */
+#define USUAL_FIRST 100000 /* SUB_UID_MIN of login.defs(5) */
+#define FIRST_FREE  10000  /* where there are few IDs: behind those of system and login users */
+#define FEW	    1000   /* fewer are not worth an entry */
 
 /* ---- text ---- */
 
@@ -157,24 +161,6 @@ size_t subid_find_bad_line(const char *text, size_t len, const char *name, uint3
 			return number;
 	}
 	return 0;
-}
-
-uint32_t subid_first_free(const char *text, size_t len)
-{
-	struct text rest = { text, len };
-	uint64_t free_from = FIRST_FREE;
-	uint32_t start, count;
-
-	while (rest.len > 0) {
-		struct text line = text_take_until(&rest, '\n');
-
-		text_take_until(&line, ':');
-		if (read_id(text_take_until(&line, ':'), &start) &&
-		    read_id(text_take_until(&line, ':'), &count) &&
-		    (uint64_t)start + count > free_from)
-			free_from = (uint64_t)start + count;
-	}
-	return free_from < ID_END ? (uint32_t)free_from : ID_END;
 }
 
 size_t subid_read_file(struct subid_ranges *out, const char *text, size_t len, const char *name,
@@ -351,21 +337,115 @@ size_t subid_fit(struct subid_ranges *ranges, uint32_t own, size_t max_lines, si
 	return dropped;
 }
 
+/* Takes a line off a map, and of that the IDs inside. */
+static bool take_mapped(struct text *rest, struct subid_range *range)
+{
+	struct text line = text_take_until(rest, '\n');
+	struct text inside = take_word(&line);
+
+	take_word(&line); /* the ID outside */
+	return read_id(inside, &range->start) && read_id(take_word(&line), &range->count);
+}
+
 bool subid_is_in_map(const char *text, size_t len, const struct subid_range *range)
 {
 	struct text rest = { text, len };
+	struct subid_range mapped;
 
-	while (rest.len > 0) {
-		struct text line = text_take_until(&rest, '\n');
-		struct text inside = take_word(&line);
-		struct subid_range mapped;
-
-		take_word(&line); /* the ID outside */
-		if (read_id(inside, &mapped.start) && read_id(take_word(&line), &mapped.count) &&
-		    mapped.start <= range->start && end_of(range) <= end_of(&mapped))
+	while (rest.len > 0)
+		if (take_mapped(&rest, &mapped) && mapped.start <= range->start &&
+		    end_of(range) <= end_of(&mapped))
 			return true;
-	}
 	return false;
+}
+
+/* ---- free IDs ---- */
+
+/* Takes a line off the text, and of that the numbers of its two fields behind the first. */
+static bool take_range(struct text *rest, struct subid_range *range)
+{
+	struct text line = text_take_until(rest, '\n');
+
+	text_take_until(&line, ':');
+	return read_id(text_take_until(&line, ':'), &range->start) &&
+	       read_id(text_take_until(&line, ':'), &range->count) && range->count > 0;
+}
+
+/* Takes a line off passwd(5) or group(5) text, and of that the ID. */
+static bool take_account(struct text *rest, struct subid_range *range)
+{
+	struct text line = text_take_until(rest, '\n');
+
+	text_take_until(&line, ':');
+	text_take_until(&line, ':'); /* the password */
+	range->count = 1;
+	return read_id(text_take_until(&line, ':'), &range->start);
+}
+
+/* Shortens [*at, *end) to what the first line of the map that reaches beyond *at has of it. */
+static void keep_mapped(uint64_t *at, uint64_t *end, struct text map)
+{
+	uint64_t first = *end, last = *end;
+	struct subid_range range;
+
+	while (map.len > 0) {
+		if (!take_mapped(&map, &range) || end_of(&range) <= *at || range.start >= first)
+			continue;
+		first = range.start > *at ? range.start : *at;
+		last = end_of(&range) < *end ? end_of(&range) : *end;
+	}
+	*at = first;
+	*end = last;
+}
+
+static void keep_free(uint64_t *at, uint64_t *end, const struct subid_space *space)
+{
+	const struct subid_range own = { space->own, 1 };
+	struct text ranges = space->ranges, accounts = space->accounts;
+	struct subid_range range;
+
+	keep_mapped(at, end, space->map);
+	take_out(at, end, &own);
+	while (ranges.len > 0)
+		if (take_range(&ranges, &range))
+			take_out(at, end, &range);
+	while (accounts.len > 0)
+		if (take_account(&accounts, &range))
+			take_out(at, end, &range);
+}
+
+/* The first free IDs from `from` on: the end of what was looked at, beyond `from`. */
+static uint64_t find_gap(const struct subid_space *spaces, size_t count, uint64_t from,
+			 struct subid_range *gap)
+{
+	uint64_t at = from, end = ID_END, before;
+
+	do {
+		before = at;
+		for (size_t i = 0; i < count; i++)
+			keep_free(&at, &end, &spaces[i]);
+	} while (at != before && at < end);
+	*gap = (struct subid_range){ (uint32_t)at, (uint32_t)(end - at) };
+	return end;
+}
+
+bool subid_find_free(const struct subid_space *spaces, size_t count, uint32_t wanted,
+		     struct subid_range *out)
+{
+	static const uint64_t from[] = { USUAL_FIRST, FIRST_FREE };
+	struct subid_range gap;
+
+	out->count = 0;
+	for (size_t i = 0; i < sizeof(from) / sizeof(from[0]); i++) {
+		for (uint64_t at = from[i]; at < ID_END && out->count < wanted;) {
+			at = find_gap(spaces, count, at, &gap);
+			if (gap.count > out->count)
+				*out = gap;
+		}
+	}
+	if (out->count > wanted)
+		out->count = wanted;
+	return out->count >= FEW;
 }
 
 /* ---- where to look ---- */

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "text.h"
+
 /* The texts that name subordinate IDs: subuid(5), subgid(5), the output of getsubids(1), and the
  * lines of passwd(5) and nsswitch.conf(5) that are needed to find them. Text in, ranges out.
  */
@@ -36,9 +38,6 @@ size_t subid_read_file(struct subid_ranges *out, const char *text, size_t len, c
 size_t subid_find_bad_line(const char *text, size_t len, const char *name, uint32_t uid,
 			   size_t after, const char **why);
 
-/* Finds the first ID behind all ranges of the text, whoever owns them. */
-uint32_t subid_first_free(const char *text, size_t len);
-
 /* Adds the ranges of getsubids' output: lines "0: user 100000 65536". Same rules. */
 size_t subid_read_getsubids(struct subid_ranges *out, const char *text, size_t len);
 
@@ -68,5 +67,21 @@ size_t subid_fit(struct subid_ranges *ranges, uint32_t own, size_t max_lines, si
 /* Does the text of /proc/PID/uid_map (user_namespaces(7)) hold all IDs of the range in one of its
  * lines, as the kernel demands it of a range that is to be mapped in a new namespace? */
 bool subid_is_in_map(const char *text, size_t len, const struct subid_range *range);
+
+/* ---- free IDs ---- */
+
+/* The IDs of one kind, UIDs or GIDs. */
+struct subid_space {
+	struct text map;    /* which there are, as subid_is_in_map takes it */
+	struct text ranges; /* /etc/subuid's or /etc/subgid's text: those of all users are taken */
+	struct text accounts; /* passwd(5) or group(5) text, whose IDs are taken */
+	uint32_t own;	      /* is taken, too */
+};
+
+/* Finds `wanted` IDs that are there and free in each of the spaces, in one line of each map; from
+ * 100000 on, if there are so many. If there are not, the most that are free in one piece from 10000
+ * on. Returns false if even those are fewer than 1000. */
+bool subid_find_free(const struct subid_space *spaces, size_t count, uint32_t wanted,
+		     struct subid_range *out);
 
 #endif

@@ -159,15 +159,22 @@ static bool has_id(const char *map_file, uint32_t id)
 	return len < 0 || subid_is_in_map(map, (size_t)len, &range);
 }
 
+bool userns_explain_user(struct err *e)
+{
+	if (has_id("/proc/self/uid_map", (uint32_t)geteuid()) &&
+	    has_id("/proc/self/gid_map", (uint32_t)getegid()))
+		return false;
+	err_add(e, "; this user does not exist in its own user namespace (/proc/self/uid_map, "
+		   "gid_map); try to map it there (`unshare -U` takes -r for that)");
+	return true;
+}
+
 static void explain_place(struct err *e)
 {
 	if (is_in_chroot())
 		err_add(e, "; this is a chroot, in which no user namespace can be made; try "
 			   "pivot_root(8), or a container");
-	if (!has_id("/proc/self/uid_map", (uint32_t)geteuid()) ||
-	    !has_id("/proc/self/gid_map", (uint32_t)getegid()))
-		err_add(e, "; this user does not exist in its own user namespace "
-			   "(/proc/self/uid_map, gid_map); try to map it there");
+	userns_explain_user(e);
 }
 
 /* First a profile that allows it to this program alone. */

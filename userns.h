@@ -2,6 +2,7 @@
 #ifndef USERNS_H
 #define USERNS_H
 
+#include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -20,6 +21,10 @@ pid_t userns_clone(int flags, int (*run)(void *arg), void *arg, struct err *e);
  * out. `errnum` is the error: for ENOSPC it finds out which of the kinds in `flags` (CLONE_NEW*) is
  * at its limit, by a short-lived process. For the main thread, while no other makes processes. */
 void userns_explain(struct err *e, int errnum, int flags);
+
+/* Does our user namespace not have our own user or group? Then says so, and the way out. Such a
+ * process can make no user namespace. */
+bool userns_explain_user(struct err *e);
 
 /* Sends SIGKILL to every process in a user namespace, given by what stat(2) says of its file in
  * /proc/PID/ns, and in those below it. For the last resort: it reads all of /proc. */

@@ -204,7 +204,16 @@ with_subids() {
 		chmod 1777 "$tmp/t"
 		export PATH="$tmp/suid:$PATH" TMPDIR="$tmp/t"
 		[ ! -e "$tmp/prepare" ] || . "$tmp/prepare"
-		exec setpriv ${privileges-} --reuid "$uid" --regid "$uid" --clear-groups rootlesskit "$@"
+		launch() {
+			setpriv ${privileges-} --reuid "$uid" --regid "$uid" --clear-groups rootlesskit "$@"
+		}
+		[ -n "${advised-}" ] || { launch "$@"; exit; }
+		! launch "$@" 2>"$tmp/refusal" || exit
+		advice=$(sed -n 's/.*; try, as root, `\([^`]*\)`.*/\1/p' "$tmp/refusal")
+		cat "$tmp/refusal" >&2
+		echo "advice: $advice"
+		eval "$advice" >/dev/null
+		launch "$@"
 	EOF
 	rootlesskit sh "$tmp/within" "$tmp" "$uid" "$@" >"$tmp/out" 2>"$tmp/err" || rc=$?
 	out=$(cat "$tmp/out")
@@ -309,21 +318,102 @@ case_files_in_other_forms() {
 1 10000 10' "$out$err"
 }
 
+# own_etc COMMAND: with_subids gives its namespace an /etc of its own, runs the command there, and does
+# what the launcher advises. Its accounts are root, nobody and jane.
+own_etc() {
+	cat >"$tmp/prepare" <<-'EOF'
+		mkdir -p "$tmp/etc"
+		rm -rf "$tmp/etc"/*
+		cp /etc/ld.so.cache /etc/nsswitch.conf /etc/login.defs "$tmp/etc"
+		cp "$tmp/subuid" "$tmp/subgid" "$tmp/etc"
+		grep -E '^(root|nobody|jane):' "$tmp/passwd" >"$tmp/etc/passwd"
+		printf 'root:x:0:\nnogroup:x:65534:\njane:x:2111:\n' >"$tmp/etc/group"
+		mount --bind "$tmp/etc" /etc
+		advised=yes
+	EOF
+	echo "$1" >>"$tmp/prepare"
+}
+
+# proposed WHAT ADVICE UIDS GIDS: the command was proposed, and the map has those lines once it was run
+proposed() {
+	assert_eq "status of $1 ($err)" 0 "$rc"
+	assert_match "reason for $1" '\[rootlesskit:parent\] error: failed to setup UID/GID map: failed to compute uid/gid map: No sub[ug]id ranges found for user 2111 ("*"); try, as root, `*`, or --subid-source=self, which maps only your own ID' "$err"
+	assert_eq "advice for $1" "advice: $2
+0 2111 1
+$3
+-
+0 2111 1
+$4" "$out"
+}
+
 case_without_ranges_free_ones_are_proposed() {
-	with_subids 2111 'bob:100000:65536\nann:200000:65536\n' 'bob:100000:65536\n' true
-	assert_eq status 1 "$rc"
-	assert_match 'neither file has one' '\[rootlesskit:parent\] error: failed to setup UID/GID map: failed to compute uid/gid map: No subuid ranges found for user 2111 ("jane"); try, as root, `usermod --add-subuids 265536-331071 --add-subgids 265536-331071 jane`, or --subid-source=self, which maps only your own ID*' "$err"
-	with_subids 2111 'jane:10000:10\n' 'bob:100000:65536\n' true
-	assert_match 'only subgid has none' '*No subgid ranges found for user 2111 ("jane"); try, as root, `usermod --add-subgids 165536-231071 jane`, or --subid-source=self*' "$err"
-	with_subids 2111 '' 'jane:10000:10\n' true
-	assert_match 'only subuid has none' '*No subuid ranges found *`usermod --add-subuids 100000-165535 jane`*' "$err"
-	# A user of a directory is not known to usermod.
-	printf 'grep -v ^jane: "$tmp/passwd" >"$tmp/p"; cat "$tmp/p" >"$tmp/passwd"\n' >"$tmp/prepare"
-	with_subids 2111 '' '' true
-	assert_match 'not in /etc/passwd' '*No subuid ranges found for user 2111 (""); try, as root, `echo '\''2111:100000:65536'\'' | tee -a /etc/subuid /etc/subgid`, or*' "$err"
+	own_etc true
+	with_subids 2111 '' '' sh -c "$maps"
+	proposed 'both kinds' 'usermod --add-subuids 10000-65533 --add-subgids 10000-65533 jane' '1 10000 55534' '1 10000 55534'
+	with_subids 2111 'bob:10000:1000\nann:60000:10\n' 'bob:100000:65536\n' sh -c "$maps"
+	proposed 'both kinds beside others' 'usermod --add-subuids 11000-59999 --add-subgids 11000-59999 jane' '1 11000 49000' '1 11000 49000'
+	with_subids 2111 'jane:10000:10\n' 'bob:20000:10\n' sh -c "$maps"
+	proposed subgid 'usermod --add-subgids 20010-65533 jane' '1 10000 10' '1 20010 45524'
+	with_subids 2111 '' 'jane:10000:10\n' sh -c "$maps"
+	proposed subuid 'usermod --add-subuids 10010-65533 jane' '1 10010 55524' '1 10000 10'
+	# usermod takes no option for a file that is missing.
+	own_etc 'rm /etc/subuid /etc/subgid'
+	with_subids 2111 '' '' sh -c "$maps"
+	proposed 'missing files' "echo 'jane:10000:55534' | tee -a /etc/subuid /etc/subgid" '1 10000 55534' '1 10000 55534'
+	# A file that is mounted cannot be replaced. These are in the /etc of the host.
+	own_etc 'umount /etc'
+	with_subids 2111 '' '' sh -c 'wc -l </proc/self/uid_map'
+	assert_match 'mounted files' "advice: echo 'jane:[0-9]*:[0-9]*' | tee -a /etc/subuid /etc/subgid
+2" "$out"
+	assert_eq 'status with mounted files' 0 "$rc"
+	# It does not know users of a directory either.
+	printf '#!/bin/sh\necho jill:x:2111:2111::/:/bin/sh\n' >"$tmp/suid/getent"
+	chmod +x "$tmp/suid/getent"
+	printf 'sed /^jane:/d "$tmp/passwd" >"$tmp/p"; cat "$tmp/p" >"$tmp/passwd"\n' >"$tmp/prepare"
+	with_subids 2111 '' 'jill:10000:10\n' true
+	assert_match 'a user of a directory' "*No subuid ranges found for user 2111 (\"jill\"); try, as root, \`echo 'jill:[0-9]*:[0-9]*' | tee -a /etc/subuid\`, or *" "$err"
+}
+
+# nothing_proposed WHAT REASON: the only way out is to map only the own ID, and it is one
+nothing_proposed() {
+	assert_eq "status with $1" 1 "$rc"
+	assert_match "reason for $1" "*No subuid ranges found for user *; $2; try --subid-source=self, which maps only your own ID*" "$err"
+}
+
+case_no_range_is_proposed_that_cannot_be_had() {
+	for each in 'few IDs|this user namespace has too few IDs for a range*|sed -n "/^root:/p;/^jane:/p" /etc/passwd >$tmp/p; i=10500; while [ $i -lt 65536 ]; do echo "u$i:x:$i:1::/:/bin/sh"; i=$((i + 900)); done >>$tmp/p; cat $tmp/p >/etc/passwd' \
+		'all taken|this user namespace has too few IDs for a range*|echo bob:1:65536 >/etc/subgid' \
+		'a read-only file|/etc/subuid, where one would be added, is on a read-only file system|mount -o remount,bind,ro /etc/subuid' \
+		'a read-only /etc without files|/etc/subuid, where one would be added, is on a read-only file system|cp $tmp/passwd $tmp/etc; rm -f $tmp/etc/subuid; mount --bind $tmp/etc /etc; mount -o remount,bind,ro /etc' \
+		'a file of the host|/etc/subuid, where one would be added, belongs to a user outside of this user namespace|umount /etc/subuid'; do
+		mkdir -p "$tmp/etc"
+		: >"$tmp/etc/subuid"
+		echo "${each##*|}" >"$tmp/prepare"
+		reason=${each#*|}
+		with_subids 2111 '' '' true
+		nothing_proposed "${each%%|*}" "${reason%%|*}"
+		with_subids 2111 '' '' --subid-source=self sh -c "$maps"
+		assert_eq "the way out of ${each%%|*}" '0 2111 1
+-
+0 2111 1' "$out"
+	done
+	printf 'sed /^jane:/d "$tmp/passwd" >"$tmp/p"; cat "$tmp/p" >"$tmp/passwd"\n' >"$tmp/prepare"
+	with_subids 2111 '' '2111:10000:10\n' true
+	nothing_proposed 'a user without a name' 'user 2111 has no name (/etc/passwd), and newuidmap takes no user without one'
+	with_subids 2111 '2111:10000:10\n' '2111:10000:10\n' true
+	assert_match 'ranges of a user without a name' '*newuidmap [0-9]* \[*\] failed: newuidmap: Cannot determine your user name.: exit status 1; user 2111 has no name (/etc/passwd), and newuidmap takes no user without one; try --subid-source=self*' "$err"
+	with_subids 2111 '' '' --subid-source=self true
+	assert_eq 'the way out without a name' '' "$err"
 	rm "$tmp/prepare"
-	with_subids 2111 'x:4294900000:60000\n' '' true
-	assert_match 'no free range' '*a line USER:START:65536 in /etc/subuid /etc/subgid with a range that no other line has*' "$err"
+	rc=0
+	err=$(rootlesskit --subid-source=self rootlesskit true 2>&1) || rc=$?
+	nothing_proposed 'only the own ID' 'this user namespace has too few IDs for a range (/proc/self/uid_map, gid_map)'
+	assert_match 'the other way out' '*; or give the container, or launcher, around this one more IDs*' "$err"
+	rootlesskit --subid-source=self rootlesskit --subid-source=self true 2>/dev/null || fail 'two that map only the own ID'
+	# Without an ID of its own it can make no namespace at all.
+	err=$(unshare -U rootlesskit true 2>&1) && fail 'a launcher without IDs has worked'
+	assert_match 'no IDs' '*No subuid ranges found for user *; this user does not exist in its own user namespace (/proc/self/uid_map, gid_map); try to map it there (`unshare -U` takes -r for that)' "$err"
+	unshare -Ur rootlesskit --subid-source=self true 2>/dev/null || fail 'a launcher in unshare -Ur'
 }
 
 case_auto_asks_getsubids_when_the_files_know_nothing() {
@@ -377,7 +467,19 @@ case_what_takes_newuidmaps_rights_is_named() {
 	rm -r "$tmp/plain"
 	# IDs that the outer namespace does not have
 	with_subids 2111 'jane:60000:65536\n' 'jane:10000:10\n' true
-	assert_match 'IDs that are not there' '*newuidmap [0-9]* \[0 2111 1 1 60000 65536\] failed: *; this user namespace does not have the IDs 60000 to 125535 (/proc/self/uid_map); try a range that it has, or *' "$err"
+	assert_match 'IDs that are not there' '*newuidmap [0-9]* \[0 2111 1 1 60000 65536\] failed: *; this user namespace does not have the IDs 60000 to 125535 (/proc/self/uid_map); try to replace that range in /etc/subuid by one that it has, such as [0-9]*:[0-9]*, or *' "$err"
+	other=$(echo "$err" | sed -n 's/.*such as \([0-9:]*\), or.*/\1/p')
+	with_subids 2111 "jane:$other\n" "jane:$other\n" sed -n 2p /proc/self/uid_map
+	assert_match 'IDs instead of them' "*1 *${other%:*} *${other#*:}" "$out"
+	printf 'mount -o remount,bind,ro /etc/subuid\n' >"$tmp/prepare"
+	with_subids 2111 'jane:60000:65536\n' 'jane:10000:10\n' true
+	assert_match 'with a read-only file' '*does not have the IDs 60000 to 125535 (/proc/self/uid_map), and /etc/subuid is on a read-only file system; try --subid-source=self*' "$err"
+	# The host's newuidmap is set-UID of a user whom the namespace does not have.
+	mkdir "$tmp/outer"
+	ln -s "$(command -v newuidmap)" "$(command -v newgidmap)" "$tmp/outer"
+	printf 'PATH=$tmp/outer:$PATH\n' >"$tmp/prepare"
+	with_subids 2111 'jane:10000:10\n' 'jane:10000:10\n' true
+	assert_match 'a program of the host' '*; /*/newuidmap belongs to a user outside of this user namespace, so that set-UID has no effect; try --subid-source=self*' "$err"
 	printf 'mkdir "$tmp/ns"; mount -t tmpfs -o nosuid,mode=755 none "$tmp/ns"; cp -p "$tmp/suid/"* "$tmp/ns"; chmod u+s "$tmp/ns"/*; PATH=$tmp/ns:$PATH\n' >"$tmp/prepare"
 	with_subids 2111 'jane:10000:10\n' 'jane:10000:10\n' true
 	assert_match nosuid "*; $tmp/ns/newuidmap is on a file system that is mounted nosuid; try *" "$err"
@@ -782,6 +884,7 @@ run_cases \
 	malformed_lines_are_named \
 	files_in_other_forms \
 	without_ranges_free_ones_are_proposed \
+	no_range_is_proposed_that_cannot_be_had \
 	auto_asks_getsubids_when_the_files_know_nothing \
 	without_newuidmap_the_way_out_is_named \
 	what_takes_newuidmaps_rights_is_named \

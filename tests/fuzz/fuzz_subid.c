@@ -88,7 +88,21 @@ static void check_bad_lines(const char *text, size_t size)
 		REQUIRE(next > line && why != NULL);
 		line = next;
 	}
-	REQUIRE(subid_first_free(text, size) >= 100000);
+}
+
+/* Free IDs are in the map. */
+static void check_free(const char *text, size_t size)
+{
+	static const char all[] = "0 0 4294967295\n";
+	const struct text input = { text, size }, any = { all, strlen(all) };
+	const struct subid_space spaces[] = { { any, input, input, UID },
+					      { input, { 0 }, any, UID } };
+	struct subid_range range;
+
+	if (subid_find_free(&spaces[0], 1, 65536, &range))
+		REQUIRE(range.start >= 10000 && range.count >= 1000 && range.count <= 65536);
+	if (subid_find_free(&spaces[1], 1, 65536, &range))
+		REQUIRE(subid_is_in_map(text, size, &range));
 }
 
 static void check_user(const char *text, size_t size)
@@ -131,6 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_round_trip(&ranges);
 	check_map(&ranges);
 	check_bad_lines(text, size);
+	check_free(text, size);
 	ranges.count = 0;
 	added = subid_read_getsubids(&ranges, text, size);
 	check_ranges(&ranges, added);

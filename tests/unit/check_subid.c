@@ -212,28 +212,6 @@ START_TEST(bad_lines_are_found_one_after_the_other)
 }
 END_TEST
 
-static const struct {
-	const char *text;
-	uint32_t first;
-} free_ids[] = {
-	{ "", 100000 },
-	{ "a:1:2\n", 100000 },
-	{ "a:100000:65536\nb:165536:65536\n", 231072 },
-	{ "b:165536:65536\na:100000:65536\n", 231072 },
-	{ "a:524288:x\nb:100000:1\n# c:500000:1", 500001 },
-	{ "a:4294967290:5\n", 4294967295 },
-	{ "a:4294967290:4294967290\n", 4294967295 },
-};
-
-START_TEST(the_first_free_ID_is_behind_all_ranges)
-{
-	const size_t len = strlen(free_ids[_i].text);
-
-	ck_assert_uint_eq(subid_first_free(fixture_exact_copy(free_ids[_i].text, len), len),
-			  free_ids[_i].first);
-}
-END_TEST
-
 /* ---- maps ---- */
 
 static const struct {
@@ -487,6 +465,91 @@ START_TEST(root_and_the_last_uid_are_found)
 }
 END_TEST
 
+/* ---- free IDs ---- */
+
+#define ALL_IDS	  "0 0 4294967295\n"
+#define CONTAINER "         0       1000          1\n         1     100000      65535\n"
+
+static const struct {
+	const char *map;
+	const char *ranges;
+	const char *accounts;
+	const char *found; /* START+COUNT */
+} free_ids[] = {
+	{ ALL_IDS, "", "", "100000+65536" },
+	{ ALL_IDS, "a:1:2\n", "root:x:0:0::/:/bin/sh\n", "100000+65536" },
+	{ ALL_IDS, "a:100000:65536\nb:165536:65536\n", "", "231072+65536" },
+	{ ALL_IDS, "b:165536:65536\na:100000:65536\n", "", "231072+65536" },
+	{ ALL_IDS, "a:524288:x\nb:100000:1\nc:90000:10000", "", "100001+65536" },
+	{ ALL_IDS, "a:100000:65536\n", "far:x:170000:1:::", "170001+65536" },
+	{ ALL_IDS, "a:4294900000:60000\n", "", "100000+65536" },
+	/* A hole is used if it is large enough. */
+	{ ALL_IDS, "a:100000:10\nb:165546:65536\n", "", "100010+65536" },
+	{ ALL_IDS, "a:100000:10\nb:165545:65536\n", "", "231081+65536" },
+	/* The file has taken all. */
+	{ ALL_IDS, "a:1:4294967294\n", "", "none" },
+	{ ALL_IDS, "a:10000:4294967290\n", "", "none" },
+	{ ALL_IDS, "a:120000:4294967290\n", "", "12001+65536" },
+	/* A container of 65536 IDs: what it has, without its accounts and our own ID, which is 9000
+	 * or 12000. */
+	{ CONTAINER, "", "nobody:x:65534:65534:::\n", "12001+53533" },
+	{ CONTAINER, "a:40000:10000\n", "", "12001+27999" },
+	{ CONTAINER, "a:20000:100000\n", "", "12001+7999" },
+	{ CONTAINER, "a:12500:100000\n", "x:*:10500:", "10501+1499" },
+	{ CONTAINER, "a:12500:100000\n", "x:*:11001:", "10000+1001" },
+	{ CONTAINER, "a:12500:100000\n", "x:*:11000:\ny::10999", "none" },
+	/* Maps of several lines: a range is in one of them. */
+	{ "0 5 1\n1 100000 29999\n30000 200000 40000\n", "", "", "30000+40000" },
+	{ "30000 200000 40000\n0 5 30000\n", "", "", "30000+40000" },
+	{ "0 5 100\n200000 7 100000\n", "", "", "200000+65536" },
+	/* Namespaces with a few IDs. */
+	{ "         0       1000          1\n", "", "", "none" },
+	{ "      1000       1000          1\n", "", "", "none" },
+	{ "0 100000 10999\n", "", "", "none" },
+	{ "0 100000 11000\n", "", "", "10000+1000" },
+	{ "", "", "", "none" },
+};
+
+static struct text text_of(const char *text)
+{
+	return (struct text){ text, strlen(text) };
+}
+
+START_TEST(free_IDs_are_such_as_the_namespace_has)
+{
+	/* A second kind with a map of its own, which has them all. */
+	struct subid_space spaces[] = {
+		{ text_of(ALL_IDS), { 0 }, { 0 }, 9000 },
+		{ text_of(free_ids[_i].map), text_of(free_ids[_i].ranges),
+		  text_of(free_ids[_i].accounts), 12000 },
+	};
+	struct subid_range range;
+	char text[32] = "none";
+
+	if (subid_find_free(spaces, 2, 65536, &range))
+		snprintf(text, sizeof(text), "%u+%u", range.start, range.count);
+	ck_assert_str_eq(text, free_ids[_i].found);
+}
+END_TEST
+
+START_TEST(free_IDs_are_free_for_both_kinds)
+{
+	static const char uids[] = "0 0 300000\n", gids[] = "0 0 100000\n100000 500000 250000\n";
+	struct subid_space spaces[] = {
+		{ text_of(uids), text_of("a:90000:100000\n"), { 0 }, 1 },
+		{ text_of(gids), text_of("a:200000:10"), { 0 }, 220000 },
+	};
+	struct subid_range range;
+
+	ck_assert(subid_find_free(spaces, 2, 65536, &range));
+	ck_assert_uint_eq(range.start, 220001);
+	ck_assert_uint_eq(range.count, 65536);
+	ck_assert(subid_find_free(spaces, 2, 90000, &range));
+	ck_assert_uint_eq(range.start, 10000);
+	ck_assert_uint_eq(range.count, 80000);
+}
+END_TEST
+
 /* ---- /etc/nsswitch.conf ---- */
 
 static const struct {
@@ -557,7 +620,6 @@ static TCase *range_case(void)
 	tcase_add_test(tc, every_beginning_of_a_file_keeps_its_whole_lines);
 	tcase_add_loop_test(tc, a_bad_line_is_named_with_the_reason, 0, COUNT(bad_lines));
 	tcase_add_test(tc, bad_lines_are_found_one_after_the_other);
-	tcase_add_loop_test(tc, the_first_free_ID_is_behind_all_ranges, 0, COUNT(free_ids));
 	tcase_add_test(tc, the_name_may_be_unknown);
 	tcase_add_test(tc, the_largest_uid_is_read);
 	tcase_add_test(tc, a_nul_is_a_byte_like_others);
@@ -575,6 +637,15 @@ static TCase *map_case(void)
 	tcase_add_test(tc, a_map_has_a_limit_of_lines);
 	tcase_add_test(tc, a_map_has_a_limit_of_bytes);
 	tcase_add_test(tc, a_range_is_looked_for_in_one_line_of_a_map);
+	return tc;
+}
+
+static TCase *free_case(void)
+{
+	TCase *tc = tcase_create("free IDs");
+
+	tcase_add_loop_test(tc, free_IDs_are_such_as_the_namespace_has, 0, COUNT(free_ids));
+	tcase_add_test(tc, free_IDs_are_free_for_both_kinds);
 	return tc;
 }
 
@@ -597,6 +668,7 @@ int main(void)
 
 	suite_add_tcase(s, range_case());
 	suite_add_tcase(s, map_case());
+	suite_add_tcase(s, free_case());
 	suite_add_tcase(s, place_case());
 	return fixture_run(s);
 }
