@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -119,16 +120,39 @@ static bool has_line(const char *path, const char *beginning)
 	return at != NULL;
 }
 
+static bool is_read_only(const char *path)
+{
+	struct statvfs fs;
+
+	return statvfs(path, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0;
+}
+
+/* Whose root may set the kernel's own sysctls: only that of the first user namespace, and not in a
+ * container, where /proc/sys is mounted read-only. */
+static const char *root_of_kernel(void)
+{
+	static const char map_file[] = "/proc/self/uid_map";
+	const struct subid_range all = { 0, UINT32_MAX };
+	char map[TEXT_LEN];
+	ssize_t len = fd_read_file(map_file, map, sizeof(map));
+	bool is_first = len < 0 || subid_is_in_map(map, (size_t)len, &all);
+
+	return is_first && !is_read_only("/proc/sys/kernel") ? "root" : "root on the host";
+}
+
+/* Those below user/ are of the user namespace. */
 static void explain_sysctls(struct err *e)
 {
 	if (read_number("/proc/sys/kernel/unprivileged_userns_clone", 1) == 0)
-		err_add(e, "; kernel.unprivileged_userns_clone is 0; try, as root, `sysctl -w "
-			   "kernel.unprivileged_userns_clone=1`");
+		err_add(e,
+			"; kernel.unprivileged_userns_clone is 0; try, as %s, `sysctl -w "
+			"kernel.unprivileged_userns_clone=1`",
+			root_of_kernel());
 	if (read_number("/proc/sys/user/max_user_namespaces", 1) == 0)
 		err_add(e,
-			"; user.max_user_namespaces is 0; try, as root, `sysctl -w "
+			"; user.max_user_namespaces is 0; try, as root%s, `sysctl -w "
 			"user.max_user_namespaces=%d`",
-			MANY);
+			is_read_only("/proc/sys/user") ? " on the host" : "", MANY);
 }
 
 /* The kernel shows mount points below our root only, so a chroot in which nothing is mounted on "/"
@@ -188,11 +212,11 @@ static void explain_apparmor(struct err *e)
 		return;
 	path[n < 0 ? 0 : n] = '\0';
 	err_add(e,
-		"; AppArmor restricts user namespaces to programs with a profile; try, as root, "
+		"; AppArmor restricts user namespaces to programs with a profile; try, as %s, "
 		"`echo 'abi <abi/4.0>, profile rlkbox \"%.300s\" flags=(unconfined) { userns, }' "
 		">/etc/apparmor.d/rlkbox && apparmor_parser -r /etc/apparmor.d/rlkbox`, or, for "
 		"all programs, `sysctl -w %s=0`",
-		path, sysctl);
+		root_of_kernel(), path, sysctl);
 }
 
 static bool is_in_kubernetes(void)

@@ -672,6 +672,12 @@ case_forbidden_user_namespaces_name_the_sysctl() {
 	assert_eq status 1 "$rc"
 	assert_match error '*user.max_user_namespaces is 0*' "$(cat "$tmp/err")"
 	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
+	# Whose root may set it. The limit is the user namespace's own; a container mounts /proc/sys read-only.
+	for each in 'true|root' 'mount -o bind,ro /proc/sys /proc/sys|root on the host'; do
+		unshare -rm sh -c "echo 0 >/proc/sys/user/max_user_namespaces; ${each%|*}
+			exec '$BUILD/tools/refuse' clone_user=1 -- rootlesskit --subid-source=self true" 2>"$tmp/err" && fail 'it started'
+		assert_match "way out after ${each%|*}" "*; user.max_user_namespaces is 0; try, as ${each#*|}, \`sysctl -w user.max_user_namespaces=28633\`*" "$(cat "$tmp/err")"
+	done
 }
 
 # Which of the kinds that are wanted is at its limit.
@@ -762,13 +768,13 @@ case_AppArmors_restriction_is_named() {
 	# Either no namespace may be made, or it gives no rights.
 	for how in clone_user=1 mount=13; do
 		refuse_with apparmor_restrict_unprivileged_userns 1 "$how"
-		assert_match "error with $how" "*; AppArmor restricts user namespaces to programs with a profile; try, as root, $profile, or, for all programs, \`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0\`*" \
+		assert_match "error with $how" "*; AppArmor restricts user namespaces to programs with a profile; try, as root on the host, $profile, or, for all programs, \`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0\`*" \
 			"$(cat "$tmp/err")"
 		refuse_with apparmor_restrict_unprivileged_userns 0 "$how"
 		assert_eq "when it is off, with $how" 0 "$(grep -c 'AppArmor restricts' "$tmp/err")"
 	done
 	refuse_with unprivileged_userns_clone 0 clone_user=1
-	assert_match "Debian's sysctl" '*; kernel.unprivileged_userns_clone is 0; try, as root, `sysctl -w kernel.unprivileged_userns_clone=1`*' "$(cat "$tmp/err")"
+	assert_match "Debian's sysctl" '*; kernel.unprivileged_userns_clone is 0; try, as root on the host, `sysctl -w kernel.unprivileged_userns_clone=1`*' "$(cat "$tmp/err")"
 }
 
 case_places_without_user_namespaces_are_named() {
