@@ -29,14 +29,15 @@ static const char only_self[] = "--subid-source=self, which maps only your own I
 
 /* ---- what there is ---- */
 
-static const struct {
+static const struct kind {
 	const char *map_file;
 	const char *range_file;
 	const char *account_file;
 	const char *option; /* of usermod(8) */
+	const char *capability;
 } kinds[] = {
-	{ "/proc/self/uid_map", "/etc/subuid", "/etc/passwd", "--add-subuids" },
-	{ "/proc/self/gid_map", "/etc/subgid", "/etc/group", "--add-subgids" },
+	{ "/proc/self/uid_map", "/etc/subuid", "/etc/passwd", "--add-subuids", "cap_setuid" },
+	{ "/proc/self/gid_map", "/etc/subgid", "/etc/group", "--add-subgids", "cap_setgid" },
 };
 #define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -230,8 +231,34 @@ static bool explain_mode(struct err *e, const char *path)
 	return why == NULL;
 }
 
+static bool can_never_get(int capability)
+{
+	return prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 0;
+}
+
+/* A set-UID newuidmap needs CAP_SYS_ADMIN; one that runs as the user, who owns the new namespace,
+ * does not (user_namespaces(7)). Returns whether there is something to try. */
+static bool explain_set_uid(struct err *e, const char *path, const char *capability)
+{
+	const char *why = why_unchangeable(path, "/");
+
+	err_add(e, "; %s is set-UID, so it needs CAP_SYS_ADMIN, which this process can never get",
+		path);
+	if (why != NULL)
+		return false;
+	err_add(e, "; try, as root, `chmod u-s %s && setcap %s=ep %s`", path, capability, path);
+	return true;
+}
+
+static bool is_set_uid(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && (st.st_mode & S_ISUID) != 0;
+}
+
 /* Finds what takes the rights from the program. Returns whether there is something to try. */
-static bool explain_rights(struct err *e, const char *path)
+static bool explain_rights(struct err *e, const char *path, const char *capability)
 {
 	if (geteuid() != 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1)
 		err_add(e,
@@ -245,12 +272,22 @@ static bool explain_rights(struct err *e, const char *path)
 			"; %s is on a file system that is mounted nosuid; try to install it "
 			"elsewhere, or mount that without nosuid",
 			path);
-	else if (prctl(PR_CAPBSET_READ, CAP_SETUID, 0, 0, 0) == 0 ||
-		 prctl(PR_CAPBSET_READ, CAP_SETGID, 0, 0, 0) == 0)
+	else if (can_never_get(CAP_SETUID) || can_never_get(CAP_SETGID))
 		err_add(e, "; this process can never get CAP_SETUID and CAP_SETGID; try "
 			   "--cap-add=SETUID --cap-add=SETGID for the container");
+	else if (geteuid() != 0 && can_never_get(CAP_SYS_ADMIN) && is_set_uid(path))
+		return explain_set_uid(e, path, capability);
 	else
 		return false;
+	return true;
+}
+
+bool idadvice_root_refused(struct err *e)
+{
+	if (geteuid() != 0 || !can_never_get(CAP_SETFCAP))
+		return false;
+	err_add(e, "; root without CAP_SETFCAP cannot map itself (since Linux 5.12); try "
+		   "--cap-add=SETFCAP for the container, or to run this as another user");
 	return true;
 }
 
@@ -281,10 +318,13 @@ void idadvice_refused(struct err *e, const char *program, const char *output, co
 		      const struct subid_ranges *ranges)
 {
 	const struct subid_range *missing = find_missing(map_file, ranges);
-	const char *file = kinds[program[3] == 'g'].range_file; /* newuidmap, newgidmap */
+	const struct kind *kind = &kinds[program[3] == 'g']; /* newuidmap, newgidmap */
+	const char *file = kind->range_file;
 	char path[PATH_MAX];
 	bool is_known = true;
 
+	if (idadvice_root_refused(e))
+		return;
 	if (proc_find(program, path, sizeof(path), NULL) < 0)
 		err_add(e, "; try to install it (Debian: package uidmap)");
 	else if (strstr(output, "determine your user name") != NULL)
@@ -297,6 +337,6 @@ void idadvice_refused(struct err *e, const char *program, const char *output, co
 			"file",
 			program, file);
 	else
-		is_known = explain_rights(e, path);
+		is_known = explain_rights(e, path, kind->capability);
 	err_add(e, "%s %s", is_known ? ", or" : "; try", only_self);
 }

@@ -2,6 +2,8 @@
 #ifndef IDADVICE_H
 #define IDADVICE_H
 
+#include <stdbool.h>
+
 #include "err.h"
 #include "subid.h"
 
@@ -18,5 +20,8 @@ void idadvice_no_range(struct err *e, const char *name, const char *local_name, 
  * is our own namespace's map, /proc/self/uid_map or gid_map. */
 void idadvice_refused(struct err *e, const char *program, const char *output, const char *map_file,
 		      const struct subid_ranges *ranges);
+
+/* A map of our own ID could not be written. Returns whether the reason is known and was added. */
+bool idadvice_root_refused(struct err *e);
 
 #endif

@@ -405,6 +405,8 @@ int idmap_write(const struct idmap *map, pid_t pid, struct err *e)
 	int r;
 
 	r = map->only_self ? write_self(pid, e) : run_helpers(map, pid, e);
+	if (map->only_self && r == -EPERM)
+		idadvice_root_refused(e);
 	if (r < 0)
 		err_wrap(e, "failed to setup UID/GID map");
 	return r;

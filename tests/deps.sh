@@ -26,6 +26,7 @@ curl:curl
 ps:procps
 ip:iproute2
 nft:nftables
+setcap:libcap2-bin
 unshare:util-linux
 socat:socat
 strace:strace

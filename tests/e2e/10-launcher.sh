@@ -329,7 +329,7 @@ own_etc() {
 		grep -E '^(root|nobody|jane):' "$tmp/passwd" >"$tmp/etc/passwd"
 		printf 'root:x:0:\nnogroup:x:65534:\njane:x:2111:\n' >"$tmp/etc/group"
 		mount --bind "$tmp/etc" /etc
-		advised=yes
+		advised=yes PATH=$PATH:/usr/sbin:/sbin
 	EOF
 	echo "$1" >>"$tmp/prepare"
 }
@@ -486,7 +486,17 @@ case_what_takes_newuidmaps_rights_is_named() {
 	printf 'privileges="--bounding-set -setuid,-setgid"\n' >"$tmp/prepare"
 	with_subids 2111 'jane:10000:10\n' 'jane:10000:10\n' true
 	assert_match 'the bounding set' '*can never get CAP_SETUID and CAP_SETGID; try --cap-add=SETUID --cap-add=SETGID*' "$err"
+	printf 'privileges="--bounding-set -sys_admin"\n' >"$tmp/prepare"
+	with_subids 2111 'jane:10000:10\n' 'jane:10000:10\n' true
+	assert_match 'without CAP_SYS_ADMIN' "*; $tmp/suid/newuidmap is set-UID, so it needs CAP_SYS_ADMIN, which this process can never get; try, as root, \`chmod u-s $tmp/suid/newuidmap && setcap cap_setuid=ep $tmp/suid/newuidmap\`, or --subid-source=self*" "$err"
+	# Following that for both programs.
+	printf 'privileges="--bounding-set -sys_admin" s="$tmp/suid"; chmod u-s "$s"/*; PATH=$PATH:/usr/sbin:/sbin; setcap cap_setuid=ep "$s/newuidmap" cap_setgid=ep "$s/newgidmap"\n' >"$tmp/prepare"
+	with_subids 2111 'jane:10000:10\n' 'jane:10000:10\n' sed -n 2p /proc/self/uid_map
+	assert_match 'with capabilities of the file' '*1 *10000 *10' "$out$err"
 	rm "$tmp/prepare"
+	# Root that cannot map itself
+	rootlesskit setpriv --bounding-set -setfcap --inh-caps -all rootlesskit --subid-source=self true 2>"$tmp/err" && fail 'root has mapped itself'
+	assert_match 'root without CAP_SETFCAP' '*write /proc/[0-9]*/uid_map: operation not permitted; root without CAP_SETFCAP cannot map itself (since Linux 5.12); try --cap-add=SETFCAP for the container, or to run this as another user' "$(head -n 2 "$tmp/err")"
 	# The file has other ranges than getsubids names.
 	printf '#!/bin/sh\necho "0: jane 20000 5"\n' >"$tmp/suid/getsubids"
 	chmod +x "$tmp/suid/getsubids"
