@@ -13,7 +13,8 @@ bad option we print none), the order of ports in a list, and the length of an an
 
   --only PATTERN   runs the cases whose name matches this shell pattern (may be repeated)
   --show           shows what differs
-  --floor N        fails if fewer than N cases agree
+  --floor N        fails if fewer than N cases agree. Some recorded command lines wait for a fixed time
+                   only, too short on a busy machine: what differs is run once more before that
 """
 import argparse
 import concurrent.futures
@@ -530,10 +531,12 @@ def main():
                   if any(c.name in wanted for c in g)]
     else:
         wanted = {c.name for c in cases}
-    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-        seen = {}
-        for result in pool.map(lambda group: run_in_namespaces(os.path.abspath(args.program), group), groups):
-            seen.update(result)
+    program = os.path.abspath(args.program)
+    seen = run_groups(program, groups)
+    differing = [c for c in cases if c.name in wanted and judge(c, seen.get(c.name))]
+    if len(wanted) - len(differing) < args.floor:
+        alone = {c.name for g in groups if not has_server(g) for c in g}
+        seen.update(run_groups(program, [[c for c in differing if c.name in alone]]))
     agreeing = 0
     for case in cases:
         if case.name not in wanted:
@@ -546,6 +549,14 @@ def main():
             print("".join(line + "\n" for line in report), end="")
     print(f"{agreeing} of {len(wanted)} agree")
     return 1 if agreeing < args.floor else 0
+
+
+def run_groups(program, groups):
+    seen = {}
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        for result in pool.map(lambda group: run_in_namespaces(program, group), groups):
+            seen.update(result)
+    return seen
 
 
 def has_server(group):
