@@ -60,6 +60,12 @@ static const struct {
 	{ EHOSTUNREACH, "no route to host" },
 };
 
+void err_add_room(struct err *e, int errnum)
+{
+	if (errnum == ENOSPC || errnum == EDQUOT)
+		err_add(e, "; try another TMPDIR, or --state-dir, or make room there");
+}
+
 const char *err_text(int errnum, char *buf, int len)
 {
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {

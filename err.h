@@ -28,6 +28,10 @@ void err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf,
 /* Puts TEXT behind the reason that is there already. */
 void err_add(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Puts the way out behind the reason if `errnum` says that the file system of the state directory
+ * is full (ENOSPC, EDQUOT). */
+void err_add_room(struct err *e, int errnum);
+
 /* The words for an error number, beginning with a small letter, as clients expect them ("address
  * already in use"). Writes to and returns `buf`. */
 const char *err_text(int errnum, char *buf, int len);

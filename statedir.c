@@ -364,6 +364,14 @@ static int refuse_second(const struct statedir *sd, struct err *e)
 	return -EBUSY;
 }
 
+/* "ACTION DIR/NAME: reason", with the way out if the file system is full. Returns -errnum. */
+static int fail(struct err *e, int errnum, const char *action, const char *dir, const char *name)
+{
+	err_sys(e, errnum, "%s %s/%s", action, dir, name);
+	err_add_room(e, errnum);
+	return -errnum;
+}
+
 /* Takes the lock. Returns 0, -EAGAIN if the directory went away meanwhile, or -errno. */
 static int lock(struct statedir *sd, struct err *e)
 {
@@ -374,7 +382,7 @@ static int lock(struct statedir *sd, struct err *e)
 	if (sd->lock_fd < 0 && errno == ENOENT)
 		return -EAGAIN;
 	if (sd->lock_fd < 0)
-		return err_sys(e, errno, "open %s/" STATE_LOCK, sd->path);
+		return fail(e, errno, "open", sd->path, STATE_LOCK);
 	if (flock(sd->lock_fd, LOCK_EX | LOCK_NB) < 0) {
 		int why = errno;
 
@@ -682,7 +690,7 @@ int statedir_write_at(int dir_fd, const char *dir, const char *name, mode_t mode
 		r = -errno;
 		unlinkat(dir_fd, STATE_NEW, 0);
 	}
-	return r < 0 ? err_sys(e, -r, "creating %s/%s", dir, name) : 0;
+	return r < 0 ? fail(e, -r, "creating", dir, name) : 0;
 }
 
 int statedir_write(const char *dir, const char *name, mode_t mode, const char *text, struct err *e)

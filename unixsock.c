@@ -30,7 +30,11 @@ int unixsock_listen(const char *path, struct err *e)
 		    listen(fd, SOCKOPT_BACKLOG) < 0)
 			r = -errno;
 	}
-	return r < 0 ? err_sys(e, -r, "listening on %s", path) : fd_take(&fd);
+	if (r == 0)
+		return fd_take(&fd);
+	err_sys(e, -r, "listening on %s", path);
+	err_add_room(e, -r);
+	return r;
 }
 
 int unixsock_connect(const struct sockaddr_un *to)

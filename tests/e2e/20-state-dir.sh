@@ -287,6 +287,17 @@ case_a_lock_that_is_a_link_is_refused() {
 	[ ! -e "$tmp/nowhere" ] || fail 'a dangling link was followed'
 }
 
+# A file system that takes few files, or no byte more
+case_a_full_file_system_is_named_with_the_way_out() {
+	for each in 'nr_inodes=2|open */lock' 'nr_inodes=3|listening on */api.sock' 'nr_inodes=4|creating */child_pid' 'size=4k|creating */child_pid'; do
+		# shellcheck disable=SC2016 # for the inner shell
+		unshare -rm sh -c 'mount -t tmpfs -o "mode=1777,$2" none "$1" && { [ "$2" != size=4k ] || head -c 4096 /dev/zero >"$1/x"; }
+			TMPDIR=$1 rootlesskit --subid-source=self true; rc=$?; ls -A "$1"; exit $rc' - "$tmp" "${each%|*}" >"$tmp/out" 2>"$tmp/err" && fail "it started with ${each%|*}"
+		assert_match "error with ${each%|*}" "*error: ${each#*|}: no space left on device; try another TMPDIR, or --state-dir, or make room there*" "$(cat "$tmp/err")"
+		assert_eq "what is left with ${each%|*}" '' "$(grep -v '^x$' "$tmp/out")"
+	done
+}
+
 case_a_full_directory_with_our_name_is_refused() {
 	mkdir -p "$tmp/st/hosts"
 	(umask 077 && : >"$tmp/st/lock")
@@ -689,6 +700,7 @@ run_cases \
 	a_directory_of_another_user_is_refused \
 	links_with_our_names_are_removed_not_followed \
 	a_lock_that_is_a_link_is_refused \
+	a_full_file_system_is_named_with_the_way_out \
 	a_full_directory_with_our_name_is_refused \
 	a_directory_that_is_not_writable \
 	a_path_that_is_not_a_directory \
