@@ -148,6 +148,17 @@ static int use_network(struct child *c, struct err *e)
 
 /* ---- mounts ---- */
 
+static void explain_copy_up(const char *dir, struct err *e)
+{
+	struct stat st;
+
+	err_add(e, " (--copy-up=%.200s)", dir);
+	if (stat(dir, &st) < 0 && errno == ENOENT)
+		err_add(e, "; try a directory that exists");
+	else if (stat(dir, &st) == 0 && !S_ISDIR(st.st_mode))
+		err_add(e, "; try the directory that it is in");
+}
+
 static int copy_up(struct child *c, struct err *e)
 {
 	char aside[PATH_MAX];
@@ -159,7 +170,7 @@ static int copy_up(struct child *c, struct err *e)
 		if (r == 0)
 			log_debug("copied up %s", c->o->copy_up.items[i]);
 		else
-			err_add(e, " (--copy-up=%.200s)", c->o->copy_up.items[i]);
+			explain_copy_up(c->o->copy_up.items[i], e);
 	}
 	return r;
 }

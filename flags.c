@@ -91,7 +91,8 @@ int flags_next(const struct flag *table, char *const **words, const struct flag 
 	if (*value == NULL && (*flag)->type != FLAG_BOOL) {
 		*value = (*words)[1];
 		if (*value == NULL)
-			return err_set(e, EINVAL, "flag needs an argument: -%s", name);
+			return err_set(e, EINVAL, "flag needs an argument: -%s; try --%s=%s", name,
+				       (*flag)->name, (*flag)->value);
 		++*words;
 	}
 	++*words;
@@ -113,8 +114,10 @@ static int set_bool(bool *to, const struct flag *flag, const char *value, struct
 			return 0;
 		}
 	}
-	return err_set(e, EINVAL, "invalid boolean value \"%s\" for -%s: parse error", value,
-		       flag->name);
+	return err_set(
+		e, EINVAL,
+		"invalid boolean value \"%s\" for -%s: parse error; --%s takes true or false",
+		value, flag->name, flag->name);
 }
 
 static int set_int(int64_t *to, const struct flag *flag, const char *value, struct err *e)
@@ -124,8 +127,11 @@ static int set_int(int64_t *to, const struct flag *flag, const char *value, stru
 	errno = 0;
 	*to = strtoll(value, &end, 10);
 	if (errno != 0 || end == value || *end != '\0' || isspace((unsigned char)*value))
-		return err_set(e, EINVAL, "invalid value \"%s\" for flag -%s: parse error", value,
-			       flag->name);
+		return err_set(
+			e, EINVAL,
+			"invalid value \"%s\" for flag -%s: parse error; --%s takes a number: "
+			"%s",
+			value, flag->name, flag->name, flag->help);
 	return 0;
 }
 

@@ -37,14 +37,15 @@ struct flag {
 /* Reads the option that *words, which ends with NULL, begins with, and moves it behind the option
  * and its value. `value` is NULL for a boolean without one. Returns 1; 0 if there is no option any
  * more, *words is at the first argument then; -ENOENT for an option that the table does not have,
- * *words stays; -EINVAL. The reasons are Go's: "flag provided but not defined: -x", and behind it
- * "; did you mean --y?" where a name of the table is near, "flag needs an argument: -x", "bad flag
- * syntax: --=x". */
+ * *words stays; -EINVAL. The reasons begin with Go's words: "flag provided but not defined: -x", and
+ * behind it "; did you mean --y?" where a name of the table is near, "flag needs an argument: -x",
+ * and behind it the form with one, "bad flag syntax: --=x". */
 int flags_next(const struct flag *table, char *const **words, const struct flag **flag,
 	       const char **value, struct err *e);
 
 /* Sets the value in the struct at `base`. Returns 0, or -EINVAL: "invalid value "x" for flag -n:
- * parse error", "invalid boolean value "x" for -n: parse error". */
+ * parse error", "invalid boolean value "x" for -n: parse error", and behind it what the option
+ * takes; for a number that is its help, which should name the range. */
 int flags_set(void *base, const struct flag *flag, const char *value, struct err *e);
 
 /* Reads all options with the two of them. Returns 0 or -errno with the reason. */

@@ -62,8 +62,8 @@ static int run(struct opts *o, char **argv, bool is_child)
 	status = is_child ? -1 : run_printing(o);
 	if (status >= 0)
 		return status;
-	if (!is_child && o->command[0] == NULL) {
-		log_fatal("no command specified; see `rootlesskit --help`");
+	if (!is_child && opts_check_command(o, &e) < 0) {
+		log_fatal("%s", e.msg);
 		return 1;
 	}
 	r = opts_check(o, &e);

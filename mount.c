@@ -98,18 +98,22 @@ void mount_root_propagation(char *buf, int cap)
 
 /* ---- copy-up ---- */
 
-bool mount_may_be_covered(const char *dir)
+static bool is_directory(const char *dir, const char *other)
 {
-	static const char *const kept[] = { "/", "/tmp" };
-	struct stat st, other;
+	struct stat a, b;
 
-	if (stat(dir, &st) < 0)
-		return true;
-	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
-		if (stat(kept[i], &other) == 0 && st.st_dev == other.st_dev &&
-		    st.st_ino == other.st_ino)
-			return false;
-	return true;
+	return stat(dir, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
+const char *mount_why_not_covered(const char *dir)
+{
+	if (is_directory(dir, "/"))
+		return "nothing can be mounted over the root directory of a process";
+	if (is_directory(dir, "/tmp"))
+		return "programs share files and sockets in it, and new ones would not be seen "
+		       "inside";
+	return NULL;
 }
 
 /* Makes in `dir` what entry `name` of `dir`/`ro` shall be. */
@@ -240,12 +244,13 @@ static int cover(const char *dir, int aside_fd, struct err *e)
 
 int mount_copy_up(const char *dir, const char *aside, struct err *e)
 {
+	const char *why = mount_why_not_covered(dir);
 	FD_AUTO int fd = -1;
 	bool covered;
 	int r;
 
-	if (!mount_may_be_covered(dir))
-		return err_set(e, EINVAL, "%s cannot be copied up", dir);
+	if (why != NULL)
+		return err_set(e, EINVAL, "%s cannot be copied up: %s", dir, why);
 	if (mkdir(aside, 0700) < 0)
 		return err_sys(e, errno, "creating %s", aside);
 	if (mount(dir, aside, NULL, MS_BIND | MS_REC, NULL) < 0) {

@@ -22,10 +22,9 @@ int mount_set_propagation(const char *name, struct err *e);
  * "shared:1", "master:2", or "" for a private one. Writes to buf, cut. */
 void mount_root_propagation(char *buf, int cap);
 
-/* May the directory be copied up? Not "/" and not "/tmp", whatever they are called ("/tmp/.", a
- * link to it): the state directory is there, or all directories are. One that does not exist may.
- */
-bool mount_may_be_covered(const char *dir);
+/* Why the directory cannot be copied up: "/" and "/tmp" cannot, whatever they are called ("/tmp/.",
+ * a link to it). NULL if it can, or does not exist. */
+const char *mount_why_not_covered(const char *dir);
 
 /* Makes the directory `dir` writable: a tmpfs is mounted on it, in which the old content stands in
  * a directory `.ro*` and each of its entries is a symbolic link into that; links are copied.

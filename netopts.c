@@ -9,6 +9,7 @@
 
 #include "log.h"
 #include "portspec.h"
+#include "text.h"
 
 #define MTU_MAX		    65521 /* bytes; slirp4netns(1) takes no larger one */
 #define MTU_MIN		    68	  /* bytes; the least that IPv4 works with, RFC 791 */
@@ -50,6 +51,19 @@ static int index_of(const char *const *names, size_t count, const char *name)
 	return -1;
 }
 
+/* Adds the name that may have been meant. */
+static void suggest(const char *given, const char *const *names, size_t count, struct err *e)
+{
+	struct text text = { given, strlen(given) };
+
+	for (size_t i = 0; i < count; i++) {
+		if (text_typing_errors(text, names[i]) >= 0) {
+			err_add(e, "; did you mean %s?", names[i]);
+			return;
+		}
+	}
+}
+
 bool netopts_has_program(const struct opts *o)
 {
 	return o->net == NET_SLIRP4NETNS || o->net == NET_PASTA;
@@ -64,14 +78,33 @@ static int check_net(struct opts *o, struct err *e)
 			       "--net=%s is not in this program: --net takes host, none, "
 			       "slirp4netns or pasta",
 			       o->net_name);
-	if (net < 0)
-		return err_set(e, EINVAL,
-			       "unknown network mode: %s (--net takes host, none, slirp4netns or "
-			       "pasta)",
-			       o->net_name);
+	if (net < 0) {
+		err_set(e, EINVAL,
+			"unknown network mode: %s (--net takes host, none, slirp4netns or pasta)",
+			o->net_name);
+		suggest(o->net_name, net_names, COUNT_OF(net_names), e);
+		return -EINVAL;
+	}
 	o->net = (enum net_driver)net;
 	return 0;
 }
+
+/* What goes with each network and each port driver, for people. */
+static const char *const port_drivers_of_net[] = {
+	[NET_HOST] = "none",
+	[NET_NONE] = "none or builtin",
+	[NET_SLIRP4NETNS] = "none, builtin or slirp4netns",
+	[NET_PASTA] = "none or implicit",
+};
+_Static_assert(COUNT_OF(port_drivers_of_net) == NET_DRIVER_COUNT, "one for each");
+
+static const char *const nets_of_port_driver[] = {
+	[PORT_NONE] = "any",
+	[PORT_BUILTIN] = "slirp4netns or none",
+	[PORT_IMPLICIT] = "pasta",
+	[PORT_SLIRP4NETNS] = "slirp4netns",
+};
+_Static_assert(COUNT_OF(nets_of_port_driver) == PORT_DRIVER_COUNT, "one for each");
 
 /* The rule that the two drivers break together, in RootlessKit's words, or NULL. */
 static const char *broken_rule(const struct opts *o, bool known)
@@ -104,18 +137,23 @@ static int check_port_driver(struct opts *o, struct err *e)
 			       o->port_driver_name);
 	o->port_driver = port >= 0 ? (enum port_driver)port : PORT_NONE;
 	rule = broken_rule(o, port >= 0);
-	if (rule != NULL)
-		return err_set(e, EINVAL, "%s (--port-driver=%s with --net=%s%s)", rule,
-			       o->port_driver_name, o->net_name,
-			       o->port_driver == PORT_BUILTIN && o->net == NET_HOST
-				       ? "; try --net=slirp4netns or --net=none"
-				       : "");
+	if (rule != NULL) {
+		err_set(e, EINVAL, "%s (--port-driver=%s with --net=%s)", rule, o->port_driver_name,
+			o->net_name);
+		if (port >= 0)
+			err_add(e, "; --port-driver=%s works with --net=%s", o->port_driver_name,
+				nets_of_port_driver[port]);
+		err_add(e, "; --net=%s works with --port-driver=%s", o->net_name,
+			port_drivers_of_net[o->net]);
+	} else if (port < 0) {
+		err_set(e, EINVAL,
+			"unknown port driver: %s (--port-driver takes none, builtin, implicit or "
+			"slirp4netns)",
+			o->port_driver_name);
+	}
 	if (port < 0)
-		return err_set(e, EINVAL,
-			       "unknown port driver: %s (--port-driver takes none, builtin, "
-			       "implicit or slirp4netns)",
-			       o->port_driver_name);
-	return 0;
+		suggest(o->port_driver_name, port_driver_names, COUNT_OF(port_driver_names), e);
+	return rule != NULL || port < 0 ? -EINVAL : 0;
 }
 
 /* ---- the network ---- */
@@ -171,7 +209,8 @@ static int check_values(struct opts *o, struct err *e)
 	int r = 0;
 
 	if (o->mtu > MTU_MAX || o->mtu < 0)
-		r = err_set(e, EINVAL, "mtu must be <= %d, got %lld", MTU_MAX, (long long)o->mtu);
+		r = err_set(e, EINVAL, "mtu must be <= %d, got %lld (--mtu takes %d to %d)",
+			    MTU_MAX, (long long)o->mtu, MTU_MIN, MTU_MAX);
 	if (r == 0)
 		r = read_cidr(o, e);
 	if (r == 0 && o->ifname != NULL && strchr(o->ifname, '/') != NULL)
@@ -182,8 +221,8 @@ static int check_values(struct opts *o, struct err *e)
 static int check_network(const struct opts *o, struct err *e)
 {
 	if (o->mtu != 0 && o->mtu < MTU_MIN && netopts_has_program(o))
-		return err_set(e, EINVAL, "mtu must be >= %d, got %lld", MTU_MIN,
-			       (long long)o->mtu);
+		return err_set(e, EINVAL, "mtu must be >= %d, got %lld (--mtu takes %d to %d)",
+			       MTU_MIN, (long long)o->mtu, MTU_MIN, MTU_MAX);
 	if (o->ipv6 && o->mtu != 0 && o->mtu < MTU_MIN_IPV6 && netopts_has_program(o))
 		return err_set(e, EINVAL, "--ipv6 needs an --mtu of at least %d, got %lld",
 			       MTU_MIN_IPV6, (long long)o->mtu);
@@ -266,10 +305,11 @@ int netopts_check(struct opts *o, struct err *e)
 
 	if (r < 0)
 		return r;
-	o->checked = OPTS_VALUES_CHECKED;
 	r = check_net(o, e);
-	if (r == 0)
-		r = check_network(o, e);
+	if (r < 0)
+		return r;
+	o->checked = OPTS_VALUES_CHECKED;
+	r = check_network(o, e);
 	if (r == 0)
 		r = check_slirp4netns(o, e);
 	if (r == 0)
@@ -277,11 +317,9 @@ int netopts_check(struct opts *o, struct err *e)
 	return r < 0 ? r : check_ports(o, e);
 }
 
-/* Goes by names, since it may be called for a driver that is not there. */
 void netopts_warn(const struct opts *o)
 {
-	bool is_host = strcmp(o->net_name, "host") == 0;
-	bool has_network = !is_host && strcmp(o->net_name, "none") != 0;
+	bool has_network = netopts_has_program(o);
 
 	if (o->ipv6)
 		log_warn("ipv6 is experimental");
@@ -291,13 +329,14 @@ void netopts_warn(const struct opts *o)
 		log_warn("specifying --disable-host-loopback is highly recommended to prohibit "
 			 "connecting to 127.0.0.1:* on the host namespace (requires pasta, "
 			 "slirp4netns, or VPNKit)");
-	if (strcmp(o->net_name, "pasta") == 0)
+	if (o->net == NET_PASTA)
 		log_warn("\"pasta\" network driver is experimental. Needs very recent version of "
 			 "pasta "
-			 "(see docs/network.md).");
+			 "(see docs/network.md). That file is RootlessKit's; this program works "
+			 "with the pasta of Debian 12 (package passt) and later.");
 	if (o->mtu != 0 && !has_network)
 		log_warn("unsupported mtu for --net=%s: %lld", o->net_name, (long long)o->mtu);
-	if (o->detach_netns && is_host)
+	if (o->detach_netns && o->net == NET_HOST)
 		log_warn("--detach-netns has no effect with --net=host: there is no new network "
 			 "namespace; try --net=none or --net=slirp4netns");
 }

@@ -35,7 +35,8 @@ static const struct flag options[] = {
 
 	{ "Network", "net", NULL, FLAG_STRING, FIELD(net_name), "DRIVER",
 	  "host, none, slirp4netns or pasta (default: host)" },
-	{ NULL, "mtu", NULL, FLAG_INT, FIELD(mtu), "N", "MTU of the network (default: 65520)" },
+	{ NULL, "mtu", NULL, FLAG_INT, FIELD(mtu), "N",
+	  "MTU of the network in bytes, 68 to 65521 (default: 65520)" },
 	{ NULL, "cidr", NULL, FLAG_STRING, FIELD(cidr_text), "NET",
 	  "address range of the network (default: 10.0.2.0/24)" },
 	{ NULL, "ifname", NULL, FLAG_STRING, FIELD(ifname), "NAME",
@@ -69,7 +70,7 @@ static const struct flag options[] = {
 	{ NULL, "source-ip-transparent", NULL, FLAG_BOOL, FIELD(source_ip_transparent), NULL,
 	  "builtin, TCP: show the client's address to the server inside (default: true)" },
 	{ NULL, "workers", NULL, FLAG_INT, FIELD(workers), "N",
-	  "builtin: threads that forward (default: one per processor, at most 8)" },
+	  "threads that forward for builtin, 1 to 64 (default: one per processor, at most 8)" },
 
 	{ "Processes", "pidns", NULL, FLAG_BOOL, FIELD(pidns), NULL, "a new PID namespace" },
 	{ NULL, "cgroupns", NULL, FLAG_BOOL, FIELD(cgroupns), NULL, "a new cgroup namespace" },
@@ -137,6 +138,23 @@ static int add_to_list(struct string_list *list, const char *value, struct err *
 	}
 }
 
+/* Remembers an option whose value is the word behind it: it may have been meant as the command. */
+static void note_taken(struct opts *o, const struct flag *flag, const char *value, const char *word)
+{
+	if (value != word || flag->type == FLAG_BOOL)
+		return;
+	o->taken.word = word;
+	o->taken.option = flag->name;
+	o->taken.value = flag->value;
+}
+
+static void explain_taken(const struct opts *o, struct err *e)
+{
+	err_add(e,
+		"; --%s took \"%.200s\" as its value: if that is the command, try --%s=%s %.200s",
+		o->taken.option, o->taken.word, o->taken.option, o->taken.value, o->taken.word);
+}
+
 int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e)
 {
 	char *const *words = argv + (argc > 0);
@@ -148,6 +166,7 @@ int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e)
 	set_defaults(o);
 	set_defaults(&defaults);
 	while ((r = flags_next(options, &words, &flag, &value, e)) > 0) {
+		note_taken(o, flag, value, words[-1]);
 		if (is_not_given(flag, value))
 			value = *(const char **)((char *)&defaults + flag->offset);
 		if (flag->type == FLAG_LIST)
@@ -157,6 +176,10 @@ int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e)
 		if (r < 0)
 			return r;
 	}
+	/* `--net sh -c COMMAND` */
+	if (r == -ENOENT && o->taken.word != NULL && o->taken.word == words[-1] &&
+	    e->msg[strlen(e->msg) - 1] != '?')
+		explain_taken(o, e);
 	o->command = words;
 	return r;
 }
@@ -204,12 +227,19 @@ static int check_copy_up(const struct opts *o, struct err *e)
 			       "(--propagation=%s with --copy-up)",
 			       o->propagation, o->copy_up_mode, o->propagation);
 	for (size_t i = 0; i < o->copy_up.count; i++) {
-		const char *dir = o->copy_up.items[i];
+		const char *dir = o->copy_up.items[i], *why;
 
 		if (dir[0] != '/')
-			return err_set(e, EINVAL, "--copy-up=%s is not an absolute path", dir);
-		if (!mount_may_be_covered(dir))
-			return err_set(e, EINVAL, "%s cannot be copied up", dir);
+			return err_set(e, EINVAL,
+				       "--copy-up=%s is not an absolute path; --copy-up takes a "
+				       "directory such as /etc",
+				       dir);
+		why = mount_why_not_covered(dir);
+		if (why != NULL)
+			return err_set(e, EINVAL,
+				       "%s cannot be copied up (--copy-up=%s): %s; try a directory "
+				       "in it",
+				       dir, dir, why);
 	}
 	return 0;
 }
@@ -227,13 +257,11 @@ static int check_evacuation(const struct opts *o, struct err *e)
 
 	if (name == NULL || *name == '\0')
 		return 0;
-	if (!o->cgroupns)
-		return err_set(e, EINVAL,
-			       "evacuate-cgroup2 requires --cgroupns (--evacuate-cgroup2=%s)",
-			       name);
-	if (!o->pidns)
-		return err_set(e, EINVAL,
-			       "evacuate-cgroup2 requires --pidns (--evacuate-cgroup2=%s)", name);
+	if (!o->cgroupns || !o->pidns)
+		return err_set(
+			e, EINVAL, "evacuate-cgroup2 requires %s%s%s (--evacuate-cgroup2=%s)",
+			o->cgroupns ? "" : "--cgroupns", o->cgroupns || o->pidns ? "" : " and ",
+			o->pidns ? "" : "--pidns", name);
 	if (strchr(name, '/') != NULL)
 		return err_set(e, EINVAL,
 			       "unexpected evacuation group name \"%s\": must not contain \"/\" "
@@ -264,6 +292,17 @@ static int check_processes(struct opts *o, struct err *e)
 	o->reaps = o->pidns && strcmp(o->reaper, "false") != 0;
 	o->evacuates = o->evacuate_cgroup2 != NULL && o->evacuate_cgroup2[0] != '\0';
 	return 0;
+}
+
+int opts_check_command(const struct opts *o, struct err *e)
+{
+	if (o->command[0] != NULL)
+		return 0;
+	err_set(e, EINVAL, "no command specified");
+	if (o->taken.word != NULL)
+		explain_taken(o, e);
+	err_add(e, "; see `rootlesskit --help`");
+	return -EINVAL;
 }
 
 int opts_check(struct opts *o, struct err *e)

@@ -47,11 +47,11 @@ struct cidr {
 	int prefix_len;
 };
 
-/* How far opts_check has come. RootlessKit warns while it checks, so that an error may follow after
- * warnings about other options. */
+/* How far opts_check has come. compat: RootlessKit warns while it checks, so that an error may
+ * follow after warnings about other options; but not about a network that does not exist. */
 enum opts_checked {
 	OPTS_UNCHECKED,
-	OPTS_VALUES_CHECKED, /* now RootlessKit warns about the network */
+	OPTS_VALUES_CHECKED, /* and the network is known: now RootlessKit warns about it */
 	OPTS_CHECKED,
 };
 
@@ -91,6 +91,12 @@ struct opts {
 	const char *propagation;
 	const char *subid_source_name;
 	char *const *command; /* ends with NULL */
+	/* the last option whose value is a word of its own; `word` is NULL if there is none */
+	struct {
+		const char *word;
+		const char *option;
+		const char *value; /* its name in the help */
+	} taken;
 
 	/* what it means, set by opts_check */
 	enum opts_checked checked;
@@ -106,6 +112,10 @@ struct opts {
  * that is not there, with the reason in the reference's words (flags_next), after which users
  * expect the help on standard output; -ENOMEM. */
 int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e);
+
+/* Is there a command? Returns 0, or -EINVAL with a reason that names the option that may have taken
+ * it as its value. */
+int opts_check_command(const struct opts *o, struct err *e);
 
 /* Checks all values and combinations before anything is created. Returns 0 or -EINVAL with a
  * reason that names the options. */

@@ -87,7 +87,12 @@ int text_typing_errors(struct text t, const char *word)
 	    distance(t, (struct text){ word, t.len }) == 0)
 		return 1;
 	errors = distance(t, w);
-	return errors <= (int)(t.len + 1) / 3 ? errors : -1;
+	if (errors <= (int)(t.len + 1) / 3)
+		return errors;
+	return w.len >= TEXT_BEGINNING && t.len > w.len &&
+			       distance((struct text){ t.p, w.len }, w) == 0
+		       ? TEXT_LONGER
+		       : -1;
 }
 
 struct text text_trim_start(struct text t)

@@ -80,6 +80,8 @@ case_no_command() {
 	assert_eq error '[rootlesskit:parent] error: no command specified; see `rootlesskit --help`' "$err"
 	launch --
 	assert_eq error '[rootlesskit:parent] error: no command specified; see `rootlesskit --help`' "$err"
+	launch --net sh
+	assert_eq 'a forgotten value' '[rootlesskit:parent] error: no command specified; --net took "sh" as its value: if that is the command, try --net=DRIVER sh; see `rootlesskit --help`' "$err"
 	launch -- echo --help -v
 	assert_eq output '--help -v' "$out"
 }
@@ -620,6 +622,10 @@ case_bad_command_lines() {
 	assert_eq output 'Incorrect Usage: flag provided but not defined: -no-such-flag' "$out"
 	launch --nett=none true
 	assert_eq 'a typing error' '[rootlesskit:parent] error: flag provided but not defined: -nett; did you mean --net? See `rootlesskit --help`' "$err"
+	launch --network=none true
+	assert_eq 'a longer name' '[rootlesskit:parent] error: flag provided but not defined: -network; did you mean --net? See `rootlesskit --help`' "$err"
+	launch --net=foo true
+	assert_eq 'warnings before an unknown network' '' "$(grep level=warning "$tmp/err" || true)"
 	# One who reads both streams is told once.
 	assert_eq 'lines on one stream' 1 "$(rootlesskit --nett=none true 2>&1 | wc -l)"
 	while IFS='|' read -r options message; do
@@ -633,27 +639,28 @@ case_bad_command_lines() {
 		esac
 	done <<-'EOF'
 		--net=foo|unknown network mode: foo*
+		--net=slirp|unknown network mode: slirp (--net takes host, none, slirp4netns or pasta); did you mean slirp4netns?
 		--net=vpnkit|--net=vpnkit is not in this program: --net takes host, none, slirp4netns or pasta
 		--net=none --port-driver=gvisor-tap-vsock|--port-driver=gvisor-tap-vsock is not in this program: *
-		--net=pasta --port-driver=builtin|network "pasta" requires port driver "none" or "implicit"*
-		--port-driver=implicit --net=slirp4netns|port driver requires pasta network*
+		--net=pasta --port-driver=builtin|network "pasta" requires port driver "none" or "implicit" (--port-driver=builtin with --net=pasta); --port-driver=builtin works with --net=slirp4netns or none; --net=pasta works with --port-driver=none or implicit
+		--port-driver=implicit --net=slirp4netns|port driver requires pasta network (--port-driver=implicit with --net=slirp4netns); --port-driver=implicit works with --net=pasta; *
 		--port-driver=slirp4netns|port driver requires slirp4netns network*
 		--net=pasta --port-driver=implicit -p 127.0.0.1:18001:80/tcp|port driver "implicit" does not support publishing ports*
-		--evacuate-cgroup2=x|evacuate-cgroup2 requires --cgroupns*
+		--evacuate-cgroup2=x|evacuate-cgroup2 requires --cgroupns and --pidns (--evacuate-cgroup2=x)
 		--evacuate-cgroup2=x --cgroupns|evacuate-cgroup2 requires --pidns*
 		--evacuate-cgroup2=a/b --cgroupns --pidns|unexpected evacuation group name "a/b": must not contain "/"*
-		--pidns=maybe|invalid boolean value "maybe" for -pidns: parse error; see `rootlesskit --help`
+		--pidns=maybe|invalid boolean value "maybe" for -pidns: parse error; --pidns takes true or false; see `rootlesskit --help`
 		--pidns --reaper=foo|unknown reaper mode: foo*
 		--pidns=false --reaper=true|reaper requires --pidns*
 		--port-driver=builtin|port driver requires non-host network*
 		--net=none --port-driver=foo|network "none" requires either port driver "none" or "builtin"*
 		-p 127.0.0.1:18001:80/tcp|port driver "none" does not support publishing ports*
 		--net=none -p 127.0.0.1:18001:80/tcp|port driver "none" does not support publishing ports*
-		--mtu=abc|invalid value "abc" for flag -mtu: parse error; see `rootlesskit --help`
+		--mtu=abc|invalid value "abc" for flag -mtu: parse error; --mtu takes a number: *68 to 65521*; see `rootlesskit --help`
 		--net=slirp4netns --ipv6 --mtu=1279|--ipv6 needs an --mtu of at least 1280, got 1279
-		--net=slirp4netns --mtu=67|mtu must be >= 68, got 67
+		--net=slirp4netns --mtu=67|mtu must be >= 68, got 67 (--mtu takes 68 to 65521)
 		--net=slirp4netns --ifname=lo|*--ifname=lo*
-		--net=slirp4netns --mtu=65522|mtu must be <= 65521, got 65522
+		--net=slirp4netns --mtu=65522|mtu must be <= 65521, got 65522 (--mtu takes 68 to 65521)
 		--cidr=10.0.0.0/24|custom cidr is not supported for --net=host
 		--net=slirp4netns --cidr=10.0.0.1/24|*host bits*
 		--ifname=a|ifname cannot be specified for --net=host
@@ -663,8 +670,8 @@ case_bad_command_lines() {
 		--reaper=foo|unknown reaper mode: foo*
 		--reaper=true|reaper requires --pidns*
 		--copy-up-mode=foo|unknown copy-up mode: foo*
-		--copy-up=/tmp|/tmp cannot be copied up
-		--copy-up=/|*cannot be copied up
+		--copy-up=/tmp|/tmp cannot be copied up (--copy-up=/tmp): *; try a directory in it
+		--copy-up=/|/ cannot be copied up (--copy-up=/): *; try a directory in it
 		--copy-up=etc|*absolute*
 		--propagation=foo|*propagation*foo*
 		--propagation=rshared --copy-up=/etc|propagation rshared does not support copy-up driver tmpfs+symlink*

@@ -290,13 +290,13 @@ case_a_copy_up_that_fails_deletes_nothing() {
 	mkdir "$tmp/host"
 	make_tree "$tmp/host/tree"
 	for missing in "$tmp/missing" "$tree/dangling"; do
-		copy_up_fails "failed to create bind mount on $missing: no such file or directory (--copy-up=$missing)" \
+		copy_up_fails "failed to create bind mount on $missing: no such file or directory (--copy-up=$missing); try a directory that exists" \
 			--copy-up="$tree" --copy-up="$missing"
-		copy_up_fails "failed to create bind mount on $missing: no such file or directory (--copy-up=$missing)" \
+		copy_up_fails "failed to create bind mount on $missing: no such file or directory (--copy-up=$missing); try a directory that exists" \
 			--copy-up="$missing,$tree"
 	done
-	copy_up_fails "failed to create bind mount on $tree/file: not a directory (--copy-up=$tree/file)" --copy-up="$tree,$tree/file"
-	copy_up_fails "failed to create bind mount on $tree/fifo: not a directory (--copy-up=$tree/fifo)" --copy-up="$tree/fifo"
+	copy_up_fails "failed to create bind mount on $tree/file: not a directory (--copy-up=$tree/file); try the directory that it is in" --copy-up="$tree,$tree/file"
+	copy_up_fails "failed to create bind mount on $tree/fifo: not a directory (--copy-up=$tree/fifo); try the directory that it is in" --copy-up="$tree/fifo"
 	# Of the user's own state directory, and of one in a directory that is copied up.
 	mkdir "$tmp/host/run"
 	for holder in "$tree" "$tmp/host/run"; do
@@ -323,9 +323,9 @@ case_directories_that_must_not_be_copied_up() {
 	while read -r dir; do
 		untouched launch --copy-up="$dir" true
 		assert_eq "status of $dir" 1 "$rc"
-		assert_match "error of $dir" '\[rootlesskit:parent\] error: */* cannot be copied up' "$err"
+		assert_match "error of $dir" '\[rootlesskit:parent\] error: */* cannot be copied up (--copy-up=*): *; try a directory in it' "$err"
 		untouched launch --copy-up="$tree,$dir" true
-		assert_match "error of $dir behind another" '\[rootlesskit:parent\] error: */* cannot be copied up' "$err"
+		assert_match "error of $dir behind another" '\[rootlesskit:parent\] error: */* cannot be copied up (--copy-up=*): *; try a directory in it' "$err"
 	done <<-EOF
 		/
 		//
@@ -343,7 +343,7 @@ case_directories_that_must_not_be_copied_up() {
 	done
 	for dir in etc ./etc '' "$tree,"; do
 		untouched launch --copy-up="$dir" true
-		assert_match "error of $dir" '\[rootlesskit:parent\] error: --copy-up=* is not an absolute path' "$err"
+		assert_match "error of $dir" '\[rootlesskit:parent\] error: --copy-up=* is not an absolute path; --copy-up takes a directory such as /etc' "$err"
 	done
 }
 

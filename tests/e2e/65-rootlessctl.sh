@@ -372,7 +372,7 @@ case_bad_command_lines() {
 	assert_eq 'lines on one stream' 1 "$(rootlessctl --scoket=x list-ports 2>&1 | wc -l)"
 	assert_eq status 1 "$rc"
 	ctl --socket
-	assert_eq error 'error: flag needs an argument: -socket; see `rootlessctl --help`' "$err"
+	assert_eq error 'error: flag needs an argument: -socket; try --socket=PATH; see `rootlessctl --help`' "$err"
 	assert_eq status 1 "$rc"
 	ctl foo
 	says 'an unknown command' 3 '' "No help topic for 'foo'; did you mean one of list-ports, add-ports, remove-ports, info, help?"

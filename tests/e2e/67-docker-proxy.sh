@@ -402,9 +402,9 @@ case_bad_command_lines() {
 $error" "\[rootlesskit:docker-proxy] error: $error
 Usage: rootlesskit-docker-proxy*"
 	done <<-'EOT'
-		-host-port abc|invalid value "abc" for flag -host-port: parse error
-		-host-port 99999999999999999999|invalid value "99999999999999999999" for flag -host-port: parse error
-		-host-ip|flag needs an argument: -host-ip
+		-host-port abc|invalid value "abc" for flag -host-port: parse error; --host-port takes a number: port on the host, 1 to 65535
+		-host-port 99999999999999999999|invalid value "99999999999999999999" for flag -host-port: parse error; --host-port takes a number: port on the host, 1 to 65535
+		-host-ip|flag needs an argument: -host-ip; try --host-ip=IP
 		-proto tcp ---host-port 5|bad flag syntax: ---host-port
 	EOT
 	proxy -proto "$(head -c 100 /dev/zero | tr '\0' x)" -host-port "$port"

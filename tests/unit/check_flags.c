@@ -16,7 +16,7 @@ struct values {
 
 static const struct flag table[] = {
 	{ NULL, "on", "o", FLAG_BOOL, FIELD(on), NULL, "" },
-	{ NULL, "number", "n", FLAG_INT, FIELD(number), "N", "" },
+	{ NULL, "number", "n", FLAG_INT, FIELD(number), "N", "1 to 9" },
 	{ NULL, "text", NULL, FLAG_STRING, FIELD(text), "TEXT", "" },
 	{ NULL, "list", "l", FLAG_LIST, 0, "ITEM", "" },
 	FLAGS_END,
@@ -76,6 +76,11 @@ START_TEST(lines_that_are_good)
 END_TEST
 
 #define NOT_DEFINED(name, guess) "flag provided but not defined: -" name guess
+#define BAD_BOOL(value) \
+	"invalid boolean value \"" value "\" for -on: parse error; --on takes true or false"
+#define BAD_NUMBER(value)                                                              \
+	"invalid value \"" value "\" for flag -number: parse error; --number takes a " \
+	"number: 1 to 9"
 
 START_TEST(lines_that_are_bad)
 {
@@ -91,22 +96,26 @@ START_TEST(lines_that_are_bad)
 		{ { "-O" }, -ENOENT, "flag provided but not defined: -O; did you mean -o?" },
 		{ { "--nubmer" }, -ENOENT, NOT_DEFINED("nubmer", "; did you mean --number?") },
 		{ { "--num=5" }, -ENOENT, NOT_DEFINED("num", "; did you mean --number?") },
+		{ { "--numbers-of-it=5" },
+		  -ENOENT,
+		  NOT_DEFINED("numbers-of-it", "; did you mean --number?") },
+		{ { "--only" }, -ENOENT, NOT_DEFINED("only", "") },
+		{ { "-list" }, -EINVAL, "flag needs an argument: -list; try --list=ITEM" },
+		{ { "-l" }, -EINVAL, "flag needs an argument: -l; try --list=ITEM" },
 		{ { "--TEXT" }, -ENOENT, NOT_DEFINED("TEXT", "; did you mean --text?") },
 		{ { "--no-on" }, -ENOENT, NOT_DEFINED("no-on", "; did you mean --on=false?") },
 		{ { "--no-text" }, -ENOENT, NOT_DEFINED("no-text", "") },
 		{ { "-it" }, -ENOENT, NOT_DEFINED("it", "") },
-		{ { "--on=" }, -EINVAL, "invalid boolean value \"\" for -on: parse error" },
-		{ { "-on=" }, -EINVAL, "invalid boolean value \"\" for -on: parse error" },
-		{ { "-o=yes" }, -EINVAL, "invalid boolean value \"yes\" for -on: parse error" },
-		{ { "-number" }, -EINVAL, "flag needs an argument: -number" },
-		{ { "-on", "--text" }, -EINVAL, "flag needs an argument: -text" },
-		{ { "-n", "" }, -EINVAL, "invalid value \"\" for flag -number: parse error" },
-		{ { "-n", "5x" }, -EINVAL, "invalid value \"5x\" for flag -number: parse error" },
-		{ { "-n", " 5" }, -EINVAL, "invalid value \" 5\" for flag -number: parse error" },
-		{ { "-n", "1.5" }, -EINVAL, "invalid value \"1.5\" for flag -number: parse error" },
-		{ { "-n=9223372036854775808" },
-		  -EINVAL,
-		  "invalid value \"9223372036854775808\" for flag -number: parse error" },
+		{ { "--on=" }, -EINVAL, BAD_BOOL("") },
+		{ { "-on=" }, -EINVAL, BAD_BOOL("") },
+		{ { "-o=yes" }, -EINVAL, BAD_BOOL("yes") },
+		{ { "-number" }, -EINVAL, "flag needs an argument: -number; try --number=N" },
+		{ { "-on", "--text" }, -EINVAL, "flag needs an argument: -text; try --text=TEXT" },
+		{ { "-n", "" }, -EINVAL, BAD_NUMBER("") },
+		{ { "-n", "5x" }, -EINVAL, BAD_NUMBER("5x") },
+		{ { "-n", " 5" }, -EINVAL, BAD_NUMBER(" 5") },
+		{ { "-n", "1.5" }, -EINVAL, BAD_NUMBER("1.5") },
+		{ { "-n=9223372036854775808" }, -EINVAL, BAD_NUMBER("9223372036854775808") },
 		{ { "---on" }, -EINVAL, "bad flag syntax: ---on" },
 		{ { "-=1" }, -EINVAL, "bad flag syntax: -=1" },
 		{ { "--=1" }, -EINVAL, "bad flag syntax: --=1" },

@@ -239,10 +239,13 @@ static const struct {
 
 START_TEST(a_number_is_read_as_a_whole)
 {
-	char reason[128];
+	char reason[256];
 
-	snprintf(reason, sizeof(reason), "invalid value \"%s\" for flag -mtu: parse error",
-		 numbers[_i].value);
+	snprintf(
+		reason, sizeof(reason),
+		"invalid value \"%s\" for flag -mtu: parse error; --mtu takes a number: MTU of the "
+		"network in bytes, 68 to 65521 (default: 65520)",
+		numbers[_i].value);
 	if (numbers[_i].mtu < 0) {
 		ck_assert_int_eq(parse((args_t){ "--mtu", numbers[_i].value, "x" }), -EINVAL);
 		ck_assert_str_eq(e.msg, reason);
@@ -265,13 +268,30 @@ static const struct {
 	  "flag provided but not defined: -nets; did you mean --net?" },
 	{ { "--NET=none", "true" }, "flag provided but not defined: -NET; did you mean --net?" },
 	{ { "--debug", "-x" }, "flag provided but not defined: -x" },
-	{ { "--net" }, "flag needs an argument: -net" },
-	{ { "--debug", "-copy-up" }, "flag needs an argument: -copy-up" },
-	{ { "-p" }, "flag needs an argument: -p" },
-	{ { "--pidns=maybe", "true" }, "invalid boolean value \"maybe\" for -pidns: parse error" },
-	{ { "--debug=", "true" }, "invalid boolean value \"\" for -debug: parse error" },
-	{ { "--debug=yes", "true" }, "invalid boolean value \"yes\" for -debug: parse error" },
-	{ { "--mtu=abc", "true" }, "invalid value \"abc\" for flag -mtu: parse error" },
+	{ { "--network=none", "true" },
+	  "flag provided but not defined: -network; did you mean --net?" },
+	{ { "--state-directory=/x", "true" },
+	  "flag provided but not defined: -state-directory; did you mean --state-dir?" },
+	{ { "--copy-up-modes=x", "true" },
+	  "flag provided but not defined: -copy-up-modes; did you mean --copy-up-mode?" },
+	{ { "--net" }, "flag needs an argument: -net; try --net=DRIVER" },
+	{ { "--debug", "-copy-up" }, "flag needs an argument: -copy-up; try --copy-up=DIR" },
+	{ { "-p" }, "flag needs an argument: -p; try --publish=SPEC" },
+	{ { "--pidns=maybe", "true" },
+	  "invalid boolean value \"maybe\" for -pidns: parse error; --pidns takes true or false" },
+	{ { "--debug=", "true" },
+	  "invalid boolean value \"\" for -debug: parse error; --debug takes true or false" },
+	{ { "--workers=x", "true" },
+	  "invalid value \"x\" for flag -workers: parse error; --workers takes a number: threads "
+	  "that forward for builtin, 1 to 64 (default: one per processor, at most 8)" },
+	/* The value was forgotten, so the command was taken for it. */
+	{ { "--net", "sh", "-c", "x" },
+	  "flag provided but not defined: -c; --net took \"sh\" as its value: if that is the "
+	  "command, try --net=DRIVER sh" },
+	{ { "--net=sh", "-c", "x" }, "flag provided but not defined: -c" },
+	{ { "--net", "none", "--debug", "-c" }, "flag provided but not defined: -c" },
+	{ { "--net", "none", "--publsh", "x" },
+	  "flag provided but not defined: -publsh; did you mean --publish?" },
 };
 
 START_TEST(says_what_it_cannot_read)
@@ -280,6 +300,43 @@ START_TEST(says_what_it_cannot_read)
 
 	ck_assert(r == -EINVAL || r == -ENOENT);
 	ck_assert_str_eq(e.msg, unreadable[_i].msg);
+}
+END_TEST
+
+#define NO_COMMAND(why) "no command specified" why "; see `rootlesskit --help`"
+
+static const struct {
+	args_t args;
+	const char *msg;
+} commandless[] = {
+	{ { NULL }, NO_COMMAND("") },
+	{ { "--" }, NO_COMMAND("") },
+	{ { "--net=sh", "--debug" }, NO_COMMAND("") },
+	{ { "--net", "sh" },
+	  NO_COMMAND("; --net took \"sh\" as its value: if that is the command, "
+		     "try --net=DRIVER sh") },
+	{ { "--net", "sh", "--debug", "--" },
+	  NO_COMMAND("; --net took \"sh\" as its value: if that is the command, try "
+		     "--net=DRIVER sh") },
+	{ { "--net", "none", "-p", "true" },
+	  NO_COMMAND("; --publish took \"true\" as its value: if that is the command, try "
+		     "--publish=SPEC true") },
+	{ { "--copy-up", "bash" },
+	  NO_COMMAND("; --copy-up took \"bash\" as its value: if that is "
+		     "the command, try --copy-up=DIR bash") },
+	{ { "--mtu", "1500" },
+	  NO_COMMAND("; --mtu took \"1500\" as its value: if that is the "
+		     "command, try --mtu=N 1500") },
+};
+
+START_TEST(a_missing_command_names_the_option_that_took_it)
+{
+	ck_assert_int_eq(parse(commandless[_i].args), 0);
+	ck_assert_int_eq(opts_check_command(&o, &e), -EINVAL);
+	ck_assert_str_eq(e.msg, commandless[_i].msg);
+	opts_free(&o);
+	ck_assert_int_eq(parse((args_t){ "--net", "none", "true" }), 0);
+	ck_assert_int_eq(opts_check_command(&o, &e), 0);
 }
 END_TEST
 
@@ -460,8 +517,9 @@ static const struct {
 	{ { "--net=none", "--port-driver=foo" },
 	  "network \"none\" requires either port driver \"none\" or \"builtin\"" },
 	{ { "--port-driver=builtin" },
-	  "port driver requires non-host network (--port-driver=builtin with --net=host; try "
-	  "--net=slirp4netns or --net=none)" },
+	  "port driver requires non-host network (--port-driver=builtin with --net=host); "
+	  "--port-driver=builtin works with --net=slirp4netns or none; --net=host works with "
+	  "--port-driver=none" },
 	{ { "-p", "127.0.0.1:18001:80/tcp" },
 	  "port driver \"none\" does not support publishing ports (--publish needs a network and a "
 	  "port driver: --net=slirp4netns --port-driver=builtin)" },
@@ -489,7 +547,9 @@ static const struct {
 	{ { "--net=slirp4netns", "--slirp4netns-sandbox=true", "--detach-netns" },
 	  "--slirp4netns-sandbox conflicts with --detach-netns" },
 	{ { "--copy-up-mode=foo" }, "unknown copy-up mode: foo" },
-	{ { "--copy-up=/tmp" }, "/tmp cannot be copied up" },
+	{ { "--copy-up=/tmp" },
+	  "/tmp cannot be copied up (--copy-up=/tmp): programs share files and sockets in it, and "
+	  "new ones would not be seen inside; try a directory in it" },
 	{ { "--copy-up=/etc,/tmp/" }, "/tmp/ cannot be copied up" },
 	{ { "--copy-up=//tmp/." }, "//tmp/. cannot be copied up" },
 	{ { "--copy-up=/etc/.." }, "/etc/.. cannot be copied up" },
@@ -504,22 +564,32 @@ static const struct {
 	{ { "--reaper=true" }, "reaper requires --pidns" },
 	{ { "--pidns=false", "--reaper=true" }, "reaper requires --pidns" },
 	{ { "--pidns", "--reaper=foo" }, "unknown reaper mode: foo" },
-	{ { "--evacuate-cgroup2=x" }, "evacuate-cgroup2 requires --cgroupns" },
-	{ { "--evacuate-cgroup2=x", "--pidns" }, "evacuate-cgroup2 requires --cgroupns" },
-	{ { "--evacuate-cgroup2=x", "--cgroupns" }, "evacuate-cgroup2 requires --pidns" },
+	{ { "--evacuate-cgroup2=x" },
+	  "evacuate-cgroup2 requires --cgroupns and --pidns (--evacuate-cgroup2=x)" },
+	{ { "--evacuate-cgroup2=x", "--pidns" },
+	  "evacuate-cgroup2 requires --cgroupns (--evacuate-cgroup2=x)" },
+	{ { "--evacuate-cgroup2=x", "--cgroupns" },
+	  "evacuate-cgroup2 requires --pidns (--evacuate-cgroup2=x)" },
 	{ { "--net=pasta", "--port-driver=builtin" },
 	  "network \"pasta\" requires port driver \"none\" or \"implicit\" "
-	  "(--port-driver=builtin with --net=pasta)" },
+	  "(--port-driver=builtin with --net=pasta); --port-driver=builtin works with "
+	  "--net=slirp4netns or none; --net=pasta works with --port-driver=none or implicit" },
 	{ { "--net=pasta", "--port-driver=slirp4netns" },
-	  "network \"pasta\" requires port driver \"none\" or \"implicit\"" },
-	{ { "--net=pasta", "--port-driver=foo" },
-	  "network \"pasta\" requires port driver \"none\" or \"implicit\"" },
+	  "network \"pasta\" requires port driver \"none\" or \"implicit\" "
+	  "(--port-driver=slirp4netns with --net=pasta); --port-driver=slirp4netns works with "
+	  "--net=slirp4netns; --net=pasta works with --port-driver=none or implicit" },
+	{ { "--net=pasta", "--port-driver=bultin" },
+	  "network \"pasta\" requires port driver \"none\" or \"implicit\" (--port-driver=bultin "
+	  "with --net=pasta); --net=pasta works with --port-driver=none or implicit; did you mean "
+	  "builtin?" },
 	{ { "--net=none", "--port-driver=implicit" },
 	  "network \"none\" requires either port driver \"none\" or \"builtin\"" },
 	{ { "--net=none", "--port-driver=slirp4netns" },
 	  "network \"none\" requires either port driver \"none\" or \"builtin\"" },
 	{ { "--net=slirp4netns", "--port-driver=implicit" },
-	  "port driver requires pasta network (--port-driver=implicit with --net=slirp4netns)" },
+	  "port driver requires pasta network (--port-driver=implicit with --net=slirp4netns); "
+	  "--port-driver=implicit works with --net=pasta; --net=slirp4netns works with "
+	  "--port-driver=none, builtin or slirp4netns" },
 	{ { "--port-driver=implicit" }, "port driver requires pasta network" },
 	{ { "--port-driver=slirp4netns" },
 	  "port driver requires slirp4netns network (--port-driver=slirp4netns with --net=host)" },
@@ -533,6 +603,13 @@ static const struct {
 	{ { "--net=pasta", "--ifname=a/b" }, "ifname must not contain \"/\"" },
 	{ { "--net=pasta", "--cidr=10.0.0.0/26" }, "--cidr=10.0.0.0/26 is too small" },
 	{ { "--net=slirp4netns", "--port-driver=foo" }, "unknown port driver: foo" },
+	{ { "--net=slirp4netns", "--port-driver=slirp" },
+	  "unknown port driver: slirp (--port-driver takes none, builtin, implicit or "
+	  "slirp4netns); did you mean slirp4netns?" },
+	{ { "--net=slirp" },
+	  "unknown network mode: slirp (--net takes host, none, slirp4netns or pasta); did you "
+	  "mean slirp4netns?" },
+	{ { "--mtu=70000" }, "mtu must be <= 65521, got 70000 (--mtu takes 68 to 65521)" },
 	{ { "--net=slirp4netns", "--port-driver=" }, "unknown port driver: " },
 	{ { "--subid-source=foo" }, "unknown subid source: foo" },
 	{ { "--net=slirp4netns", "--ifname=abcdefghijklmnop" },
@@ -542,9 +619,12 @@ static const struct {
 	{ { "--net=slirp4netns", "--ifname=a:1" }, "--ifname=a:1 is not a valid" },
 	{ { "--net=slirp4netns", "--ifname=." }, "--ifname=. is not a valid" },
 	{ { "--net=slirp4netns", "--ifname=.." }, "--ifname=.. is not a valid" },
-	{ { "--copy-up=/" }, "/ cannot be copied up" },
+	{ { "--copy-up=/" },
+	  "/ cannot be copied up (--copy-up=/): nothing can be mounted over the root directory of "
+	  "a process; try a directory in it" },
 	{ { "--copy-up=///" }, "/// cannot be copied up" },
-	{ { "--copy-up=etc" }, "--copy-up=etc is not an absolute path" },
+	{ { "--copy-up=etc" },
+	  "--copy-up=etc is not an absolute path; --copy-up takes a directory such as /etc" },
 	{ { "--copy-up=" }, "--copy-up= is not an absolute path" },
 	{ { "--propagation=foo" }, "unknown propagation: \"foo\"" },
 	{ { "--cgroupns", "--pidns", "--evacuate-cgroup2=a/b" },
@@ -679,12 +759,12 @@ static const struct {
 	  "ipv6 is experimental\"\n* --ipv6 is discarded for --net=none" },
 	{ { "--net=pasta", "--ipv6", "--disable-host-loopback", "true" }, "ipv6 is experimental" },
 	{ { "--net=pasta", "--disable-host-loopback", "true" },
-	  "pasta\\\" network driver is experimental. Needs very recent version of pasta" },
+	  "pasta\\\" network driver is experimental. Needs very recent version of pasta (see "
+	  "docs/network.md). That file is RootlessKit's; this program works with the pasta of "
+	  "Debian 12 (package passt) and later." },
 	{ { "--detach-netns", "true" }, "--detach-netns has no effect with --net=host" },
 	{ { "--net=none", "--detach-netns", "true" }, NULL },
 	/* Also when an error follows. */
-	{ { "--net=foo", "true" }, "specifying --disable-host-loopback is highly" },
-	{ { "--net=", "true" }, "specifying --disable-host-loopback is highly" },
 	{ { "--net=slirp4netns", "--slirp4netns-sandbox=foo", "true" },
 	  "specifying --disable-host-loopback is highly" },
 	{ { "--net=slirp4netns", "--port-driver=implicit", "true" },
@@ -694,6 +774,10 @@ static const struct {
 	/* But not about a line that RootlessKit refuses before it warns. */
 	{ { "--net=slirp4netns", "--mtu=-1", "true" }, NULL },
 	{ { "--net=slirp4netns", "--cidr=foo", "true" }, NULL },
+	/* Nor about a network that does not exist: its name is the mistake. */
+	{ { "--net=foo", "true" }, NULL },
+	{ { "--net=", "--ipv6", "--mtu=1500", "true" }, NULL },
+	{ { "--net=vpnkit", "--ipv6", "true" }, NULL },
 	{ { "--net=slirp4netns", "--ifname=a/b", "true" }, NULL },
 	{ { "--net=slirp4netns", "--evacuate-cgroup2=x", "true" }, NULL },
 };
@@ -735,6 +819,8 @@ static TCase *reading_case(void)
 	tcase_add_loop_test(tc, a_list_grows, 0, COUNT(lists));
 	tcase_add_test(tc, short_names_stand_for_long_ones);
 	tcase_add_loop_test(tc, a_number_is_read_as_a_whole, 0, COUNT(numbers));
+	tcase_add_loop_test(tc, a_missing_command_names_the_option_that_took_it, 0,
+			    COUNT(commandless));
 	tcase_add_loop_test(tc, says_what_it_cannot_read, 0, COUNT(unreadable));
 	tcase_add_loop_test(tc, every_option_is_known_and_in_the_help, 0, COUNT(names));
 	return tc;
