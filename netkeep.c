@@ -59,10 +59,15 @@ const char *netkeep_name(const struct netkeep *k)
 int netkeep_start(struct netkeep *k, const struct network *net, const char *state_dir, pid_t child,
 		  struct err *e)
 {
+	int r;
+
 	k->prog.net = net;
 	k->prog.state_dir = state_dir;
 	k->prog.child_pid = child;
-	return netprog_start(&k->prog, e);
+	r = netprog_start(&k->prog, e);
+	if (r < 0)
+		netprog_add_source(&k->prog, e);
+	return r;
 }
 
 /* Adds what to try. */
@@ -71,6 +76,7 @@ static void advise(const struct netkeep *k, struct err *e)
 	const struct netprog *n = &k->prog;
 	const char *advice = n->driver->advice != NULL ? n->driver->advice(n) : NULL;
 
+	netprog_advise_stack(n->status, e);
 	if (advice != NULL)
 		err_add(e, "; try %s", advice);
 	else if (strcasestr(n->last_words, "operation not permitted") != NULL ||
@@ -78,14 +84,18 @@ static void advise(const struct netkeep *k, struct err *e)
 		userns_explain(e, EPERM, 0);
 }
 
-static int explain(const struct netkeep *k, struct err *e)
+static int explain(struct netkeep *k, struct err *e)
 {
+	struct netprog *n = &k->prog;
+
 	if (k->prog.again)
 		err_wrap(e, "%s ended during the start", netkeep_name(k));
 	else
 		err_wrap(e, "failed to setup network: %s ended before it was ready (%.150s)",
 			 netkeep_name(k), k->prog.command);
 	advise(k, e);
+	if (!k->prog.again && !WIFSIGNALED(n->status) && n->driver->diagnose != NULL)
+		n->driver->diagnose(n, e);
 	return -ECHILD;
 }
 

@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fd.h"
@@ -20,6 +22,9 @@
 #define LOG_LEN	   2048 /* bytes of its output that are read at once */
 #define LOG_ROUNDS 32	/* reads at once; a program that never stops printing is not all we have */
 #define FIFO_MODE  0600
+
+#define ASKED_LEN   768		    /* bytes of an answer to --help in a message */
+#define SMALL_STACK (1024 * 1024UL) /* bytes; 8 MiB are usual */
 
 /* ---- command lines ---- */
 
@@ -60,6 +65,12 @@ static void describe(struct netprog *n, const struct netprog_args *args)
 
 /* ---- starting ---- */
 
+void netprog_add_source(const struct netprog *n, struct err *e)
+{
+	err_add(e, " (--net=%s: install the package %s, or name the program by %s)",
+		n->driver->name, n->driver->package, n->driver->option);
+}
+
 int netprog_find(struct netprog *n, const struct opts *o, struct err *e)
 {
 	const struct netprog_driver *d = n->driver;
@@ -69,9 +80,63 @@ int netprog_find(struct netprog *n, const struct opts *o, struct err *e)
 	if (r == 0 && d->probe != NULL)
 		r = d->probe(n, e);
 	if (r < 0)
-		err_add(e, " (--net=%s: install the package %s, or name the program by %s)",
-			d->name, d->package, d->option);
+		netprog_add_source(n, e);
 	return r;
+}
+
+/* ---- what it is ---- */
+
+int netprog_ask(struct netprog *n, const char *option, char *out, size_t cap, struct err *e)
+{
+	char *const argv[] = { n->program, (char *)option, NULL };
+
+	return proc_run(argv, out, cap, NETPROG_ASK_MS, e);
+}
+
+bool netprog_names_option(const char *help, const char *option)
+{
+	size_t len = strlen(option);
+
+	for (const char *at = strstr(help, option); at != NULL; at = strstr(at + 1, option)) {
+		char next = at[len];
+
+		if (next == '\0' || strchr(" \t\n,=", next) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* Quotes a text as Go does, in one line, as far as there is room. */
+static void quote(char *out, size_t cap, const char *text)
+{
+	size_t len = 0;
+
+	for (; *text != '\0' && len + 3 < cap; text++) {
+		if (*text == '\n' || *text == '"' || *text == '\\')
+			out[len++] = '\\';
+		out[len++] = *text == '\n' ? 'n' : *text;
+	}
+	out[len] = '\0';
+}
+
+void netprog_say_refused(const struct netprog *n, const char *option, const char *wanted,
+			 const char *output, int status, struct err *e)
+{
+	char quoted[ASKED_LEN], why[64];
+
+	quote(quoted, sizeof(quoted), output);
+	err_set(e, ENOEXEC, "command \"%.200s %s\" failed, make sure %s is installed: \"%s\": %s",
+		n->program, option, wanted, quoted, proc_status_text(status, why, sizeof(why)));
+}
+
+void netprog_advise_stack(int status, struct err *e)
+{
+	struct rlimit stack;
+
+	if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGBUS) &&
+	    getrlimit(RLIMIT_STACK, &stack) == 0 && stack.rlim_cur < SMALL_STACK)
+		err_add(e, "; try a larger stack: `ulimit -s` is %llu here",
+			(unsigned long long)stack.rlim_cur / 1024);
 }
 
 enum { READY, EXIT, LOG, PIPES };
@@ -239,6 +304,7 @@ void netprog_stop(struct netprog *n, struct err *e)
 	 * is in the same group, whose number is not given anew while we have not waited for it. */
 	kill(-n->pid, SIGKILL);
 	status = proc_wait(n->pid);
+	n->status = status;
 	n->pid = 0;
 	netprog_log(n);
 	remove_file(n);

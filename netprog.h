@@ -56,7 +56,13 @@ struct netprog_driver {
 	/* After an end during the start: what to try, by its last words, or NULL. NULL: no advice.
 	 */
 	const char *(*advice)(const struct netprog *n);
+	/* After an end during the start, if no signal ended it: is the program what it should be?
+	 * If not, says so in the reason. May block for NETPROG_ASK_MS. NULL: probe has found out.
+	 */
+	void (*diagnose)(struct netprog *n, struct err *e);
 };
+
+#define NETPROG_ASK_MS 5000 /* for an answer to --help or --version */
 
 struct netprog {
 	const struct netprog_driver *driver; /* NULL: there is no network program */
@@ -70,6 +76,7 @@ struct netprog {
 	char program[PATH_MAX];
 	unsigned int features; /* the driver's own */
 	pid_t pid;	       /* 0: not running */
+	int status;	       /* wait status of the last end */
 	int ready_fd;	       /* readable when it is ready, or has closed it */
 	int exit_fd;	       /* open as long as it shall run */
 	int log_fd;	       /* what it prints; non-blocking */
@@ -94,6 +101,24 @@ void netprog_add_netns(struct netprog_args *args, const struct netprog *n, const
 /* Finds the program and what it can do. Returns 0 or -errno with a reason that says how to get it.
  * Blocks while it asks the program. */
 int netprog_find(struct netprog *n, const struct opts *o, struct err *e);
+
+/* Runs the program with one option, such as --help, and collects what it prints, cut to cap - 1
+ * bytes. Blocks for NETPROG_ASK_MS. Returns its wait status or -errno with a reason. */
+int netprog_ask(struct netprog *n, const char *option, char *out, size_t cap, struct err *e);
+
+/* Does the text of a --help name the option, and not only a longer one? */
+bool netprog_names_option(const char *help, const char *option);
+
+/* Sets the reason to RootlessKit's words for a program that fails when it is asked: the option,
+ * what is wanted ("slirp4netns v0.4.0+"), what it printed and its wait status. */
+void netprog_say_refused(const struct netprog *n, const char *option, const char *wanted,
+			 const char *output, int status, struct err *e);
+
+/* Adds where to get the program. */
+void netprog_add_source(const struct netprog *n, struct err *e);
+
+/* Adds what to try if a signal that a small stack brings ended the program. */
+void netprog_advise_stack(int status, struct err *e);
 
 /* Starts it. Returns 0 or -errno with a reason. */
 int netprog_start(struct netprog *n, struct err *e);

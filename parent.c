@@ -272,8 +272,12 @@ static int wait_for_network(struct parent *p, struct err *e)
 		if (r == 0)
 			r = netkeep_ready(&p->keep, e);
 	} while (r == -EAGAIN);
-	if (r == -ETIMEDOUT && p->keep.prog.last_words[0] != '\0')
-		err_add(e, "; it said: %s", p->keep.prog.last_words);
+	if (r == -ETIMEDOUT) {
+		err_add(e, "; %.200s runs, but does not say that it is ready: is it %s?",
+			p->keep.prog.program, netkeep_name(&p->keep));
+		if (p->keep.prog.last_words[0] != '\0')
+			err_add(e, " It said: %s", p->keep.prog.last_words);
+	}
 	return r;
 }
 

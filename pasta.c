@@ -16,13 +16,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "log.h"
 #include "proc.h"
 #include "statedir.h"
 
-#define HELP_LEN	(64 * 1024) /* bytes of --help, twice; the longest known has 10 kB */
-#define HELP_TIMEOUT_MS 5000
+#define HELP_LEN    (64 * 1024) /* bytes of --help, twice; the longest known has 10 kB */
+#define HELP	    "--help"
+#define VERSION_LEN 1024 /* bytes of --version */
 
 static const char *binary(const struct opts *o)
 {
@@ -30,20 +32,6 @@ static const char *binary(const struct opts *o)
 }
 
 /* ---- features ---- */
-
-/* Does the text name the option, and not only a longer one? */
-static bool names_option(const char *help, const char *option)
-{
-	size_t len = strlen(option);
-
-	for (const char *at = strstr(help, option); at != NULL; at = strstr(at + 1, option)) {
-		char next = at[len];
-
-		if (next == '\0' || strchr(" \t\n,=", next) != NULL)
-			return true;
-	}
-	return false;
-}
 
 unsigned int pasta_features(const char *help)
 {
@@ -58,7 +46,7 @@ unsigned int pasta_features(const char *help)
 	unsigned int found = 0;
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (names_option(help, known[i].option))
+		if (netprog_names_option(help, known[i].option))
 			found |= known[i].feature;
 	return found;
 }
@@ -69,14 +57,14 @@ static int finish_help(struct proc_run *run, char *text, struct err *e)
 {
 	size_t len = strlen(text);
 
-	return proc_run_finish(run, text + len, HELP_LEN - len, HELP_TIMEOUT_MS, e);
+	return proc_run_finish(run, text + len, HELP_LEN - len, NETPROG_ASK_MS, e);
 }
 
 /* Debian 13's loses the end of --help if that does not go to a terminal. What it says to an option
  * that it does not know goes to standard error, and arrives whole. */
 static int read_help(struct netprog *n, char *text, struct err *e)
 {
-	char help[] = "--help", unknown[] = "--this-is-no-option";
+	char help[] = HELP, unknown[] = "--this-is-no-option";
 	char *const first[] = { n->program, help, NULL };
 	char *const second[] = { n->program, unknown, NULL };
 	struct proc_run runs[2];
@@ -90,7 +78,33 @@ static int read_help(struct netprog *n, char *text, struct err *e)
 	r = finish_help(&runs[0], text, e);
 	if (r2 == 0)
 		r2 = finish_help(&runs[1], text, e);
-	return r < 0 ? r : r2;
+	/* One that a signal has ended says most. */
+	return r < 0 || WIFSIGNALED(r) ? r : r2;
+}
+
+/* Says why the program cannot be pasta, after its --help has not named what we need. */
+static int say_not_pasta(struct netprog *n, int help_status, struct err *e)
+{
+	char text[VERSION_LEN], why[64];
+	int status;
+
+	if (WIFSIGNALED(help_status)) {
+		err_set(e, ENOEXEC, "\"%s " HELP "\" ended: %s", n->program,
+			proc_status_text(help_status, why, sizeof(why)));
+		netprog_advise_stack(help_status, e);
+		return -ENOEXEC;
+	}
+	status = netprog_ask(n, "--version", text, sizeof(text), NULL);
+	if (status > 0) {
+		netprog_say_refused(n, "--version", "pasta", text, status, e);
+		return -ENOEXEC;
+	}
+	err_set(e, ENOTSUP,
+		"\"%s " HELP "\" does not know --config-net: it is not pasta, or too old",
+		n->program);
+	if (status == 0 && text[strcspn(text, "\n")] != '\0')
+		err_add(e, "; its --version says: %.*s", (int)strcspn(text, "\n"), text);
+	return -ENOTSUP;
 }
 
 /* What listens on the host's loopback can be reached on that inside, unless --tcp-ns=none says no.
@@ -103,19 +117,16 @@ static bool can_close_loopback(const struct netprog *n)
 static int probe(struct netprog *n, struct err *e)
 {
 	char *text = malloc(HELP_LEN);
-	int r;
+	int status, r;
 
 	if (text == NULL)
-		return err_sys(e, ENOMEM, "%s --help", n->program);
-	r = read_help(n, text, e);
+		return err_sys(e, ENOMEM, "%s " HELP, n->program);
+	r = status = read_help(n, text, e);
 	if (r >= 0) {
 		n->features = pasta_features(text);
 		r = 0;
 		if (!(n->features & PASTA_CONFIG_NET))
-			r = err_set(e, ENOTSUP,
-				    "\"%s --help\" does not know --config-net: it is not pasta, "
-				    "or too old",
-				    n->program);
+			r = say_not_pasta(n, status, e);
 	}
 	free(text);
 	if (r == 0 && n->o->disable_host_loopback && !can_close_loopback(n))

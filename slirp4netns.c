@@ -2,9 +2,14 @@
 /* How slirp4netns is run. See slirp4netns(1) and netprog.h. */
 #include "slirp4netns.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "statedir.h"
+
+#define HELP	 "--help"
+#define HELP_LEN 8192		/* bytes; that of 1.2 has 1,500 */
+#define KNOWN_BY "--netns-type" /* an option that it has had since 0.4.0 */
 
 static const char *binary(const struct opts *o)
 {
@@ -84,6 +89,28 @@ static const char *advice(const struct netprog *n)
 	return NULL;
 }
 
+/* RootlessKit asks for --help before each start, and says this then. A program that printed a
+ * reason of its own keeps it in front. */
+static void diagnose(struct netprog *n, struct err *e)
+{
+	char help[HELP_LEN];
+	int status = netprog_ask(n, HELP, help, sizeof(help), NULL);
+
+	if (status < 0 || (status == 0 && netprog_names_option(help, KNOWN_BY)))
+		return;
+	if (n->last_words[0] == '\0' && status != 0) {
+		netprog_say_refused(n, HELP, "slirp4netns v0.4.0+", help, status, e);
+	} else {
+		if (n->last_words[0] == '\0')
+			err_set(e, ENOEXEC, "slirp4netns seems older than v0.4.0");
+		err_add(e,
+			"; \"%.200s " HELP "\" does not name " KNOWN_BY
+			": it is not slirp4netns, or too old",
+			n->program);
+	}
+	netprog_add_source(n, e);
+}
+
 const struct netprog_driver slirp4netns_driver = {
 	.name = "slirp4netns",
 	.option = "--slirp4netns-binary",
@@ -93,4 +120,5 @@ const struct netprog_driver slirp4netns_driver = {
 	.build = build,
 	.is_banner = is_banner,
 	.advice = advice,
+	.diagnose = diagnose,
 };

@@ -264,10 +264,11 @@ case_a_detached_namespace() {
 
 # ---- a network program that fails ----
 
-# fake LINE...: a program in $tmp/fake
+# fake LINE...: a program in $tmp/fake, which is slirp4netns for those who ask for its options
 fake() {
 	{
 		echo '#!/bin/sh'
+		echo 'if [ "$1" = --help ]; then echo "--netns-type=TYPE"; exit; fi'
 		printf '%s\n' "$@"
 	} >"$tmp/fake"
 	chmod +x "$tmp/fake"
@@ -308,11 +309,39 @@ case_a_network_program_that_fails_at_the_start() {
 	fails_with '\[rootlesskit:parent\] error: failed to setup network: *: exit status 3: *line 299; the end' \
 		$slirp --slirp4netns-binary="$tmp/fake"
 	assert_eq lines 1 "$(wc -l <"$tmp/err")"
+	fake 'exit 0'
 	# shellcheck disable=SC2086 # options
-	fails_with '*failed to setup network: *: exit status 0' $slirp --slirp4netns-binary=/bin/true
+	fails_with '*failed to setup network: *: exit status 0' $slirp --slirp4netns-binary="$tmp/fake"
+	source='(--net=slirp4netns: install the package slirp4netns, or name the program by --slirp4netns-binary)'
 	printf '#!/nonexistent\n' >"$tmp/fake"
 	# shellcheck disable=SC2086 # options
-	fails_with "*fork/exec $tmp/fake: no such file or directory" $slirp --slirp4netns-binary="$tmp/fake"
+	fails_with "*fork/exec $tmp/fake: no such file or directory $source" $slirp --slirp4netns-binary="$tmp/fake"
+	head -c 1000 /dev/zero >"$tmp/fake"
+	# shellcheck disable=SC2086 # options
+	fails_with "*fork/exec $tmp/fake: exec format error $source" $slirp --slirp4netns-binary="$tmp/fake"
+}
+
+case_another_program_is_not_taken_for_slirp4netns() {
+	need_tun
+	source='(--net=slirp4netns: install the package slirp4netns, or name the program by --slirp4netns-binary)'
+	not='does not name --netns-type: it is not slirp4netns, or too old'
+	# shellcheck disable=SC2086 # options
+	fails_with "\\[rootlesskit:parent\\] error: slirp4netns seems older than v0.4.0; \"/bin/true --help\" $not $source" \
+		$slirp --slirp4netns-binary=/bin/true
+	# shellcheck disable=SC2086 # options
+	fails_with "*: command \"/bin/false --help\" failed, make sure slirp4netns v0.4.0+ is installed: \"Usage: *\\\\n\": exit status 1 $source" \
+		$slirp --slirp4netns-binary=/bin/false
+	# shellcheck disable=SC2086 # options
+	fails_with "*slirp4netns ended before it was ready (/bin/echo *): exit status 0: --mtu *; \"/bin/echo --help\" $not $source" \
+		$slirp --slirp4netns-binary=/bin/echo
+	printf '#!/bin/sh\nprintf "garbage \\211 %%s" "$*"; [ "$1" = --help ]\n' >"$tmp/fake"
+	chmod +x "$tmp/fake"
+	# shellcheck disable=SC2086 # options
+	fails_with "*: exit status 1: garbage *; \"$tmp/fake --help\" $not $source" $slirp --slirp4netns-binary="$tmp/fake"
+	# One that does not answer is not waited for long.
+	printf '#!/bin/sh\n[ "$1" != --help ] || exec sleep 60\n' >"$tmp/fake"
+	# shellcheck disable=SC2086 # options
+	fails_with '*failed to setup network: *: exit status 0' $slirp --slirp4netns-binary="$tmp/fake"
 }
 
 case_a_network_program_that_is_killed_at_the_start() {
@@ -320,7 +349,17 @@ case_a_network_program_that_is_killed_at_the_start() {
 	# shellcheck disable=SC2016 # for the program
 	fake 'kill -KILL $$'
 	# shellcheck disable=SC2086 # options
-	fails_with '\[rootlesskit:parent\] error: failed to setup network: *signal: killed*' $slirp --slirp4netns-binary="$tmp/fake"
+	fails_with '\[rootlesskit:parent\] error: failed to setup network: *signal: killed' $slirp --slirp4netns-binary="$tmp/fake"
+	# shellcheck disable=SC2016 # for the program
+	fake 'kill -SEGV $$'
+	# shellcheck disable=SC2086 # options
+	fails_with '*failed to setup network: *: signal: segmentation fault*' $slirp --slirp4netns-binary="$tmp/fake"
+	assert_fails grep -q 'ulimit' "$tmp/err"
+	(
+		ulimit -s 512
+		# shellcheck disable=SC2086 # options
+		fails_with '*: signal: segmentation fault*; try a larger stack: `ulimit -s` is 512 here' $slirp --slirp4netns-binary="$tmp/fake"
+	)
 }
 
 # It says by closing its descriptor that it will never be ready, but does not end by itself.
@@ -658,6 +697,7 @@ run_cases \
 	a_detached_namespace \
 	a_missing_network_program \
 	a_network_program_that_fails_at_the_start \
+	another_program_is_not_taken_for_slirp4netns \
 	a_network_program_that_is_killed_at_the_start \
 	a_network_program_that_gives_up_and_hangs \
 	the_error_of_the_real_one_names_the_reason \

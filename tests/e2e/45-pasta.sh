@@ -253,7 +253,23 @@ case_a_missing_pasta() {
 	# shellcheck disable=SC2086 # options
 	fails_with '*exec: "/etc/passwd": permission denied (*)' $quiet --pasta-binary=/etc/passwd
 	# shellcheck disable=SC2086 # options
-	fails_with '*"/bin/false --help" does not know --config-net: it is not pasta, or too old (*)' $quiet --pasta-binary=/bin/false
+	fails_with '*error: command "/bin/false --version" failed, make sure pasta is installed: "*\\n": exit status 1 (*install the package passt*--pasta-binary*)' $quiet --pasta-binary=/bin/false
+	# shellcheck disable=SC2086 # options
+	fails_with '*"/bin/true --help" does not know --config-net: it is not pasta, or too old; its --version says: true *[0-9] (*)' $quiet --pasta-binary=/bin/true
+}
+
+case_a_pasta_that_a_signal_ends_is_not_called_too_old() {
+	need_pasta
+	printf '#!/bin/sh\nkill -SEGV $$\n' >"$tmp/pasta"
+	chmod +x "$tmp/pasta"
+	# shellcheck disable=SC2086 # options
+	fails_with "*\"$tmp/pasta --help\" ended: signal: segmentation fault*(*)" $quiet --pasta-binary="$tmp/pasta"
+	assert_fails grep -q 'too old\|ulimit' "$tmp/err"
+	(
+		ulimit -s 512
+		# shellcheck disable=SC2086 # options
+		fails_with '*signal: segmentation fault*; try a larger stack: `ulimit -s` is 512 here (*)' $quiet --pasta-binary="$tmp/pasta"
+	)
 }
 
 case_a_pasta_that_ends_or_hangs_up_at_the_start() {
@@ -375,6 +391,7 @@ run_cases \
 	features_are_detected \
 	an_old_pasta_that_cannot_close_the_loopback_is_told_of \
 	a_missing_pasta \
+	a_pasta_that_a_signal_ends_is_not_called_too_old \
 	a_pasta_that_ends_or_hangs_up_at_the_start \
 	it_is_no_daemon \
 	it_does_not_outlive_the_launcher \
