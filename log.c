@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "fd.h"
+#include "text.h"
 
 #define LOG_LINE_LEN 2048 /* bytes; longer lines are cut */
 #define ESCAPED_MAX  6	  /* bytes of an escaped character */
@@ -58,27 +59,34 @@ static void write_line(const char *line, size_t len)
 	(void)n;
 }
 
-/* The length of the control character that a text begins with, 0 if it begins with none: C0 and DEL
- * have one byte, C1 two in UTF-8. Terminals obey them all. */
-static size_t control_len(const char *text)
-{
-	const unsigned char *c = (const unsigned char *)text;
+struct character {
+	size_t len; /* bytes */
+	uint32_t code;
+	bool is_byte;	/* one byte that is not UTF-8; terminals may take it as C1 */
+	bool is_hidden; /* not shown as it is: that, or a control character: C0, DEL or C1 */
+};
 
-	if (c[0] < 0x20 || c[0] == 0x7f)
-		return 1;
-	return c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f ? 2 : 0;
+/* The character that a text, which is not empty, begins with. */
+static struct character first_character(const char *text)
+{
+	struct character c = { .len = text_utf8_decode(text, strnlen(text, TEXT_UTF8_MAX),
+						       &c.code) };
+
+	if (c.len == 0)
+		return (struct character){ 1, (unsigned char)*text, true, true };
+	c.is_hidden = c.code < 0x20 || (c.code >= 0x7f && c.code <= 0x9f);
+	return c;
 }
 
-/* Escapes a control character as Go does. Returns how many bytes that gave; `out` has room for 6.
- */
-static size_t escape_control(char *out, const char *text, size_t len)
+/* Escapes a character as Go does. Returns how many bytes that gave; `out` has room for 6. */
+static size_t escape_character(char *out, struct character c)
 {
 	static const char letters[] = "abtnvfr"; /* from \\a, 7, on */
-	unsigned char c = (unsigned char)text[len - 1];
 
-	if (len == 1 && c >= '\a' && c <= '\r')
-		return (size_t)sprintf(out, "\\%c", letters[c - '\a']);
-	return (size_t)sprintf(out, len == 1 ? "\\x%02x" : "\\u%04x", c);
+	if (c.code >= '\a' && c.code <= '\r')
+		return (size_t)sprintf(out, "\\%c", letters[c.code - '\a']);
+	return (size_t)sprintf(out, c.is_byte || c.code < 0x80 ? "\\x%02x" : "\\u%04x",
+			       (unsigned int)c.code);
 }
 
 enum escaping {
@@ -87,23 +95,24 @@ enum escaping {
 	LINES, /* newlines and tabs stay */
 };
 
-/* Copies a text with its control characters escaped, as far as there is room. Returns the length;
- * there is no NUL. */
+/* Copies a text with its control characters and what is not UTF-8 escaped, as far as there is room.
+ * Returns the length; there is no NUL. */
 static size_t escape(char *out, size_t cap, const char *text, enum escaping how)
 {
 	size_t n = 0;
 
 	while (*text != '\0' && n + ESCAPED_MAX < cap) {
-		size_t len = control_len(text);
+		struct character c = first_character(text);
 
-		if (len > 0 && (how != LINES || (*text != '\n' && *text != '\t'))) {
-			n += escape_control(out + n, text, len);
-			text += len;
-			continue;
+		if (c.is_hidden && (how != LINES || (*text != '\n' && *text != '\t'))) {
+			n += escape_character(out + n, c);
+		} else {
+			if (how == QUOTED && (*text == '"' || *text == '\\'))
+				out[n++] = '\\';
+			memcpy(out + n, text, c.len);
+			n += c.len;
 		}
-		if (how == QUOTED && (*text == '"' || *text == '\\'))
-			out[n++] = '\\';
-		out[n++] = *text++;
+		text += c.len;
 	}
 	return n;
 }
