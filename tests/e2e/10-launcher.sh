@@ -358,6 +358,9 @@ case_without_ranges_free_ones_are_proposed() {
 	proposed subgid 'usermod --add-subgids 20010-65533 jane' '1 10000 10' '1 20010 45524'
 	with_subids 2111 '' 'jane:10000:10\n' sh -c "$maps"
 	proposed subuid 'usermod --add-subuids 10010-65533 jane' '1 10010 55524' '1 10000 10'
+	# A range that passes the largest ID takes none away.
+	with_subids 2111 'jane:4294967290:65536\n' 'jane:10000:10\n' true
+	assert_match 'a range that passes the largest ID' '*line 1 of /etc/subuid is skipped: its range passes the largest ID"*No subuid ranges found *; try, as root, `usermod --add-subuids 10010-65533 jane`, or*' "$err"
 	# usermod takes no option for a file that is missing.
 	own_etc 'rm /etc/subuid /etc/subgid'
 	with_subids 2111 '' '' sh -c "$maps"
