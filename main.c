@@ -20,7 +20,9 @@
 #include "ctl.h"
 #include "demo.h"
 #include "dockerproxy.h"
+#include "err.h"
 #include "launcher.h"
+#include "text.h"
 #include "version.h"
 
 static const struct applet {
@@ -83,10 +85,24 @@ static int print_list(void)
 
 /* ---- links ---- */
 
-static int complain(const char *what, const char *path)
+static int complain(const char *what, const char *path, const char *advice)
 {
-	fprintf(stderr, "rlkbox: %s %s: %s\n", what, path, strerror(errno));
+	char why[128];
+
+	fprintf(stderr, "rlkbox: %s %s: %s%s\n", what, path, err_text(errno, why, sizeof(why)),
+		advice);
 	return 1;
+}
+
+/* What helps where no link can be made. */
+static const char *link_advice(bool symbolic)
+{
+	if (errno == EACCES || errno == EROFS)
+		return "; try it as root, or with a directory of your own";
+	/* EPERM: fs.protected_hardlinks, for a program of another user. */
+	if (!symbolic && (errno == EXDEV || errno == EPERM || errno == EMLINK))
+		return "; try symbolic links: rlkbox --install -s DIR";
+	return "";
 }
 
 static bool is_same(const struct stat *a, const struct stat *b)
@@ -113,26 +129,35 @@ static int check_place(const struct stat *ours, const char *path, bool force)
 }
 
 /* Makes one link. It is made under another name first, so that what it replaces is lost only when
- * it is there. `target` is what a symbolic link says. */
+ * it is there. `target` is what a symbolic link says. Returns 0, 1 if this one cannot be made, or
+ * -1 if none can. */
 static int make_link(const char *self, const char *target, const char *path, bool symbolic,
 		     bool force)
 {
 	char new[PATH_MAX + sizeof("..new")];
 	struct stat ours;
-	int place;
+	int place, dir_len;
 
 	if (stat(self, &ours) < 0)
-		return complain("reading", self);
+		return complain("reading", self, "");
 	place = check_place(&ours, path, force);
 	if (place <= 0)
 		return place < 0;
+	dir_len = (int)(base_name(path) - path) - 1;
+	snprintf(new, sizeof(new), "%.*s", dir_len > 0 ? dir_len : 1, path);
+	if (access(new, W_OK | X_OK) < 0) {
+		complain("writing to", new, link_advice(symbolic));
+		return -1;
+	}
 	snprintf(new, sizeof(new), "%.*s.%s.new", (int)(base_name(path) - path), path,
 		 base_name(path));
 	unlink(new); /* of an earlier try */
-	if ((symbolic ? symlink(target, new) : link(self, new)) < 0)
-		return complain("creating", path);
+	if ((symbolic ? symlink(target, new) : link(self, new)) < 0) {
+		complain("creating", path, link_advice(symbolic));
+		return -1; /* the others would fail as well */
+	}
 	if (rename(new, path) < 0) {
-		int status = complain("creating", path);
+		int status = complain("creating", path, "");
 
 		unlink(new);
 		return status;
@@ -153,30 +178,58 @@ static const char *link_target(const char *self, const char *dir)
 	return self;
 }
 
+/* Can links be made in the directory? Returns 0, or 1 with a complaint. */
+static int check_directory(const char *dir)
+{
+	struct stat st;
+
+	if (stat(dir, &st) < 0 && errno == ENOENT) {
+		fprintf(stderr, "rlkbox: directory %s does not exist; try `mkdir -p %s`\n", dir,
+			dir);
+		return 1;
+	}
+	if (stat(dir, &st) < 0)
+		return complain("reading", dir, "");
+	if (!S_ISDIR(st.st_mode)) {
+		fprintf(stderr, "rlkbox: %s is not a directory; links are made in a directory\n",
+			dir);
+		return 1;
+	}
+	return 0;
+}
+
 static int install_links(const char *dir, bool symbolic, bool force)
 {
+	size_t dir_len = strlen(dir);
 	char self[PATH_MAX];
 	char path[PATH_MAX];
 	const char *target;
-	int status = 0;
+	int status = 0, r = 0;
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 	if (n < 0)
-		return complain("reading", "/proc/self/exe");
+		return complain("reading", "/proc/self/exe", "");
 	self[n] = '\0';
+	if (check_directory(dir) != 0)
+		return 1;
 	target = link_target(self, dir);
-	for (size_t i = 0; i < APPLET_COUNT; i++) {
+	while (dir_len > 0 && dir[dir_len - 1] == '/')
+		dir_len--;
+	for (size_t i = 0; r >= 0 && i < APPLET_COUNT; i++) {
 		if (!applets[i].installed)
 			continue;
-		if (snprintf(path, sizeof(path), "%s/%s", dir, applets[i].name) >=
+		if (snprintf(path, sizeof(path), "%.*s/%s", (int)dir_len, dir, applets[i].name) >=
 		    (int)sizeof(path)) {
 			errno = ENAMETOOLONG;
-			return complain("creating", dir);
+			return complain("creating", dir, "");
 		}
-		status |= make_link(self, target, path, symbolic, force);
+		r = make_link(self, target, path, symbolic, force);
+		status |= r != 0;
 	}
 	return status;
 }
+
+#define INSTALL_USAGE "rlkbox --install [-s] [-f] DIR"
 
 static int install_main(int argc, char **argv)
 {
@@ -189,18 +242,43 @@ static int install_main(int argc, char **argv)
 		} else if (strcmp(argv[i], "-f") == 0) {
 			force = true;
 		} else {
-			fprintf(stderr, "rlkbox: unknown option %s of --install\n", argv[i]);
+			fprintf(stderr,
+				"rlkbox: unknown option %s of --install; the usage "
+				"is " INSTALL_USAGE "\n",
+				argv[i]);
 			return 1;
 		}
 	}
 	if (i + 1 != argc) {
-		fprintf(stderr, "Usage: rlkbox --install [-s] [-f] DIR\n");
+		fprintf(stderr,
+			"rlkbox: --install takes one directory%s; the usage is " INSTALL_USAGE "\n",
+			i == argc ? "" : " and options in front of it");
 		return 1;
 	}
 	return install_links(argv[i], symbolic, force);
 }
 
 /* ---- which one? ---- */
+
+/* Tells that there is no such applet, and which may have been meant. */
+static void tell_unknown(const char *word)
+{
+	static const char *const options[] = { "--list", "--install", "--help", "--version" };
+	const char *letters = word + strspn(word, "-");
+	struct text typed = { letters, strlen(letters) };
+	const char *meant = NULL;
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+		if (text_typing_errors(typed, options[i] + strlen("--")) >= 0)
+			meant = options[i];
+	for (size_t i = 0; meant == NULL && i < APPLET_COUNT; i++)
+		if (text_typing_errors(typed, applets[i].name) >= 0)
+			meant = applets[i].name;
+	fprintf(stderr, "rlkbox: no applet is called %s", word);
+	if (meant != NULL)
+		fprintf(stderr, "; did you mean %s?", meant);
+	fprintf(stderr, "%s `rlkbox --help` lists them\n", meant != NULL ? "" : ";");
+}
 
 static int rlkbox_main(int argc, char **argv)
 {
@@ -225,7 +303,7 @@ static int rlkbox_main(int argc, char **argv)
 	applet = find_applet(argv[1]);
 	if (applet != NULL)
 		return applet->main(argc - 1, argv + 1);
-	fprintf(stderr, "rlkbox: no applet is called %s; `rlkbox --help` lists them\n", argv[1]);
+	tell_unknown(argv[1]);
 	return 1;
 }
 

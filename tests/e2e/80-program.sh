@@ -85,9 +85,54 @@ case_foreign_files_are_not_overwritten() {
 	rm "$tmp/dir/rootlesskit"
 	mkdir "$tmp/dir/rootlesskit"
 	assert_fails rlkbox --install -s -f "$tmp/dir"
-	assert_fails rlkbox --install -s /nonexistent/dir
-	assert_fails rlkbox --install
-	assert_fails rlkbox --install -x "$tmp/dir"
+}
+
+# install_fails MESSAGE WORDS...: one line, and nothing is made
+install_fails() {
+	message=$1
+	shift
+	rc=0
+	rlkbox --install "$@" 2>"$tmp/err" || rc=$?
+	assert_eq "status of $*" 1 "$rc"
+	assert_match "error of $*" "rlkbox: $message" "$(cat "$tmp/err")"
+	assert_eq "lines of $*" 1 "$(wc -l <"$tmp/err")"
+}
+
+case_where_no_links_can_be_made_the_way_out_is_named() {
+	missing=$tmp/no/such
+	install_fails "directory $missing does not exist; try \`mkdir -p $missing\`" "$missing"
+	install_fails "directory $missing/ does not exist; try \`mkdir -p $missing/\`" -s "$missing/"
+	: >"$tmp/file"
+	install_fails "$tmp/file is not a directory*" "$tmp/file"
+	install_fails "reading $tmp/file/x: not a directory" "$tmp/file/x"
+	usage='the usage is rlkbox --install \[-s] \[-f] DIR'
+	install_fails "--install takes one directory; $usage"
+	install_fails "--install takes one directory and options in front of it; $usage" "$tmp" -s
+	install_fails "unknown option -x of --install; $usage" -x "$tmp"
+	mkdir "$tmp/dir"
+	rlkbox --install -s "$tmp/dir///"
+	rm "$tmp/dir/rootlessctl"
+	chmod 555 "$tmp/dir"
+	[ ! -w "$tmp/dir" ] || skip root "there is no directory that this user may not write to"
+	install_fails "writing to $tmp/dir: permission denied; try it as root, or with a directory of your own" "$tmp/dir/"
+	install_fails "writing to /: permission denied; *" -s /
+	chmod 755 "$tmp/dir"
+	rlkbox --install -s "$tmp/dir"
+	# Hard links to a program of another user, or on another file system.
+	if [ "$(cat /proc/sys/fs/protected_hardlinks)" = 1 ] && [ ! -O "$BUILD/rlkbox" ] && [ ! -w "$BUILD/rlkbox" ]; then
+		mkdir "$tmp/hard"
+		install_fails "creating $tmp/hard/rootlesskit: *; try symbolic links: rlkbox --install -s DIR" "$tmp/hard//"
+	fi
+}
+
+case_a_name_that_no_applet_has() {
+	for each in "rootleskit|; did you mean rootlesskit?" 'docker|; did you mean docker-rootlesskit?' \
+		'--instal|; did you mean --install?' 'list|; did you mean --list?' 'foo|;'; do
+		rc=0
+		rlkbox "${each%%|*}" /tmp 2>"$tmp/err" || rc=$?
+		assert_eq status 1 "$rc"
+		assert_eq error "rlkbox: no applet is called ${each%%|*}${each#*|} \`rlkbox --help\` lists them" "$(cat "$tmp/err")"
+	done
 }
 
 case_a_link_that_cannot_be_made_costs_nothing() {
@@ -99,6 +144,8 @@ case_a_link_that_cannot_be_made_costs_nothing() {
 	echo precious >"$other/rootlesskit"
 	ln -s "$BUILD/rlkbox" "$other/rootlessctl"
 	assert_fails rlkbox --install -f "$other"
+	assert_match error 'rlkbox: creating */rootlesskit: *; try symbolic links: rlkbox --install -s DIR' \
+		"$(rlkbox --install -f "$other" 2>&1 || true)"
 	assert_eq file precious "$(cat "$other/rootlesskit")"
 	assert_eq link "$BUILD/rlkbox" "$(readlink "$other/rootlessctl")"
 	assert_eq 'what is there' 'rootlessctl rootlesskit' "$(find "$other" -mindepth 1 -printf '%f\n' | sort | tr '\n' ' ' | sed 's/ $//')"
@@ -193,6 +240,8 @@ run_cases \
 	symbolic_links \
 	foreign_files_are_not_overwritten \
 	a_link_that_cannot_be_made_costs_nothing \
+	where_no_links_can_be_made_the_way_out_is_named \
+	a_name_that_no_applet_has \
 	nothing_but_libc_is_needed \
 	the_demo \
 	the_demo_when_background_processes_start_late \
