@@ -191,7 +191,11 @@ static int find_socket(struct proxy *p, struct err *e)
 	const char *dir = getenv("ROOTLESSKIT_STATE_DIR");
 
 	if (dir == NULL || dir[0] == '\0')
-		return err_set(e, EINVAL, "$ROOTLESSKIT_STATE_DIR needs to be set");
+		return err_set(
+			e, EINVAL,
+			"$ROOTLESSKIT_STATE_DIR needs to be set; rootlesskit sets it for "
+			"dockerd, which runs this program: try it inside rootlesskit, or set "
+			"it to the directory of --state-dir");
 	if (strlen(dir) + sizeof("/" STATE_API_SOCKET) > sizeof(p->socket_path))
 		return err_sys(e, ENAMETOOLONG, "$ROOTLESSKIT_STATE_DIR");
 	statedir_path(dir, STATE_API_SOCKET, p->socket_path);
@@ -243,6 +247,8 @@ static int ask_info(struct proxy *p, struct err *e)
 			    "(needs to be v0.14.0 or later)");
 	else if (r < 0)
 		err_wrap(e, "error while connecting to RootlessKit API socket");
+	if (r == -ENOENT || r == -ECONNREFUSED)
+		err_add(e, "; is the rootlesskit of $ROOTLESSKIT_STATE_DIR running?");
 	if (r < 0)
 		return r;
 	r = json_parse(&doc, answer.body, answer.body_len, e);

@@ -444,13 +444,13 @@ case_without_an_API_socket() {
 	ROOTLESSKIT_STATE_DIR=/nonexistent proxy_alone -host-ip 127.0.0.1 -host-port 18080
 	assert_eq status 1 "$rc"
 	assert_eq report '1
-error while connecting to RootlessKit API socket: stat /nonexistent/api.sock: no such file or directory' "$(cat "$tmp/report")"
+error while connecting to RootlessKit API socket: stat /nonexistent/api.sock: no such file or directory; is the rootlesskit of $ROOTLESSKIT_STATE_DIR running?' "$(cat "$tmp/report")"
 	unset ROOTLESSKIT_STATE_DIR
 	proxy_alone -host-ip 127.0.0.1 -host-port 18080
 	assert_eq status 1 "$rc"
 	# shellcheck disable=SC2016 # it is the text
 	assert_eq report '1
-$ROOTLESSKIT_STATE_DIR needs to be set' "$(cat "$tmp/report")"
+$ROOTLESSKIT_STATE_DIR needs to be set; rootlesskit sets it for dockerd, which runs this program: try it inside rootlesskit, or set it to the directory of --state-dir' "$(cat "$tmp/report")"
 }
 
 # serve INFO [STATUS ANSWER]: an API that gives INFO, and ANSWER to the port that is posted; requests are
