@@ -293,6 +293,43 @@ static int set_up(struct child *c, struct err *e)
 
 /* ---- the command ---- */
 
+/* Adds what may have been meant by a word that is not a program in $PATH. */
+static void explain_unknown(const char *word, struct err *e)
+{
+	static const char *const shell[] = { "cd",    "export", "source", ".",	  "set", "unset",
+					     "umask", "ulimit", "alias",  "exec", "eval" };
+	bool is_shells = false;
+
+	for (size_t i = 0; i < sizeof(shell) / sizeof(shell[0]); i++)
+		is_shells = is_shells || strcmp(word, shell[i]) == 0;
+	if (strncmp(word, "\342\200\223", 3) == 0 || strncmp(word, "\342\200\224", 3) == 0)
+		err_add(e, "; it begins with a long dash: options begin with two plain ones, --");
+	else if (strpbrk(word, " \t") != NULL)
+		err_add(e,
+			"; try the command and its arguments as separate words, or sh -c '%.200s'",
+			word);
+	else if (strchr(word, '=') != NULL)
+		err_add(e, "; try env %.200s COMMAND", word);
+	else if (is_shells)
+		err_add(e, "; it is a command of the shell, try sh -c '%s ...'", word);
+	else if (strcmp(word, "help") == 0 || strcmp(word, "version") == 0)
+		err_add(e, "; try rootlesskit --%s", word);
+}
+
+/* Adds why a file cannot be executed. */
+static void explain_unexecutable(const char *path, struct err *e)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return;
+	if (S_ISDIR(st.st_mode))
+		err_add(e, "; it is a directory");
+	else if ((st.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)) == 0)
+		err_add(e,
+			"; it is not executable: try chmod +x, or its interpreter as the command");
+}
+
 /* Starts the command. Returns 0 or -errno with a reason. */
 static int start_command(struct child *c, struct err *e)
 {
@@ -315,13 +352,17 @@ static int start_command(struct child *c, struct err *e)
 	spec.own_session = c->o->reaps;
 	if (strchr(name, '/') == NULL) {
 		r = proc_find(name, path, sizeof(path), e);
-		if (r < 0)
+		if (r < 0) {
+			explain_unknown(name, e);
 			return r;
+		}
 		spec.path = path;
 	}
 	r = proc_spawn(&spec, e);
-	if (r < 0)
+	if (r < 0) {
+		explain_unexecutable(spec.path, e);
 		return r;
+	}
 	c->command = r;
 	return 0;
 }

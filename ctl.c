@@ -307,7 +307,8 @@ static int add_ports(const struct ctl *ctl, char *const *args, struct err *e)
 	int ret = 0;
 
 	if (*args == NULL)
-		return err_set(e, EINVAL, "no port specified");
+		return err_set(e, EINVAL,
+			       "no port specified; try rootlessctl add-ports " PORTSPEC_EXAMPLE);
 	for (char *const *arg = args; ret == 0 && *arg != NULL; arg++)
 		ret = portspec_parse(&spec, *arg, e);
 	for (; ret == 0 && *args != NULL; args++) {
@@ -345,7 +346,8 @@ static int remove_ports(const struct ctl *ctl, char *const *args, struct err *e)
 	int ret = 0;
 
 	if (*args == NULL)
-		return err_set(e, EINVAL, "no ID specified");
+		return err_set(e, EINVAL,
+			       "no ID specified; `rootlessctl list-ports` shows the IDs");
 	for (char *const *arg = args; ret == 0 && *arg != NULL; arg++)
 		ret = port_id_parse(&id, *arg, e);
 	for (; ret == 0 && *args != NULL; args++) {

@@ -27,6 +27,13 @@ static const struct flag *find(const struct flag *table, const char *text, size_
 	return NULL;
 }
 
+bool flags_has(const struct flag *table, const char *word)
+{
+	const char *name = word + strspn(word, "-");
+
+	return find(table, name, strcspn(name, "=")) != NULL;
+}
+
 /* "--no-pidns" */
 static const struct flag *find_negated(const struct flag *table, const char *text, size_t len)
 {

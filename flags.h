@@ -2,6 +2,7 @@
 #ifndef FLAGS_H
 #define FLAGS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "err.h"
@@ -37,11 +38,14 @@ struct flag {
 /* Reads the option that *words, which ends with NULL, begins with, and moves it behind the option
  * and its value. `value` is NULL for a boolean without one. Returns 1; 0 if there is no option any
  * more, *words is at the first argument then; -ENOENT for an option that the table does not have,
- * *words stays; -EINVAL. The reasons begin with Go's words: "flag provided but not defined: -x", and
- * behind it "; did you mean --y?" where a name of the table is near, "flag needs an argument: -x",
- * and behind it the form with one, "bad flag syntax: --=x". */
+ * *words stays; -EINVAL. The reasons begin with Go's words: "flag provided but not defined: -x",
+ * and behind it "; did you mean --y?" where a name of the table is near, "flag needs an argument:
+ * -x", and behind it the form with one, "bad flag syntax: --=x". */
 int flags_next(const struct flag *table, char *const **words, const struct flag **flag,
 	       const char **value, struct err *e);
+
+/* Is the word, which begins with a dash, an option of the table, with or without a value? */
+bool flags_has(const struct flag *table, const char *word);
 
 /* Sets the value in the struct at `base`. Returns 0, or -EINVAL: "invalid value "x" for flag -n:
  * parse error", "invalid boolean value "x" for -n: parse error", and behind it what the option

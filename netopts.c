@@ -158,6 +158,13 @@ static int check_port_driver(struct opts *o, struct err *e)
 
 /* ---- the network ---- */
 
+static int bad_cidr(const char *text, struct err *e)
+{
+	return err_set(e, EINVAL,
+		       "invalid CIDR address: %s; --cidr takes an IPv4 network such as 10.0.2.0/24",
+		       text);
+}
+
 static int read_cidr(struct opts *o, struct err *e)
 {
 	const char *text = o->cidr_text != NULL ? o->cidr_text : "10.0.2.0/24";
@@ -168,11 +175,11 @@ static int read_cidr(struct opts *o, struct err *e)
 
 	if (len >= sizeof(addr) || end == NULL || end == text + len + 1 || *end != '\0' ||
 	    prefix_len < 0 || prefix_len > 32 || text[len + 1] < '0' || text[len + 1] > '9')
-		return err_set(e, EINVAL, "invalid CIDR address: %s", text);
+		return bad_cidr(text, e);
 	memcpy(addr, text, len);
 	addr[len] = '\0';
 	if (inet_pton(AF_INET, addr, &o->cidr.net) != 1)
-		return err_set(e, EINVAL, "invalid CIDR address: %s", text);
+		return bad_cidr(text, e);
 	o->cidr.prefix_len = (int)prefix_len;
 	return 0;
 }
@@ -214,7 +221,9 @@ static int check_values(struct opts *o, struct err *e)
 	if (r == 0)
 		r = read_cidr(o, e);
 	if (r == 0 && o->ifname != NULL && strchr(o->ifname, '/') != NULL)
-		r = err_set(e, EINVAL, "ifname must not contain \"/\"");
+		r = err_set(e, EINVAL,
+			    "ifname must not contain \"/\" (--ifname=%s); try a name such as tap0",
+			    o->ifname);
 	return r;
 }
 
@@ -242,8 +251,8 @@ static int check_when(const char *option, const char *value, struct err *e)
 {
 	if (strcmp(value, "auto") == 0 || strcmp(value, "true") == 0 || strcmp(value, "false") == 0)
 		return 0;
-	return err_set(e, EINVAL, "unsupported %s mode: \"%s\" (auto, true or false)", option,
-		       value);
+	return err_set(e, EINVAL, "unsupported %s mode: \"%s\" (--%s takes auto, true or false)",
+		       option, value, option);
 }
 
 static int check_slirp4netns(const struct opts *o, struct err *e)

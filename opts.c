@@ -148,6 +148,15 @@ static void note_taken(struct opts *o, const struct flag *flag, const char *valu
 	o->taken.value = flag->value;
 }
 
+/* An option where the value should be: `--state-dir --net=none`. */
+static int check_taken(const struct flag *flag, const char *value, const char *word, struct err *e)
+{
+	if (value != word || strncmp(word, "--", 2) != 0 || !flags_has(options, word))
+		return 0;
+	return err_set(e, EINVAL, "--%s took the option %.200s as its value; try --%s=%s %.200s",
+		       flag->name, word, flag->name, flag->value, word);
+}
+
 static void explain_taken(const struct opts *o, struct err *e)
 {
 	err_add(e,
@@ -166,6 +175,9 @@ int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e)
 	set_defaults(o);
 	set_defaults(&defaults);
 	while ((r = flags_next(options, &words, &flag, &value, e)) > 0) {
+		r = check_taken(flag, value, words[-1], e);
+		if (r < 0)
+			return r;
 		note_taken(o, flag, value, words[-1]);
 		if (is_not_given(flag, value))
 			value = *(const char **)((char *)&defaults + flag->offset);
@@ -284,10 +296,13 @@ static int check_workers(const struct opts *o, struct err *e)
 static int check_processes(struct opts *o, struct err *e)
 {
 	if (strcmp(o->reaper, "true") == 0 && !o->pidns)
-		return err_set(e, EINVAL, "reaper requires --pidns (--reaper=true)");
+		return err_set(
+			e, EINVAL,
+			"reaper requires --pidns (--reaper=true); try --pidns --reaper=true");
 	if (strcmp(o->reaper, "auto") != 0 && strcmp(o->reaper, "true") != 0 &&
 	    strcmp(o->reaper, "false") != 0)
-		return err_set(e, EINVAL, "unknown reaper mode: %s (auto, true or false)",
+		return err_set(e, EINVAL,
+			       "unknown reaper mode: %s (--reaper takes auto, true or false)",
 			       o->reaper);
 	o->reaps = o->pidns && strcmp(o->reaper, "false") != 0;
 	o->evacuates = o->evacuate_cgroup2 != NULL && o->evacuate_cgroup2[0] != '\0';

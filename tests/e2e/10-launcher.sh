@@ -60,10 +60,10 @@ case_a_command_that_cannot_be_executed() {
 	assert_eq error "[rootlesskit:child ] error: command [nosuchcommand] exited: exec: \"nosuchcommand\": executable file not found in \$PATH
 $parent" "$err"
 	launch /etc
-	assert_eq error "[rootlesskit:child ] error: command [/etc] exited: fork/exec /etc: permission denied
+	assert_eq error "[rootlesskit:child ] error: command [/etc] exited: fork/exec /etc: permission denied; it is a directory
 $parent" "$err"
 	launch "$tmp/data"
-	assert_eq error "[rootlesskit:child ] error: command [$tmp/data] exited: fork/exec $tmp/data: permission denied
+	assert_eq error "[rootlesskit:child ] error: command [$tmp/data] exited: fork/exec $tmp/data: permission denied; it is not executable: try chmod +x, or its interpreter as the command
 $parent" "$err"
 	launch /nonexistent/x
 	assert_eq error "[rootlesskit:child ] error: command [/nonexistent/x] exited: fork/exec /nonexistent/x: no such file or directory
@@ -72,6 +72,22 @@ $parent" "$err"
 	assert_eq error "[rootlesskit:child ] error: command [] exited: exec: no command
 $parent" "$err"
 	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
+}
+
+case_a_command_that_was_meant_otherwise() {
+	while IFS='|' read -r word way; do
+		launch "$word"
+		assert_eq "status of $word" 1 "$rc"
+		assert_eq "error of $word" "[rootlesskit:child ] error: command [$word] exited: exec: \"$word\": executable file not found in \$PATH$way
+[rootlesskit:parent] error: child exited: exit status 1" "$err"
+	done <<-'EOF'
+		nosuch|
+		sh -c true|; try the command and its arguments as separate words, or sh -c 'sh -c true'
+		cd|; it is a command of the shell, try sh -c 'cd ...'
+		FOO=bar|; try env FOO=bar COMMAND
+		help|; try rootlesskit --help
+		—net=none|; it begins with a long dash: options begin with two plain ones, --
+	EOF
 }
 
 case_no_command() {
@@ -637,7 +653,7 @@ case_bad_command_lines() {
 		assert_eq "status of $options" 1 "$rc"
 		assert_match "error of $options" "\[rootlesskit:parent\] error: $message" "$(echo "$err" | grep -v level=warning)"
 		case $message in
-		invalid*) ;; # a line that cannot be read: on both streams
+		invalid\ [bv]* | *took*) ;; # a line that cannot be read: on both streams
 		*) assert_eq "output of $options" '' "$out" ;;
 		esac
 	done <<-'EOF'
@@ -662,12 +678,14 @@ case_bad_command_lines() {
 		--mtu=abc|invalid value "abc" for flag -mtu: parse error; --mtu takes a number: *68 to 65521*; see `rootlesskit --help`
 		--net=slirp4netns --ipv6 --mtu=1279|--ipv6 needs an --mtu of at least 1280, got 1279
 		--net=slirp4netns --mtu=67|mtu must be >= 68, got 67 (--mtu takes 68 to 65521)
+		--state-dir --net=none|--state-dir took the option --net=none as its value; try --state-dir=DIR --net=none; see `rootlesskit --help`
+		--net=slirp4netns --cidr=10.0.2.0|invalid CIDR address: 10.0.2.0; --cidr takes an IPv4 network such as 10.0.2.0/24
 		--net=slirp4netns --ifname=lo|*--ifname=lo*
 		--net=slirp4netns --mtu=65522|mtu must be <= 65521, got 65522 (--mtu takes 68 to 65521)
 		--cidr=10.0.0.0/24|custom cidr is not supported for --net=host
 		--net=slirp4netns --cidr=10.0.0.1/24|*host bits*
 		--ifname=a|ifname cannot be specified for --net=host
-		--net=slirp4netns --ifname=a/b|ifname must not contain "/"
+		--net=slirp4netns --ifname=a/b|ifname must not contain "/" (--ifname=a/b); *
 		--net=slirp4netns --slirp4netns-sandbox=foo|unsupported slirp4netns-sandbox mode: "foo"*
 		--net=slirp4netns --detach-netns --slirp4netns-sandbox=true|--slirp4netns-sandbox conflicts with --detach-netns*
 		--reaper=foo|unknown reaper mode: foo*
@@ -896,6 +914,7 @@ run_cases \
 	exit_status_is_the_commands \
 	a_signal_that_ends_the_command_is_named \
 	a_command_that_cannot_be_executed \
+	a_command_that_was_meant_otherwise \
 	no_command \
 	the_environment_has_three_more_variables \
 	private_variables_that_are_set_already_do_no_harm \

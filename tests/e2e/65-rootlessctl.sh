@@ -89,7 +89,7 @@ case_add_ports() {
 	ctl --socket="$sock" add-ports "127.0.0.1:$p4:82/tcp" 80
 	says 'good, unreadable' 1 '' 'error: missing proto in PortSpec string: "80"; the form is [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO, such as 127.0.0.1:8080:80/tcp; not added: '"127.0.0.1:$p4:82/tcp 80"
 	ctl --socket="$sock" add-ports
-	says none 1 '' 'error: no port specified'
+	says none 1 '' 'error: no port specified; try rootlessctl add-ports 127.0.0.1:8080:80/tcp'
 	ctl --socket="$sock" add-ports "127.0.0.1:$p4:86/tcp" --json
 	says 'an option behind' 1 '' 'error: missing proto in PortSpec string: "--json"; the form is [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO, such as 127.0.0.1:8080:80/tcp; not added: '"127.0.0.1:$p4:86/tcp --json"
 	ctl --socket="$sock" add-ports "127.0.0.1:$p1:82/tcp4"
@@ -145,7 +145,7 @@ case_remove_ports() {
 	ctl --socket="$sock" remove-ports 4 99 3
 	says 'good, bad, good' 1 4 'error: unknown id: 99; not removed: 99 3'
 	ctl --socket="$sock" remove-ports
-	says none 1 '' 'error: no ID specified'
+	says none 1 '' 'error: no ID specified; `rootlessctl list-ports` shows the IDs'
 	ctl --socket="$sock" remove-ports 2 abc
 	says 'not a number' 1 '' 'error: strconv.Atoi: parsing "abc": invalid syntax; an ID is a number that `rootlessctl list-ports` shows; not removed: 2 abc'
 	ctl --socket="$sock" remove-ports -1

@@ -284,7 +284,14 @@ static const struct {
 	{ { "--workers=x", "true" },
 	  "invalid value \"x\" for flag -workers: parse error; --workers takes a number: threads "
 	  "that forward for builtin, 1 to 64 (default: one per processor, at most 8)" },
-	/* The value was forgotten, so the command was taken for it. */
+	/* The value was forgotten, so that the next option was taken for it, or the command. */
+	{ { "--state-dir", "--net=none", "true" },
+	  "--state-dir took the option --net=none as its value; try --state-dir=DIR --net=none" },
+	{ { "--evacuate-cgroup2", "--pidns", "--cgroupns", "true" },
+	  "--evacuate-cgroup2 took the option --pidns as its value; try --evacuate-cgroup2=NAME "
+	  "--pidns" },
+	{ { "--publish", "--debug", "true" },
+	  "--publish took the option --debug as its value; try --publish=SPEC --debug" },
 	{ { "--net", "sh", "-c", "x" },
 	  "flag provided but not defined: -c; --net took \"sh\" as its value: if that is the "
 	  "command, try --net=DRIVER sh" },
@@ -539,9 +546,11 @@ static const struct {
 	{ { "--net=none", "--cidr=10.0.2.0/24" }, "custom cidr is not supported for --net=none" },
 	{ { "--ifname=foo0" }, "ifname cannot be specified for --net=host" },
 	{ { "--net=none", "--ifname=foo0" }, "ifname cannot be specified for --net=none" },
-	{ { "--net=slirp4netns", "--ifname=a/b" }, "ifname must not contain \"/\"" },
+	{ { "--net=slirp4netns", "--ifname=a/b" },
+	  "ifname must not contain \"/\" (--ifname=a/b); try a name such as tap0" },
 	{ { "--net=slirp4netns", "--slirp4netns-sandbox=foo" },
-	  "unsupported slirp4netns-sandbox mode: \"foo\"" },
+	  "unsupported slirp4netns-sandbox mode: \"foo\" (--slirp4netns-sandbox takes auto, true "
+	  "or false)" },
 	{ { "--net=slirp4netns", "--slirp4netns-seccomp=foo" },
 	  "unsupported slirp4netns-seccomp mode: \"foo\"" },
 	{ { "--net=slirp4netns", "--slirp4netns-sandbox=true", "--detach-netns" },
@@ -560,7 +569,7 @@ static const struct {
 	{ { "--workers=0" }, "--workers=0: 1 to 64 threads can forward" },
 	{ { "--workers=65" }, "--workers=65: 1 to 64 threads can forward" },
 	{ { "--workers=-1" }, "--workers=-1: 1 to 64 threads can forward" },
-	{ { "--reaper=foo" }, "unknown reaper mode: foo" },
+	{ { "--reaper=foo" }, "unknown reaper mode: foo (--reaper takes auto, true or false)" },
 	{ { "--reaper=true" }, "reaper requires --pidns" },
 	{ { "--pidns=false", "--reaper=true" }, "reaper requires --pidns" },
 	{ { "--pidns", "--reaper=foo" }, "unknown reaper mode: foo" },
@@ -686,7 +695,8 @@ static const struct {
 	  "cidr must be like 10.0.2.0/24, not like 10.0.2.100/24 (--cidr=10.0.2.1/24 has" },
 	{ "10.0.2.128/24", 0, -1,
 	  "cidr must be like 10.0.2.0/24, not like 10.0.2.100/24 (--cidr=10.0.2.128/24 has" },
-	{ "foo", 0, -1, "invalid CIDR address: foo" },
+	{ "foo", 0, -1,
+	  "invalid CIDR address: foo; --cidr takes an IPv4 network such as 10.0.2.0/24" },
 	{ "", 0x0a000200, 24, NULL }, /* as if it were not given */
 	{ "/", 0, -1, "invalid CIDR address: /" },
 	{ "10.0.2.0", 0, -1, "invalid CIDR address: 10.0.2.0" },
