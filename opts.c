@@ -270,10 +270,9 @@ static int check_evacuation(const struct opts *o, struct err *e)
 	if (name == NULL || *name == '\0')
 		return 0;
 	if (!o->cgroupns || !o->pidns)
-		return err_set(
-			e, EINVAL, "evacuate-cgroup2 requires %s%s%s (--evacuate-cgroup2=%s)",
-			o->cgroupns ? "" : "--cgroupns", o->cgroupns || o->pidns ? "" : " and ",
-			o->pidns ? "" : "--pidns", name);
+		return err_set(e, EINVAL, "evacuate-cgroup2 requires %s (%s--evacuate-cgroup2=%s)",
+			       o->cgroupns ? "--pidns" : "--cgroupns",
+			       o->cgroupns || o->pidns ? "" : "and --pidns, for ", name);
 	if (strchr(name, '/') != NULL)
 		return err_set(e, EINVAL,
 			       "unexpected evacuation group name \"%s\": must not contain \"/\" "

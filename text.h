@@ -28,8 +28,8 @@ int text_hex_value(int c);
 bool text_equals(struct text t, const char *word);
 /* How many letters of `t` are to be added, dropped, changed or swapped with the next to make
  * `word`, regardless of case. -1 if those are too many for a typing error: more than a third. The
- * beginning of `word`, of at least TEXT_BEGINNING letters, counts as one error; a `word` of at least
- * that many with more behind it, "network" for "net", as TEXT_LONGER. */
+ * beginning of `word`, of at least TEXT_BEGINNING letters, counts as one error; a `word` of at
+ * least that many with more behind it, "network" for "net", as TEXT_LONGER. */
 #define TEXT_BEGINNING 3
 #define TEXT_LONGER    2
 int text_typing_errors(struct text t, const char *word);

@@ -665,7 +665,7 @@ case_bad_command_lines() {
 		--port-driver=implicit --net=slirp4netns|port driver requires pasta network (--port-driver=implicit with --net=slirp4netns); --port-driver=implicit works with --net=pasta; *
 		--port-driver=slirp4netns|port driver requires slirp4netns network*
 		--net=pasta --port-driver=implicit -p 127.0.0.1:18001:80/tcp|port driver "implicit" does not support publishing ports*
-		--evacuate-cgroup2=x|evacuate-cgroup2 requires --cgroupns and --pidns (--evacuate-cgroup2=x)
+		--evacuate-cgroup2=x|evacuate-cgroup2 requires --cgroupns (and --pidns, for --evacuate-cgroup2=x)
 		--evacuate-cgroup2=x --cgroupns|evacuate-cgroup2 requires --pidns*
 		--evacuate-cgroup2=a/b --cgroupns --pidns|unexpected evacuation group name "a/b": must not contain "/"*
 		--pidns=maybe|invalid boolean value "maybe" for -pidns: parse error; --pidns takes true or false; see `rootlesskit --help`

@@ -574,7 +574,7 @@ static const struct {
 	{ { "--pidns=false", "--reaper=true" }, "reaper requires --pidns" },
 	{ { "--pidns", "--reaper=foo" }, "unknown reaper mode: foo" },
 	{ { "--evacuate-cgroup2=x" },
-	  "evacuate-cgroup2 requires --cgroupns and --pidns (--evacuate-cgroup2=x)" },
+	  "evacuate-cgroup2 requires --cgroupns (and --pidns, for --evacuate-cgroup2=x)" },
 	{ { "--evacuate-cgroup2=x", "--pidns" },
 	  "evacuate-cgroup2 requires --cgroupns (--evacuate-cgroup2=x)" },
 	{ { "--evacuate-cgroup2=x", "--cgroupns" },
