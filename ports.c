@@ -279,6 +279,24 @@ static int check_conflict(const struct ports *ports, const struct portspec *spec
 	return 0;
 }
 
+/* Adds a port of ours with the same number, which may be what has the address: proto or parent IP
+ * differ, so that the two do not conflict as specs. */
+static void name_own_port(const struct ports *ports, const struct portspec *spec, struct err *e)
+{
+	char text[PORTSPEC_TEXT_LEN];
+
+	for (size_t i = 0; ports->taken[spec->parent_port] > 0 && i < ports->count; i++) {
+		const struct port_entry *entry = &ports->slots[i].entry;
+
+		if (entry->spec.parent_port != spec->parent_port ||
+		    proto_is_udp(entry->spec.proto) != proto_is_udp(spec->proto))
+			continue;
+		err_add(e, "; ID %d of this launcher is %s", entry->id,
+			portspec_text(&entry->spec, text, sizeof(text)));
+		return;
+	}
+}
+
 static int make_room(struct ports *ports)
 {
 	size_t cap = ports->cap == 0 ? 8 : 2 * ports->cap;
@@ -306,6 +324,8 @@ int ports_add(struct ports *ports, const struct portspec *spec, struct err *e)
 		return err_sys(e, -r, "publishing a port");
 	slot.entry = (struct port_entry){ .id = ports->last_id + 1, .spec = *spec };
 	r = ports->driver->open(ports, &slot, e);
+	if (r == -EADDRINUSE)
+		name_own_port(ports, spec, e);
 	if (r < 0)
 		return r;
 	ports->slots[ports->count++] = slot;

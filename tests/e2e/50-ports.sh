@@ -181,7 +181,9 @@ case_conflicts() {
 	launch --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" -p "127.0.0.1:$port:81/tcp" true
 	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp 127.0.0.1 $port 81 }: conflict with ID 1; that is 127.0.0.1:$port:80/tcp" "$err"
 	launch --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp,127.0.0.1:$port:80/tcp4" true
-	assert_match error "*listen tcp4 127.0.0.1:$port: bind: address already in use; see who has it: ss -ltnp 'sport = :$port' (as root)" "$err"
+	assert_match error "*listen tcp4 127.0.0.1:$port: bind: address already in use; see who has it: ss -ltnp 'sport = :$port' (as root); ID 1 of this launcher is 127.0.0.1:$port:80/tcp" "$err"
+	launch --net=none --port-driver=builtin -p "127.0.0.1:$port:80/udp" -p "127.0.0.1:$port:80/tcp" -p "0.0.0.0:$port:81/tcp" true
+	assert_match 'a wildcard' "*listen tcp 0.0.0.0:$port: bind: address already in use; *; ID 2 of this launcher is 127.0.0.1:$port:80/tcp" "$err"
 }
 
 case_a_privileged_port_names_the_three_ways_out() {

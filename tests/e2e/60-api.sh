@@ -203,7 +203,7 @@ case_a_port_is_added_listed_and_removed() {
 		"$(ask -H 'Content-Type: application/json' -d "$(spec tcp "$port")" "$URL/v1/ports")"
 	assert_eq list "$(json '200 OK' "[{\"id\":1,\"spec\":$(spec tcp "$port")}]")" "$(ask "$URL/v1/ports")"
 	assert_eq conflict "$(refusal "conflict with ID 1; that is 127.0.0.1:$port:80/tcp")" "$(ask -d "$(spec tcp "$port")" "$URL/v1/ports")"
-	assert_eq 'in use' "$(refusal "listen tcp4 127.0.0.1:$port: bind: address already in use; see who has it: ss -ltnp 'sport = :$port' (as root)")" \
+	assert_eq 'in use' "$(refusal "listen tcp4 127.0.0.1:$port: bind: address already in use; see who has it: ss -ltnp 'sport = :$port' (as root); ID 1 of this launcher is 127.0.0.1:$port:80/tcp")" \
 		"$(ask -d "$(spec tcp4 "$port")" "$URL/v1/ports")"
 	assert_eq remove "$(printf 'HTTP/1.1 200 OK\nDate: DATE\nContent-Length: 0\n')" \
 		"$(ask -X DELETE "$URL/v1/ports/1")"

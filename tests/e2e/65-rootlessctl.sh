@@ -93,7 +93,7 @@ case_add_ports() {
 	ctl --socket="$sock" add-ports "127.0.0.1:$p4:86/tcp" --json
 	says 'an option behind' 1 '' 'error: missing proto in PortSpec string: "--json"; the form is [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO, such as 127.0.0.1:8080:80/tcp; not added: '"127.0.0.1:$p4:86/tcp --json"
 	ctl --socket="$sock" add-ports "127.0.0.1:$p1:82/tcp4"
-	says 'in use' 1 '' "error: listen tcp4 127.0.0.1:$p1: bind: address already in use; see who has it: ss -ltnp 'sport = :$p1' (as root)"
+	says 'in use' 1 '' "error: listen tcp4 127.0.0.1:$p1: bind: address already in use; see who has it: ss -ltnp 'sport = :$p1' (as root); ID 1 of this launcher is 127.0.0.1:$p1:82/tcp"
 	ctl --socket="$sock" list-ports --json
 	assert_eq 'what was added' 3 "$(echo "$out" | grep -c .)"
 	stop
