@@ -434,6 +434,16 @@ static int look_after(struct proxy *p, int *status, struct err *e)
 		       proc_status_text(*status, text, sizeof(text)));
 }
 
+/* Where it cannot be killed, its parent-death signal does it when we end. */
+static void end_docker_proxy(const struct proxy *p)
+{
+	char why[128];
+	int r = p->docker_proxy > 0 ? proc_end(p->docker_proxy, false) : 0;
+
+	if (r < 0)
+		log_error("killing " DOCKER_PROXY ": %s", err_text(-r, why, sizeof(why)));
+}
+
 static bool is_told_to_end(int signo)
 {
 	return signo == SIGINT || signo == SIGTERM || proc_ends_us(signo);
@@ -490,10 +500,7 @@ static int serve(struct proxy *p, struct err *e)
 		return report_failure(e, STATUS_ERROR);
 	}
 	r = publish(p, &status, e);
-	if (p->docker_proxy > 0) {
-		kill(p->docker_proxy, SIGKILL);
-		proc_wait(p->docker_proxy);
-	}
+	end_docker_proxy(p);
 	remove_port(p);
 	fd_close(&p->words);
 	fd_close(&p->signals);

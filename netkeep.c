@@ -188,8 +188,14 @@ bool netkeep_reap(struct netkeep *k, pid_t pid)
 /* It is of no use: SIGCHLD follows. */
 static void give_up(struct netkeep *k)
 {
+	char why[128];
+
 	unwatch(k, &k->ready);
-	kill(-k->prog.pid, SIGKILL);
+	if (kill(-k->prog.pid, SIGKILL) == 0)
+		return;
+	log_error("killing %s in order to start it again: %s", netkeep_name(k),
+		  err_text(errno, why, sizeof(why)));
+	netprog_ask_to_end(&k->prog);
 }
 
 void netkeep_renew(struct netkeep *k)

@@ -22,6 +22,7 @@
 #define LOG_LEN	   2048 /* bytes of its output that are read at once */
 #define LOG_ROUNDS 32	/* reads at once; a program that never stops printing is not all we have */
 #define FIFO_MODE  0600
+#define ASKED_MS   1000 /* for a program that was asked to end, since it cannot be killed */
 
 #define ASKED_LEN   768		    /* bytes of an answer to --help in a message */
 #define SMALL_STACK (1024 * 1024UL) /* bytes; 8 MiB are usual */
@@ -191,6 +192,19 @@ static pid_t spawn(const struct netprog *n, struct netprog_args *args, int pipes
 	return proc_spawn(&spec, e);
 }
 
+/* Reading one that blocks would stop the launcher. */
+static int set_nonblocking(struct netprog *n, struct err *e)
+{
+	int r = fd_set_nonblock(n->ready_fd);
+
+	if (r == 0)
+		r = fd_set_nonblock(n->log_fd);
+	if (r == 0)
+		return 0;
+	netprog_stop(n, NULL);
+	return err_sys(e, -r, "starting %s: fcntl", n->driver->name);
+}
+
 int netprog_start(struct netprog *n, struct err *e)
 {
 	int pipes[PIPES][2] = { { -1, -1 }, { -1, -1 }, { -1, -1 } };
@@ -212,8 +226,7 @@ int netprog_start(struct netprog *n, struct err *e)
 		n->ready_fd = fd_take(&pipes[READY][0]);
 		n->exit_fd = fd_take(&pipes[EXIT][1]);
 		n->log_fd = fd_take(&pipes[LOG][0]);
-		fd_set_nonblock(n->ready_fd);
-		fd_set_nonblock(n->log_fd);
+		pid = set_nonblocking(n, e);
 	}
 	for (size_t i = 0; i < PIPES; i++) {
 		fd_close(&pipes[i][0]);
@@ -293,6 +306,29 @@ int netprog_ready(struct netprog *n)
 	return 0;
 }
 
+void netprog_ask_to_end(struct netprog *n)
+{
+	fd_close(&n->exit_fd);
+}
+
+/* Returns its wait status, or -errno if it cannot be ended. */
+static int end_program(struct netprog *n)
+{
+	char why[128];
+	/* It keeps nothing that would need an orderly end. If it is a script, what that has started
+	 * is in the same group, whose number is not given anew while we have not waited for it. */
+	int status = proc_end(n->pid, true);
+	int r = status;
+
+	if (status == -EPERM) {
+		netprog_ask_to_end(n);
+		r = proc_wait_ms(n->pid, ASKED_MS);
+	}
+	if (r < 0)
+		log_error("killing %s: %s", n->driver->name, err_text(-status, why, sizeof(why)));
+	return r;
+}
+
 void netprog_stop(struct netprog *n, struct err *e)
 {
 	char why[64];
@@ -300,17 +336,15 @@ void netprog_stop(struct netprog *n, struct err *e)
 
 	if (n->pid <= 0)
 		return;
-	/* It keeps nothing that would need an orderly end. If it is a script, what that has started
-	 * is in the same group, whose number is not given anew while we have not waited for it. */
-	kill(-n->pid, SIGKILL);
-	status = proc_wait(n->pid);
-	n->status = status;
+	status = end_program(n);
+	n->status = status < 0 ? 0 : status;
 	n->pid = 0;
 	netprog_log(n);
 	remove_file(n);
 	fd_close(&n->ready_fd);
 	fd_close(&n->exit_fd);
 	fd_close(&n->log_fd);
-	err_set(e, ECHILD, "%s%s%s", proc_status_text(status, why, sizeof(why)),
+	err_set(e, ECHILD, "%s%s%s",
+		status < 0 ? "it cannot be killed" : proc_status_text(status, why, sizeof(why)),
 		n->last_words[0] != '\0' ? ": " : "", n->last_words);
 }

@@ -130,9 +130,13 @@ int netprog_ready(struct netprog *n);
 /* When `log_fd` is readable: logs what it printed, with --debug. Closes `log_fd` at its end. */
 void netprog_log(struct netprog *n);
 
+/* Closes the pipe whose end ends slirp4netns. Others do not heed it. */
+void netprog_ask_to_end(struct netprog *n);
+
 /* Ends it if it has not ended, together with what it has started, waits for it, closes what
  * belonged to it, and sets the reason to "exit status 1: LAST WORDS". Does nothing if it was not
- * started. */
+ * started. Blocks for PROC_END_MS at most; a program that cannot be killed is left, with a line in
+ * the log, to its parent-death signal. */
 void netprog_stop(struct netprog *n, struct err *e);
 
 #endif

@@ -85,19 +85,13 @@ struct parent {
 static int child_died(struct parent *p, struct err *e)
 {
 	char text[64];
-	int status = 0;
+	int status = proc_wait_ms(p->child, DYING_MS);
 
-	/* Any signal is a reason to look again. */
-	while (waitpid(p->child, &status, WNOHANG) == 0) {
-		struct signalfd_siginfo infos[SIGNALS_TURN];
-		ssize_t n;
-
-		if (fd_wait(p->signals.fd, POLLIN, DYING_MS) <= 0 && kill(p->child, SIGKILL) < 0)
-			return err_sys(e, errno, "killing the child, which does not end");
-		n = read(p->signals.fd, infos, sizeof(infos));
-		(void)n;
-	}
+	if (status == -ETIMEDOUT)
+		status = proc_end(p->child, false);
 	p->child = 0;
+	if (status < 0)
+		return err_sys(e, -status, "killing the child, which does not end");
 	p->child_status = status;
 	return err_set(e, ECHILD, "child exited: %s", proc_status_text(status, text, sizeof(text)));
 }
@@ -470,15 +464,31 @@ static int announce(struct parent *p, struct err *e)
 
 /* ---- the loop ---- */
 
-static void reap(struct parent *p)
+static void stop_with(struct parent *p, int errnum, const char *what)
+{
+	err_sys(&p->failed, errnum, "%s", what);
+	loop_stop(p->loop);
+}
+
+/* A child process that has ended and is not reaped yet; 0 if there is none. */
+static pid_t find_ended(struct parent *p)
 {
 	siginfo_t info = { .si_pid = 0 };
+
+	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+		return info.si_pid;
+	/* The end of the child would never be seen. */
+	if (p->child > 0)
+		stop_with(p, errno, "looking for processes that have ended");
+	return 0;
+}
+
+static void reap(struct parent *p)
+{
 	int status;
+	pid_t pid;
 
-	while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid > 0) {
-		pid_t pid = info.si_pid;
-
-		info.si_pid = 0;
+	while ((pid = find_ended(p)) > 0) {
 		if (netkeep_reap(&p->keep, pid) || waitpid(pid, &status, 0) != pid)
 			continue;
 		if (pid == p->child) {
@@ -495,12 +505,6 @@ static bool is_for_child(const struct parent *p, const struct signalfd_siginfo *
 {
 	return p->child > 0 && proc_is_forwarded((int)info->ssi_signo) && !job_is_terminals(info) &&
 	       !job_is_wake_up(info);
-}
-
-static void stop_with(struct parent *p, int errnum, const char *what)
-{
-	err_sys(&p->failed, errnum, "%s", what);
-	loop_stop(p->loop);
 }
 
 static void on_signal(struct parent *p, const struct signalfd_siginfo *info)
@@ -642,7 +646,7 @@ static int run(struct parent *p, struct err *e)
 
 	follow_command(p);
 	reap(p); /* what died during the start was not heard of */
-	r = p->child > 0 ? loop_run(p->loop) : 0;
+	r = p->child > 0 && p->failed.msg[0] == '\0' ? loop_run(p->loop) : 0;
 
 	if (r < 0)
 		return err_sys(e, -r, "poll");
@@ -660,13 +664,10 @@ static int run(struct parent *p, struct err *e)
 static void end_child(struct parent *p)
 {
 	char why[128];
+	int r = p->child > 0 ? proc_end(p->child, false) : 0;
 
-	if (p->child <= 0)
-		return;
-	if (kill(p->child, SIGKILL) == 0)
-		proc_wait(p->child);
-	else
-		log_error("killing the child: %s", err_text(errno, why, sizeof(why)));
+	if (r < 0)
+		log_error("killing the child: %s", err_text(-r, why, sizeof(why)));
 }
 
 /* Do workers still run, `wait_ms` after they were told to end, or does a process that closes a

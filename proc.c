@@ -31,6 +31,7 @@
 #define LOGGED_COMMAND_LEN 700	       /* bytes of a command in the debug log */
 #define EXIT_NOT_EXECUTED  127	       /* as shells have it; nobody looks at it */
 #define LOOK_MS		   200	       /* between two looks for signals while a program runs */
+#define WAIT_LOOK_MS	   5	       /* between two looks whether a process has ended */
 #define SPAWN_STACK	   (64 * 1024) /* bytes; a process is on it until it executes its program */
 #define MASK_SIGNALS	   64 /* signals in a mask, signal(7); as many as bits in what passes it on */
 #define LISTEN_PID_KEY	   "LISTEN_PID="
@@ -390,20 +391,28 @@ int proc_run_start(struct proc_run *run, char *const *argv, struct err *e)
 	return 0;
 }
 
+/* Ends a program that was not waited for to its end, for the reason `why`. Returns that. */
+static int give_up(const struct proc_run *run, int why, int timeout_ms, struct err *e)
+{
+	char text[128];
+	/* If it is a script, what that waits for is in the same group. */
+	int r = proc_end(run->pid, true);
+
+	if (why == -EINTR)
+		err_set(e, EINTR, "%s was interrupted by a signal", run->name);
+	else
+		err_set(e, -why, "%s did not end within %d ms", run->name, timeout_ms);
+	if (r < 0)
+		err_add(e, ", and killing it failed: %s", err_text(-r, text, sizeof(text)));
+	return why;
+}
+
 int proc_run_finish(struct proc_run *run, char *out, size_t cap, int timeout_ms, struct err *e)
 {
 	int r = collect_output(run, out, cap, timeout_ms);
 
 	fd_close(&run->out);
-	if (r < 0) {
-		/* If it is a script, what that waits for is in the same group. */
-		kill(-run->pid, SIGKILL);
-		proc_wait(run->pid);
-		if (r == -EINTR)
-			return err_set(e, EINTR, "%s was interrupted by a signal", run->name);
-		return err_set(e, ETIMEDOUT, "%s did not end within %d ms", run->name, timeout_ms);
-	}
-	return proc_wait(run->pid);
+	return r < 0 ? give_up(run, r, timeout_ms, e) : proc_wait(run->pid);
 }
 
 int proc_run(char *const *argv, char *out, size_t cap, int timeout_ms, struct err *e)
@@ -425,6 +434,42 @@ int proc_wait(pid_t pid)
 		if (errno != EINTR)
 			return -errno;
 	return status;
+}
+
+int proc_wait_ms(pid_t pid, int timeout_ms)
+{
+	unsigned long long until = fd_now_ms() + (unsigned long long)timeout_ms;
+	FD_AUTO int end = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	for (;;) {
+		struct pollfd ended = { .fd = end, .events = POLLIN };
+		unsigned long long now;
+		int status, wait_ms;
+		pid_t r = waitpid(pid, &status, WNOHANG);
+
+		if (r == pid)
+			return status;
+		if (r < 0 && errno != EINTR)
+			return -errno;
+		now = fd_now_ms();
+		if (now >= until)
+			return -ETIMEDOUT;
+		wait_ms = until - now < INT_MAX ? (int)(until - now) : INT_MAX;
+		/* Without a pidfd (Linux before 5.3), and where a debugger reaps it first. */
+		if (end < 0 && wait_ms > WAIT_LOOK_MS)
+			wait_ms = WAIT_LOOK_MS;
+		if (poll(&ended, 1, wait_ms) > 0)
+			fd_close(&end);
+	}
+}
+
+int proc_end(pid_t pid, bool group)
+{
+	bool is_sent = (group && kill(-pid, SIGKILL) == 0) || kill(pid, SIGKILL) == 0;
+	int why = is_sent ? 0 : errno;
+	int r = proc_wait_ms(pid, why == 0 ? PROC_END_MS : 0);
+
+	return r == -ETIMEDOUT && why != 0 ? -why : r;
 }
 
 /* ---- statuses ---- */

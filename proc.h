@@ -67,8 +67,18 @@ struct proc_run {
 int proc_run_start(struct proc_run *run, char *const *argv, struct err *e);
 int proc_run_finish(struct proc_run *run, char *out, size_t cap, int timeout_ms, struct err *e);
 
-/* Waits for one process, for ever. Returns the wait status or -errno. */
+/* Waits for one process, for ever: for those that end by themselves. Returns the wait status or
+ * -errno. */
 int proc_wait(pid_t pid);
+/* The same for at most timeout_ms: -ETIMEDOUT if the process has not ended by then. */
+int proc_wait_ms(pid_t pid, int timeout_ms);
+
+/* Sends SIGKILL to a child process of ours, or with `group` to the process group that it leads, and
+ * waits for the process. Returns the wait status, or -errno if the process has not ended: why
+ * kill(2) failed (a seccomp profile may deny it), or -ETIMEDOUT after PROC_END_MS (a process in an
+ * uninterruptible system call does not end). It stays a child of ours then. */
+#define PROC_END_MS 10000
+int proc_end(pid_t pid, bool group);
 
 /* "exit status 42", or "signal: killed" with the reference's names. Returns buf. */
 const char *proc_status_text(int status, char *buf, size_t cap);

@@ -35,7 +35,7 @@ proxy() {
 }
 exec_proxy() {
 	exec env --default-signal=INT,QUIT PATH="${proxy_path-$tmp/fake:$PATH}" ROOTLESSKIT_STATE_DIR="$state" \
-		"$nsenter" --preserve-credentials -U -m -n -t "$child" "$bin/rootlesskit-docker-proxy" "$@"
+		"$nsenter" --preserve-credentials -U -m -n -t "$child" "${applet-$bin/rootlesskit-docker-proxy}" "$@"
 }
 nsenter=$(command -v nsenter)
 
@@ -553,7 +553,26 @@ case_an_API_that_hangs_does_not_keep_signals_away() {
 	pkill -P "$server" || true
 }
 
+case_a_docker_proxy_that_cannot_be_killed_is_left_to_the_kernel() {
+	fake "$good"
+	start_builtin
+	cat >"$tmp/proxy" <<-EOF
+		#!/bin/sh
+		exec "$BUILD/tools/without" kill=EPERM -- "$bin/rootlesskit-docker-proxy" "\$@"
+	EOF
+	chmod +x "$tmp/proxy"
+	applet=$tmp/proxy
+	proxy_up -proto tcp -host-ip 127.0.0.1 -host-port "$port" -container-ip 172.17.0.2 -container-port 80
+	end_process "$proxy" INT
+	assert_eq status 0 "$rc"
+	wait_until 5 has_ended "$docker_proxy"
+	assert_eq ports '' "$(ports)"
+	assert_match 'standard error' '*killing docker-proxy: operation not permitted*' "$(cat "$tmp/err")"
+	stop
+}
+
 run_cases \
+	a_docker_proxy_that_cannot_be_killed_is_left_to_the_kernel \
 	a_container_is_reached_from_the_host \
 	the_family_is_the_host_IPs \
 	both_families_of_a_port_stand_side_by_side \

@@ -205,19 +205,63 @@ case_a_storm_of_signals_does_not_starve_the_launcher() {
 	await_success "$storm"
 }
 
-case_a_launcher_that_may_not_send_signals_ends() {
-	state=$tmp/state
-	env --default-signal=INT,QUIT "$BUILD/tools/without" kill=EPERM -- rootlesskit \
-		--state-dir="$state" --subid-source=self --net=none --port-driver=builtin sleep 600 \
-		>"$tmp/bg.out" 2>"$tmp/bg.err" </dev/null &
+# start_without CALL=ERRNO OPTIONS...
+start_without() {
+	state=$tmp/state call=$1
+	shift
+	env --default-signal=INT,QUIT "$BUILD/tools/without" "$call" -- rootlesskit \
+		--state-dir="$state" --subid-source=self "$@" >"$tmp/bg.out" 2>"$tmp/bg.err" </dev/null &
 	pid=$!
 	wait_ready
+}
+
+case_a_launcher_that_may_not_send_signals_ends() {
+	start_without kill=EPERM --net=none --port-driver=builtin sleep 600
 	kill -TERM "$pid"
 	wait_until 15 has_ended "$pid"
 	finish
 	assert_eq status 1 "$rc"
 	assert_match error '*error: passing a signal to the child: operation not permitted*' \
 		"$(cat "$tmp/bg.err")"
+}
+
+case_a_launcher_that_may_not_look_for_ended_processes_ends() {
+	rc=0
+	timeout -k 5 20 "$BUILD/tools/without" waitid=EPERM -- rootlesskit --state-dir="$tmp/state" \
+		--subid-source=self --net=none --port-driver=builtin sleep 1 2>"$tmp/err" || rc=$?
+	assert_eq status 1 "$rc"
+	assert_match error '*error: looking for processes that have ended: operation not permitted*' \
+		"$(cat "$tmp/err")"
+	[ ! -e "$tmp/state" ] || fail 'the state directory is still there'
+}
+
+# The child of a PID namespace is PID 1 there, and the command PID 2.
+case_a_child_that_may_not_signal_its_command_ends() {
+	start_without kill/2=EPERM --pidns sh -c 'echo $$; exec sleep 600'
+	wait_until 10 grep -qx 2 "$tmp/bg.out"
+	kill -TERM "$pid"
+	wait_until 15 has_ended "$pid"
+	finish
+	assert_eq status 1 "$rc"
+	assert_match error '*error: passing a signal to the command: operation not permitted*child exited: exit status 1*' \
+		"$(cat "$tmp/bg.err")"
+}
+
+case_a_network_program_that_cannot_be_killed_does_not_keep_the_launcher() {
+	need_tun
+	need pasta
+	for driver in slirp4netns pasta; do
+		start_without kill=EPERM --net="$driver" sh -c "until [ -e $tmp/end ]; do sleep 0.02; done"
+		program=$(pgrep -P "$pid" | grep -vx "$child")
+		: >"$tmp/end"
+		wait_until 15 has_ended "$pid"
+		finish
+		assert_eq status 0 "$rc"
+		wait_until 10 has_ended "$program"
+		rm "$tmp/end"
+	done
+	# slirp4netns has ended when it was asked to.
+	assert_match log '*level=error*killing pasta: operation not permitted*' "$(cat "$tmp/bg.err")"
 }
 
 run_cases \
@@ -231,4 +275,7 @@ run_cases \
 	sockets_in_store_that_are_locked_do_not_keep_the_launcher \
 	a_connection_that_is_locked_while_it_drains_does_not_keep_the_launcher \
 	a_storm_of_signals_does_not_starve_the_launcher \
-	a_launcher_that_may_not_send_signals_ends
+	a_launcher_that_may_not_send_signals_ends \
+	a_launcher_that_may_not_look_for_ended_processes_ends \
+	a_child_that_may_not_signal_its_command_ends \
+	a_network_program_that_cannot_be_killed_does_not_keep_the_launcher

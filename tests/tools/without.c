@@ -5,6 +5,8 @@
  *
  *     without NAME=ERRNO... -- PROGRAM [ARGUMENT]...     without splice=ENOSYS -- rootlesskit ...
  *
+ * NAME/NUMBER=ERRNO takes away only calls whose first argument is NUMBER: kill/2=EPERM.
+ *
  * An unprivileged user has to give up new privileges for that (PR_SET_NO_NEW_PRIVS): set-UID
  * programs such as newuidmap do not work then.
  */
@@ -20,6 +22,7 @@
 #include <unistd.h>
 
 #define CALLS_MAX    16
+#define RULE_MAX     5 /* instructions */
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static const struct {
@@ -29,6 +32,8 @@ static const struct {
 	{ "accept4", SYS_accept4 },
 	{ "clone3", SYS_clone3 },
 	{ "close_range", SYS_close_range },
+	{ "flock", SYS_flock },
+	{ "getdents64", SYS_getdents64 },
 	{ "getrandom", SYS_getrandom },
 	{ "kill", SYS_kill },
 	{ "pidfd_open", SYS_pidfd_open },
@@ -38,12 +43,17 @@ static const struct {
 	{ "splice", SYS_splice },
 	{ "statx", SYS_statx },
 	{ "timerfd_create", SYS_timerfd_create },
+	{ "waitid", SYS_waitid },
 };
 
 static const struct {
 	const char *name;
 	int value;
-} errnos[] = { { "ENOSYS", ENOSYS }, { "EPERM", EPERM }, { "EINVAL", EINVAL } };
+} errnos[] = { { "ENOSYS", ENOSYS },
+	       { "EPERM", EPERM },
+	       { "EINVAL", EINVAL },
+	       { "EIO", EIO },
+	       { "ENOLCK", ENOLCK } };
 
 static int usage(const char *what)
 {
@@ -51,34 +61,57 @@ static int usage(const char *what)
 	return 2;
 }
 
+/* The instructions for one rule: go on behind them if it is another call, or its first argument
+ * another number. */
+static unsigned short write_rule(struct sock_filter *code, int nr, const char *number, int why)
+{
+	const unsigned int nr_at = offsetof(struct seccomp_data, nr);
+	const unsigned int arg_at = offsetof(struct seccomp_data, args[0]);
+	unsigned char last = number != NULL ? 4 : 2;
+	unsigned char n = 0;
+
+	code[n] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, nr_at);
+	n++;
+	code[n] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)nr, 0,
+					       (unsigned char)(last - n));
+	n++;
+	if (number != NULL) {
+		code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, arg_at);
+		code[n] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+						       (unsigned int)strtoul(number, NULL, 10), 0,
+						       (unsigned char)(last - n));
+		n++;
+	}
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
+						 SECCOMP_RET_ERRNO | (unsigned int)why);
+	return n;
+}
+
 /* Adds the instructions for one NAME=ERRNO. Returns how many, 0 if it is not known. */
 static unsigned short deny(struct sock_filter *code, const char *text)
 {
 	const char *equals = strchr(text, '=');
-	size_t call = 0, why = 0;
+	const char *number = strchr(text, '/');
+	size_t call = 0, why = 0, len;
 
 	if (equals == NULL)
 		return 0;
+	len = (size_t)((number != NULL && number < equals ? number : equals) - text);
 	while (call < COUNT(calls) &&
-	       (strlen(calls[call].name) != (size_t)(equals - text) ||
-		strncmp(calls[call].name, text, strlen(calls[call].name)) != 0))
+	       (strlen(calls[call].name) != len || strncmp(calls[call].name, text, len) != 0))
 		call++;
 	while (why < COUNT(errnos) && strcmp(errnos[why].name, equals + 1) != 0)
 		why++;
 	if (call == COUNT(calls) || why == COUNT(errnos))
 		return 0;
-	code[0] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
-					       (unsigned int)calls[call].nr, 0, 1);
-	code[1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
-					       SECCOMP_RET_ERRNO | (unsigned int)errnos[why].value);
-	return 2;
+	return write_rule(code, calls[call].nr, number != NULL ? number + 1 : NULL,
+			  errnos[why].value);
 }
 
 int main(int argc, char **argv)
 {
-	struct sock_filter code[2 * CALLS_MAX + 2] = { BPF_STMT(
-		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)) };
-	struct sock_fprog prog = { .len = 1, .filter = code };
+	struct sock_filter code[RULE_MAX * CALLS_MAX + 1];
+	struct sock_fprog prog = { .len = 0, .filter = code };
 	int i = 1;
 
 	for (; i < argc && strcmp(argv[i], "--") != 0; i++) {

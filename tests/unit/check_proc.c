@@ -496,6 +496,24 @@ START_TEST(run_kills_what_does_not_end)
 }
 END_TEST
 
+static int check_unkilled_run(void)
+{
+	char out[64];
+
+	if (run("exec sleep 1000", out, sizeof(out), 100) != -ETIMEDOUT)
+		return 2;
+	return strcmp(e.msg, "sh did not end within 100 ms, and killing it failed: operation not "
+			     "permitted") == 0
+		       ? 0
+		       : 3;
+}
+
+START_TEST(run_does_not_wait_for_what_it_may_not_kill)
+{
+	fixture_without(SYS_kill, EPERM, check_unkilled_run);
+}
+END_TEST
+
 /* Who else holds the pipe does not matter. */
 START_TEST(run_ends_with_the_program)
 {
@@ -573,6 +591,70 @@ START_TEST(wait_goes_on_after_a_signal)
 END_TEST
 
 #define DUMPED 0x80
+
+static pid_t start_sleep(bool own_group)
+{
+	struct proc_spec spec = PROC_SPEC_INIT;
+
+	spec.path = "/bin/sleep";
+	spec.argv = FIXTURE_ARGV("sleep", "1000");
+	spec.die_with_us = true;
+	spec.own_group = own_group;
+	return proc_spawn(&spec, &e);
+}
+
+START_TEST(end_kills_and_reaps)
+{
+	bool group = _i == 1;
+	pid_t pid = start_sleep(group);
+
+	ck_assert_int_gt(pid, 0);
+	ck_assert_int_eq(proc_end(pid, group), SIGKILL);
+	no_child_is_left();
+}
+END_TEST
+
+/* What has ended is reaped, whether it may be killed or not. */
+static int check_unkilled_end(void)
+{
+	siginfo_t info;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(7);
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) < 0 ||
+	    proc_end(pid, false) != W_EXITCODE(7, 0))
+		return 2;
+	pid = start_sleep(false);
+	if (pid <= 0 || proc_end(pid, false) != -EPERM)
+		return 3;
+	return waitpid(-1, NULL, WNOHANG) == 0 ? 0 : 4;
+}
+
+START_TEST(end_does_not_wait_for_what_it_may_not_kill)
+{
+	fixture_without(SYS_kill, EPERM, check_unkilled_end);
+}
+END_TEST
+
+static int check_wait_ms(void)
+{
+	unsigned long long begin = fixture_now_ms();
+	pid_t pid = start_sleep(false);
+
+	if (pid <= 0 || proc_wait_ms(pid, 50) != -ETIMEDOUT || fixture_now_ms() - begin < 50)
+		return 2;
+	if (kill(pid, SIGTERM) < 0 || proc_wait_ms(pid, ENOUGH_MS) != SIGTERM)
+		return 3;
+	return proc_wait_ms(pid, ENOUGH_MS) == -ECHILD ? 0 : 4;
+}
+
+START_TEST(waiting_has_a_deadline)
+{
+	ck_assert_int_eq(check_wait_ms(), 0);
+	fixture_without(SYS_pidfd_open, ENOSYS, check_wait_ms);
+}
+END_TEST
 
 static const struct {
 	int status; /* as from waitpid(2) */
@@ -664,6 +746,7 @@ static TCase *running_case(void)
 	tcase_add_test(tc, run_cuts_output);
 	tcase_add_loop_test(tc, run_kills_what_does_not_end, 0, COUNT(endless));
 	tcase_add_test(tc, run_kills_what_that_has_started_too);
+	tcase_add_test(tc, run_does_not_wait_for_what_it_may_not_kill);
 	tcase_add_test(tc, run_ends_with_the_program);
 	tcase_add_test(tc, run_says_what_it_cannot_find);
 	return tc;
@@ -674,6 +757,9 @@ static TCase *status_case(void)
 	TCase *tc = make_case("status");
 
 	tcase_add_test(tc, wait_goes_on_after_a_signal);
+	tcase_add_loop_test(tc, end_kills_and_reaps, 0, 2);
+	tcase_add_test(tc, end_does_not_wait_for_what_it_may_not_kill);
+	tcase_add_test(tc, waiting_has_a_deadline);
 	tcase_add_loop_test(tc, a_status_has_the_references_words, 0, COUNT(statuses));
 	tcase_add_test(tc, all_signals_but_three_are_forwarded);
 	return tc;
