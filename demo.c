@@ -38,7 +38,7 @@
 #define MAX_ANSWER	4096  /* bytes; the path has up to 1024 */
 #define ADDRESS_LEN	64    /* "[IPv6]:PORT" */
 #define PORT_MAX	65535
-#define MAX_INPUT	(HTTP_MAX_HEAD + HTTP_MAX_BODY)
+#define INPUT_MAX	(HTTP_MAX_HEAD + HTTP_MAX_BODY)
 
 /* ---- addresses ---- */
 
@@ -94,7 +94,7 @@ struct visit {
 	struct timer timer;
 	struct task release;
 	char client[ADDRESS_LEN];
-	char input[MAX_INPUT];
+	char input[INPUT_MAX];
 	size_t input_len;
 	char output[MAX_ANSWER];
 	size_t output_len; /* 0: still reading */

@@ -90,22 +90,36 @@ int fd_accept(int listener, struct sockaddr *sa, socklen_t *len)
 	return fd;
 }
 
+struct dirent *fd_next_entry(DIR *dir)
+{
+	struct dirent *entry;
+
+	do {
+		errno = 0;
+		entry = readdir(dir);
+	} while (entry != NULL &&
+		 (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
+	return entry;
+}
+
 /* For kernels without close_range(2)'s CLOSE_RANGE_CLOEXEC. */
 static int cloexec_by_proc(int low)
 {
 	DIR *dir = opendir("/proc/self/fd");
 	struct dirent *entry;
+	int r;
 
 	if (dir == NULL)
 		return -errno;
-	while ((entry = readdir(dir)) != NULL) {
+	while ((entry = fd_next_entry(dir)) != NULL) {
 		int fd = atoi(entry->d_name);
 
-		if (entry->d_name[0] != '.' && fd >= low)
+		if (fd >= low)
 			fd_set_cloexec(fd, true);
 	}
+	r = -errno;
 	closedir(dir);
-	return 0;
+	return r;
 }
 
 int fd_cloexec_from(int low)

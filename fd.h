@@ -2,6 +2,7 @@
 #ifndef FD_H
 #define FD_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
@@ -37,6 +38,10 @@ int fd_cloexec_from(int low);
 int fd_open_std(void);
 /* Writes all of buf, going on after EINTR and short writes. The descriptor is a blocking one. */
 int fd_write_all(int fd, const void *buf, size_t len);
+
+/* The next entry of a directory but for "." and "..". Returns NULL at the end, with errno 0, and
+ * after an error. */
+struct dirent *fd_next_entry(DIR *dir);
 
 /* Reads until end of file or until cap - 1 bytes; NUL-terminates. Returns the length, or -errno. */
 ssize_t fd_read_text(int fd, char *buf, size_t cap);

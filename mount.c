@@ -150,10 +150,10 @@ static int link_entries(const char *dir, const char *ro, struct err *e)
 		fd_close(&list_fd);
 		return r;
 	}
-	while (r == 0 && (entry = readdir(list)) != NULL) {
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			r = link_entry(dir_fd, ro_fd, ro, entry->d_name, e);
-	}
+	while (r == 0 && (entry = fd_next_entry(list)) != NULL)
+		r = link_entry(dir_fd, ro_fd, ro, entry->d_name, e);
+	if (r == 0 && errno != 0)
+		r = err_sys(e, errno, "reading %s/%s", dir, ro);
 	closedir(list);
 	return r;
 }

@@ -199,9 +199,10 @@ static void clear(struct rmtree *t, int fd, int depth)
 		fd_close(&fd);
 		return;
 	}
-	while ((entry = readdir(dir)) != NULL)
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			remove_one(t, fd, entry->d_name, depth);
+	while ((entry = fd_next_entry(dir)) != NULL)
+		remove_one(t, fd, entry->d_name, depth);
+	if (errno != 0)
+		fail(t, fd, ".", errno);
 	closedir(dir);
 }
 

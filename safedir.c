@@ -377,7 +377,10 @@ static int step(struct walk *w, struct safedir *d, const char *name, bool is_use
 		return fail(w, errno, e);
 	}
 	d->is_made = is_made;
-	return enter(w, fd_take(&fd), e);
+	r = enter(w, fd_take(&fd), e);
+	if (r < 0 && is_made)
+		unlinkat(d->parent_fd, name, AT_REMOVEDIR);
+	return r;
 }
 
 int safedir_open(struct safedir *d, const char *path, bool make, struct err *e)

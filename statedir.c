@@ -160,20 +160,17 @@ static int find_foreign(int dir_fd, char *name, size_t cap)
 	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;
-	int found = 0;
+	int found;
 
 	if (dir == NULL) {
 		fd_close(&fd);
 		return -errno;
 	}
-	while (found == 0 && (entry = readdir(dir)) != NULL) {
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		if (!is_own(entry->d_name)) {
-			snprintf(name, cap, "%s", entry->d_name);
-			found = 1;
-		}
-	}
+	while ((entry = fd_next_entry(dir)) != NULL && is_own(entry->d_name))
+		;
+	if (entry != NULL)
+		snprintf(name, cap, "%s", entry->d_name);
+	found = entry != NULL ? 1 : -errno;
 	closedir(dir);
 	return found;
 }
@@ -388,8 +385,12 @@ static int lock(struct statedir *sd, struct err *e)
 
 		fd_close(&sd->lock_fd);
 		/* EWOULDBLOCK is EAGAIN, and this is not to be tried again. */
-		return why == EWOULDBLOCK ? refuse_second(sd, e)
-					  : err_sys(e, why, "lock %s/" STATE_LOCK, sd->path);
+		if (why == EWOULDBLOCK)
+			return refuse_second(sd, e);
+		/* NFS without a lock service, for example. The file is ours if none was there. */
+		if (sd->is_made || sd->keeps_leftovers)
+			unlinkat(sd->dir_fd, STATE_LOCK, 0);
+		return err_sys(e, why, "lock %s/" STATE_LOCK, sd->path);
 	}
 	if (fstat(sd->lock_fd, &ours) < 0 ||
 	    fstatat(sd->dir_fd, STATE_LOCK, &there, AT_SYMLINK_NOFOLLOW) < 0 ||
@@ -533,14 +534,18 @@ static void let_go(struct statedir *sd)
 	fd_close(&sd->spare_fd);
 }
 
-/* Is the directory still where it was? */
-static bool is_in_place(const struct statedir *sd)
+/* Is the directory still where it was? Returns 1, 0 or -errno. */
+static int is_in_place(const struct statedir *sd)
 {
 	struct stat ours, there;
 
-	return sd->parent_fd >= 0 && fstat(sd->dir_fd, &ours) == 0 &&
-	       fstatat(sd->parent_fd, sd->name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+	if (sd->parent_fd < 0)
+		return 0;
+	if (fstat(sd->dir_fd, &ours) < 0)
+		return -errno;
+	if (fstatat(sd->parent_fd, sd->name, &there, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 
 /* After a failure that has been told already. */
@@ -549,7 +554,7 @@ static void undo(struct statedir *sd)
 	/* Nothing but the lock is in one that we have just made. */
 	if (sd->lock_fd >= 0 && (sd->is_made || is_cleared(sd)))
 		unlinkat(sd->dir_fd, STATE_LOCK, 0);
-	if (sd->is_made && is_in_place(sd))
+	if (sd->is_made && is_in_place(sd) > 0)
 		unlinkat(sd->parent_fd, sd->name, AT_REMOVEDIR);
 	let_go(sd);
 }
@@ -611,10 +616,11 @@ static int remove_dir(const struct statedir *sd)
 	struct stat st;
 
 	for (;;) {
+		int r = is_in_place(sd);
 		int why;
 
-		if (!is_in_place(sd) || unlinkat(sd->parent_fd, sd->name, AT_REMOVEDIR) == 0)
-			return 0;
+		if (r <= 0 || unlinkat(sd->parent_fd, sd->name, AT_REMOVEDIR) == 0)
+			return r < 0 ? r : 0;
 		why = errno;
 		if (why == ENOENT || fstatat(sd->dir_fd, STATE_LOCK, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			return 0;
@@ -651,9 +657,10 @@ void statedir_remove(struct statedir *sd)
 		let_go(sd);
 		return;
 	}
-	unlinkat(sd->dir_fd, STATE_LOCK, 0);
+	r = unlinkat(sd->dir_fd, STATE_LOCK, 0) < 0 && errno != ENOENT ? -errno : 0;
 	fd_close(&sd->lock_fd);
-	r = remove_dir(sd);
+	if (r == 0)
+		r = remove_dir(sd);
 	if (r < 0)
 		log_warn("state directory %s stays: %s", sd->path,
 			 err_text(-r, text, sizeof(text)));

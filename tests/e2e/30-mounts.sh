@@ -508,7 +508,22 @@ case_sys_of_the_hosts_network_is_left_alone() {
 	done
 }
 
+# Reading a directory by one descriptor number fails, by one after the other. One of them is the
+# original of the copied-up directory, for which the launcher's own directory has another number.
+case_a_directory_that_cannot_be_read_is_not_copied_up_in_part() {
+	for fd in 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do
+		rc=0
+		"$BUILD/tools/without" "getdents64/$fd=EIO" -- rootlesskit --state-dir="$tmp/state$fd" \
+			--subid-source=self --copy-up=/etc test -e /etc/passwd 2>"$tmp/err" \
+			3</dev/null 4</dev/null 5</dev/null 6</dev/null || rc=$?
+		[ "$rc" -eq 0 ] || assert_match error '*error: *: input/output error*' "$(cat "$tmp/err")"
+		cat "$tmp/err" >>"$tmp/all"
+	done
+	assert_match 'an error' '*error: *reading /etc/*: input/output error*' "$(cat "$tmp/all")"
+}
+
 run_cases \
+	a_directory_that_cannot_be_read_is_not_copied_up_in_part \
 	a_directory_becomes_a_tmpfs_of_links \
 	changes_in_it_do_not_reach_the_host \
 	several_directories \

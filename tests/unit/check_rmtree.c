@@ -240,6 +240,20 @@ START_TEST(old_kernels_remove_trees_too)
 }
 END_TEST
 
+static int clear_unread(void)
+{
+	return clear_dir() == -EIO ? 0 : 2;
+}
+
+START_TEST(a_directory_that_cannot_be_read_is_told)
+{
+	make_dir("top", 0755);
+	fixture_file("top/file", "x", 0644);
+	fixture_without(SYS_getdents64, EIO, clear_unread);
+	ck_assert_int_eq(count_entries(fixture_path("top")), 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("rmtree");
@@ -251,6 +265,7 @@ int main(void)
 	tcase_add_test(tc, no_tree_is_too_deep);
 	tcase_add_loop_test(tc, no_mount_is_entered, 0, COUNT(openat2_errors));
 	tcase_add_loop_test(tc, old_kernels_remove_trees_too, 1, COUNT(openat2_errors));
+	tcase_add_test(tc, a_directory_that_cannot_be_read_is_told);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
 }

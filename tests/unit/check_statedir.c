@@ -861,7 +861,81 @@ START_TEST(a_link_is_no_lock)
 }
 END_TEST
 
+/* Some NFS servers have no lock service. */
+static int check_unlocked(void)
+{
+	struct statedir refused;
+
+	return statedir_open(&refused, fixture_path("d"), &e) == -ENOLCK &&
+			       strstr(e.msg, "/" STATE_LOCK ": no locks available") != NULL
+		       ? 0
+		       : 2;
+}
+
+START_TEST(a_lock_that_cannot_be_taken_leaves_nothing)
+{
+	fixture_without(SYS_flock, ENOLCK, check_unlocked);
+	ck_assert(!exists(fixture_path("d")));
+	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
+	fixture_without(SYS_flock, ENOLCK, check_unlocked);
+	ck_assert(!exists(fixture_path("d/" STATE_LOCK)));
+	/* One that was there stays. */
+	fixture_file("d/" STATE_LOCK, "", 0644);
+	fixture_without(SYS_flock, ENOLCK, check_unlocked);
+	ck_assert(exists(fixture_path("d/" STATE_LOCK)));
+}
+END_TEST
+
+/* Neither is it empty: what is in it is not known. */
+static int check_unread(void)
+{
+	struct statedir refused;
+
+	return statedir_open(&refused, fixture_path("d"), &e) == -EIO &&
+			       strstr(e.msg, "reading state directory") != NULL
+		       ? 0
+		       : 2;
+}
+
+START_TEST(a_directory_that_cannot_be_read_is_refused)
+{
+	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
+	fixture_file("d/precious", "kept", 0644);
+	fixture_without(SYS_getdents64, EIO, check_unread);
+	fixture_assert_content(fixture_path("d/precious"), "kept");
+}
+END_TEST
+
 /* ---- removing ---- */
+
+static int check_stuck(void)
+{
+	FILE *log = fopen(fixture_path("log"), "we");
+
+	if (log == NULL || dup2(fileno(log), STDERR_FILENO) < 0)
+		return 2;
+	fclose(log);
+	statedir_remove(&sd);
+	return 0;
+}
+
+START_TEST(a_lock_that_cannot_be_removed_is_told)
+{
+	char text[PATH_MAX], *found;
+	FILE *log;
+
+	open_ok(fixture_path("d"));
+	fixture_without(SYS_unlinkat, EIO, check_stuck);
+	log = fopen(fixture_path("log"), "re");
+	ck_assert_ptr_nonnull(log);
+	found = fgets(text, sizeof(text), log);
+	fclose(log);
+	ck_assert_msg(found != NULL && strstr(text, "stays: input/output error") != NULL, "%s",
+		      found != NULL ? text : "nothing");
+	statedir_remove(&sd);
+	ck_assert(!exists(fixture_path("d")));
+}
+END_TEST
 
 START_TEST(files_of_the_command_go_with_the_directory)
 {
@@ -1030,6 +1104,9 @@ static TCase *content_case(void)
 	tcase_add_test(tc, a_full_directory_aside_is_refused);
 	tcase_add_loop_test(tc, a_directory_with_foreign_files_is_refused, 0, COUNT(foreign_names));
 	tcase_add_test(tc, a_link_is_no_lock);
+	tcase_add_test(tc, a_lock_that_cannot_be_taken_leaves_nothing);
+	tcase_add_test(tc, a_directory_that_cannot_be_read_is_refused);
+	tcase_add_test(tc, a_lock_that_cannot_be_removed_is_told);
 	tcase_add_loop_test(tc, a_launchers_directory_is_cleared_with_all_in_it, 0, COUNT(marks));
 	tcase_add_loop_test(tc, leftovers_of_file_systems_are_cleared, 0, COUNT(leftovers));
 	tcase_add_loop_test(tc, leftovers_without_a_lock_are_kept, 0, COUNT(leftovers));
