@@ -348,6 +348,13 @@ static bool can_splice(struct bicopy *b, const struct pump *p, const struct bico
 	return true;
 }
 
+/* A socket that is not connected any more tells why by itself. Returns false if the other side
+ * would wait for the end for ever. */
+static bool pass_on_end(const struct bicopy_end *dst)
+{
+	return shutdown(dst->watch.fd, SHUT_WR) == 0 || errno == ENOTCONN;
+}
+
 /* Moves bytes until it has to wait, or its turn is over. */
 static enum progress move_bytes(struct bicopy *b, int i)
 {
@@ -360,11 +367,10 @@ static enum progress move_bytes(struct bicopy *b, int i)
 
 	while (write_leftover(p, dst, &progress)) {
 		if (p->state == PUMP_DRAIN) {
-			/* After the second one both are closed, which says the same. */
-			if (b->pump[1 - i].state != PUMP_SHUT)
-				shutdown(dst->watch.fd, SHUT_WR);
 			p->state = PUMP_SHUT;
-			return WAITS;
+			/* After the second one both are closed, which says the same. */
+			return b->pump[1 - i].state == PUMP_SHUT || pass_on_end(dst) ? WAITS
+										     : FAILED;
 		}
 		if (moved >= TURN_BYTES || reads++ == TURN_READS)
 			return SPENT;

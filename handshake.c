@@ -70,6 +70,8 @@ int handshake_recv(int fd, enum handshake which, struct network *net, struct err
 
 	if (r == 1)
 		r = decode(reader.body, reader.len, which, net);
+	else if (r == 0)
+		r = -EAGAIN; /* the pipe does not block as it should */
 	msg_reader_reset(&reader);
 	if (r == -ENODATA)
 		return err_set(e, ENODATA, "EOF");

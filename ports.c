@@ -79,15 +79,15 @@ static void free_offer(struct offer **offer)
 	*offer = NULL;
 }
 
-/* Closes the socket of a port that a late worker still knows, and has the number lead nowhere: what
- * the worker does with it one day must not meet another file. */
-static void blind_offer(const struct offer *offer)
+/* Closes the socket of a port that a late or failed worker still knows, and has the number lead
+ * nowhere: what the worker does with it one day must not meet another file. */
+static void blind_offer(const struct ports *ports, const struct offer *offer)
 {
 	FD_AUTO int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	if (nowhere < 0 || dup3(nowhere, offer->listen_fd, O_CLOEXEC) < 0)
 		log_error("closing port %d: %s", offer->id, strerror(errno));
-	else
+	else if (!crew_failed(ports->crew))
 		log_warn("port %d is closed, but a worker is blocked by a socket from inside",
 			 offer->id);
 }
@@ -119,7 +119,7 @@ static int builtin_open(struct ports *ports, struct port_slot *slot, struct err 
 			err_sys(e, -r, "publishing a port");
 	}
 	if (r == -ETIMEDOUT)
-		blind_offer(slot->offer);
+		blind_offer(ports, slot->offer);
 	else if (r < 0)
 		free_offer(&slot->offer);
 	return r;
@@ -129,7 +129,7 @@ static int builtin_close(struct ports *ports, struct port_slot *slot, struct err
 {
 	(void)e;
 	if (crew_remove_port(ports->crew, slot->offer) < 0)
-		blind_offer(slot->offer);
+		blind_offer(ports, slot->offer);
 	else
 		free_offer(&slot->offer);
 	return 0;
@@ -239,7 +239,7 @@ static bool end_crew(struct ports *ports, unsigned int wait_ms)
 		if (in_time)
 			fd_close(&ports->slots[i].offer->listen_fd);
 		else
-			blind_offer(ports->slots[i].offer);
+			blind_offer(ports, ports->slots[i].offer);
 	}
 	return crew_free(ports->crew, wait_ms);
 }

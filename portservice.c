@@ -599,7 +599,8 @@ static void *run_thread(void *arg)
 		return NULL;
 	r = loop_run(s->loop);
 	log_error("port service: %s", err_text(-r, why, sizeof(why)));
-	return NULL;
+	/* No port works without it: the child ends, and with it the launcher and the command. */
+	_exit(1);
 }
 
 int portservice_start(const char *state_dir, const char *netns, bool source_ip, struct err *e)

@@ -634,6 +634,29 @@ START_TEST(a_reset_becomes_a_reset)
 }
 END_TEST
 
+/* A client that has ended must not wait for the end of the answer for ever. */
+START_TEST(an_end_that_cannot_be_passed_on_becomes_a_reset)
+{
+	struct stream s = { .from = CLIENT };
+	struct rig r;
+	pid_t client;
+
+	if (!fixture_is_forked())
+		return;
+	rig_open(&r, TCP_WAYS(_i), 0);
+	pass(&r, &s, 10);
+	client = fork();
+	if (client == 0)
+		_exit(shutdown(r.peer[CLIENT], SHUT_WR) == 0 ? 0 : 1);
+	ck_assert(fixture_take_away(SYS_shutdown, EPERM));
+	ck_assert_int_eq(waitpid(client, NULL, 0), client);
+	await_end(&r);
+	ck_assert_int_eq(recv(r.peer[CLIENT], &(char){ 0 }, 1, 0), -1);
+	ck_assert_int_eq(errno, ECONNRESET);
+	rig_close(&r);
+}
+END_TEST
+
 START_TEST(a_reset_at_the_start_becomes_a_reset)
 {
 	struct stream s = { .from = _i / ENGINE_COUNT };
@@ -1045,6 +1068,7 @@ static TCase *errors_case(void (*pipes)(void))
 	TCase *tc = make_case("errors", pipes);
 
 	tcase_add_loop_test(tc, a_reset_becomes_a_reset, 0, 2 * ENGINE_COUNT);
+	tcase_add_loop_test(tc, an_end_that_cannot_be_passed_on_becomes_a_reset, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_reset_at_the_start_becomes_a_reset, 0, 2 * ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_reset_after_half_close_becomes_a_reset, 0, 2 * ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_writer_may_break_while_data_is_left_over, 0, 2 * ENGINE_COUNT);

@@ -175,6 +175,13 @@ START_TEST(an_end_is_told_from_an_error)
 }
 END_TEST
 
+START_TEST(an_empty_pipe_is_no_message)
+{
+	ck_assert_int_eq(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
+	ck_assert_int_eq(handshake_recv(fds[0], HS_CHILD_HELLO, NULL, &e), -EAGAIN);
+}
+END_TEST
+
 START_TEST(sending_reports_errors)
 {
 	close(fds[0]);
@@ -297,6 +304,7 @@ static TCase *messages_case(void)
 	tcase_add_test(tc, messages_pass_one_by_one);
 	tcase_add_loop_test(tc, other_texts_are_refused, 0, COUNT(texts));
 	tcase_add_loop_test(tc, an_end_is_told_from_an_error, 0, COUNT(ends));
+	tcase_add_test(tc, an_empty_pipe_is_no_message);
 	tcase_add_test(tc, sending_reports_errors);
 	return tc;
 }
