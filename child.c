@@ -49,6 +49,10 @@ struct child {
 	struct reexec reexec;
 	int signal_fd;
 	struct network net;
+	/* By its path, which nobody can lead elsewhere: the launcher has refused directories above
+	 * it in which users other than root and its own could rename something (safedir.h). A
+	 * copied-up directory above it has the original's owner and mode, and holds a link of our
+	 * own. And all uses of the path are over before the command starts. */
 	char state_dir[PATH_MAX];
 	char netns[PATH_MAX]; /* "" unless it is detached */
 	pid_t command;
