@@ -372,13 +372,16 @@ static int start_command(struct child *c, struct err *e)
 }
 
 /* Looks whether the command has ended, or has stopped or goes on, which the parent hears of.
- * Whatever else is a child of ours is reaped too: as PID 1 we get every orphan. */
-static bool has_ended(struct child *c, int *status)
+ * Whatever else is a child of ours is reaped too: as PID 1 we get every orphan. Returns 1 if it has
+ * ended, 0 or -errno: then its end would never be seen. */
+static int has_ended(struct child *c, int *status)
 {
 	int other;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &other, WNOHANG | WUNTRACED | WCONTINUED)) > 0) {
+	while ((pid = waitpid(-1, &other, WNOHANG | WUNTRACED | WCONTINUED)) != 0) {
+		if (pid < 0 && errno != EINTR)
+			return -errno;
 		if (pid != c->command)
 			continue;
 		if (WIFSTOPPED(other) || WIFCONTINUED(other)) {
@@ -386,9 +389,9 @@ static bool has_ended(struct child *c, int *status)
 			continue;
 		}
 		*status = other;
-		return true;
+		return 1;
 	}
-	return false;
+	return 0;
 }
 
 /* Passes on signals that have come, as many as there are in a turn: in a storm of them the end of
@@ -410,20 +413,27 @@ static int forward_signals(struct child *c, bool all)
 	return 0;
 }
 
-/* Passes signals on until the command has ended, and sets its wait status. Returns 0, or -errno if
- * a signal cannot be passed on: nobody could end the command. */
-static int wait_for_command(struct child *c, int *status)
+/* Passes signals on until the command has ended, and sets its wait status. Returns 0, or -errno
+ * with a reason if a signal cannot be passed on, since nobody could end the command, or its end
+ * cannot be seen. */
+static int wait_for_command(struct child *c, int *status, struct err *e)
 {
-	int r;
+	bool all = true; /* what came before there was a command has reached nobody yet */
 
 	fd_set_nonblock(c->reexec.to_parent);
-	/* What came before there was a command has reached nobody yet. */
-	r = forward_signals(c, true);
-	while (r == 0 && !has_ended(c, status)) {
+	for (;;) {
+		int r = forward_signals(c, all);
+
+		if (r < 0)
+			return err_sys(e, -r, "passing a signal to the command");
+		r = has_ended(c, status);
+		if (r < 0)
+			return err_sys(e, -r, "looking for processes that have ended");
+		if (r > 0)
+			return 0;
+		all = false;
 		fd_wait(c->signal_fd, POLLIN, -1);
-		r = forward_signals(c, false);
 	}
-	return r;
 }
 
 /* "sh -c exit 42". Returns a text for the caller to free, or NULL. */
@@ -457,15 +467,13 @@ static int run_command(struct child *c)
 {
 	char text[64];
 	struct err e;
-	int status = 0, r;
+	int status = 0;
 
 	if (start_command(c, &e) < 0) {
 		report(c, e.msg);
 		return 1;
 	}
-	r = wait_for_command(c, &status);
-	if (r < 0) {
-		err_sys(&e, -r, "passing a signal to the command");
+	if (wait_for_command(c, &status, &e) < 0) {
 		log_fatal("%s", e.msg);
 		return 1;
 	}

@@ -489,8 +489,12 @@ static void reap(struct parent *p)
 	pid_t pid;
 
 	while ((pid = find_ended(p)) > 0) {
-		if (netkeep_reap(&p->keep, pid) || waitpid(pid, &status, 0) != pid)
+		if (netkeep_reap(&p->keep, pid))
 			continue;
+		if (waitpid(pid, &status, 0) != pid) {
+			stop_with(p, errno, "looking for processes that have ended");
+			return;
+		}
 		if (pid == p->child) {
 			p->child = 0;
 			p->child_status = status;

@@ -43,6 +43,7 @@ static const struct {
 	{ "splice", SYS_splice },
 	{ "statx", SYS_statx },
 	{ "timerfd_create", SYS_timerfd_create },
+	{ "wait4", SYS_wait4 },
 	{ "waitid", SYS_waitid },
 };
 
