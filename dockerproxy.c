@@ -387,14 +387,14 @@ static int start_docker_proxy(struct proxy *p, struct err *e)
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return err_sys(e, errno, "error while starting " DOCKER_PROXY ": pipe");
 	p->words = pipe_fds[0];
-	fd_set_nonblock(p->words);
 	report.from = pipe_fds[1];
 	spec.path = p->path;
 	spec.argv = p->args;
 	spec.fds = &report;
 	spec.fd_count = 1;
 	spec.die_with_us = true;
-	r = proc_spawn(&spec, e);
+	r = fd_set_nonblock(p->words);
+	r = r < 0 ? err_sys(e, -r, "fcntl") : proc_spawn(&spec, e);
 	close(pipe_fds[1]);
 	if (r < 0) {
 		err_wrap(e, "error while starting " DOCKER_PROXY);

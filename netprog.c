@@ -172,7 +172,11 @@ static int make_pipes(const struct netprog *n, int pipes[][2])
 		r = pipe2(pipes[EXIT], O_CLOEXEC);
 	if (r == 0)
 		r = pipe2(pipes[LOG], O_CLOEXEC);
-	return r < 0 ? -errno : 0;
+	if (r < 0)
+		return -errno;
+	/* Reading one that blocks would stop the launcher. */
+	r = fd_set_nonblock(pipes[READY][0]);
+	return r < 0 ? r : fd_set_nonblock(pipes[LOG][0]);
 }
 
 static pid_t spawn(const struct netprog *n, struct netprog_args *args, int pipes[][2],
@@ -190,19 +194,6 @@ static pid_t spawn(const struct netprog *n, struct netprog_args *args, int pipes
 	spec.die_with_us = true;
 	spec.own_group = true;
 	return proc_spawn(&spec, e);
-}
-
-/* Reading one that blocks would stop the launcher. */
-static int set_nonblocking(struct netprog *n, struct err *e)
-{
-	int r = fd_set_nonblock(n->ready_fd);
-
-	if (r == 0)
-		r = fd_set_nonblock(n->log_fd);
-	if (r == 0)
-		return 0;
-	netprog_stop(n, NULL);
-	return err_sys(e, -r, "starting %s: fcntl", n->driver->name);
 }
 
 int netprog_start(struct netprog *n, struct err *e)
@@ -226,7 +217,6 @@ int netprog_start(struct netprog *n, struct err *e)
 		n->ready_fd = fd_take(&pipes[READY][0]);
 		n->exit_fd = fd_take(&pipes[EXIT][1]);
 		n->log_fd = fd_take(&pipes[LOG][0]);
-		pid = set_nonblocking(n, e);
 	}
 	for (size_t i = 0; i < PIPES; i++) {
 		fd_close(&pipes[i][0]);

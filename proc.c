@@ -343,7 +343,6 @@ static int collect_output(struct proc_run *run, char *out, size_t cap, int timeo
 	size_t len = 0;
 
 	out[0] = '\0';
-	fd_set_nonblock(run->out);
 	for (;;) {
 		struct pollfd polls[] = { { .fd = run->out, .events = POLLIN },
 					  { .fd = end, .events = POLLIN } };
@@ -380,7 +379,8 @@ int proc_run_start(struct proc_run *run, char *const *argv, struct err *e)
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return err_sys(e, errno, "%s: pipe", argv[0]);
 	spec.out = pipe_fds[1];
-	r = proc_spawn(&spec, e);
+	r = fd_set_nonblock(pipe_fds[0]);
+	r = r < 0 ? err_sys(e, -r, "%s: fcntl", argv[0]) : proc_spawn(&spec, e);
 	close(pipe_fds[1]);
 	if (r < 0) {
 		close(pipe_fds[0]);
