@@ -314,6 +314,27 @@ static bool explain_missing(struct err *e, const struct subid_range *missing, co
 	return true;
 }
 
+/* shadow 4.20's newuidmap reads no file without a newline at its end, and calls it "Non-text file."
+ * Returns whether it is that. */
+static bool explain_last_line(struct err *e, const char *program, const char *output)
+{
+	char path[] = "/etc/subuid";
+	char *text;
+	size_t len;
+	bool is_open_ended;
+
+	path[strlen("/etc/sub")] = program[3]; /* newuidmap, newgidmap */
+	if (strstr(output, path) == NULL)
+		return false;
+	text = fd_load_file(path, MAX_TEXT_FILE, &len);
+	is_open_ended = text != NULL && len > 0 && text[len - 1] != '\n';
+	free(text);
+	if (is_open_ended)
+		err_add(e, "; the last line of %s has no newline; try, as root, `echo >>%s`", path,
+			path);
+	return is_open_ended;
+}
+
 void idadvice_refused(struct err *e, const char *program, const char *output, const char *map_file,
 		      const struct subid_ranges *ranges)
 {
@@ -337,6 +358,7 @@ void idadvice_refused(struct err *e, const char *program, const char *output, co
 			"file",
 			program, file);
 	else
-		is_known = explain_rights(e, path, kind->capability);
+		is_known = explain_last_line(e, program, output) ||
+			   explain_rights(e, path, kind->capability);
 	err_add(e, "%s %s", is_known ? ", or" : "; try", only_self);
 }

@@ -322,8 +322,8 @@ case_malformed_lines_are_named() {
 }
 
 case_files_in_other_forms() {
-	with_subids 2111 '2111:10000:10' '#x\n\nbob:1:2\n+\njane:10000:10' sh -c "$maps"
-	assert_eq 'without a newline at the end' '0 2111 1
+	with_subids 2111 '#x\n\nbob:1:2\n+\n2111:10000:10\n' '2111:10000:10\n' sh -c "$maps"
+	assert_eq 'with a comment, an empty line and a + before' '0 2111 1
 1 10000 10
 -
 0 2111 1
@@ -334,6 +334,35 @@ case_files_in_other_forms() {
 -
 0 2111 1
 1 10000 10' "$out$err"
+}
+
+# Debian 12's and 13's newuidmap reads such a file, sid's does not.
+case_a_last_line_without_a_newline() {
+	with_subids 2111 '2111:10000:10' '#x\n\nbob:1:2\n+\njane:10000:10' sh -c "$maps"
+	case $err in
+	*'/etc/subuid: Non-text file.'*) assert_eq status 1 "$rc" ;;
+	*)
+		assert_eq 'with a newuidmap that reads it' '0 2111 1
+1 10000 10
+-
+0 2111 1
+1 10000 10' "$out$err"
+		;;
+	esac
+	# shellcheck disable=SC2016 # for the inner shell
+	printf '#!/bin/sh\nm=${0##*/new}\n[ $m != "$refusing" ] || { echo /etc/sub${m%%map}: Non-text file.; exit 1; }\n' >"$tmp/suid/newuidmap"
+	cp "$tmp/suid/newuidmap" "$tmp/suid/newgidmap"
+	for kind in uid gid; do
+		export refusing=${kind}map
+		with_subids 2111 'jane:10000:10' '#x\njane:10000:10' true
+		assert_match "message of $kind" "*\[rootlesskit:parent\] error: failed to setup UID/GID map: new${kind}map * failed: /etc/sub$kind: Non-text file.: exit status 1; the last line of /etc/sub$kind has no newline; try, as root, \`echo >>/etc/sub$kind\`, or --subid-source=self, which maps only your own ID*" "$err"
+	done
+	with_subids 2111 'jane:10000:10\n' 'jane:10000:10\n' true
+	case $err in
+	*'no newline'*) fail "message with a newline: $err" ;;
+	*'Non-text file.: exit status 1; '*) ;;
+	*) fail "it was not refused: $err" ;;
+	esac
 }
 
 # own_etc COMMAND: with_subids gives its namespace an /etc of its own, runs the command there, and does
@@ -928,6 +957,7 @@ run_cases \
 	as_many_ranges_are_mapped_as_the_kernel_takes \
 	malformed_lines_are_named \
 	files_in_other_forms \
+	a_last_line_without_a_newline \
 	without_ranges_free_ones_are_proposed \
 	no_range_is_proposed_that_cannot_be_had \
 	auto_asks_getsubids_when_the_files_know_nothing \
