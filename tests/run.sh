@@ -34,20 +34,43 @@ make_user() {
 	done
 }
 
-# A cgroup of the user's own in the v2 hierarchy, if there is one in which root may make it; the
-# tests run in its subgroup `run`, so that cgroups beside that can have controllers.
-delegate_cgroup() {
-	cgroup='' top=$(sed -n 's/^\([^ ]* \)\{4\}\([^ ]*\) .* - cgroup2 .*/\2/p' /proc/self/mountinfo | head -n 1)
-	[ -n "$top" ] && mkdir "$top/rlkbox-tests.$$" 2>/dev/null || return 0
-	cgroup=$top/rlkbox-tests.$$
+# The v2 hierarchy, and our own cgroup in it: /sys/fs/cgroup/user.slice/...
+find_hierarchy() {
+	sed -n 's/^\([^ ]* \)\{4\}\([^ ]*\) .* - cgroup2 .*/\2/p' /proc/self/mountinfo | head -n 1
+}
+find_own_cgroup() {
+	echo "$(find_hierarchy)$(sed -n 's/^0::\(.*\)/\1/p' /proc/self/cgroup)"
+}
+
+# make_cgroup PARENT: makes $cgroup there, if that may be done. Its subgroup `run` is for the tests,
+# so that cgroups beside that can have controllers.
+make_cgroup() {
+	mkdir "$1/rlkbox-tests.$$" 2>/dev/null || return
+	cgroup=$1/rlkbox-tests.$$
 	mkdir "$cgroup/run"
 	# shellcheck disable=SC2013 # words
 	for controller in $(cat "$cgroup/cgroup.controllers"); do
 		echo "+$controller" >"$cgroup/cgroup.subtree_control" || true
 	done
+}
+
+# A cgroup of the user's own, if root may make one.
+delegate_cgroup() {
+	cgroup='' top=$(find_hierarchy)
+	[ -n "$top" ] && make_cgroup "$top" || return 0
 	for dir in "$cgroup" "$cgroup/run"; do
 		chown "$USER_NAME:" "$dir" "$dir/cgroup.procs" "$dir/cgroup.subtree_control"
 	done
+}
+
+# A plain user has one if our own is delegated, as by `systemd-run --user --scope -p Delegate=yes`.
+use_own_cgroup() {
+	cgroup='' own=$(find_own_cgroup)
+	[ -w "$own/cgroup.procs" ] && make_cgroup "$own" || return 0
+	trap 'echo 0 >"$own/cgroup.procs"; remove_cgroup' EXIT
+	trap 'exit 130' HUP INT TERM
+	echo 0 >"$cgroup/run/cgroup.procs"
+	export CGROUP="$cgroup"
 }
 
 # in_cgroup COMMAND...: runs it there; 0 is the process that writes it
@@ -95,6 +118,8 @@ become_user() {
 }
 
 [ "$(id -u)" -ne 0 ] || become_user "$@"
+# Root has said whether there is one.
+[ -n "${CGROUP+set}" ] || use_own_cgroup
 
 # Debian's plain users do not have these, where iptables, nft and sysctl are.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
