@@ -153,8 +153,11 @@ chown -R "$1:" /tmp/rlkbox
 cd /tmp/rlkbox
 user=$1
 shift
-exec setpriv --reuid "$user" --regid "$user" --init-groups \
-	env HOME="/home/$user" USER="$user" LOGNAME="$user" "$@"
+# This shell stays: setting its UID would clear the signal by which it ends with unshare(1).
+status=0
+setpriv --reuid "$user" --regid "$user" --init-groups \
+	env HOME="/home/$user" USER="$user" LOGNAME="$user" "$@" || status=$?
+exit "$status"
 '
 
 copy_sources() {
