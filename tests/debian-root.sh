@@ -11,6 +11,8 @@
 # that files of two compilers never mix. Copy, /tmp, processes and mounts disappear at the end.
 # The network and the cgroups are this machine's.
 #
+# A plain user has a cgroup of its own, where one can be made, as in a session with Delegate=yes.
+#
 # The root is entered by pivot_root(2): the kernel makes no user namespace for a process in a chroot.
 #
 # Status: the command's; 125 if there is no root in which it could run.
@@ -151,14 +153,25 @@ grep -q "^$1:" /etc/subuid || echo "$1:1000000:65536" >>/etc/subuid
 grep -q "^$1:" /etc/subgid || echo "$1:1000000:65536" >>/etc/subgid
 chown -R "$1:" /tmp/rlkbox
 cd /tmp/rlkbox
-user=$1
-shift
+user=$1 cgroup=$2
+shift 2
+if [ -n "$cgroup" ]; then
+	chown "$user:" "$cgroup" "$cgroup/cgroup.procs" "$cgroup/cgroup.subtree_control"
+	echo 0 >"$cgroup/cgroup.procs"
+fi
 # This shell stays: setting its UID would clear the signal by which it ends with unshare(1).
 status=0
 setpriv --reuid "$user" --regid "$user" --init-groups \
 	env HOME="/home/$user" USER="$user" LOGNAME="$user" "$@" || status=$?
 exit "$status"
 '
+
+# A cgroup for the plain user in the v2 hierarchy, which has the same path in the root.
+make_cgroup() {
+	local top
+	top=$(sed -n 's/^\([^ ]* \)\{4\}\([^ ]*\) .* - cgroup2 .*/\2/p' /proc/self/mountinfo | head -n 1)
+	[ -z "$top" ] || ! mkdir "$top/rlkbox-root.${tmp##*.}" 2>/dev/null || cgroup=$top/rlkbox-root.${tmp##*.}
+}
 
 copy_sources() {
 	mkdir "$tmp/rlkbox"
@@ -169,11 +182,17 @@ copy_sources() {
 cd "$(dirname "$0")/.."
 mkdir -p "$ROOTS"
 tmp=$(mktemp -d "$ROOTS/tmp.XXXXXX")
-entered=
+entered='' cgroup=''
 # All that runs in the root ends with unshare(1): the first process of its PID namespace does.
 # shellcheck disable=SC2317 # called by a trap
 clean_up() {
 	[ -z "$entered" ] || ! kill -KILL "$entered" 2>/dev/null || wait "$entered" 2>/dev/null || true
+	# What has just been killed may still be in it.
+	for _ in {1..50}; do
+		[ -n "$cgroup" ] || break
+		! find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || break
+		sleep 0.1
+	done
 	rm -rf "$tmp"
 }
 trap clean_up EXIT
@@ -193,7 +212,8 @@ if [ "$user" = root ]; then
 	# shellcheck disable=SC2016 # for the inner shell
 	enter sh -c 'cd /tmp/rlkbox && exec "$@"' - "$@" 9>&- &
 else
-	enter sh -c "$as_plain" - "$user" "$@" 9>&- &
+	make_cgroup
+	enter sh -c "$as_plain" - "$user" "$cgroup" "$@" 9>&- &
 fi
 entered=$!
 wait "$entered" || status=$?
