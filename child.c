@@ -76,14 +76,14 @@ static int detach(void *arg, struct err *e)
 static int prepare_network(void *arg, struct err *e)
 {
 	const struct child *c = arg;
-	const char *dev = c->o->ifname != NULL ? c->o->ifname : NETWORK_DEFAULT_DEV;
+	const char *dev = c->o->net.ifname != NULL ? c->o->net.ifname : NETWORK_DEFAULT_DEV;
 	int r = c->netns[0] != '\0' ? netns_enter(c->netns, e) : 0;
 
 	if (r == 0)
 		r = netns_link_up("lo", e);
-	if (r == 0 && netopts_has_program(c->o))
+	if (r == 0 && netopts_has_program(&c->o->net))
 		r = netns_make_tap(dev, e);
-	if (r == 0 && c->o->net == NET_SLIRP4NETNS)
+	if (r == 0 && c->o->net.driver == NET_SLIRP4NETNS)
 		r = netns_link_up(dev, e);
 	return r;
 }
@@ -97,10 +97,10 @@ static int configure_network(void *arg, struct err *e)
 		return r;
 	/* pasta has configured it. Asking for the state makes Linux 6.8 and later update it;
 	 * before that the kernel may take a second, which is not worth to wait for. */
-	if (c->o->net != NET_PASTA)
+	if (c->o->net.driver != NET_PASTA)
 		r = network_configure(&c->net, e);
 	if (r == 0)
-		network_wait_up(&c->net, c->o->net == NET_PASTA ? 0 : UP_TIMEOUT_MS);
+		network_wait_up(&c->net, c->o->net.driver == NET_PASTA ? 0 : UP_TIMEOUT_MS);
 	return r;
 }
 
@@ -114,9 +114,9 @@ static int make_network(struct child *c, struct err *e)
 {
 	int r = 0;
 
-	if (c->o->net == NET_HOST && !c->o->detach_netns)
+	if (c->o->net.driver == NET_HOST && !c->o->net.detach_netns)
 		return 0;
-	if (c->o->detach_netns) {
+	if (c->o->net.detach_netns) {
 		statedir_path(c->state_dir, STATE_NETNS, c->netns);
 		r = netns_run(detach, c, e);
 		if (r == 0)
@@ -145,7 +145,7 @@ static int use_network(struct child *c, struct err *e)
 		log_network(&c->net);
 	if (r == 0)
 		r = network_write_files(&c->net, c->state_dir, e);
-	if (r == 0 && !c->o->detach_netns)
+	if (r == 0 && !c->o->net.detach_netns)
 		r = network_mount_files(c->state_dir, opts_copies_up(c->o, "/etc"), e);
 	return r;
 }
@@ -190,7 +190,7 @@ static int mount_sys(struct child *c, struct err *e)
 {
 	int r = 0;
 
-	if (c->o->net != NET_HOST && !c->o->detach_netns)
+	if (c->o->net.driver != NET_HOST && !c->o->net.detach_netns)
 		r = mount_sysfs(e);
 	if (r == 0 && c->o->evacuates && cgroup_is_evacuated(c->o->evacuate_cgroup2))
 		r = mount_cgroup2(e);
@@ -215,10 +215,10 @@ static int start_port_service(struct child *c, struct err *e)
 {
 	int r;
 
-	if (c->o->port_driver != PORT_BUILTIN)
+	if (c->o->net.port_driver != PORT_BUILTIN)
 		return 0;
 	r = portservice_start(c->state_dir, c->netns[0] != '\0' ? c->netns : NULL,
-			      c->o->source_ip_transparent, e);
+			      c->o->net.source_ip_transparent, e);
 	if (r == 0)
 		log_debug("the port service is up: %s/" STATE_BP_SOCKET, c->state_dir);
 	return r;

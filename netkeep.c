@@ -38,10 +38,10 @@ static const struct netprog_driver *const drivers[NET_DRIVER_COUNT] = {
 
 /* ---- the start ---- */
 
-int netkeep_find(struct netkeep *k, const struct opts *o, struct err *e)
+int netkeep_find(struct netkeep *k, const struct netopts *o, struct err *e)
 {
 	k->prog = (struct netprog)NETPROG_INIT;
-	k->prog.driver = drivers[o->net];
+	k->prog.driver = drivers[o->driver];
 	k->pause_ms = PAUSE_MIN_MS;
 	return netkeep_is_wanted(k) ? netprog_find(&k->prog, o, e) : 0;
 }

@@ -34,7 +34,7 @@ struct netkeep {
 #define NETKEEP_DEADLINE_MS 30000 /* for the program to be ready */
 
 /* Finds the program that the options ask for, if any (netprog_find). */
-int netkeep_find(struct netkeep *k, const struct opts *o, struct err *e);
+int netkeep_find(struct netkeep *k, const struct netopts *o, struct err *e);
 
 bool netkeep_is_wanted(const struct netkeep *k);
 /* Of the program, for messages. */

@@ -64,28 +64,28 @@ static void suggest(const char *given, const char *const *names, size_t count, s
 	}
 }
 
-bool netopts_has_program(const struct opts *o)
+bool netopts_has_program(const struct netopts *o)
 {
-	return o->net == NET_SLIRP4NETNS || o->net == NET_PASTA;
+	return o->driver == NET_SLIRP4NETNS || o->driver == NET_PASTA;
 }
 
-static int check_net(struct opts *o, struct err *e)
+static int check_net(struct netopts *o, struct err *e)
 {
-	int net = index_of(net_names, COUNT_OF(net_names), o->net_name);
+	int net = index_of(net_names, COUNT_OF(net_names), o->driver_name);
 
-	if (index_of(foreign_net_names, COUNT_OF(foreign_net_names), o->net_name) >= 0)
+	if (index_of(foreign_net_names, COUNT_OF(foreign_net_names), o->driver_name) >= 0)
 		return err_set(e, ENOTSUP,
 			       "--net=%s is not in this program: --net takes host, none, "
 			       "slirp4netns or pasta",
-			       o->net_name);
+			       o->driver_name);
 	if (net < 0) {
 		err_set(e, EINVAL,
 			"unknown network mode: %s (--net takes host, none, slirp4netns or pasta)",
-			o->net_name);
-		suggest(o->net_name, net_names, COUNT_OF(net_names), e);
+			o->driver_name);
+		suggest(o->driver_name, net_names, COUNT_OF(net_names), e);
 		return -EINVAL;
 	}
-	o->net = (enum net_driver)net;
+	o->driver = (enum net_driver)net;
 	return 0;
 }
 
@@ -107,24 +107,24 @@ static const char *const nets_of_port_driver[] = {
 _Static_assert(COUNT_OF(nets_of_port_driver) == PORT_DRIVER_COUNT, "one for each");
 
 /* The rule that the two drivers break together, in RootlessKit's words, or NULL. */
-static const char *broken_rule(const struct opts *o, bool known)
+static const char *broken_rule(const struct netopts *o, bool known)
 {
 	enum port_driver port = o->port_driver;
 
-	if (o->net == NET_NONE && (!known || (port != PORT_NONE && port != PORT_BUILTIN)))
+	if (o->driver == NET_NONE && (!known || (port != PORT_NONE && port != PORT_BUILTIN)))
 		return "network \"none\" requires either port driver \"none\" or \"builtin\"";
-	if (o->net == NET_PASTA && (!known || (port != PORT_NONE && port != PORT_IMPLICIT)))
+	if (o->driver == NET_PASTA && (!known || (port != PORT_NONE && port != PORT_IMPLICIT)))
 		return "network \"pasta\" requires port driver \"none\" or \"implicit\"";
-	if (port == PORT_IMPLICIT && o->net != NET_PASTA)
+	if (port == PORT_IMPLICIT && o->driver != NET_PASTA)
 		return "port driver requires pasta network";
-	if (port == PORT_SLIRP4NETNS && o->net != NET_SLIRP4NETNS)
+	if (port == PORT_SLIRP4NETNS && o->driver != NET_SLIRP4NETNS)
 		return "port driver requires slirp4netns network";
-	if (port == PORT_BUILTIN && o->net == NET_HOST)
+	if (port == PORT_BUILTIN && o->driver == NET_HOST)
 		return "port driver requires non-host network";
 	return NULL;
 }
 
-static int check_port_driver(struct opts *o, struct err *e)
+static int check_port_driver(struct netopts *o, struct err *e)
 {
 	int port = index_of(port_driver_names, COUNT_OF(port_driver_names), o->port_driver_name);
 	const char *rule;
@@ -139,12 +139,12 @@ static int check_port_driver(struct opts *o, struct err *e)
 	rule = broken_rule(o, port >= 0);
 	if (rule != NULL) {
 		err_set(e, EINVAL, "%s (--port-driver=%s with --net=%s)", rule, o->port_driver_name,
-			o->net_name);
+			o->driver_name);
 		if (port >= 0)
 			err_add(e, "; --port-driver=%s works with --net=%s", o->port_driver_name,
 				nets_of_port_driver[port]);
-		err_add(e, "; --net=%s works with --port-driver=%s", o->net_name,
-			port_drivers_of_net[o->net]);
+		err_add(e, "; --net=%s works with --port-driver=%s", o->driver_name,
+			port_drivers_of_net[o->driver]);
 	} else if (port < 0) {
 		err_set(e, EINVAL,
 			"unknown port driver: %s (--port-driver takes none, builtin, implicit or "
@@ -165,7 +165,7 @@ static int bad_cidr(const char *text, struct err *e)
 		       text);
 }
 
-static int read_cidr(struct opts *o, struct err *e)
+static int read_cidr(struct netopts *o, struct err *e)
 {
 	const char *text = o->cidr_text != NULL ? o->cidr_text : "10.0.2.0/24";
 	char addr[INET_ADDRSTRLEN];
@@ -184,7 +184,7 @@ static int read_cidr(struct opts *o, struct err *e)
 	return 0;
 }
 
-static int check_cidr(const struct opts *o, struct err *e)
+static int check_cidr(const struct netopts *o, struct err *e)
 {
 	int prefix_len = o->cidr.prefix_len;
 
@@ -211,7 +211,7 @@ static bool is_ifname(const char *name)
 }
 
 /* What RootlessKit checks before it warns of anything, whatever the driver. */
-static int check_values(struct opts *o, struct err *e)
+static int check_values(struct netopts *o, struct err *e)
 {
 	int r = 0;
 
@@ -227,7 +227,7 @@ static int check_values(struct opts *o, struct err *e)
 	return r;
 }
 
-static int check_network(const struct opts *o, struct err *e)
+static int check_network(const struct netopts *o, struct err *e)
 {
 	if (o->mtu != 0 && o->mtu < MTU_MIN && netopts_has_program(o))
 		return err_set(e, EINVAL, "mtu must be >= %d, got %lld (--mtu takes %d to %d)",
@@ -236,9 +236,11 @@ static int check_network(const struct opts *o, struct err *e)
 		return err_set(e, EINVAL, "--ipv6 needs an --mtu of at least %d, got %lld",
 			       MTU_MIN_IPV6, (long long)o->mtu);
 	if (o->cidr_text != NULL && !netopts_has_program(o))
-		return err_set(e, EINVAL, "custom cidr is not supported for --net=%s", o->net_name);
+		return err_set(e, EINVAL, "custom cidr is not supported for --net=%s",
+			       o->driver_name);
 	if (o->ifname != NULL && !netopts_has_program(o))
-		return err_set(e, EINVAL, "ifname cannot be specified for --net=%s", o->net_name);
+		return err_set(e, EINVAL, "ifname cannot be specified for --net=%s",
+			       o->driver_name);
 	if (o->ifname != NULL && !is_ifname(o->ifname))
 		return err_set(e, EINVAL,
 			       "--ifname=%s is not a valid interface name: 1 to %d characters, no "
@@ -255,13 +257,13 @@ static int check_when(const char *option, const char *value, struct err *e)
 		       option, value, option);
 }
 
-static int check_slirp4netns(const struct opts *o, struct err *e)
+static int check_slirp4netns(const struct netopts *o, struct err *e)
 {
 	int r = check_when("slirp4netns-sandbox", o->slirp4netns_sandbox, e);
 
 	if (r == 0)
 		r = check_when("slirp4netns-seccomp", o->slirp4netns_seccomp, e);
-	if (r == 0 && o->net == NET_SLIRP4NETNS && o->detach_netns &&
+	if (r == 0 && o->driver == NET_SLIRP4NETNS && o->detach_netns &&
 	    strcmp(o->slirp4netns_sandbox, "true") == 0)
 		r = err_set(e, EINVAL,
 			    "--slirp4netns-sandbox conflicts with --detach-netns "
@@ -284,7 +286,7 @@ static const char *const what_publishes[] = {
 };
 _Static_assert(COUNT_OF(what_publishes) == NET_DRIVER_COUNT, "one for each");
 
-static int check_ports(const struct opts *o, struct err *e)
+static int check_ports(const struct netopts *o, struct err *e)
 {
 	struct portspec spec;
 
@@ -292,7 +294,7 @@ static int check_ports(const struct opts *o, struct err *e)
 		return err_set(e, EINVAL,
 			       "port driver \"none\" does not support publishing ports "
 			       "(--publish needs %s)",
-			       what_publishes[o->net]);
+			       what_publishes[o->driver]);
 	if (o->publish.count > 0 && o->port_driver == PORT_IMPLICIT)
 		return err_set(e, EINVAL,
 			       "port driver \"implicit\" does not support publishing ports "
@@ -308,7 +310,7 @@ static int check_ports(const struct opts *o, struct err *e)
 }
 
 /* In RootlessKit's order, so that of several mistakes the same one is named. */
-int netopts_check(struct opts *o, struct err *e)
+int netopts_check(struct netopts *o, struct err *e)
 {
 	int r = check_values(o, e);
 
@@ -317,7 +319,7 @@ int netopts_check(struct opts *o, struct err *e)
 	r = check_net(o, e);
 	if (r < 0)
 		return r;
-	o->checked = OPTS_VALUES_CHECKED;
+	o->known = true;
 	r = check_network(o, e);
 	if (r == 0)
 		r = check_slirp4netns(o, e);
@@ -326,26 +328,26 @@ int netopts_check(struct opts *o, struct err *e)
 	return r < 0 ? r : check_ports(o, e);
 }
 
-void netopts_warn(const struct opts *o)
+void netopts_warn(const struct netopts *o)
 {
 	bool has_network = netopts_has_program(o);
 
 	if (o->ipv6)
 		log_warn("ipv6 is experimental");
 	if (o->ipv6 && !has_network)
-		log_warn("--ipv6 is discarded for --net=%s", o->net_name);
+		log_warn("--ipv6 is discarded for --net=%s", o->driver_name);
 	if (has_network && !o->disable_host_loopback)
 		log_warn("specifying --disable-host-loopback is highly recommended to prohibit "
 			 "connecting to 127.0.0.1:* on the host namespace (requires pasta, "
 			 "slirp4netns, or VPNKit)");
-	if (o->net == NET_PASTA)
+	if (o->driver == NET_PASTA)
 		log_warn("\"pasta\" network driver is experimental. Needs very recent version of "
 			 "pasta "
 			 "(see docs/network.md). That file is RootlessKit's; this program works "
 			 "with the pasta of Debian 12 (package passt) and later.");
 	if (o->mtu != 0 && !has_network)
-		log_warn("unsupported mtu for --net=%s: %lld", o->net_name, (long long)o->mtu);
-	if (o->detach_netns && o->net == NET_HOST)
+		log_warn("unsupported mtu for --net=%s: %lld", o->driver_name, (long long)o->mtu);
+	if (o->detach_netns && o->driver == NET_HOST)
 		log_warn("--detach-netns has no effect with --net=host: there is no new network "
 			 "namespace; try --net=none or --net=slirp4netns");
 }

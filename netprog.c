@@ -72,7 +72,7 @@ void netprog_add_source(const struct netprog *n, struct err *e)
 		n->driver->name, n->driver->package, n->driver->option);
 }
 
-int netprog_find(struct netprog *n, const struct opts *o, struct err *e)
+int netprog_find(struct netprog *n, const struct netopts *o, struct err *e)
 {
 	const struct netprog_driver *d = n->driver;
 	int r = proc_find(d->binary(o), n->program, sizeof(n->program), e);

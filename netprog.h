@@ -8,8 +8,8 @@
 #include <sys/types.h>
 
 #include "err.h"
+#include "netopts.h"
 #include "network.h"
-#include "opts.h"
 
 /* A network program: what gives a network namespace its network, such as slirp4netns(1) or
  * pasta(1). Here is what all of them have in common: how one is started, how it says that it is
@@ -42,7 +42,7 @@ struct netprog_driver {
 	const char *option;  /* names another program */
 	const char *package; /* where to get it */
 	/* The program by the command line. */
-	const char *(*binary)(const struct opts *o);
+	const char *(*binary)(const struct netopts *o);
 	/* After it has been found: finds out what it can do. NULL: nothing to find out. */
 	int (*probe)(struct netprog *n, struct err *e);
 	void (*build)(struct netprog_args *args, const struct netprog *n);
@@ -67,7 +67,7 @@ struct netprog_driver {
 struct netprog {
 	const struct netprog_driver *driver; /* NULL: there is no network program */
 	/* what it works on; borrowed */
-	const struct opts *o;
+	const struct netopts *o;
 	const struct network *net;
 	const char *state_dir;
 	pid_t child_pid;
@@ -100,7 +100,7 @@ void netprog_add_netns(struct netprog_args *args, const struct netprog *n, const
 
 /* Finds the program and what it can do. Returns 0 or -errno with a reason that says how to get it.
  * Blocks while it asks the program. */
-int netprog_find(struct netprog *n, const struct opts *o, struct err *e);
+int netprog_find(struct netprog *n, const struct netopts *o, struct err *e);
 
 /* Runs the program with one option, such as --help, and collects what it prints, cut to cap - 1
  * bytes. Blocks for NETPROG_ASK_MS. Returns its wait status or -errno with a reason. */

@@ -36,7 +36,7 @@ static struct in_addr host_of(const struct cidr *cidr, uint32_t number)
 	return (struct in_addr){ htonl(ntohl(cidr->net.s_addr) + number) };
 }
 
-void network_plan(struct network *net, const struct opts *o)
+void network_plan(struct network *net, const struct netopts *o)
 {
 	struct in_addr dns = host_of(&o->cidr, HOST_DNS);
 
@@ -49,7 +49,7 @@ void network_plan(struct network *net, const struct opts *o)
 	net->prefix_len = o->cidr.prefix_len;
 	net->gateway = host_of(&o->cidr, HOST_GATEWAY);
 	inet_ntop(AF_INET, &dns, net->dns[0], sizeof(net->dns[0]));
-	if (o->net == NET_SLIRP4NETNS && o->ipv6)
+	if (o->driver == NET_SLIRP4NETNS && o->ipv6)
 		strcpy(net->dns[1], SLIRP_DNS6);
 	net->mtu = o->mtu != 0 ? (unsigned int)o->mtu : DEFAULT_MTU;
 }

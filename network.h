@@ -8,7 +8,7 @@
 #include "err.h"
 #include "json.h"
 #include "jsonout.h"
-#include "opts.h"
+#include "netopts.h"
 
 /* The network that a network program such as slirp4netns makes: its settings, which the parent
  * knows and sends to the child, and what the child does with them.
@@ -28,7 +28,7 @@ struct network {
 };
 
 /* The settings by the command line. */
-void network_plan(struct network *net, const struct opts *o);
+void network_plan(struct network *net, const struct netopts *o);
 
 /* As members of an object: Dev, IP, Netmask, Gateway, DNS, MTU. */
 void network_to_json(const struct network *net, struct jsonout *out);

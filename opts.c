@@ -12,7 +12,6 @@
 #include "flags.h"
 #include "log.h"
 #include "mount.h"
-#include "netopts.h"
 #include "version.h"
 
 #define FIELD(name) offsetof(struct opts, name)
@@ -33,41 +32,41 @@ static const struct flag options[] = {
 	{ NULL, "propagation", NULL, FLAG_STRING, FIELD(propagation), "KIND",
 	  "mount propagation: [r]private, [r]slave, [r]shared (default: rprivate)" },
 
-	{ "Network", "net", NULL, FLAG_STRING, FIELD(net_name), "DRIVER",
+	{ "Network", "net", NULL, FLAG_STRING, FIELD(net.driver_name), "DRIVER",
 	  "host, none, slirp4netns or pasta (default: host)" },
-	{ NULL, "mtu", NULL, FLAG_INT, FIELD(mtu), "N",
+	{ NULL, "mtu", NULL, FLAG_INT, FIELD(net.mtu), "N",
 	  "MTU of the network in bytes, 68 to 65521 (default: 65520)" },
-	{ NULL, "cidr", NULL, FLAG_STRING, FIELD(cidr_text), "NET",
+	{ NULL, "cidr", NULL, FLAG_STRING, FIELD(net.cidr_text), "NET",
 	  "address range of the network (default: 10.0.2.0/24)" },
-	{ NULL, "ifname", NULL, FLAG_STRING, FIELD(ifname), "NAME",
+	{ NULL, "ifname", NULL, FLAG_STRING, FIELD(net.ifname), "NAME",
 	  "name of the interface inside (default: tap0)" },
-	{ NULL, "disable-host-loopback", NULL, FLAG_BOOL, FIELD(disable_host_loopback), NULL,
+	{ NULL, "disable-host-loopback", NULL, FLAG_BOOL, FIELD(net.disable_host_loopback), NULL,
 	  "keep the inside from the host's 127.0.0.1; recommended" },
-	{ NULL, "ipv6", NULL, FLAG_BOOL, FIELD(ipv6), NULL, "route IPv6 inside too" },
-	{ NULL, "detach-netns", NULL, FLAG_BOOL, FIELD(detach_netns), NULL,
+	{ NULL, "ipv6", NULL, FLAG_BOOL, FIELD(net.ipv6), NULL, "route IPv6 inside too" },
+	{ NULL, "detach-netns", NULL, FLAG_BOOL, FIELD(net.detach_netns), NULL,
 	  "leave the command in the host's network; the new one stands at DIR/netns" },
-	{ NULL, "slirp4netns-binary", NULL, FLAG_STRING, FIELD(slirp4netns_binary), "FILE",
+	{ NULL, "slirp4netns-binary", NULL, FLAG_STRING, FIELD(net.slirp4netns_binary), "FILE",
 	  "the program (default: slirp4netns in $PATH)" },
-	{ NULL, "slirp4netns-sandbox", NULL, FLAG_STRING, FIELD(slirp4netns_sandbox), "WHEN",
+	{ NULL, "slirp4netns-sandbox", NULL, FLAG_STRING, FIELD(net.slirp4netns_sandbox), "WHEN",
 	  "confine it by namespaces: auto, true or false (default: false)" },
-	{ NULL, "slirp4netns-seccomp", NULL, FLAG_STRING, FIELD(slirp4netns_seccomp), "WHEN",
+	{ NULL, "slirp4netns-seccomp", NULL, FLAG_STRING, FIELD(net.slirp4netns_seccomp), "WHEN",
 	  "confine it by seccomp: auto, true or false (default: false)" },
-	{ NULL, "pasta-binary", NULL, FLAG_STRING, FIELD(pasta_binary), "FILE",
+	{ NULL, "pasta-binary", NULL, FLAG_STRING, FIELD(net.pasta_binary), "FILE",
 	  "the program (default: pasta in $PATH)" },
-	{ NULL, "vpnkit-binary", NULL, FLAG_STRING, FIELD(vpnkit_binary), "FILE",
+	{ NULL, "vpnkit-binary", NULL, FLAG_STRING, FIELD(net.vpnkit_binary), "FILE",
 	  "for a driver that is not there; ignored" },
-	{ NULL, "lxc-user-nic-binary", NULL, FLAG_STRING, FIELD(lxc_user_nic_binary), "FILE",
+	{ NULL, "lxc-user-nic-binary", NULL, FLAG_STRING, FIELD(net.lxc_user_nic_binary), "FILE",
 	  "likewise" },
-	{ NULL, "lxc-user-nic-bridge", NULL, FLAG_STRING, FIELD(lxc_user_nic_bridge), "NAME",
+	{ NULL, "lxc-user-nic-bridge", NULL, FLAG_STRING, FIELD(net.lxc_user_nic_bridge), "NAME",
 	  "likewise" },
 
-	{ "Ports", "port-driver", NULL, FLAG_STRING, FIELD(port_driver_name), "DRIVER",
+	{ "Ports", "port-driver", NULL, FLAG_STRING, FIELD(net.port_driver_name), "DRIVER",
 	  "who forwards ports: none, builtin, slirp4netns or, for pasta, implicit (default: "
 	  "none)" },
-	{ NULL, "publish", "p", FLAG_LIST, FIELD(publish), "SPEC",
+	{ NULL, "publish", "p", FLAG_LIST, FIELD(net.publish), "SPEC",
 	  "publish a port, [IP]:PORT:[IP:]PORT/PROTO, such as 127.0.0.1:8080:80/tcp; may be "
 	  "repeated" },
-	{ NULL, "source-ip-transparent", NULL, FLAG_BOOL, FIELD(source_ip_transparent), NULL,
+	{ NULL, "source-ip-transparent", NULL, FLAG_BOOL, FIELD(net.source_ip_transparent), NULL,
 	  "builtin, TCP: show the client's address to the server inside (default: true)" },
 	{ NULL, "workers", NULL, FLAG_INT, FIELD(workers), "N",
 	  "threads that forward for builtin, 1 to 64 (default: one per processor, at most 8)" },
@@ -95,14 +94,14 @@ static const struct flag options[] = {
 static void set_defaults(struct opts *o)
 {
 	*o = (struct opts){
-		.net_name = "host",
-		.slirp4netns_binary = "slirp4netns",
-		.pasta_binary = "pasta",
-		.slirp4netns_sandbox = "false",
-		.slirp4netns_seccomp = "false",
+		.net.driver_name = "host",
+		.net.slirp4netns_binary = "slirp4netns",
+		.net.pasta_binary = "pasta",
+		.net.slirp4netns_sandbox = "false",
+		.net.slirp4netns_seccomp = "false",
 		.copy_up_mode = "tmpfs+symlink",
-		.port_driver_name = "none",
-		.source_ip_transparent = true,
+		.net.port_driver_name = "none",
+		.net.source_ip_transparent = true,
 		.workers = (int64_t)crew_default_size(),
 		.reaper = "auto",
 		.propagation = "rprivate",
@@ -114,8 +113,9 @@ static void set_defaults(struct opts *o)
  * the drivers, which RootlessKit refuses then. */
 static bool is_not_given(const struct flag *flag, const char *value)
 {
-	return flag->type == FLAG_STRING && *value == '\0' && flag->offset != FIELD(net_name) &&
-	       flag->offset != FIELD(port_driver_name);
+	return flag->type == FLAG_STRING && *value == '\0' &&
+	       flag->offset != FIELD(net.driver_name) &&
+	       flag->offset != FIELD(net.port_driver_name);
 }
 
 /* Appends the entries of a value, which commas part. */
@@ -324,7 +324,7 @@ int opts_check(struct opts *o, struct err *e)
 	int r = check_evacuation(o, e);
 
 	if (r == 0)
-		r = netopts_check(o, e);
+		r = netopts_check(&o->net, e);
 	if (r == 0)
 		r = check_subid_source(o, e);
 	if (r == 0)
@@ -334,7 +334,7 @@ int opts_check(struct opts *o, struct err *e)
 	if (r == 0)
 		r = check_workers(o, e);
 	if (r == 0)
-		o->checked = OPTS_CHECKED;
+		o->checked = true;
 	return r;
 }
 
@@ -344,9 +344,9 @@ void opts_warn(const struct opts *o)
 				 strcmp(o->propagation, "private") != 0;
 	char host[64];
 
-	if (o->checked >= OPTS_VALUES_CHECKED)
-		netopts_warn(o);
-	if (o->checked < OPTS_CHECKED || !wants_propagation)
+	if (o->net.known)
+		netopts_warn(&o->net);
+	if (!o->checked || !wants_propagation)
 		return;
 	mount_root_propagation(host, sizeof(host));
 	if (host[0] == '\0')
@@ -383,7 +383,7 @@ static void free_list(struct string_list *list)
 void opts_free(struct opts *o)
 {
 	free_list(&o->copy_up);
-	free_list(&o->publish);
+	free_list(&o->net.publish);
 }
 
 /* ---- help ---- */

@@ -2,32 +2,16 @@
 #ifndef OPTS_H
 #define OPTS_H
 
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "err.h"
+#include "netopts.h"
 
 /* The command line of the launcher: one table of options, from which lines are read and --help is
  * printed. Parent and child read the same line and come to the same result.
  */
-
-enum net_driver {
-	NET_HOST,
-	NET_NONE,
-	NET_SLIRP4NETNS,
-	NET_PASTA,
-	NET_DRIVER_COUNT,
-};
-
-enum port_driver {
-	PORT_NONE,
-	PORT_BUILTIN,
-	PORT_IMPLICIT,
-	PORT_SLIRP4NETNS,
-	PORT_DRIVER_COUNT,
-};
 
 enum subid_source {
 	SUBID_AUTO,
@@ -37,24 +21,6 @@ enum subid_source {
 	SUBID_SOURCE_COUNT,
 };
 
-struct string_list {
-	char **items;
-	size_t count;
-};
-
-struct cidr {
-	struct in_addr net;
-	int prefix_len;
-};
-
-/* How far opts_check has come. compat: RootlessKit warns while it checks, so that an error may
- * follow after warnings about other options; but not about a network that does not exist. */
-enum opts_checked {
-	OPTS_UNCHECKED,
-	OPTS_VALUES_CHECKED, /* and the network is known: now RootlessKit warns about it */
-	OPTS_CHECKED,
-};
-
 struct opts {
 	/* as given; strings are borrowed from argv but for the items of lists */
 	bool help;
@@ -62,25 +28,9 @@ struct opts {
 	bool debug;
 	const char *print_semver;
 	const char *state_dir;
-	const char *net_name;
-	const char *slirp4netns_binary;
-	const char *slirp4netns_sandbox;
-	const char *slirp4netns_seccomp;
-	const char *pasta_binary;
-	const char *vpnkit_binary;
-	const char *lxc_user_nic_binary;
-	const char *lxc_user_nic_bridge;
-	int64_t mtu;
-	const char *cidr_text;
-	const char *ifname;
-	bool disable_host_loopback;
-	bool ipv6;
-	bool detach_netns;
+	struct netopts net;
 	struct string_list copy_up;
 	const char *copy_up_mode;
-	const char *port_driver_name;
-	struct string_list publish;
-	bool source_ip_transparent;
 	int64_t workers;
 	bool pidns;
 	bool cgroupns;
@@ -99,11 +49,8 @@ struct opts {
 	} taken;
 
 	/* what it means, set by opts_check */
-	enum opts_checked checked;
-	enum net_driver net;
-	enum port_driver port_driver;
+	bool checked; /* without an error */
 	enum subid_source subid_source;
-	struct cidr cidr;
 	bool reaps;	/* the child reaps orphans, and the command gets a session of its own */
 	bool evacuates; /* all processes go to the cgroup evacuate_cgroup2 */
 };

@@ -182,7 +182,7 @@ static int start_child(struct parent *p, struct err *e)
 		return pid;
 	p->child = pid;
 	log_debug("the child is PID %d, in new namespaces: user mnt%s%s%s%s%s", (int)pid,
-		  p->o->net != NET_HOST && !p->o->detach_netns ? " net" : "",
+		  p->o->net.driver != NET_HOST && !p->o->net.detach_netns ? " net" : "",
 		  p->o->pidns ? " pid" : "", p->o->cgroupns ? " cgroup" : "",
 		  p->o->utsns ? " uts" : "", p->o->ipcns ? " ipc" : "");
 	return 0;
@@ -328,14 +328,14 @@ static int finish_child(struct parent *p, struct err *e)
 	FD_AUTO int ready = -1;
 	int r;
 
-	if (p->o->port_driver == PORT_BUILTIN) {
+	if (p->o->net.port_driver == PORT_BUILTIN) {
 		ready = make_ready_fifo(&p->sd, e);
 		if (ready < 0)
 			return ready;
 	}
 	r = tell(p, HS_PORTS_COMPLETED, e);
 	/* What is ours alone is done while the child has enough to do. */
-	if (r == 0 && p->o->port_driver == PORT_BUILTIN)
+	if (r == 0 && p->o->net.port_driver == PORT_BUILTIN)
 		watch_addresses(p);
 	if (r == 0)
 		r = hear(p, HS_CHILD_COMPLETED, e);
@@ -380,7 +380,7 @@ static struct ports *start_builtin(struct parent *p, struct err *e)
 	if (bpclient_init(path, e) < 0)
 		return NULL;
 	keep_port_service(p, path);
-	return ports_new(path, (size_t)p->o->workers, p->o->source_ip_transparent, e);
+	return ports_new(path, (size_t)p->o->workers, p->o->net.source_ip_transparent, e);
 }
 
 static void on_network_again(struct netkeep *keep)
@@ -412,13 +412,13 @@ static int start_ports(struct parent *p, struct err *e)
 	};
 	int r;
 
-	if (starts[p->o->port_driver] == NULL)
+	if (starts[p->o->net.port_driver] == NULL)
 		return 0;
-	p->ports = starts[p->o->port_driver](p, e);
+	p->ports = starts[p->o->net.port_driver](p, e);
 	if (p->ports == NULL)
 		return -ECANCELED; /* the reason is there */
-	for (size_t i = 0; i < p->o->publish.count; i++) {
-		r = publish(p, p->o->publish.items[i], e);
+	for (size_t i = 0; i < p->o->net.publish.count; i++) {
+		r = publish(p, p->o->net.publish.items[i], e);
 		if (r < 0)
 			return r;
 	}
@@ -433,15 +433,15 @@ static int start_api(struct parent *p, struct err *e)
 	char ip[INET_ADDRSTRLEN];
 	struct api_info info = { .state_dir = p->sd.path, .child_pid = p->child };
 
-	if (p->o->net != NET_HOST)
-		info.network_driver = p->o->net_name;
+	if (p->o->net.driver != NET_HOST)
+		info.network_driver = p->o->net.driver_name;
 	if (p->net.dev[0] != '\0') {
 		for (size_t i = 0; i < NETWORK_MAX_DNS && p->net.dns[i][0] != '\0'; i++)
 			info.dns[i] = p->net.dns[i];
 		info.child_ip = inet_ntop(AF_INET, &p->net.ip, ip, sizeof(ip));
 	}
 	if (p->ports != NULL)
-		info.port_driver = p->o->port_driver_name;
+		info.port_driver = p->o->net.port_driver_name;
 	statedir_path(p->sd.path, STATE_API_SOCKET, path);
 	p->api = api_start(p->loop, path, &info, p->ports, e);
 	log_debug("the API is up: %s", path);
@@ -600,7 +600,7 @@ static int find_helpers(struct parent *p, struct err *e)
 {
 	int r = idmap_find(&p->map, p->o->subid_source, e);
 
-	return r < 0 ? r : netkeep_find(&p->keep, p->o, e);
+	return r < 0 ? r : netkeep_find(&p->keep, &p->o->net, e);
 }
 
 static int make_state_dir(struct parent *p, struct err *e)
@@ -744,7 +744,7 @@ int parent_main(const struct opts *o, char *const *argv)
 		log_warn("Running RootlessKit as the root user is unsupported.");
 	p.o = o;
 	p.argv = argv;
-	network_plan(&p.net, o);
+	network_plan(&p.net, &o->net);
 	r = start(&p, &e);
 	started = r == 0;
 	if (started)

@@ -26,7 +26,7 @@
 #define HELP	    "--help"
 #define VERSION_LEN 1024 /* bytes of --version */
 
-static const char *binary(const struct opts *o)
+static const char *binary(const struct netopts *o)
 {
 	return o->pasta_binary;
 }

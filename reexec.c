@@ -76,7 +76,7 @@ static int namespaces(const struct opts *o)
 {
 	int flags = CLONE_NEWNS;
 
-	if (o->net != NET_HOST && !o->detach_netns)
+	if (o->net.driver != NET_HOST && !o->net.detach_netns)
 		flags |= CLONE_NEWNET;
 	if (o->pidns)
 		flags |= CLONE_NEWPID;

@@ -11,7 +11,7 @@
 #define HELP_LEN 8192		/* bytes; that of 1.2 has 1,500 */
 #define KNOWN_BY "--netns-type" /* an option that it has had since 0.4.0 */
 
-static const char *binary(const struct opts *o)
+static const char *binary(const struct netopts *o)
 {
 	return o->slirp4netns_binary;
 }
@@ -21,19 +21,19 @@ static bool is_wanted(const char *when, bool by_auto)
 	return strcmp(when, "true") == 0 || (strcmp(when, "auto") == 0 && by_auto);
 }
 
-static bool is_sandboxed(const struct opts *o)
+static bool is_sandboxed(const struct netopts *o)
 {
 	return is_wanted(o->slirp4netns_sandbox, !o->detach_netns);
 }
 
-static bool is_filtered(const struct opts *o)
+static bool is_filtered(const struct netopts *o)
 {
 	return is_wanted(o->slirp4netns_seccomp, true);
 }
 
 static void build(struct netprog_args *args, const struct netprog *n)
 {
-	const struct opts *o = n->o;
+	const struct netopts *o = n->o;
 	char path[PATH_MAX];
 
 	netprog_add(args, "--mtu");

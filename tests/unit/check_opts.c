@@ -49,23 +49,23 @@ START_TEST(defaults_are_the_references)
 	ck_assert(!o.help && !o.version && !o.debug);
 	ck_assert_ptr_null(o.print_semver);
 	ck_assert_ptr_null(o.state_dir);
-	ck_assert_str_eq(o.net_name, "host");
-	ck_assert_int_eq(o.net, NET_HOST);
-	ck_assert_str_eq(o.slirp4netns_binary, "slirp4netns");
-	ck_assert_str_eq(o.slirp4netns_sandbox, "false");
-	ck_assert_str_eq(o.slirp4netns_seccomp, "false");
-	ck_assert_int_eq(o.mtu, 0);
-	ck_assert_ptr_null(o.ifname);
-	ck_assert_uint_eq(ntohl(o.cidr.net.s_addr), 0x0a000200);
-	ck_assert_int_eq(o.cidr.prefix_len, 24);
-	ck_assert(!o.disable_host_loopback && !o.ipv6 && !o.detach_netns);
+	ck_assert_str_eq(o.net.driver_name, "host");
+	ck_assert_int_eq(o.net.driver, NET_HOST);
+	ck_assert_str_eq(o.net.slirp4netns_binary, "slirp4netns");
+	ck_assert_str_eq(o.net.slirp4netns_sandbox, "false");
+	ck_assert_str_eq(o.net.slirp4netns_seccomp, "false");
+	ck_assert_int_eq(o.net.mtu, 0);
+	ck_assert_ptr_null(o.net.ifname);
+	ck_assert_uint_eq(ntohl(o.net.cidr.net.s_addr), 0x0a000200);
+	ck_assert_int_eq(o.net.cidr.prefix_len, 24);
+	ck_assert(!o.net.disable_host_loopback && !o.net.ipv6 && !o.net.detach_netns);
 	ck_assert_uint_eq(o.copy_up.count, 0);
 	ck_assert_str_eq(o.copy_up_mode, "tmpfs+symlink");
-	ck_assert_int_eq(o.port_driver, PORT_NONE);
+	ck_assert_int_eq(o.net.port_driver, PORT_NONE);
 	ck_assert_int_ge(o.workers, 1);
 	ck_assert_int_le(o.workers, 8);
-	ck_assert_uint_eq(o.publish.count, 0);
-	ck_assert(o.source_ip_transparent);
+	ck_assert_uint_eq(o.net.publish.count, 0);
+	ck_assert(o.net.source_ip_transparent);
 	ck_assert(!o.pidns && !o.cgroupns && !o.utsns && !o.ipcns);
 	ck_assert_str_eq(o.reaper, "auto");
 	ck_assert_ptr_null(o.evacuate_cgroup2);
@@ -109,13 +109,13 @@ START_TEST(an_empty_value_means_not_given)
 	ck_assert_int_eq(parse_and_check(empty_values[_i]), 0);
 	ck_assert_ptr_null(o.print_semver);
 	ck_assert_ptr_null(o.state_dir);
-	ck_assert_ptr_null(o.ifname);
-	ck_assert_ptr_null(o.cidr_text);
+	ck_assert_ptr_null(o.net.ifname);
+	ck_assert_ptr_null(o.net.cidr_text);
 	ck_assert_ptr_null(o.evacuate_cgroup2);
-	ck_assert_str_eq(o.slirp4netns_binary, "slirp4netns");
-	ck_assert_str_eq(o.pasta_binary, "pasta");
-	ck_assert_str_eq(o.slirp4netns_sandbox, "false");
-	ck_assert_str_eq(o.slirp4netns_seccomp, "false");
+	ck_assert_str_eq(o.net.slirp4netns_binary, "slirp4netns");
+	ck_assert_str_eq(o.net.pasta_binary, "pasta");
+	ck_assert_str_eq(o.net.slirp4netns_sandbox, "false");
+	ck_assert_str_eq(o.net.slirp4netns_seccomp, "false");
 	ck_assert_str_eq(o.reaper, "auto");
 	ck_assert_str_eq(o.propagation, "rprivate");
 	ck_assert_int_eq(o.subid_source, SUBID_AUTO);
@@ -212,10 +212,10 @@ END_TEST
 START_TEST(short_names_stand_for_long_ones)
 {
 	ck_assert_int_eq(parse((args_t){ "-p", "1:2:3/tcp", "-p=a,b", "--p=c", "-h", "-v" }), 0);
-	ck_assert_uint_eq(o.publish.count, 4);
-	ck_assert_str_eq(o.publish.items[0], "1:2:3/tcp");
-	ck_assert_str_eq(o.publish.items[2], "b");
-	ck_assert_str_eq(o.publish.items[3], "c");
+	ck_assert_uint_eq(o.net.publish.count, 4);
+	ck_assert_str_eq(o.net.publish.items[0], "1:2:3/tcp");
+	ck_assert_str_eq(o.net.publish.items[2], "b");
+	ck_assert_str_eq(o.net.publish.items[3], "c");
 	ck_assert(o.help && o.version);
 }
 END_TEST
@@ -252,7 +252,7 @@ START_TEST(a_number_is_read_as_a_whole)
 		return;
 	}
 	ck_assert_int_eq(parse((args_t){ "--mtu", numbers[_i].value, "x" }), 0);
-	ck_assert_int_eq(o.mtu, numbers[_i].mtu);
+	ck_assert_int_eq(o.net.mtu, numbers[_i].mtu);
 }
 END_TEST
 
@@ -724,8 +724,8 @@ START_TEST(an_address_range_is_checked)
 		return;
 	}
 	ck_assert_msg(r == 0, "%s", e.msg);
-	ck_assert_uint_eq(ntohl(o.cidr.net.s_addr), cidrs[_i].net);
-	ck_assert_int_eq(o.cidr.prefix_len, cidrs[_i].prefix_len);
+	ck_assert_uint_eq(ntohl(o.net.cidr.net.s_addr), cidrs[_i].net);
+	ck_assert_int_eq(o.net.cidr.prefix_len, cidrs[_i].prefix_len);
 }
 END_TEST
 
