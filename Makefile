@@ -47,7 +47,7 @@ WARNINGS += -Werror
 endif
 HARDENING = -fstack-protector-strong
 # 32-bit systems have 64-bit file offsets and times only where they are asked for.
-OUR_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64
+OUR_CPPFLAGS = -iquote . -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64
 # No path of the build machine gets into the program, so that it is the same wherever it is built.
 OUR_CFLAGS = $(call quote,-ffile-prefix-map=$(CURDIR)=.)
 ifeq ($(STATIC),1)
@@ -85,15 +85,17 @@ ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(HARDENING) $(OUR_CFLAGS) $(CFLAGS) -pthrea
 ALL_LDFLAGS = $(CFLAGS) -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(OUR_LDFLAGS) $(LDFLAGS)
 COMPILE = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS)
 
-SOURCES := $(sort $(wildcard *.c))
+FOLDERS := base formats os ports net launch api applets
+SOURCES := $(sort $(wildcard *.c $(FOLDERS:%=%/*.c)))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY := $(BUILD)/librlkbox.a
-CHECKS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/check_*.c)))
+CHECKS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/check_*.c tests/unit/*/check_*.c)))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(sort $(wildcard tests/tools/*.c)))
 # The names of links, as `rlkbox --list` prints them; tests/build.sh compares the two.
 LINKS = rootlesskit docker-rootlesskit rootlessctl rootlesskit-docker-proxy
-C_FILES := $(wildcard *.c *.h tests/unit/*.c tests/unit/*.h tests/fuzz/*.[ch] tests/tools/*.c tests/bench/*.c)
+C_FILES := $(wildcard *.[ch] $(FOLDERS:%=%/*.[ch]) tests/unit/*.[ch] tests/unit/*/*.[ch] tests/fuzz/*.[ch]) \
+	   $(wildcard tests/tools/*.c tests/bench/*.c)
 SHELL_FILES := $(wildcard tests/*.sh tests/e2e/*.sh tests/peers/*.sh tests/compare/*.sh tests/bench/*.sh) \
 	       $(wildcard tests/vm/*.sh tests/vm/guest/*) .ci/run
 
@@ -129,6 +131,7 @@ $(BUILD)/compiling $(BUILD)/linking: always
 
 $(BUILD)/%.o: %.c Makefile $(BUILD)/compiling
 	$(call say,CC,$(call short,$@))
+	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
 
 $(BUILD)/unit $(BUILD)/fuzz $(BUILD)/tools: | $(BUILD)/compiling
@@ -143,7 +146,8 @@ $(LIBRARY): $(filter-out $(BUILD)/main.o,$(OBJECTS))
 
 $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY) $(BUILD)/linking | $(BUILD)/unit
 	$(call say,CHECK,$(call short,$@))
-	$(Q)$(COMPILE) -MMD -MP -I. -Wno-pedantic -Wno-conversion $(LINKING) $(ALL_LDFLAGS) -o $@ $< \
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -MMD -MP -Wno-pedantic -Wno-conversion $(LINKING) $(ALL_LDFLAGS) -o $@ $< \
 		$(LIBRARY) $$($(PKG_CONFIG) --cflags --libs check)
 
 # What tests talk to: never slowed down by a sanitizer.
@@ -223,7 +227,7 @@ FUZZ_TIME ?= 60
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(FORMATS:%=%.c) | $(BUILD)/fuzz
 	$(call say,FUZZER,$(call short,$@))
-	$(Q)clang $(OUR_CPPFLAGS) $(CPPFLAGS) -U_FORTIFY_SOURCE -I. -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined \
+	$(Q)clang $(OUR_CPPFLAGS) $(CPPFLAGS) -U_FORTIFY_SOURCE -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined \
 		-o $@ $< $(FORMATS:%=%.c)
 
 fuzz: $(FUZZERS) ## fuzz each parser for FUZZ_TIME seconds
@@ -240,9 +244,9 @@ fuzz-replay: $(FUZZERS) ## run the fuzzers over their stored inputs only
 
 lint: format-check ## clang-format, clang-tidy, cppcheck, shellcheck
 	printf '%s\n' $(SOURCES) | xargs -P 2 -I FILE clang-tidy --quiet --warnings-as-errors='*' \
-		FILE -- -std=gnu11 -D_GNU_SOURCE
+		FILE -- -iquote . -std=gnu11 -D_GNU_SOURCE
 	cppcheck --quiet --enable=warning,performance,portability --inline-suppr --std=c11 \
-		--error-exitcode=1 --suppress=missingIncludeSystem -D_GNU_SOURCE $(SOURCES)
+		--error-exitcode=1 --suppress=missingIncludeSystem -I. -D_GNU_SOURCE $(SOURCES)
 	shellcheck -x $(SHELL_FILES)
 	pyflakes3 tests/bench/*.py tests/compare/*.py
 	tests/layers.sh

@@ -22,11 +22,12 @@ layer_of() {
 	echo 0
 }
 
-for file in *.c *.h; do
-	own=$(layer_of "${file%.*}")
+for file in *.[ch] */*.[ch]; do
+	name=${file##*/}
+	own=$(layer_of "${name%.*}")
 	[ "$own" -gt 0 ] || status=1
 	# shellcheck disable=SC2013 # names, one a line
-	for header in $(sed -n 's/^#include "\(.*\)\.h"$/\1/p' "$file"); do
+	for header in $(sed -n 's/^#include "\(.*\/\)*\(.*\)\.h"$/\2/p' "$file"); do
 		if [ "$(layer_of "$header")" -gt "$own" ]; then
 			echo "$file includes $header.h, which is in a higher layer" >&2
 			status=1
@@ -35,7 +36,9 @@ for file in *.c *.h; do
 done
 
 # What formats may not do: touch descriptors or processes.
-for file in text $formats; do
+for name in text $formats; do
+	file=$(ls "$name.c" */"$name.c" 2>/dev/null)
+	file=${file%.c}
 	if grep -nE '\b(open|read|write|close|socket|fork|exec[vl]p?e?|malloc|free)\(' "$file.c" "$file.h"; then
 		echo "$file is of the formats layer, which touches no descriptor or process" >&2
 		status=1

@@ -141,7 +141,7 @@ is_wanted() {
 
 # Programs of Check write the TAP themselves, to a file that an environment variable names.
 run_unit() {
-	for program in "$BUILD"/unit/check_*; do
+	for program in "$BUILD"/unit/check_* "$BUILD"/unit/*/check_*; do
 		[ -x "$program" ] || continue
 		case $program in *.d) continue ;; esac
 		name=${program##*/}
