@@ -222,7 +222,7 @@ valgrind: test-programs ## run the unit tests under valgrind, but for a few
 
 # ---- fuzzing the formats layer ----
 
-FORMATS = err text json jsonout http httpout portspec subid bpreq slirpapi
+FORMATS = base/err base/text json jsonout http httpout portspec subid bpreq slirpapi
 FUZZ_TIME ?= 60
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(FORMATS:%=%.c) | $(BUILD)/fuzz

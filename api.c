@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/version.h"
 #include "http.h"
 #include "httpd.h"
 #include "httpout.h"
 #include "json.h"
 #include "jsonout.h"
-#include "version.h"
 
 #define PORT_JSON_MAX 512 /* bytes of one port in a list: two addresses, each byte escaped */
 #define INFO_JSON_MAX (PATH_MAX * 6 + 1024) /* a path whose every byte is escaped */

@@ -4,8 +4,8 @@
 
 #include <sys/types.h>
 
-#include "err.h"
-#include "loop.h"
+#include "base/err.h"
+#include "base/loop.h"
 #include "ports.h"
 
 /* The REST API on `api.sock` (HTTP/1.1 over a UNIX socket), served in the parent's main loop:

@@ -33,8 +33,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "bulkpipe.h"
-#include "fd.h"
 #include "sockopt.h"
 
 /* What one pump does in one turn: a busy pair leaves the others waiting for less than a

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "loop.h"
+#include "base/loop.h"
 
 /* Copying between two connected stream sockets, both ways, until both are shut.
  *

@@ -7,8 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "bpreq.h"
-#include "fd.h"
 #include "msg.h"
 #include "unixsock.h"
 

@@ -2,7 +2,7 @@
 #ifndef BPCLIENT_H
 #define BPCLIENT_H
 
-#include "err.h"
+#include "base/err.h"
 
 /* The parent's first word to the child's port service: an "init" request on the socket `path`,
  * which proves that it is there and understands us. Blocks, but not for long. Returns 0 or -errno

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-#include "err.h"
+#include "base/err.h"
 #include "portspec.h"
 
 /* A request of the builtin port driver, as it stands in one frame on .bp.sock:

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "log.h"
+#include "base/log.h"
 
 #define PAUSE_MS   100 /* when the system is out of something */
 #define COMPLAIN_S 60  /* between two log lines about that */

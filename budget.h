@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "loop.h"
+#include "base/loop.h"
 
 /* The descriptors that a worker may hold. Who is about to open some takes them first, so that what
  * was begun can be brought to an end; who closes some gives them back. When there are none, or when

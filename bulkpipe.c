@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
 
 #define WANTED	 (1024 * 1024) /* bytes; more than fs.pipe-max-size needs a privilege */
 #define RETRY_MS 1000	       /* after a pipe could not be had */

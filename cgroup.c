@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fd.h"
-#include "log.h"
+#include "base/fd.h"
+#include "base/log.h"
 
 #define OWN_PATH      "/proc/self/cgroup"
 #define MOUNTS_PATH   "/proc/self/mountinfo"

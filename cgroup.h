@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* Evacuation of a cgroup of the v2 hierarchy (cgroups(7), and the kernel's cgroup-v2.rst).
  *

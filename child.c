@@ -25,11 +25,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+#include "base/log.h"
 #include "cgroup.h"
-#include "fd.h"
 #include "handshake.h"
 #include "job.h"
-#include "log.h"
 #include "mount.h"
 #include "netns.h"
 #include "netopts.h"

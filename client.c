@@ -19,7 +19,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
 #include "http.h"
 #include "json.h"
 #include "jsonout.h"

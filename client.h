@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* The client's side of HTTP: one request, one answer, a deadline for both together. What a server
  * sends is not trusted: an answer is bounded, and its texts may hold anything.

@@ -12,7 +12,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
-#include "fd.h"
+#include "base/fd.h"
 #include "portspec.h"
 
 /* Descriptors that are not for connections.

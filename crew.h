@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "err.h"
+#include "base/err.h"
 #include "worker.h"
 
 /* The workers of the builtin port driver, as one: what is said to a crew is said to all of them at

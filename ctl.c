@@ -20,15 +20,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/err.h"
+#include "base/flags.h"
+#include "base/text.h"
+#include "base/version.h"
 #include "client.h"
 #include "ctlview.h"
-#include "err.h"
-#include "flags.h"
 #include "jsonout.h"
 #include "portspec.h"
 #include "statedir.h"
-#include "text.h"
-#include "version.h"
 
 #define STATUS_ERROR	1
 #define STATUS_NO_TOPIC 3 /* compat: 3.0.1 */

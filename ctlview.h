@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* How rootlessctl shows what the API answers. Text in, text out; the answers are not trusted: what
  * does not fit is refused, control characters do not reach the terminal. Output begins when all of

@@ -23,11 +23,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/loop.h"
 #include "client.h"
-#include "err.h"
-#include "fd.h"
 #include "http.h"
-#include "loop.h"
 #include "portspec.h"
 
 #define DEFAULT_IP	"127.0.0.1"

@@ -23,11 +23,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+#include "base/log.h"
 #include "bicopy.h"
 #include "closer.h"
-#include "fd.h"
 #include "hostaddr.h"
-#include "log.h"
 #include "reach.h"
 #include "sockopt.h"
 #include "transparent.h"

@@ -5,10 +5,10 @@
 #include <stdbool.h>
 #include <sys/un.h>
 
+#include "base/err.h"
+#include "base/loop.h"
 #include "bpreq.h"
 #include "budget.h"
-#include "err.h"
-#include "loop.h"
 #include "msg.h"
 #include "sockpool.h"
 #include "srcmark.h"

@@ -26,17 +26,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/flags.h"
+#include "base/log.h"
+#include "base/version.h"
 #include "client.h"
-#include "err.h"
-#include "fd.h"
-#include "flags.h"
 #include "json.h"
 #include "jsonout.h"
-#include "log.h"
 #include "portspec.h"
 #include "proc.h"
 #include "statedir.h"
-#include "version.h"
 
 #define SIGNALS_TURN 32 /* signals that are looked at before others get their turn */
 #define DOCKER_PROXY "docker-proxy"

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "fd.h"
+#include "base/fd.h"
 
 #define BUCKETS_FIRST 16 /* most ports have few clients */
 

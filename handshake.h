@@ -2,7 +2,7 @@
 #ifndef HANDSHAKE_H
 #define HANDSHAKE_H
 
-#include "err.h"
+#include "base/err.h"
 #include "network.h"
 
 /* What parent and child tell each other until the command runs, one frame each:

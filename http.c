@@ -16,7 +16,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "text.h"
+#include "base/text.h"
 
 #define INTERIM	     1 /* of a status divided by 100 */
 #define NO_CONTENT   204

@@ -26,9 +26,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
+#include "base/log.h"
 #include "httpout.h"
-#include "log.h"
 #include "msg.h"
 #include "unixsock.h"
 

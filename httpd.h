@@ -5,9 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "err.h"
+#include "base/err.h"
+#include "base/loop.h"
 #include "http.h"
-#include "loop.h"
 
 /* A server of HTTP/1.1 (RFC 9112) on a UNIX socket, in the loop of the thread that starts it. It
  * never blocks, and hears the processes of its own user only.

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "text.h"
+#include "base/text.h"
 
 const char *httpout_date(time_t when, char *buf, size_t cap)
 {

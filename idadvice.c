@@ -14,7 +14,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
 #include "proc.h"
 #include "userns.h"
 

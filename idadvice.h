@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "err.h"
+#include "base/err.h"
 #include "subid.h"
 
 /* Why the subordinate IDs cannot be had or mapped, and what to do about it: found out by asking the

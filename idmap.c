@@ -18,9 +18,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
+#include "base/log.h"
 #include "idadvice.h"
-#include "log.h"
 #include "proc.h"
 
 #define HELPER_TIMEOUT_MS 10000 /* a directory service may have to be asked */

@@ -11,7 +11,7 @@
 #include <limits.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
 
 #define READ_BATCH 32 /* messages delivered before others get their turn */
 

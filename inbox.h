@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "loop.h"
+#include "base/loop.h"
 
 /* What a worker is told by other threads: calls of the main thread, and clients that other workers
  * hand over. A pipe: messages come whole and in the order in which they were written, and writing

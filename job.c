@@ -33,7 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
 
 #define GOES_ON	     0
 #define HAS_TERMINAL 0x80

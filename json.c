@@ -14,7 +14,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "text.h"
+#include "base/text.h"
 
 /* ---- the parser ---- */
 

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* JSON (RFC 8259), as little of it as the programs need: a reader that checks a text once and
  * leaves an index of it in a caller's array. It neither allocates nor keeps a copy: the text must

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "text.h"
+#include "base/text.h"
 
 #define CP_LINE_SEPARATOR      0x2028U /* these two end a line in JavaScript, not in JSON */
 #define CP_PARAGRAPH_SEPARATOR 0x2029U

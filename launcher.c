@@ -6,13 +6,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/flags.h"
+#include "base/log.h"
+#include "base/version.h"
 #include "child.h"
-#include "flags.h"
-#include "log.h"
 #include "opts.h"
 #include "parent.h"
 #include "reexec.h"
-#include "version.h"
 
 static int print_semver(const char *part)
 {

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/fd.h"
 #include "dgram.h"
-#include "fd.h"
 #include "sockopt.h"
 
 #define UNPRIVILEGED_PORT_START	  "/proc/sys/net/ipv4/ip_unprivileged_port_start"

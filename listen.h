@@ -2,7 +2,7 @@
 #ifndef LISTEN_H
 #define LISTEN_H
 
-#include "err.h"
+#include "base/err.h"
 #include "portspec.h"
 
 /* Opens the listening socket of a TCP or UDP port on the host, by the rules of families that users

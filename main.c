@@ -17,13 +17,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/err.h"
+#include "base/text.h"
+#include "base/version.h"
 #include "ctl.h"
 #include "demo.h"
 #include "dockerproxy.h"
-#include "err.h"
 #include "launcher.h"
-#include "text.h"
-#include "version.h"
 
 static const struct applet {
 	const char *name;

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* Mounts that the child makes in its own mount namespace (mount_namespaces(7)). All return 0 or
  * -errno with a reason. Nothing here ever removes anything recursively.

@@ -9,8 +9,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "closer.h"
-#include "fd.h"
 #include "sockopt.h"
 
 /* With room for all that the kernel passes, a truncated control message can only mean that this

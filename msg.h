@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* What travels between parent and child: frames, on pipes and on .bp.sock, and descriptors, on
  * .bp.sock only.

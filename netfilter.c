@@ -31,7 +31,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
 
 #define TABLE		 "rlkbox_source_ip"
 #define CHAIN_OUTPUT	 "output"

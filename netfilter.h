@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* The little that we want of netfilter, in the network namespace of the thread that calls: a table
  * of our own that keeps marks on connections. By nfnetlink, so that no program has to be there, and

@@ -21,8 +21,8 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "fd.h"
-#include "log.h"
+#include "base/fd.h"
+#include "base/log.h"
 #include "pasta.h"
 #include "slirp4netns.h"
 #include "userns.h"

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "err.h"
-#include "loop.h"
+#include "base/err.h"
+#include "base/loop.h"
 #include "netprog.h"
 
 /* The network program of a launcher, for as long as the launcher lives. During the start its owner

@@ -13,7 +13,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
 #include "rtnl.h"
 #include "userns.h"
 

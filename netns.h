@@ -2,7 +2,7 @@
 #ifndef NETNS_H
 #define NETNS_H
 
-#include "err.h"
+#include "base/err.h"
 
 /* Network namespaces (network_namespaces(7)) and TAP devices, for the child. All return 0 or
  * -errno with a reason, and all but netns_run concern the calling thread's namespace alone.

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* The part of the command line that is about the network and its ports: which drivers there are,
  * and which of them go together.

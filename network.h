@@ -5,7 +5,7 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 
-#include "err.h"
+#include "base/err.h"
 #include "json.h"
 #include "jsonout.h"
 #include "netopts.h"

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "log.h"
+#include "base/log.h"
 
 #define COMPLAIN_S  60 /* between two log lines about a port */
 #define ADDRESS_LEN (INET6_ADDRSTRLEN + sizeof("[]:65535"))

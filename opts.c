@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/flags.h"
+#include "base/log.h"
+#include "base/version.h"
 #include "crew.h"
-#include "flags.h"
-#include "log.h"
 #include "mount.h"
-#include "version.h"
 
 #define FIELD(name) offsetof(struct opts, name)
 

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "err.h"
+#include "base/err.h"
 #include "netopts.h"
 
 /* The command line of the launcher: one table of options, from which lines are read and --help is

@@ -18,7 +18,7 @@
 #include <sys/timerfd.h>
 #include <time.h>
 
-#include "fd.h"
+#include "base/fd.h"
 
 #define RUSH 32 /* in a millisecond; more than are worth a call each, */
 #define CALM 8	/* and these are again */

@@ -2,7 +2,7 @@
 #ifndef PACE_H
 #define PACE_H
 
-#include "loop.h"
+#include "base/loop.h"
 
 /* Watches on sockets that datagrams rush through. Such a watch is taken off the loop and called by
  * a clock instead, every PACE_US: so what has come in between is taken at once, and whoever

@@ -18,7 +18,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "log.h"
+#include "base/log.h"
 #include "proc.h"
 #include "statedir.h"
 

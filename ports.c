@@ -15,11 +15,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+#include "base/log.h"
 #include "bpreq.h"
 #include "crew.h"
-#include "fd.h"
 #include "listen.h"
-#include "log.h"
 #include "proc.h"
 #include "slirpports.h"
 

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "err.h"
+#include "base/err.h"
 #include "portspec.h"
 
 /* The port table: which ports are published, and the port driver that serves them. With the builtin

@@ -36,10 +36,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/loop.h"
 #include "bpreq.h"
-#include "fd.h"
-#include "log.h"
-#include "loop.h"
 #include "msg.h"
 #include "netns.h"
 #include "reach.h"

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* The child's half of the builtin port driver: a thread in the target network namespace that serves
  * `.bp.sock` in the state directory. One request a connection, as bpreq.h has them; "init" is

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text.h"
+#include "base/text.h"
 
 #define PORT_MAX  65535
 #define PORTS_ARE "; ports are 1 to 65535"

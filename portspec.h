@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-#include "err.h"
+#include "base/err.h"
 #include "json.h"
 #include "jsonout.h"
 

@@ -25,8 +25,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fd.h"
-#include "log.h"
+#include "base/fd.h"
+#include "base/log.h"
 
 #define LOGGED_COMMAND_LEN 700	       /* bytes of a command in the debug log */
 #define EXIT_NOT_EXECUTED  127	       /* as shells have it; nobody looks at it */

@@ -11,9 +11,9 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
+#include "base/log.h"
 #include "handshake.h"
-#include "log.h"
 #include "proc.h"
 #include "userns.h"
 

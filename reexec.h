@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "err.h"
+#include "base/err.h"
 #include "opts.h"
 
 /* How the parent starts its own program anew as the child, in new namespaces: it executes

@@ -20,7 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
 
 #define MAX_DEPTH   16
 #define MAX_PASSES  256	  /* over one directory, in which files may appear meanwhile */

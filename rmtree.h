@@ -2,7 +2,7 @@
 #ifndef RMTREE_H
 #define RMTREE_H
 
-#include "err.h"
+#include "base/err.h"
 
 /* Removes what is in a directory, by descriptors. No symbolic link is followed, and no mount is
  * entered, not even a bind mount of the same file system: openat2(2) with RESOLVE_NO_XDEV, or,

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
 
 /* Bytes; an acknowledgement quotes the request, and all of ours are below 128. A part of a list
  * comes in a message of at most a page, or of this where pages are larger. */

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* Links, addresses and routes by rtnetlink(7), in the network namespace of the thread that opened
  * the socket. Each call sends one request and blocks until the kernel has acknowledged it.

@@ -16,7 +16,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
 #include "proc.h"
 
 #define DIR_MODE	  0755

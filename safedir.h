@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* Opens a directory of which no other user can replace any part.
  *

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "err.h"
+#include "base/err.h"
 #include "portspec.h"
 
 /* What is said on the API socket of slirp4netns, slirp4netns(1): one JSON request, up to the end of

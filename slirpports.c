@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
 #include "listen.h"
 #include "slirpapi.h"
 #include "unixsock.h"

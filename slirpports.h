@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "err.h"
+#include "base/err.h"
 #include "portspec.h"
 
 /* The port driver slirp4netns: the network program itself listens on the host, and is told where by

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "fd.h"
+#include "base/fd.h"
 
 #define CONGESTION_LEN 16 /* bytes of the name of a congestion control, with the NUL */
 #define KEEPALIVE_S    15 /* compat: Go's net.Dialer and net.ListenConfig */

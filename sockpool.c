@@ -34,10 +34,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+#include "base/log.h"
 #include "bpreq.h"
 #include "closer.h"
-#include "fd.h"
-#include "log.h"
 #include "msg.h"
 #include "sockopt.h"
 #include "unixsock.h"

@@ -6,8 +6,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "base/loop.h"
 #include "budget.h"
-#include "loop.h"
 
 /* A worker's store of sockets of the child's network namespace that are not connected yet. A socket
  * belongs for ever to the namespace that it was made in, whoever holds it: so the child hands over

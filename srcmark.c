@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fd.h"
+#include "base/fd.h"
 
 #define KEEP_MS 1000
 #define ASK_MS	100 /* for the one who asks anew to have an answer */

@@ -31,8 +31,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fd.h"
-#include "log.h"
+#include "base/fd.h"
+#include "base/log.h"
 #include "proc.h"
 #include "rmtree.h"
 #include "safedir.h"

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* The state directory: where a launcher keeps its sockets and says who it is. The parent owns it;
  * one launcher at a time has it, by a lock that ends with the process.

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "text.h"
+#include "base/text.h"
 
 #define ID_SPACE (UINT64_C(1) << 32) /* IDs are 32 bits wide */
 #define ID_END	 UINT32_MAX	     /* -1 is not an ID */

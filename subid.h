@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "text.h"
+#include "base/text.h"
 
 /* The texts that name subordinate IDs: subuid(5), subgid(5), the output of getsubids(1), and the
  * lines of passwd(5) and nsswitch.conf(5) that are needed to find them. Text in, ranges out.

@@ -27,10 +27,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/fd.h"
+#include "base/log.h"
 #include "bicopy.h"
 #include "dial.h"
-#include "fd.h"
-#include "log.h"
 
 #define COPY_BUFFER   (256 * 1024)   /* bytes of one read */
 #define ACCEPT_BATCH  64	     /* clients accepted before others get their turn */

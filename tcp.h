@@ -5,10 +5,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/loop.h"
 #include "budget.h"
 #include "dial.h"
 #include "inbox.h"
-#include "loop.h"
 #include "offer.h"
 
 /* Published TCP ports of a worker. A client is accepted, gets a connection from within the child's

@@ -30,7 +30,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
 #include "sockopt.h"
 
 #define MARK_IN	      100

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
-#include "err.h"
+#include "base/err.h"
 #include "netfilter.h"
 #include "rtnl.h"
 

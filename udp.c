@@ -32,11 +32,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/log.h"
 #include "dgram.h"
-#include "err.h"
-#include "fd.h"
 #include "flowtable.h"
-#include "log.h"
 #include "pace.h"
 
 #define IDLE_MS	     90000 /* compat: 3.0.1, after which a flow ends */

@@ -5,9 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/loop.h"
 #include "budget.h"
 #include "dial.h"
-#include "loop.h"
 #include "offer.h"
 
 /* Published UDP ports of a worker. Each client, by its address and port and the address that it

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
 #include "sockopt.h"
 
 int unixsock_address(struct sockaddr_un *address, const char *path)

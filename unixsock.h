@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* UNIX stream sockets (unix(7)). Nothing here blocks. */
 

@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fd.h"
+#include "base/fd.h"
 #include "proc.h"
 #include "subid.h"
 

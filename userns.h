@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* User namespaces (user_namespaces(7)): a process is started in a new one, and where that is
  * forbidden the user is told by what and what to do about it.

@@ -9,11 +9,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/loop.h"
 #include "dial.h"
-#include "fd.h"
 #include "inbox.h"
-#include "log.h"
-#include "loop.h"
 #include "thread.h"
 #include "udp.h"
 #include "unixsock.h"

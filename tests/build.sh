@@ -52,21 +52,21 @@ case_one_short_line_for_each_file() {
   LD      rlkbox
   TOOL    tools/stream' "$(grep -v '^  CC ' "$tmp/made" | sort)"
 	# With V=1 the command, and no other line.
-	build "$tmp/src" CFLAGS=-O0 V=1 -W text.c build/text.o
-	assert_match 'with V=1' '* -c -o build/text.o text.c' "$(cat "$tmp/made")"
+	build "$tmp/src" CFLAGS=-O0 V=1 -W base/text.c build/base/text.o
+	assert_match 'with V=1' '* -c -o build/base/text.o base/text.c' "$(cat "$tmp/made")"
 	assert_eq 'lines with V=1' 1 "$(wc -l <"$tmp/made")"
-	build "$tmp/src" CFLAGS=-O0 -s -W text.c build/text.o
+	build "$tmp/src" CFLAGS=-O0 -s -W base/text.c build/base/text.o
 	assert_eq 'with -s' '' "$(cat "$tmp/made")"
 }
 
 case_all_is_made_again_when_the_options_change() {
 	copy_sources "$tmp/src"
-	build "$tmp/src" CFLAGS=-O0 build/text.o build/err.o
-	build "$tmp/src" CFLAGS=-O0 build/text.o build/err.o
+	build "$tmp/src" CFLAGS=-O0 build/base/text.o build/base/err.o
+	build "$tmp/src" CFLAGS=-O0 build/base/text.o build/base/err.o
 	assert_eq 'the second time' '' "$(grep CC "$tmp/made" || true)"
-	build "$tmp/src" CFLAGS=-O1 build/text.o build/err.o
+	build "$tmp/src" CFLAGS=-O1 build/base/text.o build/base/err.o
 	assert_eq 'with other options' 2 "$(grep -c CC "$tmp/made")"
-	build "$tmp/src" CFLAGS=-O1 CPPFLAGS=-DX build/text.o build/err.o
+	build "$tmp/src" CFLAGS=-O1 CPPFLAGS=-DX build/base/text.o build/base/err.o
 	assert_eq 'with other options of the preprocessor' 2 "$(grep -c CC "$tmp/made")"
 }
 
@@ -192,7 +192,7 @@ case_clean_removes_the_build_directory_only() {
 		[ ! -e "$dir" ] || fail "$dir is still there"
 	done
 	assert_eq 'the file beside the build' mine "$(cat "$tmp/full/file")"
-	[ -e "$tmp/src/build/text.o" ] || fail 'the other build directory is gone'
+	[ -e "$tmp/src/build/base/text.o" ] || fail 'the other build directory is gone'
 	build "$tmp/src" clean
 	[ ! -e "$tmp/src/build" ] || fail 'build is still there'
 }

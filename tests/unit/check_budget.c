@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Counting descriptors: when there is a pause, when it ends, and what is told of it. */
+#include "base/loop.h"
 #include "budget.h"
 #include "fixture.h"
-#include "loop.h"
 
 #define MAX    8
 #define ENOUGH 3

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* The pipe for splice(2): how large it is, and when there is none. */
+#include "base/fd.h"
 #include "bulkpipe.h"
-#include "fd.h"
 #include "fixture.h"
 
 #include <fcntl.h>

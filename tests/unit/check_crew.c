@@ -7,8 +7,8 @@
 #include <arpa/inet.h>
 #include <sys/un.h>
 
+#include "base/fd.h"
 #include "crew.h"
-#include "fd.h"
 #include "fixture.h"
 #include "msg.h"
 #include "thread.h"

@@ -2,7 +2,7 @@
 
 /* Reasons of failures: what they say after each step, that they are cut and never overflow, and
  * that nobody has to want them. */
-#include "err.h"
+#include "base/err.h"
 #include "fixture.h"
 
 static char *long_text(size_t len)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Descriptors and small files. */
-#include "fd.h"
+#include "base/fd.h"
 #include "fixture.h"
 
 #include <poll.h>

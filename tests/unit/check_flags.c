@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Options of command lines: what Go's flag package makes of a line, and its words. */
+#include "base/flags.h"
 #include "fixture.h"
-#include "flags.h"
 
 #include <stdint.h>
 

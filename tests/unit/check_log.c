@@ -2,8 +2,8 @@
 
 /* What is logged cannot pretend to be another line, nor give orders to a terminal: texts come from
  * root inside, and from network programs. */
+#include "base/log.h"
 #include "fixture.h"
-#include "log.h"
 
 static int saved_stderr;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* The event loop with both engines: what is delivered, and what is not after a change. */
+#include "base/loop.h"
 #include "fixture.h"
-#include "loop.h"
 
 #include <sys/eventfd.h>
 

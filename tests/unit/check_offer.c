@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#include "log.h"
+#include "base/log.h"
 #include "offer.h"
 
 #define MINUTE_S 60

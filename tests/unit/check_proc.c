@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Finding, starting and waiting for programs. The programs are those that every system has. */
-#include "fd.h"
+#include "base/fd.h"
 #include "fixture.h"
 #include "proc.h"
 

@@ -2,8 +2,8 @@
 
 /* Pieces of a text, and characters. A text under test lies in a heap buffer of exactly its size, so
  * that reading past it is seen. */
+#include "base/text.h"
 #include "fixture.h"
-#include "text.h"
 
 static struct text exactly(const char *text)
 {

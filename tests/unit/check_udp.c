@@ -12,9 +12,9 @@
 #include <netinet/udp.h>
 #include <sys/syscall.h>
 
+#include "base/fd.h"
 #include "budget.h"
 #include "dial.h"
-#include "fd.h"
 #include "listen.h"
 #include "msg.h"
 #include "udp.h"

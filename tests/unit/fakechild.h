@@ -9,9 +9,9 @@
 
 #include <netinet/in.h>
 
+#include "base/fd.h"
 #include "bpreq.h"
 #include "budget.h"
-#include "fd.h"
 #include "msg.h"
 #include "sockopt.h"
 #include "unixsock.h"

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "loop.h"
+#include "base/loop.h"
 
 #define QUIET_MS 30 /* in which all that is on its way has arrived */
 

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* Command lines, read as Go's flag package reads them, since scripts are written for that: one dash
  * or two, "--opt=value" or "--opt value", booleans without a value or with "=true". The first word

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "fd.h"
+#include "base/fd.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pieces of a text, ASCII and UTF-8. See text.h. */
-#include "text.h"
+#include "base/text.h"
 
 #include <string.h>
 

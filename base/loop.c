@@ -8,14 +8,14 @@
  *
  * Timers stand in a binary heap whose first entry is the next one due.
  */
-#include "loop.h"
+#include "base/loop.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-#include "fd.h"
+#include "base/fd.h"
 
 #define EPOLL_BATCH 256 /* events of one epoll_wait(2) */
 

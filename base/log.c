@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "log.h"
+#include "base/log.h"
 
 #include <poll.h>
 #include <stdarg.h>
@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fd.h"
-#include "text.h"
+#include "base/fd.h"
+#include "base/text.h"
 
 #define LOG_LINE_LEN 2048 /* bytes; longer lines are cut */
 #define ESCAPED_MAX  6	  /* bytes of an escaped character */

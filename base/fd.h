@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* Descriptors. -1 means none. All functions may block only as far as the descriptor does. */
 
