@@ -8,11 +8,11 @@
 #include <string.h>
 
 #include "base/version.h"
-#include "http.h"
+#include "formats/http.h"
+#include "formats/httpout.h"
+#include "formats/json.h"
+#include "formats/jsonout.h"
 #include "httpd.h"
-#include "httpout.h"
-#include "json.h"
-#include "jsonout.h"
 
 #define PORT_JSON_MAX 512 /* bytes of one port in a list: two addresses, each byte escaped */
 #define INFO_JSON_MAX (PATH_MAX * 6 + 1024) /* a path whose every byte is escaped */

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "bpreq.h"
+#include "formats/bpreq.h"
 #include "msg.h"
 #include "unixsock.h"
 

@@ -20,9 +20,9 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "http.h"
-#include "json.h"
-#include "jsonout.h"
+#include "formats/http.h"
+#include "formats/json.h"
+#include "formats/jsonout.h"
 #include "unixsock.h"
 
 #define FIRST_BUFFER	16384			/* bytes; every answer but a long list fits */

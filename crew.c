@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 #include "base/fd.h"
-#include "portspec.h"
+#include "formats/portspec.h"
 
 /* Descriptors that are not for connections.
  *

@@ -26,8 +26,8 @@
 #include "base/version.h"
 #include "client.h"
 #include "ctlview.h"
-#include "jsonout.h"
-#include "portspec.h"
+#include "formats/jsonout.h"
+#include "formats/portspec.h"
 #include "statedir.h"
 
 #define STATUS_ERROR	1

@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "json.h"
-#include "jsonout.h"
-#include "portspec.h"
+#include "formats/json.h"
+#include "formats/jsonout.h"
+#include "formats/portspec.h"
 
 #define PROTO_LEN   16	 /* bytes with NUL; "sctp4" has 6 */
 #define NAME_LEN    256	 /* of a driver, a version, an address */

@@ -27,8 +27,8 @@
 #include "base/fd.h"
 #include "base/loop.h"
 #include "client.h"
-#include "http.h"
-#include "portspec.h"
+#include "formats/http.h"
+#include "formats/portspec.h"
 
 #define DEFAULT_IP	"127.0.0.1"
 #define BACKLOG		64

@@ -7,8 +7,8 @@
 
 #include "base/err.h"
 #include "base/loop.h"
-#include "bpreq.h"
 #include "budget.h"
+#include "formats/bpreq.h"
 #include "msg.h"
 #include "sockpool.h"
 #include "srcmark.h"

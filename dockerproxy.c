@@ -32,9 +32,9 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "client.h"
-#include "json.h"
-#include "jsonout.h"
-#include "portspec.h"
+#include "formats/json.h"
+#include "formats/jsonout.h"
+#include "formats/portspec.h"
 #include "proc.h"
 #include "statedir.h"
 

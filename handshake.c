@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "json.h"
-#include "jsonout.h"
+#include "formats/json.h"
+#include "formats/jsonout.h"
 #include "msg.h"
 
 #define MESSAGE_LEN 1024 /* bytes; the longest, with the network, has about 250 */

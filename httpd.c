@@ -28,7 +28,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "httpout.h"
+#include "formats/httpout.h"
 #include "msg.h"
 #include "unixsock.h"
 

@@ -7,7 +7,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
-#include "http.h"
+#include "formats/http.h"
 
 /* A server of HTTP/1.1 (RFC 9112) on a UNIX socket, in the loop of the thread that starts it. It
  * never blocks, and hears the processes of its own user only.

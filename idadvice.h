@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 #include "base/err.h"
-#include "subid.h"
+#include "formats/subid.h"
 
 /* Why the subordinate IDs cannot be had or mapped, and what to do about it: found out by asking the
  * system. Each appends to a reason. Runs in the parent and reads a few files.

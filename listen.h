@@ -3,7 +3,7 @@
 #define LISTEN_H
 
 #include "base/err.h"
-#include "portspec.h"
+#include "formats/portspec.h"
 
 /* Opens the listening socket of a TCP or UDP port on the host, by the rules of families that users
  * of Go's network library know: "tcp" on 0.0.0.0, :: or no address listens on both families, "tcp4"

@@ -9,7 +9,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "portspec.h"
+#include "formats/portspec.h"
 
 #define MTU_MAX		    65521 /* bytes; slirp4netns(1) takes no larger one */
 #define MTU_MIN		    68	  /* bytes; the least that IPv4 works with, RFC 791 */

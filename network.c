@@ -13,9 +13,9 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "formats/portspec.h"
 #include "mount.h"
 #include "netopts.h"
-#include "portspec.h"
 #include "rtnl.h"
 #include "statedir.h"
 

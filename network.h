@@ -6,8 +6,8 @@
 #include <stdbool.h>
 
 #include "base/err.h"
-#include "json.h"
-#include "jsonout.h"
+#include "formats/json.h"
+#include "formats/jsonout.h"
 #include "netopts.h"
 
 /* The network that a network program such as slirp4netns makes: its settings, which the parent

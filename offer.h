@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "bpreq.h"
-#include "portspec.h"
+#include "formats/bpreq.h"
+#include "formats/portspec.h"
 
 #define OFFER_PLACES 64
 

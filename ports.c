@@ -17,8 +17,8 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "bpreq.h"
 #include "crew.h"
+#include "formats/bpreq.h"
 #include "listen.h"
 #include "proc.h"
 #include "slirpports.h"

@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
-#include "portspec.h"
+#include "formats/portspec.h"
 
 /* The port table: which ports are published, and the port driver that serves them. With the builtin
  * one these are our own listening sockets and workers; with slirp4netns' (slirpports.h) that

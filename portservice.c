@@ -39,7 +39,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "bpreq.h"
+#include "formats/bpreq.h"
 #include "msg.h"
 #include "netns.h"
 #include "reach.h"

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "formats/slirpapi.h"
 #include "listen.h"
-#include "slirpapi.h"
 #include "unixsock.h"
 
 const char *const slirpports_protos[] = { "tcp", "tcp4", "udp", "udp4", NULL };

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "portspec.h"
+#include "formats/portspec.h"
 
 /* The port driver slirp4netns: the network program itself listens on the host, and is told where by
  * its API socket. All functions block until it has answered, for at most SLIRPPORTS_DEADLINE_MS.

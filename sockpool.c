@@ -36,8 +36,8 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "bpreq.h"
 #include "closer.h"
+#include "formats/bpreq.h"
 #include "msg.h"
 #include "sockopt.h"
 #include "unixsock.h"

@@ -21,8 +21,8 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "formats/subid.h"
 #include "proc.h"
-#include "subid.h"
 
 #define NESTED_MAX  33		 /* the kernel nests 32 below the first (user_namespaces(7)) */
 #define STACK_LEN   (256 * 1024) /* bytes; a frame of 64 KiB is built on it */

@@ -2,7 +2,7 @@
 
 /* The builtin port driver's messages: any bytes are read as a request, as an answer, and as a
  * reason that is sent. What is accepted can be sent on, and arrives the same. */
-#include "bpreq.h"
+#include "formats/bpreq.h"
 
 #include <errno.h>
 

@@ -4,8 +4,8 @@
  * and as a path. What is found lies in the buffer; a message that is complete is incomplete with a
  * byte less; one that is refused stays refused; a request written again, in one piece or in chunks,
  * reads the same. */
-#include "http.h"
-#include "httpout.h"
+#include "formats/http.h"
+#include "formats/httpout.h"
 
 #include "fuzz.h"
 

@@ -2,8 +2,8 @@
 
 /* JSON: the index of any text is a tree within the text; a value ends where it ends, whatever
  * follows; what is read, written and read again is the same. */
-#include "json.h"
-#include "jsonout.h"
+#include "formats/json.h"
+#include "formats/jsonout.h"
 
 #include <errno.h>
 

@@ -2,12 +2,12 @@
 
 /* slirp4netns' API: any bytes are read as an answer, and as the addresses of a request, which comes
  * out as JSON that has them. */
-#include "slirpapi.h"
+#include "formats/slirpapi.h"
 
 #include <errno.h>
 
+#include "formats/json.h"
 #include "fuzz.h"
-#include "json.h"
 
 static void check_answer(const char *text, size_t size)
 {

@@ -3,7 +3,7 @@
 /* Subordinate IDs: whatever the text, the ranges are sound and none is there twice; written as
  * lines of each format they are read again; a name that is found is one; a comment changes nothing.
  */
-#include "subid.h"
+#include "formats/subid.h"
 
 #include "fuzz.h"
 

@@ -3,8 +3,8 @@
 /* The builtin port driver's messages: that requests and answers arrive as they were sent, what is
  * refused and in which words. A message under test lies in a heap buffer of exactly its size, so
  * that reading past it is seen. */
-#include "bpreq.h"
 #include "fixture.h"
+#include "formats/bpreq.h"
 
 static int decode(struct bpreq *req, const char *text, size_t len, struct err *e)
 {

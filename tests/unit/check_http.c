@@ -4,7 +4,7 @@
  * message may come in any pieces. A message under test lies in a heap buffer of exactly its size,
  * so that reading past it is seen. */
 #include "fixture.h"
-#include "http.h"
+#include "formats/http.h"
 
 #include <stdarg.h>
 

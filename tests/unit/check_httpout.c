@@ -3,7 +3,7 @@
 /* Answers of HTTP: dates, paths as they are cleaned and escaped, and whole heads in the
  * reference's order of headers. */
 #include "fixture.h"
-#include "httpout.h"
+#include "formats/httpout.h"
 
 /* ---- dates ---- */
 

@@ -3,7 +3,7 @@
 /* JSON: what the reader accepts, and in which words it refuses. A text under test lies in a heap
  * buffer of exactly its size, so that reading past it is seen. */
 #include "fixture.h"
-#include "json.h"
+#include "formats/json.h"
 
 /* The text stays until the next one is parsed, since the index points into it. */
 static int parse(struct json_doc *doc, const char *text, struct err *e)

@@ -4,7 +4,7 @@
  * laid out in lines. A text under test lies in a heap buffer of exactly its size, so that reading
  * past it is seen. */
 #include "fixture.h"
-#include "json.h"
+#include "formats/json.h"
 
 /* ---- walking ---- */
 

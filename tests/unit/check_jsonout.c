@@ -3,7 +3,7 @@
 /* JSON: what the writer makes of values, how it lays out what was read, and what is left when there
  * is no room. */
 #include "fixture.h"
-#include "jsonout.h"
+#include "formats/jsonout.h"
 
 /* ---- values ---- */
 

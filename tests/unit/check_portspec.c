@@ -3,7 +3,7 @@
 /* Port specs: what is read as text and as JSON, what is refused and in which words, and what is
  * made of a spec. */
 #include "fixture.h"
-#include "portspec.h"
+#include "formats/portspec.h"
 
 #include <arpa/inet.h>
 

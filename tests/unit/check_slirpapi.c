@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* slirp4netns' API: the texts of requests, and what is made of answers. */
-#include "slirpapi.h"
+#include "formats/slirpapi.h"
 
 #include <check.h>
 #include <errno.h>

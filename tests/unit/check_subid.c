@@ -5,7 +5,7 @@
  * seen.
  */
 #include "fixture.h"
-#include "subid.h"
+#include "formats/subid.h"
 
 #include <fnmatch.h>
 

@@ -10,8 +10,8 @@
 #include <netinet/in.h>
 
 #include "base/fd.h"
-#include "bpreq.h"
 #include "budget.h"
+#include "formats/bpreq.h"
 #include "msg.h"
 #include "sockopt.h"
 #include "unixsock.h"

@@ -8,8 +8,8 @@
 #include <sys/socket.h>
 
 #include "base/err.h"
-#include "json.h"
-#include "jsonout.h"
+#include "formats/json.h"
+#include "formats/jsonout.h"
 
 /* Port specs: what a user writes after -p, and what the API takes and gives back as JSON.
  *

@@ -4,7 +4,7 @@
  * The writer appends pieces, and drops a piece that does not fit as well as all that follow, so
  * that the buffer holds the beginning of the text and `overflow` says that it is only that.
  */
-#include "jsonout.h"
+#include "formats/jsonout.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a server's answers are written of. See httpout.h. */
-#include "httpout.h"
+#include "formats/httpout.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
  * converted when they are asked for. Nothing is owned here: text, index and buffers belong to the
  * caller.
  */
-#include "json.h"
+#include "formats/json.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The messages of slirp4netns' API. See slirpapi.h. */
-#include "slirpapi.h"
+#include "formats/slirpapi.h"
 
 #include <errno.h>
 
-#include "json.h"
-#include "jsonout.h"
+#include "formats/json.h"
+#include "formats/jsonout.h"
 
 /* ---- requests ---- */
 

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 
 #include "base/err.h"
-#include "portspec.h"
+#include "formats/portspec.h"
 
 /* A request of the builtin port driver, as it stands in one frame on .bp.sock:
  *

@@ -6,15 +6,15 @@
  * members are checked as those of an API client are: a request that has been decoded has a known
  * proto, ports in range, and addresses that are addresses or empty.
  */
-#include "bpreq.h"
+#include "formats/bpreq.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "json.h"
-#include "jsonout.h"
+#include "formats/json.h"
+#include "formats/jsonout.h"
 
 #define PORT_MAX     65535
 #define UNKNOWN_TYPE "unknown request type: "

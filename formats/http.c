@@ -9,7 +9,7 @@
  * nothing in the buffer is NUL-terminated. A chunked body is walked twice: once to see that it is
  * all there, once to join it in place. Nothing is owned here.
  */
-#include "http.h"
+#include "formats/http.h"
 
 #include <limits.h>
 #include <stdint.h>

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "json.h"
+#include "formats/json.h"
 
 /* JSON (RFC 8259), written into a caller's buffer. Nothing allocates. Its counterpart is json. */
 

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "portspec.h"
+#include "formats/portspec.h"
 
 /* What is said on the API socket of slirp4netns, slirp4netns(1): one JSON request, up to the end of
  * the stream, and one JSON answer likewise.

@@ -5,7 +5,7 @@
  * All these files are lines, and a line that does not follow its format is passed over, as the
  * system's own readers do. A text is a (pointer, length) and may hold any bytes. Nothing is owned.
  */
-#include "subid.h"
+#include "formats/subid.h"
 
 #include <stdio.h>
 #include <string.h>

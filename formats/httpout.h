@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <time.h>
 
-#include "http.h"
+#include "formats/http.h"
 
 /* What a server's answers are written of (RFC 9110, RFC 9112), in the shape that the reference
  * gives them. Their bytes go to a caller's buffer; nothing allocates. */

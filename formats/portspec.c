@@ -6,7 +6,7 @@
  * checked for itself. Both readers fill a spec of their own and hand it over when all of it is
  * good. An address stays the text that it was; `struct ipaddr` is made of it where it is used.
  */
-#include "portspec.h"
+#include "formats/portspec.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
