@@ -34,8 +34,8 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "bulkpipe.h"
-#include "sockopt.h"
+#include "os/bulkpipe.h"
+#include "os/sockopt.h"
 
 /* What one pump does in one turn: a busy pair leaves the others waiting for less than a
  * millisecond.

@@ -10,7 +10,7 @@
 #include "base/fd.h"
 #include "formats/bpreq.h"
 #include "msg.h"
-#include "unixsock.h"
+#include "os/unixsock.h"
 
 #define ANSWER_DEADLINE_MS 10000
 

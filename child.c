@@ -27,18 +27,18 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "cgroup.h"
 #include "handshake.h"
-#include "job.h"
-#include "mount.h"
 #include "netns.h"
 #include "netopts.h"
 #include "network.h"
+#include "os/cgroup.h"
+#include "os/job.h"
+#include "os/mount.h"
+#include "os/proc.h"
+#include "os/statedir.h"
+#include "os/userns.h"
 #include "portservice.h"
-#include "proc.h"
 #include "reexec.h"
-#include "statedir.h"
-#include "userns.h"
 
 #define FIRST_FD      (STDERR_FILENO + 1)
 #define UP_TIMEOUT_MS 500 /* for a link that has its carrier already: takes 4 ms at most */

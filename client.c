@@ -23,7 +23,7 @@
 #include "formats/http.h"
 #include "formats/json.h"
 #include "formats/jsonout.h"
-#include "unixsock.h"
+#include "os/unixsock.h"
 
 #define FIRST_BUFFER	16384			/* bytes; every answer but a long list fits */
 #define MAX_HEADS	(2 * HTTP_MAX_HEAD)	/* bytes up to the end of the answer's head */

@@ -28,7 +28,7 @@
 #include "ctlview.h"
 #include "formats/jsonout.h"
 #include "formats/portspec.h"
-#include "statedir.h"
+#include "os/statedir.h"
 
 #define STATUS_ERROR	1
 #define STATUS_NO_TOPIC 3 /* compat: 3.0.1 */

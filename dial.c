@@ -26,12 +26,12 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "bicopy.h"
-#include "closer.h"
 #include "hostaddr.h"
+#include "os/closer.h"
+#include "os/sockopt.h"
+#include "os/unixsock.h"
 #include "reach.h"
-#include "sockopt.h"
 #include "transparent.h"
-#include "unixsock.h"
 
 #define TRIES	    10	  /* compat: 3.0.1, the i-th */
 #define STEP_MS	    5	  /* after a further 5 * i ms */

@@ -35,8 +35,8 @@
 #include "formats/json.h"
 #include "formats/jsonout.h"
 #include "formats/portspec.h"
-#include "proc.h"
-#include "statedir.h"
+#include "os/proc.h"
+#include "os/statedir.h"
 
 #define SIGNALS_TURN 32 /* signals that are looked at before others get their turn */
 #define DOCKER_PROXY "docker-proxy"

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "rtnl.h"
+#include "os/rtnl.h"
 
 #define LOOPBACK_NET 127U /* the first byte of 127.0.0.0/8 */
 

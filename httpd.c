@@ -30,7 +30,7 @@
 #include "base/log.h"
 #include "formats/httpout.h"
 #include "msg.h"
-#include "unixsock.h"
+#include "os/unixsock.h"
 
 #define MAX_CLIENTS 1024
 #define READ_STEP   4096  /* bytes by which the buffer grows */

@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "proc.h"
-#include "userns.h"
+#include "os/proc.h"
+#include "os/userns.h"
 
 #define MAX_TEXT_FILE (16U << 20)
 #define MAP_LEN	      16384 /* bytes of /proc/self/uid_map: up to 340 lines of 33 */

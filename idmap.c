@@ -21,7 +21,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "idadvice.h"
-#include "proc.h"
+#include "os/proc.h"
 
 #define HELPER_TIMEOUT_MS 10000 /* a directory service may have to be asked */
 #define NAME_LEN	  256

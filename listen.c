@@ -10,7 +10,7 @@
 
 #include "base/fd.h"
 #include "dgram.h"
-#include "sockopt.h"
+#include "os/sockopt.h"
 
 #define UNPRIVILEGED_PORT_START	  "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 #define UNPRIVILEGED_PORT_DEFAULT 1024

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "closer.h"
-#include "sockopt.h"
+#include "os/closer.h"
+#include "os/sockopt.h"
 
 /* With room for all that the kernel passes, a truncated control message can only mean that this
  * process is out of descriptors. */

@@ -23,9 +23,9 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "os/userns.h"
 #include "pasta.h"
 #include "slirp4netns.h"
-#include "userns.h"
 
 #define PAUSE_MIN_MS 100
 #define PAUSE_MAX_MS 30000

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "rtnl.h"
-#include "userns.h"
+#include "os/rtnl.h"
+#include "os/userns.h"
 
 #define TUN_PATH	"/dev/net/tun"
 #define NETNS_FILE_MODE 0444

@@ -16,8 +16,8 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "proc.h"
-#include "statedir.h"
+#include "os/proc.h"
+#include "os/statedir.h"
 
 #define LOG_LEN	   2048 /* bytes of its output that are read at once */
 #define LOG_ROUNDS 32	/* reads at once; a program that never stops printing is not all we have */

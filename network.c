@@ -14,10 +14,10 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "formats/portspec.h"
-#include "mount.h"
 #include "netopts.h"
-#include "rtnl.h"
-#include "statedir.h"
+#include "os/mount.h"
+#include "os/rtnl.h"
+#include "os/statedir.h"
 
 /* Host numbers in slirp4netns' network, slirp4netns(1); pasta gets the same ones. */
 #define HOST_GATEWAY 2

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "crew.h"
-#include "mount.h"
+#include "os/mount.h"
 
 #define FIELD(name) offsetof(struct opts, name)
 

@@ -19,8 +19,8 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
-#include "proc.h"
-#include "statedir.h"
+#include "os/proc.h"
+#include "os/statedir.h"
 
 #define HELP_LEN    (64 * 1024) /* bytes of --help, twice; the longest known has 10 kB */
 #define HELP	    "--help"

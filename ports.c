@@ -20,7 +20,7 @@
 #include "crew.h"
 #include "formats/bpreq.h"
 #include "listen.h"
-#include "proc.h"
+#include "os/proc.h"
 #include "slirpports.h"
 
 #define PORT_NUMBERS 65536

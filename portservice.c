@@ -42,12 +42,12 @@
 #include "formats/bpreq.h"
 #include "msg.h"
 #include "netns.h"
+#include "os/sockopt.h"
+#include "os/statedir.h"
+#include "os/thread.h"
+#include "os/unixsock.h"
 #include "reach.h"
-#include "sockopt.h"
-#include "statedir.h"
-#include "thread.h"
 #include "transparent.h"
-#include "unixsock.h"
 
 #define ACCEPT_BATCH	    64
 #define PAUSE_MS	    100	  /* of accepting, when the system is out of something */

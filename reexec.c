@@ -14,8 +14,8 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "handshake.h"
-#include "proc.h"
-#include "userns.h"
+#include "os/proc.h"
+#include "os/userns.h"
 
 #define SELF	    "/proc/self/exe"
 #define VARIABLE    "_RLKBOX_CHILD" /* "PARENT,FROM,TO,FDS;KEPT" */

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "statedir.h"
+#include "os/statedir.h"
 
 #define HELP	 "--help"
 #define HELP_LEN 8192		/* bytes; that of 1.2 has 1,500 */

@@ -10,7 +10,7 @@
 #include "base/fd.h"
 #include "formats/slirpapi.h"
 #include "listen.h"
-#include "unixsock.h"
+#include "os/unixsock.h"
 
 const char *const slirpports_protos[] = { "tcp", "tcp4", "udp", "udp4", NULL };
 

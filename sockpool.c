@@ -36,11 +36,11 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "closer.h"
 #include "formats/bpreq.h"
 #include "msg.h"
-#include "sockopt.h"
-#include "unixsock.h"
+#include "os/closer.h"
+#include "os/sockopt.h"
+#include "os/unixsock.h"
 
 #define WANT_LEAST   4	   /* in store from the first use on */
 #define LOOK_MS	     2000  /* after which what was not used goes */

@@ -31,7 +31,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "sockopt.h"
+#include "os/sockopt.h"
 
 #define MARK_IN	      100
 #define MARK_OUT      101

@@ -7,8 +7,8 @@
 #include <sys/socket.h>
 
 #include "base/err.h"
-#include "netfilter.h"
-#include "rtnl.h"
+#include "os/netfilter.h"
+#include "os/rtnl.h"
 
 /* Transparent sockets: TCP connections inside that come from the client's own address and port
  * (IP_TRANSPARENT in ip(7), IPV6_TRANSPARENT), so that the server sees who it talks to. All of this

@@ -14,9 +14,9 @@
 #include "base/loop.h"
 #include "dial.h"
 #include "inbox.h"
-#include "thread.h"
+#include "os/thread.h"
+#include "os/unixsock.h"
 #include "udp.h"
-#include "unixsock.h"
 
 struct worker_call {
 	enum worker_order order;

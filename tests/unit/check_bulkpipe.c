@@ -2,8 +2,8 @@
 
 /* The pipe for splice(2): how large it is, and when there is none. */
 #include "base/fd.h"
-#include "bulkpipe.h"
 #include "fixture.h"
+#include "os/bulkpipe.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* The kernel's texts about cgroups: where ours is, and where its directory can be reached. */
-#include "cgroup.h"
 #include "fixture.h"
+#include "os/cgroup.h"
 
 static const struct {
 	const char *text;

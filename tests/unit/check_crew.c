@@ -11,8 +11,8 @@
 #include "crew.h"
 #include "fixture.h"
 #include "msg.h"
-#include "thread.h"
-#include "unixsock.h"
+#include "os/thread.h"
+#include "os/unixsock.h"
 
 #define WORKERS 4
 #define MAX_FDS 4000

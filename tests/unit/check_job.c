@@ -3,7 +3,7 @@
 /* Job control: which signals are the terminal's, and what the child's news do to the parent. How it
  * looks to somebody at a terminal is in tests/e2e/35-processes.sh. */
 #include "fixture.h"
-#include "job.h"
+#include "os/job.h"
 
 #include <poll.h>
 #include <sys/wait.h>

@@ -3,8 +3,8 @@
 /* The child's port service: what happens when its loop fails. What it answers is shown end to end
  * (tests/e2e/55-wire.sh). */
 #include "fixture.h"
+#include "os/statedir.h"
 #include "portservice.h"
-#include "statedir.h"
 
 static struct err e;
 

@@ -4,7 +4,7 @@
  * are those of the kernel's attribute, in a heap buffer of exactly its size.
  */
 #include "fixture.h"
-#include "posixacl.h"
+#include "os/posixacl.h"
 
 #define HEADER	     "\2\0\0\0"
 #define E(tag, perm) tag "\0" perm "\0\377\377\377\377"

@@ -3,7 +3,7 @@
 /* Finding, starting and waiting for programs. The programs are those that every system has. */
 #include "base/fd.h"
 #include "fixture.h"
-#include "proc.h"
+#include "os/proc.h"
 
 #include <poll.h>
 #include <sys/wait.h>

@@ -2,7 +2,7 @@
 
 /* Removing a tree: all of it, and nothing that links or mounts lead to. */
 #include "fixture.h"
-#include "rmtree.h"
+#include "os/rmtree.h"
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>

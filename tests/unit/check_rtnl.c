@@ -3,7 +3,7 @@
 /* Finding addresses of this machine, and answers that the kernel does not give. What changes a
  * network is for the end-to-end tests. */
 #include "fixture.h"
-#include "rtnl.h"
+#include "os/rtnl.h"
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>

@@ -2,7 +2,7 @@
 
 /* Opening a directory: how links are followed, what is made, and who may write above it. */
 #include "fixture.h"
-#include "safedir.h"
+#include "os/safedir.h"
 
 #include <sched.h>
 #include <sys/wait.h>

@@ -2,7 +2,7 @@
 
 /* Options of TCP sockets: which they have, and that accepted ones have them too. */
 #include "fixture.h"
-#include "sockopt.h"
+#include "os/sockopt.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -2,7 +2,7 @@
 
 /* The state directory: who gets it, what is cleared, and that nothing else is touched. */
 #include "fixture.h"
-#include "statedir.h"
+#include "os/statedir.h"
 
 #include <sys/file.h>
 #include <sys/un.h>

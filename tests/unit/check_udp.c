@@ -17,8 +17,8 @@
 #include "dial.h"
 #include "listen.h"
 #include "msg.h"
+#include "os/unixsock.h"
 #include "udp.h"
-#include "unixsock.h"
 
 #define V4_MAX	   65507 /* bytes of the largest datagram */
 #define V6_MAX	   65527

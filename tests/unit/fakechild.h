@@ -13,8 +13,8 @@
 #include "budget.h"
 #include "formats/bpreq.h"
 #include "msg.h"
-#include "sockopt.h"
-#include "unixsock.h"
+#include "os/sockopt.h"
+#include "os/unixsock.h"
 
 enum child_way {
 	GIVES,	       /* what it is asked for */

@@ -30,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "closer.h"
+#include "os/closer.h"
 
 /* What the suites share: that no test leaks a descriptor, a directory for a test, signals that
  * interrupt system calls, giving up root's rights for a while, and skipping a test.

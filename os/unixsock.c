@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* UNIX stream sockets. See unixsock.h. */
-#include "unixsock.h"
+#include "os/unixsock.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "sockopt.h"
+#include "os/sockopt.h"
 
 int unixsock_address(struct sockaddr_un *address, const char *path)
 {

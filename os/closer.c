@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Closing what may block. See closer.h. */
-#include "closer.h"
+#include "os/closer.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sockopt.h"
+#include "os/sockopt.h"
 
 /* Shared with the processes that close. */
 static _Atomic(atomic_uint *) pending;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Starting a process in a new user namespace, and what may forbid it. See userns.h. */
-#include "userns.h"
+#include "os/userns.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +22,7 @@
 
 #include "base/fd.h"
 #include "formats/subid.h"
-#include "proc.h"
+#include "os/proc.h"
 
 #define NESTED_MAX  33		 /* the kernel nests 32 below the first (user_namespaces(7)) */
 #define STACK_LEN   (256 * 1024) /* bytes; a frame of 64 KiB is built on it */

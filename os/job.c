@@ -23,7 +23,7 @@
  * of its own and gives it the terminal. If it is stopped while it has it, the outer shell's "fg"
  * gives the terminal to our group, and we hand it on.
  */
-#include "job.h"
+#include "os/job.h"
 
 #include <errno.h>
 #include <fcntl.h>

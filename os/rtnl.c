@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Configuring a network by rtnetlink. See rtnl.h and rtnetlink(7). */
-#include "rtnl.h"
+#include "os/rtnl.h"
 
 #include <errno.h>
 #include <linux/fib_rules.h>

@@ -6,7 +6,7 @@
  * (a state directory in /run/user with --copy-up=/run), so it is held by a descriptor and named
  * through /proc/self/fd.
  */
-#include "mount.h"
+#include "os/mount.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +22,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "posixacl.h"
+#include "os/posixacl.h"
 
 #define CGROUP_PATH "/sys/fs/cgroup"
 #define MODE_BITS   07777U /* of st_mode: permissions, set-ID bits, sticky bit */

@@ -5,7 +5,7 @@
  * put in front. The last `user_len` bytes of it are the caller's own text, so that a failure can
  * name the part of the path that the caller knows, and no directory is made for a link.
  */
-#include "safedir.h"
+#include "os/safedir.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "proc.h"
+#include "os/proc.h"
 
 #define DIR_MODE	  0755
 #define DIR_FLAGS	  (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Starting threads. See thread.h. */
-#include "thread.h"
+#include "os/thread.h"
 
 #include <stddef.h>
 

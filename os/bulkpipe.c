@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A large pipe. See bulkpipe.h. */
-#include "bulkpipe.h"
+#include "os/bulkpipe.h"
 
 #include <fcntl.h>
 #include <unistd.h>

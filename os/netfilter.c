@@ -17,7 +17,7 @@
  * The kernel counts the changes of the rule set (its generation): as long as the count is the same
  * nothing has to be looked at, and when somebody has deleted our table it is made again.
  */
-#include "netfilter.h"
+#include "os/netfilter.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

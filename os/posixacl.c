@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Access control lists. See posixacl.h. */
-#include "posixacl.h"
+#include "os/posixacl.h"
 
 #include <endian.h>
 #include <errno.h>

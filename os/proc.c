@@ -5,7 +5,7 @@
  * CLONE_VFORK, as posix_spawn(3) does it), while the thread that started it waits. So it only makes
  * system calls, and leaves the reason of a failure in a variable.
  */
-#include "proc.h"
+#include "os/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>

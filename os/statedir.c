@@ -14,7 +14,7 @@
  * that leaves a file .nfs* or .fuse_hidden* until the descriptor is closed, or a moment longer, so
  * rmdir(2) is tried until REMOVE_MS have passed.
  */
-#include "statedir.h"
+#include "os/statedir.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -33,9 +33,9 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "proc.h"
-#include "rmtree.h"
-#include "safedir.h"
+#include "os/proc.h"
+#include "os/rmtree.h"
+#include "os/safedir.h"
 
 #define PRIVATE_MODE   0700
 #define LOCK_MODE      0600

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What sockets have in common. See sockopt.h. */
-#include "sockopt.h"
+#include "os/sockopt.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>

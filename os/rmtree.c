@@ -5,7 +5,7 @@
  * MAX_DEPTH levels, or one for which no descriptor is left, is moved to the top. A later pass
  * clears it there, so that no tree is too deep.
  */
-#include "rmtree.h"
+#include "os/rmtree.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Evacuating a cgroup. See cgroup.h. */
-#include "cgroup.h"
+#include "os/cgroup.h"
 
 #include <errno.h>
 #include <fcntl.h>
