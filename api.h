@@ -6,7 +6,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
-#include "ports.h"
+#include "ports/ports.h"
 
 /* The REST API on `api.sock` (HTTP/1.1 over a UNIX socket), served in the parent's main loop:
  *

@@ -37,7 +37,7 @@
 #include "os/proc.h"
 #include "os/statedir.h"
 #include "os/userns.h"
-#include "portservice.h"
+#include "ports/portservice.h"
 #include "reexec.h"
 
 #define FIRST_FD      (STDERR_FILENO + 1)

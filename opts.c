@@ -11,8 +11,8 @@
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/version.h"
-#include "crew.h"
 #include "os/mount.h"
+#include "ports/crew.h"
 
 #define FIELD(name) offsetof(struct opts, name)
 

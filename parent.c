@@ -27,9 +27,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "bpclient.h"
 #include "handshake.h"
-#include "hostaddr.h"
 #include "idmap.h"
 #include "netkeep.h"
 #include "network.h"
@@ -40,9 +38,11 @@
 #include "os/rtnl.h"
 #include "os/statedir.h"
 #include "os/userns.h"
-#include "ports.h"
+#include "ports/bpclient.h"
+#include "ports/hostaddr.h"
+#include "ports/ports.h"
+#include "ports/worker.h"
 #include "reexec.h"
-#include "worker.h"
 
 #define DYING_MS       2000 /* for a child that has closed its pipe to be gone */
 #define BLOCKED_MS     200  /* for what is blocked by a process inside to go on without it, */

@@ -2,8 +2,8 @@
 
 /* Counting descriptors: when there is a pause, when it ends, and what is told of it. */
 #include "base/loop.h"
-#include "budget.h"
 #include "fixture.h"
+#include "ports/budget.h"
 
 #define MAX    8
 #define ENOUGH 3

@@ -8,11 +8,11 @@
 #include <sys/un.h>
 
 #include "base/fd.h"
-#include "crew.h"
 #include "fixture.h"
 #include "msg.h"
 #include "os/thread.h"
 #include "os/unixsock.h"
+#include "ports/crew.h"
 
 #define WORKERS 4
 #define MAX_FDS 4000

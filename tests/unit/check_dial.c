@@ -7,7 +7,7 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 
-#include "dial.h"
+#include "ports/dial.h"
 
 #define BUDGET 1024
 

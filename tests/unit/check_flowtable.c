@@ -3,7 +3,7 @@
 /* The table of UDP flows: who is found, who has to go, and in what order. Time is what the tests
  * say that it is. */
 #include "fixture.h"
-#include "flowtable.h"
+#include "ports/flowtable.h"
 
 #define NEW_MAX	 4
 #define EST_MAX	 3

@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "offer.h"
+#include "ports/offer.h"
 
 #define MINUTE_S 60
 

@@ -4,7 +4,7 @@
  * (tests/e2e/55-wire.sh). */
 #include "fixture.h"
 #include "os/statedir.h"
-#include "portservice.h"
+#include "ports/portservice.h"
 
 static struct err e;
 

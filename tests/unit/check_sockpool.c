@@ -4,7 +4,7 @@
  * checked after each test: descriptors by the fixture, the budget here. */
 #include "fakechild.h"
 
-#include "sockpool.h"
+#include "ports/sockpool.h"
 
 #define BUDGET 4096
 

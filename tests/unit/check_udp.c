@@ -13,12 +13,12 @@
 #include <sys/syscall.h>
 
 #include "base/fd.h"
-#include "budget.h"
-#include "dial.h"
-#include "listen.h"
 #include "msg.h"
 #include "os/unixsock.h"
-#include "udp.h"
+#include "ports/budget.h"
+#include "ports/dial.h"
+#include "ports/listen.h"
+#include "ports/udp.h"
 
 #define V4_MAX	   65507 /* bytes of the largest datagram */
 #define V6_MAX	   65527

@@ -10,11 +10,11 @@
 #include <netinet/in.h>
 
 #include "base/fd.h"
-#include "budget.h"
 #include "formats/bpreq.h"
 #include "msg.h"
 #include "os/sockopt.h"
 #include "os/unixsock.h"
+#include "ports/budget.h"
 
 enum child_way {
 	GIVES,	       /* what it is asked for */

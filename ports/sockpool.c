@@ -24,7 +24,7 @@
  * socket's open file can still undo that, or hold the socket's lock: then a worker blocks,
  * also when it closes what is left at its end, and the main thread goes on without it (worker.h).
  */
-#include "sockpool.h"
+#include "ports/sockpool.h"
 
 #include <errno.h>
 #include <netinet/in.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "hostaddr.h"
+#include "ports/hostaddr.h"
 
 #include <arpa/inet.h>
 #include <stdatomic.h>

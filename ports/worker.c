@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A thread with a loop, and what it is told. See worker.h. */
-#include "worker.h"
+#include "ports/worker.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -12,11 +12,11 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "dial.h"
-#include "inbox.h"
 #include "os/thread.h"
 #include "os/unixsock.h"
-#include "udp.h"
+#include "ports/dial.h"
+#include "ports/inbox.h"
+#include "ports/udp.h"
 
 struct worker_call {
 	enum worker_order order;

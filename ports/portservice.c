@@ -23,7 +23,7 @@
  * Requests are heard from processes of the user itself and of nobody else. All memory belongs to
  * the thread.
  */
-#include "portservice.h"
+#include "ports/portservice.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,8 +46,8 @@
 #include "os/statedir.h"
 #include "os/thread.h"
 #include "os/unixsock.h"
-#include "reach.h"
-#include "transparent.h"
+#include "ports/reach.h"
+#include "ports/transparent.h"
 
 #define ACCEPT_BATCH	    64
 #define PAUSE_MS	    100	  /* of accepting, when the system is out of something */

@@ -6,7 +6,7 @@
  * away. Listening sockets are charged to it too, even when there is nothing left: a port that is
  * added then finds its descriptor in the reserve, and when connections end that is made up for.
  */
-#include "crew.h"
+#include "ports/crew.h"
 
 #include <errno.h>
 #include <sched.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a user is told about a port. See offer.h. */
-#include "offer.h"
+#include "ports/offer.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

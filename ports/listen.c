@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening listening sockets. See listen.h. */
-#include "listen.h"
+#include "ports/listen.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -9,8 +9,8 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
-#include "dgram.h"
 #include "os/sockopt.h"
+#include "ports/dgram.h"
 
 #define UNPRIVILEGED_PORT_START	  "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 #define UNPRIVILEGED_PORT_DEFAULT 1024

@@ -5,7 +5,7 @@
  * child's namespace, while any child gives it a UDP socket. And why not bind(2): with the sysctl
  * ip_nonlocal_bind it takes any address.
  */
-#include "reach.h"
+#include "ports/reach.h"
 
 #include <arpa/inet.h>
 #include <string.h>

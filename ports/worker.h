@@ -5,9 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "budget.h"
-#include "offer.h"
-#include "tcp.h"
+#include "ports/budget.h"
+#include "ports/offer.h"
+#include "ports/tcp.h"
 
 /* A worker: a thread of the parent that serves published ports (tcp.h, udp.h). A port of TCP is
  * offered to several workers. A port of UDP belongs to one: it has one socket for all clients, so

@@ -26,7 +26,7 @@
  * kernel can cut it. Where it was refused its datagrams go one by one, and so do all of that size
  * and above on that way from then on.
  */
-#include "dgram.h"
+#include "ports/dgram.h"
 
 #include <errno.h>
 #include <netinet/in.h>

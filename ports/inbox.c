@@ -4,7 +4,7 @@
  * A write of at most PIPE_BUF bytes is atomic (pipe(7)): so what is in the pipe is a whole number
  * of messages at any time, and so is what a read of several gets.
  */
-#include "inbox.h"
+#include "ports/inbox.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,9 +6,9 @@
 #include <stddef.h>
 
 #include "base/loop.h"
-#include "budget.h"
-#include "dial.h"
-#include "offer.h"
+#include "ports/budget.h"
+#include "ports/dial.h"
+#include "ports/offer.h"
 
 /* Published UDP ports of a worker. Each client, by its address and port and the address that it
  * writes to, has a flow: a connected socket in the child's network namespace. Datagrams pass as

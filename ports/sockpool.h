@@ -7,7 +7,7 @@
 #include <sys/un.h>
 
 #include "base/loop.h"
-#include "budget.h"
+#include "ports/budget.h"
 
 /* A worker's store of sockets of the child's network namespace that are not connected yet. A socket
  * belongs for ever to the namespace that it was made in, whoever holds it: so the child hands over

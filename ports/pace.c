@@ -12,7 +12,7 @@
  *
  * The clock is set anew when all have been called, so there is a pause whatever they do.
  */
-#include "pace.h"
+#include "ports/pace.h"
 
 #include <errno.h>
 #include <sys/timerfd.h>

@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
-#include "worker.h"
+#include "ports/worker.h"
 
 /* The workers of the builtin port driver, as one: what is said to a crew is said to all of them at
  * the same time, and done when all have done it. All functions belong to the main thread.

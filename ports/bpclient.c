@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The "init" request. See bpclient.h. */
-#include "bpclient.h"
+#include "ports/bpclient.h"
 
 #include <errno.h>
 #include <poll.h>

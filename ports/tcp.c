@@ -20,7 +20,7 @@
  * system run out all the same, or out of memory, accepting pauses for a moment. A listener is never
  * closed for it.
  */
-#include "tcp.h"
+#include "ports/tcp.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -30,7 +30,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "bicopy.h"
-#include "dial.h"
+#include "ports/dial.h"
 
 #define COPY_BUFFER   (256 * 1024)   /* bytes of one read */
 #define ACCEPT_BATCH  64	     /* clients accepted before others get their turn */

@@ -6,10 +6,10 @@
 #include <stddef.h>
 
 #include "base/loop.h"
-#include "budget.h"
-#include "dial.h"
-#include "inbox.h"
-#include "offer.h"
+#include "ports/budget.h"
+#include "ports/dial.h"
+#include "ports/inbox.h"
+#include "ports/offer.h"
 
 /* Published TCP ports of a worker. A client is accepted, gets a connection from within the child's
  * network namespace to the port's target, and bytes are copied both ways. A port is offered to all

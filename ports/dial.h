@@ -7,11 +7,11 @@
 
 #include "base/err.h"
 #include "base/loop.h"
-#include "budget.h"
 #include "formats/bpreq.h"
 #include "msg.h"
-#include "sockpool.h"
-#include "srcmark.h"
+#include "ports/budget.h"
+#include "ports/sockpool.h"
+#include "ports/srcmark.h"
 
 /* Getting a socket of the child's network namespace that is connected to a target. The usual way is
  * to connect one that the child has handed over before (sockpool.h). Where there is none, and for

@@ -6,7 +6,7 @@
  * "Strongly universal string hashing is fast", 2014: a sum of products with random 64-bit factors,
  * of which the upper half is taken): without the factors, nobody can make keys meet.
  */
-#include "flowtable.h"
+#include "ports/flowtable.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#include "flowtable.h"
+#include "ports/flowtable.h"
 
 /* Datagrams in and out of sockets, as many to a system call as there are. Here is all that is to be
  * known about source addresses (ip(7), IP_PKTINFO; ipv6(7), RFC 3542, IPV6_PKTINFO) and about

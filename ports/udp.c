@@ -24,7 +24,7 @@
  * What comes from inside is not trusted. A socket that the child has shut down, or whose error
  * queue it fills, would be reported as readable for ever: such a flow ends.
  */
-#include "udp.h"
+#include "ports/udp.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -35,9 +35,9 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "dgram.h"
-#include "flowtable.h"
-#include "pace.h"
+#include "ports/dgram.h"
+#include "ports/flowtable.h"
+#include "ports/pace.h"
 
 #define IDLE_MS	     90000 /* compat: 3.0.1, after which a flow ends */
 #define IDLE_BATCH   256   /* flows ended before others get their turn */

@@ -22,7 +22,7 @@
  *
  * The mark, the table and the rule's priority are compat: 3.0.1.
  */
-#include "transparent.h"
+#include "ports/transparent.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
 
 #include <sys/socket.h>
 
-#include "transparent.h"
+#include "ports/transparent.h"
 
 /* Which mark a socket that speaks from a client's address needs for a target (transparent.h) is the
  * child's decision. The mark of a connected socket that it gave tells what it decided; this keeps

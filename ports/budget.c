@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Counting descriptors. See budget.h. */
-#include "budget.h"
+#include "ports/budget.h"
 
 #include <stdint.h>
 

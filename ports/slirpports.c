@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ports that slirp4netns forwards. See slirpports.h. */
-#include "slirpports.h"
+#include "ports/slirpports.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -9,8 +9,8 @@
 
 #include "base/fd.h"
 #include "formats/slirpapi.h"
-#include "listen.h"
 #include "os/unixsock.h"
+#include "ports/listen.h"
 
 const char *const slirpports_protos[] = { "tcp", "tcp4", "udp", "udp4", NULL };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Marks in mind. See srcmark.h. */
-#include "srcmark.h"
+#include "ports/srcmark.h"
 
 #include <netinet/in.h>
 #include <stddef.h>

@@ -13,7 +13,7 @@
  * a task. So the owner hears of it with no function of the dial, and no event of its watch, left
  * standing on the memory that it may want to free.
  */
-#include "dial.h"
+#include "ports/dial.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -26,12 +26,12 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "bicopy.h"
-#include "hostaddr.h"
 #include "os/closer.h"
 #include "os/sockopt.h"
 #include "os/unixsock.h"
-#include "reach.h"
-#include "transparent.h"
+#include "ports/hostaddr.h"
+#include "ports/reach.h"
+#include "ports/transparent.h"
 
 #define TRIES	    10	  /* compat: 3.0.1, the i-th */
 #define STEP_MS	    5	  /* after a further 5 * i ms */

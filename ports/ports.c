@@ -6,7 +6,7 @@
  * An array in the order of the IDs, which grow: a port is added at the end. The listening socket is
  * ours; workers borrow it, and the offer, until crew_remove_port has returned.
  */
-#include "ports.h"
+#include "ports/ports.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,11 +17,11 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "crew.h"
 #include "formats/bpreq.h"
-#include "listen.h"
 #include "os/proc.h"
-#include "slirpports.h"
+#include "ports/crew.h"
+#include "ports/listen.h"
+#include "ports/slirpports.h"
 
 #define PORT_NUMBERS 65536
 
