@@ -3,7 +3,7 @@
 #define HANDSHAKE_H
 
 #include "base/err.h"
-#include "network.h"
+#include "net/network.h"
 
 /* What parent and child tell each other until the command runs, one frame each:
  *

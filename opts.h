@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "netopts.h"
+#include "net/netopts.h"
 
 /* The command line of the launcher: one table of options, from which lines are read and --help is
  * printed. Parent and child read the same line and come to the same result.

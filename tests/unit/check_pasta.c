@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* pasta's features, as its help tells them. */
-#include "pasta.h"
+#include "net/pasta.h"
 
 #include <check.h>
 

@@ -7,7 +7,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
-#include "netprog.h"
+#include "net/netprog.h"
 
 /* The network program of a launcher, for as long as the launcher lives. During the start its owner
  * waits for it; once it is handed to the loop it is started again whenever it ends. Without such a

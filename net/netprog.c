@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Running a network program. See netprog.h. */
-#include "netprog.h"
+#include "net/netprog.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How slirp4netns is run. See slirp4netns(1) and netprog.h. */
-#include "slirp4netns.h"
+#include "net/slirp4netns.h"
 
 #include <errno.h>
 #include <string.h>

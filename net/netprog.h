@@ -8,8 +8,8 @@
 #include <sys/types.h>
 
 #include "base/err.h"
-#include "netopts.h"
-#include "network.h"
+#include "net/netopts.h"
+#include "net/network.h"
 
 /* A network program: what gives a network namespace its network, such as slirp4netns(1) or
  * pasta(1). Here is what all of them have in common: how one is started, how it says that it is

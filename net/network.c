@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The settings of the child's network, and /etc/resolv.conf and /etc/hosts. See network.h. */
-#include "network.h"
+#include "net/network.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "formats/portspec.h"
-#include "netopts.h"
+#include "net/netopts.h"
 #include "os/mount.h"
 #include "os/rtnl.h"
 #include "os/statedir.h"

@@ -2,7 +2,7 @@
 #ifndef PASTA_H
 #define PASTA_H
 
-#include "netprog.h"
+#include "net/netprog.h"
 
 /* The network driver pasta, see pasta(1). */
 extern const struct netprog_driver pasta_driver;

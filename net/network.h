@@ -8,7 +8,7 @@
 #include "base/err.h"
 #include "formats/json.h"
 #include "formats/jsonout.h"
-#include "netopts.h"
+#include "net/netopts.h"
 
 /* The network that a network program such as slirp4netns makes: its settings, which the parent
  * knows and sends to the child, and what the child does with them.

@@ -12,7 +12,7 @@
  * processes inside, which see no more than lost packets. What was a connection by way of the
  * program's own sockets is lost; the builtin port driver has none of these.
  */
-#include "netkeep.h"
+#include "net/netkeep.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -23,9 +23,9 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "net/pasta.h"
+#include "net/slirp4netns.h"
 #include "os/userns.h"
-#include "pasta.h"
-#include "slirp4netns.h"
 
 #define PAUSE_MIN_MS 100
 #define PAUSE_MAX_MS 30000

@@ -9,7 +9,7 @@
  * The first run sets up the interface (--config-net): with IPv6 only pasta knows addresses and
  * routes. They stay with the TAP device; a later run would stumble over them, so it leaves them.
  */
-#include "pasta.h"
+#include "net/pasta.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

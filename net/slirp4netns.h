@@ -2,7 +2,7 @@
 #ifndef SLIRP4NETNS_H
 #define SLIRP4NETNS_H
 
-#include "netprog.h"
+#include "net/netprog.h"
 
 /* The network driver slirp4netns, see slirp4netns(1). */
 extern const struct netprog_driver slirp4netns_driver;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Options of the network and of ports. See netopts.h. */
-#include "netopts.h"
+#include "net/netopts.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
