@@ -27,7 +27,8 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "handshake.h"
+#include "launch/handshake.h"
+#include "launch/reexec.h"
 #include "net/netopts.h"
 #include "net/network.h"
 #include "netns.h"
@@ -38,7 +39,6 @@
 #include "os/statedir.h"
 #include "os/userns.h"
 #include "ports/portservice.h"
-#include "reexec.h"
 
 #define FIRST_FD      (STDERR_FILENO + 1)
 #define UP_TIMEOUT_MS 500 /* for a link that has its carrier already: takes 4 ms at most */

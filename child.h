@@ -2,7 +2,7 @@
 #ifndef CHILD_H
 #define CHILD_H
 
-#include "opts.h"
+#include "launch/opts.h"
 
 /* The launcher's child process, in its namespaces: sets them up as the parent says, runs the
  * command and passes signals on to it. Returns the exit status of the command, 1 for a failure of

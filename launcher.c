@@ -10,9 +10,9 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "child.h"
-#include "opts.h"
+#include "launch/opts.h"
+#include "launch/reexec.h"
 #include "parent.h"
-#include "reexec.h"
 
 static int print_semver(const char *part)
 {

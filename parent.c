@@ -27,8 +27,9 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "handshake.h"
-#include "idmap.h"
+#include "launch/handshake.h"
+#include "launch/idmap.h"
+#include "launch/reexec.h"
 #include "net/netkeep.h"
 #include "net/network.h"
 #include "os/cgroup.h"
@@ -42,7 +43,6 @@
 #include "ports/hostaddr.h"
 #include "ports/ports.h"
 #include "ports/worker.h"
-#include "reexec.h"
 
 #define DYING_MS       2000 /* for a child that has closed its pipe to be gone */
 #define BLOCKED_MS     200  /* for what is blocked by a process inside to go on without it, */

@@ -2,7 +2,7 @@
 #ifndef PARENT_H
 #define PARENT_H
 
-#include "opts.h"
+#include "launch/opts.h"
 
 /* The launcher's parent process, on the host: starts the child in its namespaces, gives it IDs and
  * a network, publishes ports and serves the API until the command ends. `argv` is the whole command

@@ -2,7 +2,7 @@
 
 /* What parent and child tell each other: its form on the wire, and what is not taken for it. */
 #include "fixture.h"
-#include "handshake.h"
+#include "launch/handshake.h"
 #include "msg.h"
 
 #include <arpa/inet.h>

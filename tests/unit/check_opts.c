@@ -5,7 +5,7 @@
 #include <fnmatch.h>
 
 #include "fixture.h"
-#include "opts.h"
+#include "launch/opts.h"
 
 #define MAX_ARGS 12
 

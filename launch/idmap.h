@@ -6,7 +6,7 @@
 
 #include "base/err.h"
 #include "formats/subid.h"
-#include "opts.h"
+#include "launch/opts.h"
 
 /* The ID maps of the child's user namespace (user_namespaces(7)): 0 inside is the user itself, 1
  * and up are its subordinate IDs. Runs in the parent; may run getsubids(1), newuidmap(1),

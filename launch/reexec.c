@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Starting ourselves anew as the child. See reexec.h. */
-#include "reexec.h"
+#include "launch/reexec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "handshake.h"
+#include "launch/handshake.h"
 #include "os/proc.h"
 #include "os/userns.h"
 

@@ -8,7 +8,7 @@
  * by getent(1), not by getpwuid(3): the C library's name service loads modules at run time, which a
  * static program should not.
  */
-#include "idmap.h"
+#include "launch/idmap.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -20,7 +20,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "idadvice.h"
+#include "launch/idadvice.h"
 #include "os/proc.h"
 
 #define HELPER_TIMEOUT_MS 10000 /* a directory service may have to be asked */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The messages of the start. See handshake.h. */
-#include "handshake.h"
+#include "launch/handshake.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The launcher's options. See opts.h. */
-#include "opts.h"
+#include "launch/opts.h"
 
 #include <errno.h>
 #include <limits.h>

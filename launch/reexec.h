@@ -7,7 +7,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
-#include "opts.h"
+#include "launch/opts.h"
 
 /* How the parent starts its own program anew as the child, in new namespaces: it executes
  * /proc/self/exe. What the new process needs to know beyond the command line, which it reads again,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Advice about subordinate IDs. See idadvice.h. */
-#include "idadvice.h"
+#include "launch/idadvice.h"
 
 #include <limits.h>
 #include <linux/capability.h>
