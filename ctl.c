@@ -20,11 +20,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/client.h"
 #include "base/err.h"
 #include "base/flags.h"
 #include "base/text.h"
 #include "base/version.h"
-#include "client.h"
 #include "ctlview.h"
 #include "formats/jsonout.h"
 #include "formats/portspec.h"

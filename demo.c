@@ -23,10 +23,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "api/client.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/loop.h"
-#include "client.h"
 #include "formats/http.h"
 #include "formats/portspec.h"
 

@@ -26,12 +26,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "api/client.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/version.h"
-#include "client.h"
 #include "formats/json.h"
 #include "formats/jsonout.h"
 #include "formats/portspec.h"

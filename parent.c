@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "api.h"
+#include "api/api.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"

@@ -18,7 +18,7 @@
  * descriptor is left, the one that has been idle for the longest makes room: HTTP clients expect
  * that of an idle connection and make a new one. (Docker's proxies keep one for each port.)
  */
-#include "httpd.h"
+#include "api/httpd.h"
 
 #include <errno.h>
 #include <stdlib.h>

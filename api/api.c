@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The REST API: its routes, and what they answer. See api.h. The server is httpd. */
-#include "api.h"
+#include "api/api.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/httpd.h"
 #include "base/version.h"
 #include "formats/http.h"
 #include "formats/httpout.h"
 #include "formats/json.h"
 #include "formats/jsonout.h"
-#include "httpd.h"
 
 #define PORT_JSON_MAX 512 /* bytes of one port in a list: two addresses, each byte escaped */
 #define INFO_JSON_MAX (PATH_MAX * 6 + 1024) /* a path whose every byte is escaped */

@@ -7,7 +7,7 @@
  * servers are free to keep the connection open. Interim answers ("100 Continue") are passed over,
  * but not for ever.
  */
-#include "client.h"
+#include "api/client.h"
 
 #include <errno.h>
 #include <poll.h>
