@@ -17,13 +17,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "applets/ctl.h"
+#include "applets/demo.h"
+#include "applets/dockerproxy.h"
+#include "applets/launcher.h"
 #include "base/err.h"
 #include "base/text.h"
 #include "base/version.h"
-#include "ctl.h"
-#include "demo.h"
-#include "dockerproxy.h"
-#include "launcher.h"
 
 static const struct applet {
 	const char *name;

@@ -10,7 +10,7 @@
  * Until the port is added nothing has to be undone, and signals end us as they end any program.
  * From then on they are heard in one loop, and behind it the port is removed, whatever the reason.
  */
-#include "dockerproxy.h"
+#include "applets/dockerproxy.h"
 
 #include <errno.h>
 #include <fcntl.h>

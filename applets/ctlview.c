@@ -5,7 +5,7 @@
  * A list of ports is walked twice, once to check it and to find how wide the columns are, once to
  * print it, so that a list of any length takes no memory but its own text.
  */
-#include "ctlview.h"
+#include "applets/ctlview.h"
 
 #include <errno.h>
 #include <inttypes.h>

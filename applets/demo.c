@@ -9,7 +9,7 @@
  *     READING ── request complete ──► WRITING ── all written ──► DONE ──► freed
  *        └─ end of file, error, time is up ─┴─────────────────────▲
  */
-#include "demo.h"
+#include "applets/demo.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

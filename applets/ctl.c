@@ -8,7 +8,7 @@
  * All arguments are checked before the first request. Requests are made one after the other, and
  * each result is shown at once: what was done before an error stays done and is known.
  */
-#include "ctl.h"
+#include "applets/ctl.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -21,11 +21,11 @@
 #include <unistd.h>
 
 #include "api/client.h"
+#include "applets/ctlview.h"
 #include "base/err.h"
 #include "base/flags.h"
 #include "base/text.h"
 #include "base/version.h"
-#include "ctlview.h"
 #include "formats/jsonout.h"
 #include "formats/portspec.h"
 #include "os/statedir.h"

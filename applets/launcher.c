@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The launcher's command line, and which of its two processes this is. See launcher.h. */
-#include "launcher.h"
+#include "applets/launcher.h"
 
 #include <stdio.h>
 #include <string.h>
