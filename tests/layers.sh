@@ -1,47 +1,63 @@
 #!/bin/sh
-# A file includes only headers of its own layer or of one below. The layers, lowest first:
+# The structure of the sources, as their #include lines show it: a file includes only headers of its
+# own folder, or of a folder or file at the top that stands before it in this order; and inside a
+# folder nothing includes itself by way of others.
 set -eu
 
-base="err text log fd loop closer sockopt thread unixsock version"
-formats="json jsonout http httpout portspec posixacl subid bpreq slirpapi flags"
-parts="msg rmtree safedir bulkpipe budget sockpool srcmark reach dial flowtable dgram pace udp bicopy inbox offer tcp worker \
-netns mount proc job httpd rtnl listen userns hostaddr netfilter transparent"
-features="opts netopts cgroup statedir idadvice idmap network netprog slirp4netns pasta netkeep handshake \
-reexec portservice bpclient slirpports crew ports api client ctlview"
-programs="main launcher parent child ctl dockerproxy demo"
+order='base formats os netns msg bicopy ports net launch api child parent applets main'
 
 status=0
 
-layer_of() {
-	n=0
-	for layer in "$base" "$formats" "$parts" "$features" "$programs"; do
-		n=$((n + 1))
-		case " $layer " in *" $1 "*) echo "$n"; return ;; esac
-	done
-	echo "tests/layers.sh: $1 is in no layer" >&2
-	echo 0
+complain() {
+	echo "tests/layers.sh: $*" >&2
+	status=1
 }
 
-for file in *.[ch] */*.[ch]; do
-	name=${file##*/}
-	own=$(layer_of "${name%.*}")
-	[ "$own" -gt 0 ] || status=1
-	# shellcheck disable=SC2013 # names, one a line
-	for header in $(sed -n 's/^#include "\(.*\/\)*\(.*\)\.h"$/\2/p' "$file"); do
-		if [ "$(layer_of "$header")" -gt "$own" ]; then
-			echo "$file includes $header.h, which is in a higher layer" >&2
-			status=1
+# The folder of a file, or its name without the ending if it is at the top.
+layer_of() {
+	case $1 in
+	*/*) echo "${1%%/*}" ;;
+	*) echo "${1%.[ch]}" ;;
+	esac
+}
+
+# is_before A B: in that order, or the same
+is_before() {
+	[ "$1" = "$2" ] && return
+	all=" $order "
+	case $all in *" $1 "*) ;; *) return 1 ;; esac
+	case " ${all#*" $1 "}" in *" $2 "*) ;; *) return 1 ;; esac
+}
+
+# The headers that a file includes, written as they are.
+headers_of() {
+	sed -n 's/^#include "\(.*\)"$/\1/p' "$1"
+}
+
+for file in *.[ch] [a-z]*/*.[ch]; do
+	own=$(layer_of "$file")
+	case " $order " in *" $own "*) ;; *) complain "$file is in no layer"; continue ;; esac
+	for header in $(headers_of "$file"); do
+		if [ ! -e "$header" ]; then
+			complain "$file includes $header, which is not a path from the root of the tree"
+		elif ! is_before "$(layer_of "$header")" "$own"; then
+			complain "$file includes $header, which is in a higher layer"
 		fi
 	done
 done
 
-# What formats may not do: touch descriptors or processes.
-for name in text $formats; do
-	file=$(ls "$name.c" */"$name.c" 2>/dev/null)
-	file=${file%.c}
-	if grep -nE '\b(open|read|write|close|socket|fork|exec[vl]p?e?|malloc|free)\(' "$file.c" "$file.h"; then
-		echo "$file is of the formats layer, which touches no descriptor or process" >&2
-		status=1
-	fi
+# Which unit includes which, inside a folder: tsort(1) fails where there is a cycle.
+for folder in $order; do
+	[ -d "$folder" ] || continue
+	for file in "$folder"/*.[ch]; do
+		for header in $(headers_of "$file"); do
+			case $header in "$folder"/*) echo "${file%.*} ${header%.*}" ;; esac
+		done
+	done | tsort >/dev/null || complain "$folder has an include cycle"
 done
+
+# What formats may not do: touch descriptors or processes, or allocate memory.
+if grep -nE '\b(open|read|write|close|socket|fork|exec[vl]p?e?|malloc|free)\(' base/text.[ch] formats/*.[ch]; then
+	complain "formats touch no descriptor or process, and allocate no memory"
+fi
 exit $status
