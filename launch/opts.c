@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "os/mount.h"
-#include "ports/crew.h"
+#include "ports/workers.h"
 
 #define FIELD(name) offsetof(struct opts, name)
 
@@ -102,7 +102,7 @@ static void set_defaults(struct opts *o)
 		.copy_up_mode = "tmpfs+symlink",
 		.net.port_driver_name = "none",
 		.net.source_ip_transparent = true,
-		.workers = (int64_t)crew_default_size(),
+		.workers = (int64_t)workers_default_size(),
 		.reaper = "auto",
 		.propagation = "rprivate",
 		.subid_source_name = "auto",
@@ -286,9 +286,9 @@ static int check_evacuation(const struct opts *o, struct err *e)
 
 static int check_workers(const struct opts *o, struct err *e)
 {
-	if (o->workers < 1 || o->workers > CREW_MAX)
+	if (o->workers < 1 || o->workers > WORKERS_MAX)
 		return err_set(e, EINVAL, "--workers=%lld: 1 to %d threads can forward",
-			       (long long)o->workers, CREW_MAX);
+			       (long long)o->workers, WORKERS_MAX);
 	return 0;
 }
 

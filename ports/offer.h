@@ -17,7 +17,7 @@ struct offer {
 	char name[PORTSPEC_TEXT_LEN]; /* "127.0.0.1:8080/tcp" */
 	int listen_fd;		      /* borrowed */
 	struct bpreq target;	      /* what to ask the child for */
-	size_t worker;		      /* the crew's: which one has a port of UDP */
+	size_t worker;		      /* the index of the worker: which one has a port of UDP */
 	_Atomic bool everywhere;      /* all workers serve it: clients may be handed over */
 	bool may_lead_out;
 	_Atomic unsigned int crowds[OFFER_PLACES]; /* see offer_enter */

@@ -4,7 +4,7 @@
  * What a port driver does is a `struct port_driver`; the table itself knows no more of it.
  *
  * An array in the order of the IDs, which grow: a port is added at the end. The listening socket is
- * ours; workers borrow it, and the offer, until crew_remove_port has returned.
+ * ours; workers borrow it, and the offer, until workers_remove_port has returned.
  */
 #include "ports/ports.h"
 
@@ -19,9 +19,9 @@
 #include "base/log.h"
 #include "formats/bpreq.h"
 #include "os/proc.h"
-#include "ports/crew.h"
 #include "ports/listen.h"
 #include "ports/slirpports.h"
+#include "ports/workers.h"
 
 #define PORT_NUMBERS 65536
 
@@ -42,9 +42,9 @@ struct port_driver {
 
 struct ports {
 	const struct port_driver *driver;
-	struct crew *crew; /* builtin; else NULL */
-	char *api_socket;  /* slirp4netns; else NULL; owned */
-	char *child_ip;	   /* likewise */
+	struct workers *workers; /* builtin; else NULL */
+	char *api_socket;	 /* slirp4netns; else NULL; owned */
+	char *child_ip;		 /* likewise */
 	void (*on_stuck)(void *arg);
 	void *arg;
 	struct port_slot *slots;
@@ -54,7 +54,7 @@ struct ports {
 	 * Memory that is not touched costs nothing. */
 	uint32_t *taken; /* [PORT_NUMBERS] */
 	int last_id;
-	bool ending; /* the crew is told to end */
+	bool ending; /* the workers are told to end */
 };
 
 /* ---- the builtin driver ---- */
@@ -87,7 +87,7 @@ static void blind_offer(const struct ports *ports, const struct offer *offer)
 
 	if (nowhere < 0 || dup3(nowhere, offer->listen_fd, O_CLOEXEC) < 0)
 		log_error("closing port %d: %s", offer->id, strerror(errno));
-	else if (!crew_failed(ports->crew))
+	else if (!workers_failed(ports->workers))
 		log_warn("port %d is closed, but a worker is blocked by a socket from inside",
 			 offer->id);
 }
@@ -114,7 +114,7 @@ static int builtin_open(struct ports *ports, struct port_slot *slot, struct err 
 	if (slot->offer->listen_fd < 0) {
 		r = slot->offer->listen_fd;
 	} else {
-		r = crew_add_port(ports->crew, slot->offer);
+		r = workers_add_port(ports->workers, slot->offer);
 		if (r < 0)
 			err_sys(e, -r, "publishing a port");
 	}
@@ -128,7 +128,7 @@ static int builtin_open(struct ports *ports, struct port_slot *slot, struct err 
 static int builtin_close(struct ports *ports, struct port_slot *slot, struct err *e)
 {
 	(void)e;
-	if (crew_remove_port(ports->crew, slot->offer) < 0)
+	if (workers_remove_port(ports->workers, slot->offer) < 0)
 		blind_offer(ports, slot->offer);
 	else
 		free_offer(&slot->offer);
@@ -192,14 +192,14 @@ static struct ports *new_table(const struct port_driver *driver, struct err *e)
 	return ports;
 }
 
-struct ports *ports_new(const char *bp_socket, size_t workers, bool source_ip, struct err *e)
+struct ports *ports_new(const char *bp_socket, size_t count, bool source_ip, struct err *e)
 {
 	struct ports *ports = new_table(&builtin, e);
 
 	if (ports == NULL)
 		return NULL;
-	ports->crew = crew_start(bp_socket, workers, proc_max_fds(), source_ip, e);
-	if (ports->crew == NULL) {
+	ports->workers = workers_start(bp_socket, count, proc_max_fds(), source_ip, e);
+	if (ports->workers == NULL) {
 		ports_free(ports, 0);
 		return NULL;
 	}
@@ -226,14 +226,14 @@ struct ports *ports_new_slirp(const char *api_socket, const char *child_ip,
 }
 
 /* Has the workers end. Returns false where one is blocked. */
-static bool end_crew(struct ports *ports, unsigned int wait_ms)
+static bool end_workers(struct ports *ports, unsigned int wait_ms)
 {
 	bool in_time;
 
 	if (ports->ending)
-		return crew_free(ports->crew, wait_ms);
+		return workers_free(ports->workers, wait_ms);
 	ports->ending = true;
-	in_time = crew_end(ports->crew) == 0;
+	in_time = workers_end(ports->workers) == 0;
 	/* Before the others have ended, so that nobody comes in meanwhile. */
 	for (size_t i = 0; i < ports->count; i++) {
 		if (in_time)
@@ -241,19 +241,19 @@ static bool end_crew(struct ports *ports, unsigned int wait_ms)
 		else
 			blind_offer(ports, ports->slots[i].offer);
 	}
-	return crew_free(ports->crew, wait_ms);
+	return workers_free(ports->workers, wait_ms);
 }
 
 bool ports_failed(const struct ports *ports)
 {
-	return ports != NULL && ports->crew != NULL && crew_failed(ports->crew);
+	return ports != NULL && ports->workers != NULL && workers_failed(ports->workers);
 }
 
 bool ports_free(struct ports *ports, unsigned int wait_ms)
 {
 	if (ports == NULL)
 		return true;
-	if (ports->crew != NULL && !end_crew(ports, wait_ms))
+	if (ports->workers != NULL && !end_workers(ports, wait_ms))
 		return false;
 	for (size_t i = 0; i < ports->count; i++)
 		free_offer(&ports->slots[i].offer);

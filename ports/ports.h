@@ -20,10 +20,10 @@ struct port_entry {
 	struct portspec spec;
 };
 
-/* Starts the builtin driver with as many workers (1 to CREW_MAX, crew.h). It asks the child through
- * the socket `bp_socket` (a path, copied), and with `source_ip` tells it the addresses of TCP
- * clients for servers to see. Returns NULL with a reason. */
-struct ports *ports_new(const char *bp_socket, size_t workers, bool source_ip, struct err *e);
+/* Starts the builtin driver with `count` workers (1 to WORKERS_MAX, workers.h). It asks the child
+ * through the socket `bp_socket` (a path, copied), and with `source_ip` tells it the addresses of
+ * TCP clients for servers to see. Returns NULL with a reason. */
+struct ports *ports_new(const char *bp_socket, size_t count, bool source_ip, struct err *e);
 
 /* Likewise slirp4netns' driver, with the program's API socket, and the address inside that ports
  * lead to if they do not say another (both copied). `on_stuck` is called with `arg` when the
@@ -32,9 +32,9 @@ struct ports *ports_new_slirp(const char *api_socket, const char *child_ip,
 			      void (*on_stuck)(void *arg), void *arg, struct err *e);
 
 /* Closes all ports and their connections, which get some seconds to take what was sent to them
- * (WORKER_END). Blocks until the workers have answered, and then for `wait_ms` at most (crew_free).
- * Returns false where a worker still runs, as one that is blocked (worker.h): then only the ports
- * are closed, and it may be called again. NULL is fine. */
+ * (WORKER_END). Blocks until the workers have answered, and then for `wait_ms` at most
+ * (workers_free). Returns false where a worker still runs, as one that is blocked (worker.h): then
+ * only the ports are closed, and it may be called again. NULL is fine. */
 bool ports_free(struct ports *ports, unsigned int wait_ms);
 
 /* Has a worker failed, so that ports are not served? Asked when SIGCHLD comes. */

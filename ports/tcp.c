@@ -84,7 +84,7 @@ struct tcp {
 	struct timer drain;		   /* when stopping: looks whether connections have ended */
 	unsigned long long drain_until_ms; /* none is waited for any longer */
 	struct inbox *inbox;		   /* where others hand over clients */
-	struct tcp *const *all;		   /* of the crew's workers, this one too */
+	struct tcp *const *all;		   /* of the workers, this one too */
 	size_t all_count;
 	/* Clients that it has, those on their way to it too. Others read it, and add to it what
 	 * they hand over: it has a cache line of its own. */

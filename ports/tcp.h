@@ -13,7 +13,7 @@
 
 /* Published TCP ports of a worker. A client is accepted, gets a connection from within the child's
  * network namespace to the port's target, and bytes are copied both ways. A port is offered to all
- * workers of a crew, and one that has clearly more clients than another hands the next to that.
+ * workers, and one that has clearly more clients than another hands the next to that.
  * From then on a client is of one worker, and nothing is shared while bytes are copied.
  *
  * All functions belong to the thread of the loop and do not block, unless they say otherwise.
@@ -29,7 +29,7 @@ struct tcp_setup {
 				  * tcp_take_client */
 	struct account *fds;	 /* descriptors that all may hold together */
 	bool source_ip;		 /* sockets shall speak from the client's address */
-	struct tcp *const *all;	 /* of the crew's workers, complete when the first of them runs */
+	struct tcp *const *all;	 /* of the workers, complete when the first of them runs */
 	size_t count;
 };
 

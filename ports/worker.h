@@ -12,8 +12,8 @@
 /* A worker: a thread of the parent that serves published ports (tcp.h, udp.h). A port of TCP is
  * offered to several workers. A port of UDP belongs to one: it has one socket for all clients, so
  * that a worker would read what belongs to flows of others, and datagrams would overtake each other
- * on the way there. The main thread adds and removes ports by calls. Several workers together are a
- * crew (crew.h).
+ * on the way there. The main thread adds and removes ports by calls. Several workers together are
+ * workers.h.
  *
  * A worker uses sockets that somebody inside may have a hand on, and can block in any system call
  * on them. So the main thread waits for it until a deadline only, and goes on without it: the
@@ -22,13 +22,13 @@
 
 struct worker;
 
-/* What the workers of a crew have in common; all is borrowed. */
+/* What the workers have in common; all is borrowed. */
 struct worker_setup {
 	const char *bp_socket;	 /* path; the child is asked through it. Copied */
 	bool source_ip;		 /* sockets shall speak from the client's address */
 	struct account *fds;	 /* descriptors that all may hold together, */
 	struct account *udp_fds; /* and how many of them for UDP */
-	struct tcp *const *all;	 /* worker_tcp() of the crew, complete when the first starts */
+	struct tcp *const *all;	 /* worker_tcp() of all workers, complete when the first starts */
 	size_t count;
 };
 
@@ -82,7 +82,7 @@ struct tcp *worker_tcp(struct worker *w);
  * to one that does not run. */
 bool worker_join(struct worker *w, unsigned long long until_ms);
 
-/* Frees a worker that does not run, when no other of the crew runs either. NULL is fine. */
+/* Frees a worker that does not run, when no other worker runs either. NULL is fine. */
 void worker_free(struct worker *w);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef CREW_H
-#define CREW_H
+#ifndef WORKERS_H
+#define WORKERS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -8,49 +8,49 @@
 #include "base/err.h"
 #include "ports/worker.h"
 
-/* The workers of the builtin port driver, as one: what is said to a crew is said to all of them at
+/* The workers of the builtin port driver, as one: what is said to them is said to all of them at
  * the same time, and done when all have done it. All functions belong to the main thread.
  */
 
-#define CREW_MAX	 64 /* workers */
-#define CREW_MAX_DEFAULT 8
+#define WORKERS_MAX	    64 /* workers */
+#define WORKERS_MAX_DEFAULT 8
 
-struct crew;
+struct workers;
 
 /* How many workers there are where nobody says it: one for each processor that we may use, at most
- * CREW_MAX_DEFAULT. */
-size_t crew_default_size(void);
+ * WORKERS_MAX_DEFAULT. */
+size_t workers_default_size(void);
 
-/* Starts `count` workers (1 to CREW_MAX) that ask the child through the socket `bp_socket` (a path,
- * copied), and share the descriptors that a process with a limit of `max_fds` may have. With
+/* Starts `count` workers (1 to WORKERS_MAX) that ask the child through the socket `bp_socket` (a
+ * path, copied), and share the descriptors that a process with a limit of `max_fds` may have. With
  * `source_ip` they ask for sockets that speak from the client's address, unless that is a loopback
  * one. Returns NULL with a reason. */
-struct crew *crew_start(const char *bp_socket, size_t count, size_t max_fds, bool source_ip,
-			struct err *e);
+struct workers *workers_start(const char *bp_socket, size_t count, size_t max_fds, bool source_ip,
+			      struct err *e);
 
 /* Serves a port. The offer, filled in but for `everywhere`, and its socket are borrowed until
- * crew_remove_port has returned, or crew_free. Returns 0 or -errno; -ETIMEDOUT as below. */
-int crew_add_port(struct crew *crew, struct offer *offer);
+ * workers_remove_port has returned, or workers_free. Returns 0 or -errno; -ETIMEDOUT as below. */
+int workers_add_port(struct workers *workers, struct offer *offer);
 
 /* Stops accepting on the port and closes its connections. Returns 0, or -ETIMEDOUT where a worker
  * is late (worker.h): then it has the offer and the number of its socket for good. */
-int crew_remove_port(struct crew *crew, struct offer *offer);
+int workers_remove_port(struct workers *workers, struct offer *offer);
 
 /* Has a worker failed? Asked when SIGCHLD comes. */
-bool crew_failed(const struct crew *crew);
+bool workers_failed(const struct workers *workers);
 
 /* How many clients a worker has now, those on their way to it too. */
-unsigned int crew_clients(const struct crew *crew, size_t worker);
+unsigned int workers_clients(const struct workers *workers, size_t worker);
 
 /* Stops accepting on all ports: when this returns 0 their sockets are not used any more.
  * Connections have some seconds to take what has been sent by now (WORKER_END). Returns 0, or
- * -ETIMEDOUT as crew_remove_port. */
-int crew_end(struct crew *crew);
+ * -ETIMEDOUT as workers_remove_port. */
+int workers_end(struct workers *workers);
 
-/* Waits until no connection is left of a crew that was ended, and frees it. Blocks for
+/* Waits until no connection is left of workers that were ended, and frees it. Blocks for
  * `wait_ms` at most: WORKER_END_MS is enough for connections, and with 0 it only looks. Returns
  * false where a worker still runs: then nothing is freed, and it may be called again. NULL is fine.
  */
-bool crew_free(struct crew *crew, unsigned int wait_ms);
+bool workers_free(struct workers *workers, unsigned int wait_ms);
 
 #endif

@@ -12,7 +12,7 @@
 #include "msg.h"
 #include "os/thread.h"
 #include "os/unixsock.h"
-#include "ports/crew.h"
+#include "ports/workers.h"
 
 #define WORKERS 4
 #define MAX_FDS 4000
@@ -23,7 +23,7 @@
 #define UNEVEN	 4 /* tcp.c */
 #define RETRY_US 2000
 
-static struct crew *crew;
+static struct workers *workers;
 
 /* ---- the child ---- */
 
@@ -83,12 +83,12 @@ static void *be_child(void *arg)
 
 /* ---- a test ---- */
 
-static void start_crew(size_t count, size_t max_fds)
+static void start_workers(size_t count, size_t max_fds)
 {
 	struct err e;
 
-	crew = crew_start(fixture_path("s"), count, max_fds, false, &e);
-	ck_assert_msg(crew != NULL, "%s", e.msg);
+	workers = workers_start(fixture_path("s"), count, max_fds, false, &e);
+	ck_assert_msg(workers != NULL, "%s", e.msg);
 }
 
 static void open_all(void)
@@ -105,10 +105,10 @@ static void open_all(void)
 /* What was put into the queue of the server goes with it. */
 static void close_all(void)
 {
-	if (crew != NULL) {
-		crew_end(crew);
-		crew_free(crew, WORKER_END_MS);
-		crew = NULL;
+	if (workers != NULL) {
+		workers_end(workers);
+		workers_free(workers, WORKER_END_MS);
+		workers = NULL;
 	}
 	child.stops = true;
 	pthread_join(child.thread, NULL);
@@ -126,27 +126,27 @@ static void add(struct tcp_port *p, int id)
 	*p = (struct tcp_port){ .offer = { .id = id } };
 	p->offer.listen_fd = listen_tcp(&p->at);
 	p->offer.target = (struct bpreq){ .type = BPREQ_CONNECT, .proto = PROTO_TCP, .port = 80 };
-	ck_assert_int_eq(crew_add_port(crew, &p->offer), 0);
+	ck_assert_int_eq(workers_add_port(workers, &p->offer), 0);
 }
 
 static void take_away(struct tcp_port *p)
 {
-	crew_remove_port(crew, &p->offer);
+	workers_remove_port(workers, &p->offer);
 	close(p->offer.listen_fd);
 }
 
-static unsigned int clients_of_all(size_t workers)
+static unsigned int clients_of_all(size_t count)
 {
 	unsigned int sum = 0;
 
-	for (size_t i = 0; i < workers; i++)
-		sum += crew_clients(crew, i);
+	for (size_t i = 0; i < count; i++)
+		sum += workers_clients(workers, i);
 	return sum;
 }
 
-static void wait_for_clients(size_t workers, unsigned int count)
+static void wait_for_clients(size_t how_many, unsigned int count)
 {
-	while (clients_of_all(workers) != count)
+	while (clients_of_all(how_many) != count)
 		usleep(RETRY_US);
 }
 
@@ -159,12 +159,12 @@ static bool is_reset(int fd)
 
 /* ---- spreading ---- */
 
-static void check_spread(size_t workers)
+static void check_spread(size_t count)
 {
 	unsigned int least = UINT_MAX, most = 0;
 
-	for (size_t i = 0; i < workers; i++) {
-		unsigned int n = crew_clients(crew, i);
+	for (size_t i = 0; i < count; i++) {
+		unsigned int n = workers_clients(workers, i);
 
 		least = n < least ? n : least;
 		most = n > most ? n : most;
@@ -179,7 +179,7 @@ START_TEST(clients_are_spread)
 	struct tcp_port p;
 	int fds[CLIENTS];
 
-	start_crew(WORKERS, MAX_FDS);
+	start_workers(WORKERS, MAX_FDS);
 	add(&p, 1);
 	for (int i = 0; i < CLIENTS; i++) {
 		fds[i] = connect_tcp(&p.at);
@@ -203,7 +203,7 @@ START_TEST(a_port_that_is_removed_resets_its_clients_only)
 	struct tcp_port a, b;
 	int of_a[CLIENTS], of_b[CLIENTS];
 
-	start_crew(WORKERS, MAX_FDS);
+	start_workers(WORKERS, MAX_FDS);
 	add(&a, 1);
 	add(&b, 2);
 	for (int i = 0; i < CLIENTS; i++) {
@@ -262,13 +262,13 @@ START_TEST(a_port_is_removed_while_clients_arrive)
 	struct tcp_port p;
 	pthread_t thread;
 
-	start_crew(WORKERS, RUSH_FDS);
+	start_workers(WORKERS, RUSH_FDS);
 	for (int id = 1; id <= 50; id++) {
 		enough = false;
 		add(&p, id);
 		ck_assert_int_eq(pthread_create(&thread, NULL, keep_connecting, &p.at), 0);
 		usleep((useconds_t)(id % 5) * RETRY_US);
-		crew_remove_port(crew, &p.offer);
+		workers_remove_port(workers, &p.offer);
 		enough = true;
 		close(p.offer.listen_fd);
 		pthread_join(thread, NULL);
@@ -285,15 +285,15 @@ START_TEST(all_end_while_clients_arrive)
 	pthread_t thread;
 
 	for (int i = 0; i < 10; i++) {
-		start_crew(WORKERS, RUSH_FDS);
+		start_workers(WORKERS, RUSH_FDS);
 		enough = false;
 		add(&p, 1);
 		ck_assert_int_eq(pthread_create(&thread, NULL, keep_connecting, &p.at), 0);
 		usleep((useconds_t)(i % 5) * RETRY_US);
-		crew_end(crew);
+		workers_end(workers);
 		close(p.offer.listen_fd);
-		crew_free(crew, WORKER_END_MS);
-		crew = NULL;
+		workers_free(workers, WORKER_END_MS);
+		workers = NULL;
 		enough = true;
 		pthread_join(thread, NULL);
 		empty_server();
@@ -331,21 +331,21 @@ START_TEST(workers_that_fail_are_not_waited_for)
 	struct tcp_port p;
 
 	signal(SIGCHLD, ignore_signal);
-	start_crew(WORKERS, MAX_FDS);
+	start_workers(WORKERS, MAX_FDS);
 	add(&p, 1);
-	ck_assert(!crew_failed(crew));
+	ck_assert(!workers_failed(workers));
 	break_loops();
 	began = fixture_now_ms();
 	/* Wakes those that are waiting already. */
-	for (int i = 0; i < WORKERS && !crew_failed(crew); i++) {
-		crew_remove_port(crew, &p.offer);
+	for (int i = 0; i < WORKERS && !workers_failed(workers); i++) {
+		workers_remove_port(workers, &p.offer);
 		usleep(10000);
 	}
-	ck_assert(crew_failed(crew));
-	ck_assert_int_eq(crew_end(crew), -ETIMEDOUT);
+	ck_assert(workers_failed(workers));
+	ck_assert_int_eq(workers_end(workers), -ETIMEDOUT);
 	close(p.offer.listen_fd);
-	ck_assert(crew_free(crew, WORKER_END_MS));
-	crew = NULL;
+	ck_assert(workers_free(workers, WORKER_END_MS));
+	workers = NULL;
 	/* Not even for the deadline of one call. */
 	ck_assert_uint_lt(fixture_now_ms() - began, WORKER_DEADLINE_MS);
 }
@@ -353,7 +353,7 @@ END_TEST
 
 START_TEST(one_that_serves_nothing_ends)
 {
-	start_crew((size_t)_i, MAX_FDS);
+	start_workers((size_t)_i, MAX_FDS);
 }
 END_TEST
 
@@ -377,7 +377,7 @@ START_TEST(all_descriptors_are_for_whoever_needs_them)
 	struct tcp_port a, b;
 	int fds[SMALL];
 
-	start_crew(WORKERS, SMALL);
+	start_workers(WORKERS, SMALL);
 	add(&a, 1);
 	for (int round = 0; round < 2; round++) {
 		for (int i = 0; i < SMALL; i++)
@@ -448,7 +448,7 @@ START_TEST(no_client_is_forgotten_when_descriptors_are_short)
 	static struct pollfd fds[PORTS * PER_PORT];
 	pthread_t thread;
 
-	start_crew((size_t)_i, SMALL);
+	start_workers((size_t)_i, SMALL);
 	enough = false;
 	ck_assert_int_eq(pthread_create(&thread, NULL, greet, NULL), 0);
 	for (int i = 0; i < PORTS; i++) {
@@ -457,7 +457,7 @@ START_TEST(no_client_is_forgotten_when_descriptors_are_short)
 		p[i].offer.target =
 			(struct bpreq){ .type = BPREQ_CONNECT, .proto = PROTO_TCP, .port = 80 };
 		knock(&p[i], &fds[i * PER_PORT], 2);
-		ck_assert_int_eq(crew_add_port(crew, &p[i].offer), 0);
+		ck_assert_int_eq(workers_add_port(workers, &p[i].offer), 0);
 		knock(&p[i], &fds[i * PER_PORT + 2], PER_PORT - 2);
 	}
 	serve_all(fds, PORTS * PER_PORT);
@@ -479,7 +479,7 @@ START_TEST(says_that_it_has_no_descriptors)
 	few = was;
 	few.rlim_cur = (rlim_t)fixture_count_fds() + 1 + (rlim_t)_i;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-	ck_assert_ptr_null(crew_start(fixture_path("s"), WORKERS, MAX_FDS, false, &e));
+	ck_assert_ptr_null(workers_start(fixture_path("s"), WORKERS, MAX_FDS, false, &e));
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &was), 0);
 	ck_assert_msg(strstr(e.msg, "too many open files") != NULL, "%s", e.msg);
 }
@@ -489,11 +489,11 @@ START_TEST(does_not_start_where_nothing_could_be_accepted)
 {
 	struct err e;
 
-	ck_assert_ptr_null(crew_start(fixture_path("s"), 4, 35, false, &e));
+	ck_assert_ptr_null(workers_start(fixture_path("s"), 4, 35, false, &e));
 	ck_assert_str_eq(e.msg,
 			 "starting 4 workers: too many open files: the limit is 35, and they "
 			 "need 36 (ulimit -Hn; with --workers=1: 24)");
-	start_crew(4, 36);
+	start_workers(4, 36);
 }
 END_TEST
 
@@ -512,26 +512,26 @@ static int listen_udp(void)
 /* What each worker keeps for its UDP ports is little, however many workers there are. */
 START_TEST(ports_of_udp_leave_descriptors_to_those_of_tcp)
 {
-	static struct offer udp[CREW_MAX];
+	static struct offer udp[WORKERS_MAX];
 	struct tcp_port p;
 	int client;
 
-	start_crew(CREW_MAX, MANY_FDS);
-	for (int i = 0; i < CREW_MAX; i++) {
+	start_workers(WORKERS_MAX, MANY_FDS);
+	for (int i = 0; i < WORKERS_MAX; i++) {
 		udp[i] = (struct offer){ .id = i + 2, .listen_fd = listen_udp() };
 		udp[i].target =
 			(struct bpreq){ .type = BPREQ_CONNECT, .proto = PROTO_UDP, .port = 80 };
-		ck_assert_int_eq(crew_add_port(crew, &udp[i]), 0);
+		ck_assert_int_eq(workers_add_port(workers, &udp[i]), 0);
 	}
 	add(&p, 1);
 	client = connect_tcp(&p.at);
-	for (int i = 0; i < PATIENCE && clients_of_all(CREW_MAX) == 0; i++)
+	for (int i = 0; i < PATIENCE && clients_of_all(WORKERS_MAX) == 0; i++)
 		usleep(RETRY_US);
-	ck_assert_uint_eq(clients_of_all(CREW_MAX), 1);
+	ck_assert_uint_eq(clients_of_all(WORKERS_MAX), 1);
 	close(client);
 	take_away(&p);
-	for (int i = 0; i < CREW_MAX; i++) {
-		crew_remove_port(crew, &udp[i]);
+	for (int i = 0; i < WORKERS_MAX; i++) {
+		workers_remove_port(workers, &udp[i]);
 		close(udp[i].listen_fd);
 	}
 }
@@ -539,8 +539,8 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("crew");
-	TCase *tc = fixture_case_with_dir("crew");
+	Suite *s = suite_create("workers");
+	TCase *tc = fixture_case_with_dir("workers");
 
 	tcase_add_checked_fixture(tc, open_all, close_all);
 	tcase_add_loop_test(tc, clients_are_spread, 0, 2);

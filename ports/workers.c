@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Several workers. See crew.h.
+/* Several workers. See workers.h.
  *
  * Descriptors. What the limit allows is for connections, but for a reserve (reserve_of), and all
  * workers draw on one account: a share for each would be idle with one while another turns clients
  * away. Listening sockets are charged to it too, even when there is nothing left: a port that is
  * added then finds its descriptor in the reserve, and when connections end that is made up for.
  */
-#include "ports/crew.h"
+#include "ports/workers.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -32,20 +32,20 @@
 #define NEEDED		20
 #define NEEDED_WORKER	4
 
-struct crew {
+struct workers {
 	size_t count;
-	struct worker *workers[CREW_MAX];
-	struct tcp *tcps[CREW_MAX]; /* theirs */
-	size_t udp_ports[CREW_MAX]; /* that each has */
+	struct worker *worker[WORKERS_MAX];
+	struct tcp *tcps[WORKERS_MAX]; /* theirs */
+	size_t udp_ports[WORKERS_MAX]; /* that each has */
 	struct account fds, udp_fds;
 };
 
-size_t crew_default_size(void)
+size_t workers_default_size(void)
 {
 	cpu_set_t set;
 	int count = sched_getaffinity(0, sizeof(set), &set) < 0 ? 1 : CPU_COUNT(&set);
 
-	return count < CREW_MAX_DEFAULT ? (size_t)count : CREW_MAX_DEFAULT;
+	return count < WORKERS_MAX_DEFAULT ? (size_t)count : WORKERS_MAX_DEFAULT;
 }
 
 /* A small limit leaves half of it. */
@@ -69,168 +69,168 @@ static int check_limit(size_t count, size_t max_fds, struct err *e)
 		       count, max_fds, needed, NEEDED + NEEDED_WORKER);
 }
 
-static int start_workers(struct crew *crew, const struct worker_setup *setup)
+static int start_workers(struct workers *ws, const struct worker_setup *setup)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < crew->count; i++) {
-		crew->workers[i] = worker_new(setup);
-		if (crew->workers[i] == NULL)
+	for (size_t i = 0; i < ws->count; i++) {
+		ws->worker[i] = worker_new(setup);
+		if (ws->worker[i] == NULL)
 			return -errno;
-		crew->tcps[i] = worker_tcp(crew->workers[i]);
+		ws->tcps[i] = worker_tcp(ws->worker[i]);
 	}
-	for (size_t i = 0; r == 0 && i < crew->count; i++)
-		r = worker_start(crew->workers[i]);
+	for (size_t i = 0; r == 0 && i < ws->count; i++)
+		r = worker_start(ws->worker[i]);
 	return r;
 }
 
-struct crew *crew_start(const char *bp_socket, size_t count, size_t max_fds, bool source_ip,
-			struct err *e)
+struct workers *workers_start(const char *bp_socket, size_t count, size_t max_fds, bool source_ip,
+			      struct err *e)
 {
 	struct worker_setup setup = { .bp_socket = bp_socket, .source_ip = source_ip };
-	struct crew *crew;
+	struct workers *ws;
 	int r;
 
 	if (check_limit(count, max_fds, e) < 0)
 		return NULL;
-	crew = calloc(1, sizeof(*crew));
-	if (crew == NULL) {
+	ws = calloc(1, sizeof(*ws));
+	if (ws == NULL) {
 		err_sys(e, ENOMEM, "starting workers");
 		return NULL;
 	}
-	crew->count = count;
-	crew->fds.max = max_fds - reserve_of(count, max_fds);
-	crew->udp_fds.max = crew->fds.max / 2;
-	crew->udp_fds.of = &crew->fds;
-	setup.fds = &crew->fds;
-	setup.udp_fds = &crew->udp_fds;
-	setup.all = crew->tcps;
+	ws->count = count;
+	ws->fds.max = max_fds - reserve_of(count, max_fds);
+	ws->udp_fds.max = ws->fds.max / 2;
+	ws->udp_fds.of = &ws->fds;
+	setup.fds = &ws->fds;
+	setup.udp_fds = &ws->udp_fds;
+	setup.all = ws->tcps;
 	setup.count = count;
-	r = start_workers(crew, &setup);
+	r = start_workers(ws, &setup);
 	if (r == 0)
-		return crew;
+		return ws;
 	err_sys(e, -r, "starting %zu workers", count);
-	crew_end(crew);
-	crew_free(crew, WORKER_END_MS);
+	workers_end(ws);
+	workers_free(ws, WORKER_END_MS);
 	return NULL;
 }
 
 /* Calls workers at the same time, and waits until the last has answered or is late. Returns 0, or
  * what the first that failed said. */
-static int call(struct worker *const *workers, size_t count, enum worker_order order,
+static int call(struct worker *const *worker, size_t count, enum worker_order order,
 		struct offer *offer)
 {
 	unsigned long long until_ms = fd_now_ms() + WORKER_DEADLINE_MS;
-	struct worker_call *calls[CREW_MAX];
+	struct worker_call *calls[WORKERS_MAX];
 	int result = 0;
 
 	for (size_t i = 0; i < count; i++)
-		calls[i] = worker_call(workers[i], order, offer, until_ms);
+		calls[i] = worker_call(worker[i], order, offer, until_ms);
 	for (size_t i = 0; i < count; i++) {
-		int r = worker_answer(workers[i], calls[i], until_ms);
+		int r = worker_answer(worker[i], calls[i], until_ms);
 
 		result = result < 0 ? result : r;
 	}
 	return result;
 }
 
-static size_t fewest_udp_ports(const struct crew *crew)
+static size_t fewest_udp_ports(const struct workers *ws)
 {
 	size_t least = 0;
 
-	for (size_t i = 1; i < crew->count; i++)
-		if (crew->udp_ports[i] < crew->udp_ports[least])
+	for (size_t i = 1; i < ws->count; i++)
+		if (ws->udp_ports[i] < ws->udp_ports[least])
 			least = i;
 	return least;
 }
 
-static int add_udp_port(struct crew *crew, struct offer *offer)
+static int add_udp_port(struct workers *ws, struct offer *offer)
 {
-	size_t i = fewest_udp_ports(crew);
-	int r = worker_add_port(crew->workers[i], offer);
+	size_t i = fewest_udp_ports(ws);
+	int r = worker_add_port(ws->worker[i], offer);
 
 	offer->worker = i;
 	if (r == 0)
-		crew->udp_ports[i]++;
+		ws->udp_ports[i]++;
 	if (r == -ETIMEDOUT)
-		call(&crew->workers[i], 1, WORKER_REMOVE_PORT, offer); /* when it comes to that */
+		call(&ws->worker[i], 1, WORKER_REMOVE_PORT, offer); /* when it comes to that */
 	return r;
 }
 
-static int add_tcp_port(struct crew *crew, struct offer *offer)
+static int add_tcp_port(struct workers *ws, struct offer *offer)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < crew->count; i++)
-		r = worker_add_port(crew->workers[i], offer);
+	for (size_t i = 0; r == 0 && i < ws->count; i++)
+		r = worker_add_port(ws->worker[i], offer);
 	if (r == 0)
 		atomic_store(&offer->everywhere, true);
-	else if (call(crew->workers, crew->count, WORKER_REMOVE_PORT, offer) < 0)
+	else if (call(ws->worker, ws->count, WORKER_REMOVE_PORT, offer) < 0)
 		r = -ETIMEDOUT;
 	return r;
 }
 
-int crew_add_port(struct crew *crew, struct offer *offer)
+int workers_add_port(struct workers *ws, struct offer *offer)
 {
-	int r = proto_is_udp(offer->target.proto) ? add_udp_port(crew, offer)
-						  : add_tcp_port(crew, offer);
+	int r = proto_is_udp(offer->target.proto) ? add_udp_port(ws, offer)
+						  : add_tcp_port(ws, offer);
 
 	if (r == 0)
-		account_charge(&crew->fds, 1);
+		account_charge(&ws->fds, 1);
 	return r;
 }
 
-int crew_remove_port(struct crew *crew, struct offer *offer)
+int workers_remove_port(struct workers *ws, struct offer *offer)
 {
 	int r;
 
 	if (proto_is_udp(offer->target.proto)) {
-		r = call(&crew->workers[offer->worker], 1, WORKER_REMOVE_PORT, offer);
-		crew->udp_ports[offer->worker]--;
+		r = call(&ws->worker[offer->worker], 1, WORKER_REMOVE_PORT, offer);
+		ws->udp_ports[offer->worker]--;
 	} else {
-		r = call(crew->workers, crew->count, WORKER_REMOVE_PORT, offer);
+		r = call(ws->worker, ws->count, WORKER_REMOVE_PORT, offer);
 	}
 	/* A late worker keeps the number of the socket. */
 	if (r == 0)
-		account_give(&crew->fds, 1);
+		account_give(&ws->fds, 1);
 	return r;
 }
 
-bool crew_failed(const struct crew *crew)
+bool workers_failed(const struct workers *ws)
 {
-	for (size_t i = 0; i < crew->count; i++)
-		if (worker_failed(crew->workers[i]))
+	for (size_t i = 0; i < ws->count; i++)
+		if (worker_failed(ws->worker[i]))
 			return true;
 	return false;
 }
 
-unsigned int crew_clients(const struct crew *crew, size_t worker)
+unsigned int workers_clients(const struct workers *ws, size_t worker)
 {
-	return tcp_clients(crew->tcps[worker]);
+	return tcp_clients(ws->tcps[worker]);
 }
 
-int crew_end(struct crew *crew)
+int workers_end(struct workers *ws)
 {
 	size_t running = 0;
 
-	while (running < crew->count && worker_runs(crew->workers[running]))
+	while (running < ws->count && worker_runs(ws->worker[running]))
 		running++;
-	return call(crew->workers, running, WORKER_END, NULL);
+	return call(ws->worker, running, WORKER_END, NULL);
 }
 
-bool crew_free(struct crew *crew, unsigned int wait_ms)
+bool workers_free(struct workers *ws, unsigned int wait_ms)
 {
 	unsigned long long until_ms = fd_now_ms() + wait_ms;
 	bool ended = true;
 
-	if (crew == NULL)
+	if (ws == NULL)
 		return true;
-	for (size_t i = 0; i < crew->count; i++)
-		ended = worker_join(crew->workers[i], until_ms) && ended;
+	for (size_t i = 0; i < ws->count; i++)
+		ended = worker_join(ws->worker[i], until_ms) && ended;
 	if (!ended)
 		return false;
-	for (size_t i = 0; i < crew->count; i++)
-		worker_free(crew->workers[i]);
-	free(crew);
+	for (size_t i = 0; i < ws->count; i++)
+		worker_free(ws->worker[i]);
+	free(ws);
 	return true;
 }
