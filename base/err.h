@@ -7,7 +7,7 @@
  * A `struct err` is filled where something goes wrong, gets context in front of it on the way up,
  * may travel from child to parent to a client of the API, and is printed once, at the edge. It has
  * a fixed size, so that failing never needs memory; a text that does not fit is cut.
- * A null pointer is accepted everywhere: the caller does not want the reason.
+ * A null pointer is accepted on_all_workers: the caller does not want the reason.
  */
 
 #define ERR_LEN 1024 /* bytes with the final NUL: the longest advice behind a reason */

@@ -20,7 +20,7 @@
 #define RTNL_BUF 8192
 
 /* IF_OPER_UNKNOWN and IF_OPER_UP of linux/if.h, which cannot be included beside net/if.h
- * everywhere.
+ * on_all_workers.
  */
 #define OPER_UNKNOWN 0
 #define OPER_UP	     6

@@ -469,7 +469,7 @@ static bool needs_probe(const struct dial *d, struct ipaddr *ip)
 
 	if (bpreq_is_by_parent_ip(&d->req, ip))
 		return true;
-	if (!d->crowded || bpreq_target(&d->req, &to, &len, NULL) < 0)
+	if (!d->loop_suspected || bpreq_target(&d->req, &to, &len, NULL) < 0)
 		return false;
 	ipaddr_from_sockaddr(ip, &to);
 	return !ipaddr_is_loopback(ip);

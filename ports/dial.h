@@ -55,7 +55,7 @@ void dialler_close(struct dialler *dialler);
 /* Embedded in what the owner allocates for it. All members but the first three, which the owner may
  * set before or read when it is done, are the dial's own. */
 struct dial {
-	bool crowded;		    /* set before: fail with -ELOOP if the target leads out */
+	bool loop_suspected;	    /* set before: fail with -ELOOP if the target leads out */
 	struct err why;		    /* of the last failure */
 	struct sockaddr_storage to; /* the target of the last try; AF_UNSPEC if it had none */
 	const struct dialler *dialler;
@@ -80,10 +80,10 @@ struct dial {
 	void (*on_done)(struct dial *d, int result);
 };
 
-/* Starts to dial; `d` is zeroed memory but for `crowded`. `req` is copied; HostGatewayIP is filled
- * in for each try. `on_done` is called once, in a task of the loop, and may free the dial: with a
- * descriptor, which is of the kind that the request's proto says (checked) and belongs to the owner
- * from then on, or with -errno and a reason in d->why. */
+/* Starts to dial; `d` is zeroed memory but for `loop_suspected`. `req` is copied; HostGatewayIP is
+ * filled in for each try. `on_done` is called once, in a task of the loop, and may free the dial:
+ * with a descriptor, which is of the kind that the request's proto says (checked) and belongs to
+ * the owner from then on, or with -errno and a reason in d->why. */
 void dial_start(struct dial *d, const struct dialler *dialler, int port_id, const struct bpreq *req,
 		void (*on_done)(struct dial *d, int result));
 

@@ -4,7 +4,7 @@
  * What a port driver does is a `struct port_driver`; the table itself knows no more of it.
  *
  * An array in the order of the IDs, which grow: a port is added at the end. The listening socket is
- * ours; workers borrow it, and the offer, until workers_remove_port has returned.
+ * ours; workers borrow it, and the listener, until workers_remove_port has returned.
  */
 #include "ports/ports.h"
 
@@ -27,8 +27,8 @@
 
 struct port_slot {
 	struct port_entry entry;
-	struct offer *offer; /* builtin, owned, and its socket too; else NULL */
-	int64_t remote_id;   /* slirp4netns: its own ID; -1: it does not have the port */
+	struct listener *listener; /* builtin, owned, and its socket too; else NULL */
+	int64_t remote_id;	   /* slirp4netns: its own ID; -1: it does not have the port */
 };
 
 struct port_driver {
@@ -70,26 +70,26 @@ static struct bpreq target_of(const struct portspec *spec)
 	return target;
 }
 
-static void free_offer(struct offer **offer)
+static void free_listener(struct listener **listener)
 {
-	if (*offer == NULL)
+	if (*listener == NULL)
 		return;
-	fd_close(&(*offer)->listen_fd);
-	free(*offer);
-	*offer = NULL;
+	fd_close(&(*listener)->listen_fd);
+	free(*listener);
+	*listener = NULL;
 }
 
 /* Closes the socket of a port that a late or failed worker still knows, and has the number lead
  * nowhere: what the worker does with it one day must not meet another file. */
-static void blind_offer(const struct ports *ports, const struct offer *offer)
+static void blind_listener(const struct ports *ports, const struct listener *listener)
 {
 	FD_AUTO int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	if (nowhere < 0 || dup3(nowhere, offer->listen_fd, O_CLOEXEC) < 0)
-		log_error("closing port %d: %s", offer->id, strerror(errno));
+	if (nowhere < 0 || dup3(nowhere, listener->listen_fd, O_CLOEXEC) < 0)
+		log_error("closing port %d: %s", listener->id, strerror(errno));
 	else if (!workers_failed(ports->workers))
 		log_warn("port %d is closed, but a worker is blocked by a socket from inside",
-			 offer->id);
+			 listener->id);
 }
 
 static int builtin_open(struct ports *ports, struct port_slot *slot, struct err *e)
@@ -103,35 +103,35 @@ static int builtin_open(struct ports *ports, struct port_slot *slot, struct err 
 			"unsupported port protocol %s; the builtin port driver takes tcp, tcp4, "
 			"tcp6, udp, udp4 and udp6",
 			proto_name(spec->proto));
-	slot->offer = calloc(1, sizeof(*slot->offer));
-	if (slot->offer == NULL)
+	slot->listener = calloc(1, sizeof(*slot->listener));
+	if (slot->listener == NULL)
 		return err_sys(e, ENOMEM, "publishing a port");
-	slot->offer->id = slot->entry.id;
-	slot->offer->target = target_of(spec);
-	offer_name(slot->offer, spec);
-	offer_note_target(slot->offer);
-	slot->offer->listen_fd = listen_port(spec, e);
-	if (slot->offer->listen_fd < 0) {
-		r = slot->offer->listen_fd;
+	slot->listener->id = slot->entry.id;
+	slot->listener->target = target_of(spec);
+	listener_name(slot->listener, spec);
+	listener_note_target(slot->listener);
+	slot->listener->listen_fd = listen_port(spec, e);
+	if (slot->listener->listen_fd < 0) {
+		r = slot->listener->listen_fd;
 	} else {
-		r = workers_add_port(ports->workers, slot->offer);
+		r = workers_add_port(ports->workers, slot->listener);
 		if (r < 0)
 			err_sys(e, -r, "publishing a port");
 	}
 	if (r == -ETIMEDOUT)
-		blind_offer(ports, slot->offer);
+		blind_listener(ports, slot->listener);
 	else if (r < 0)
-		free_offer(&slot->offer);
+		free_listener(&slot->listener);
 	return r;
 }
 
 static int builtin_close(struct ports *ports, struct port_slot *slot, struct err *e)
 {
 	(void)e;
-	if (workers_remove_port(ports->workers, slot->offer) < 0)
-		blind_offer(ports, slot->offer);
+	if (workers_remove_port(ports->workers, slot->listener) < 0)
+		blind_listener(ports, slot->listener);
 	else
-		free_offer(&slot->offer);
+		free_listener(&slot->listener);
 	return 0;
 }
 
@@ -237,9 +237,9 @@ static bool end_workers(struct ports *ports, unsigned int wait_ms)
 	/* Before the others have ended, so that nobody comes in meanwhile. */
 	for (size_t i = 0; i < ports->count; i++) {
 		if (in_time)
-			fd_close(&ports->slots[i].offer->listen_fd);
+			fd_close(&ports->slots[i].listener->listen_fd);
 		else
-			blind_offer(ports, ports->slots[i].offer);
+			blind_listener(ports, ports->slots[i].listener);
 	}
 	return workers_free(ports->workers, wait_ms);
 }
@@ -256,7 +256,7 @@ bool ports_free(struct ports *ports, unsigned int wait_ms)
 	if (ports->workers != NULL && !end_workers(ports, wait_ms))
 		return false;
 	for (size_t i = 0; i < ports->count; i++)
-		free_offer(&ports->slots[i].offer);
+		free_listener(&ports->slots[i].listener);
 	free(ports->api_socket);
 	free(ports->child_ip);
 	free(ports->slots);

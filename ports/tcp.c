@@ -49,7 +49,7 @@ struct conn;
 struct port {
 	struct watch watch; /* on the listening socket */
 	struct tcp *tcp;
-	struct offer *offer;
+	struct listener *listener;
 	struct conn *conns;
 	size_t dialling; /* of them have no target yet */
 	bool full;	 /* as many as it may have: its clients wait */
@@ -68,7 +68,7 @@ struct conn {
 	struct port *port;
 	struct conn *prev, *next;  /* among the port's */
 	int client;		   /* while dialling; then the pair owns it */
-	unsigned char place;	   /* offer_enter's */
+	unsigned char place;	   /* listener_count_in's */
 	struct dialling *dialling; /* NULL when copying */
 };
 
@@ -106,7 +106,7 @@ static void take_arrived(struct tcp *t)
 
 	while (p != NULL) {
 		struct port *next = p->next;
-		struct port **bucket = bucket_of(t, p->offer->id);
+		struct port **bucket = bucket_of(t, p->listener->id);
 
 		p->next = *bucket;
 		*bucket = p;
@@ -117,7 +117,7 @@ static void take_arrived(struct tcp *t)
 /* The port after `p`, NULL for the first. */
 static struct port *next_port(const struct tcp *t, const struct port *p)
 {
-	size_t i = p == NULL ? 0 : (unsigned int)p->offer->id % BUCKETS + 1;
+	size_t i = p == NULL ? 0 : (unsigned int)p->listener->id % BUCKETS + 1;
 
 	if (p != NULL && p->next != NULL)
 		return p->next;
@@ -132,7 +132,7 @@ static struct port **find_port(struct tcp *t, int id)
 	struct port **place = bucket_of(t, id);
 
 	take_arrived(t);
-	while (*place != NULL && (*place)->offer->id != id)
+	while (*place != NULL && (*place)->listener->id != id)
 		place = &(*place)->next;
 	return place;
 }
@@ -232,7 +232,7 @@ static void free_conn(struct conn *c, size_t fds)
 	struct tcp *t = c->port->tcp;
 
 	unlink_conn(c);
-	offer_leave(c->port->offer, c->place);
+	listener_count_out(c->port->listener, c->place);
 	free(c);
 	add_clients(t, -1);
 	budget_give(&t->budget, fds);
@@ -252,7 +252,7 @@ static void connected(struct conn *c, int target)
 
 	r = bicopy_start(&c->copy, t->loop, t->shared, fd_take(&c->client), target, on_copy_end);
 	if (r < 0) {
-		log_debug("port %d: %s", c->port->offer->id, err_text(-r, why, sizeof(why)));
+		log_debug("port %d: %s", c->port->listener->id, err_text(-r, why, sizeof(why)));
 		free_conn(c, FDS_DIALLING);
 		return;
 	}
@@ -265,7 +265,7 @@ static void on_dialled(struct dial *d, int result)
 	struct conn *c = dialling->conn;
 
 	if (result < 0 && result != -ECANCELED)
-		offer_complain(c->port->offer, &d->to, -result, d->why.msg);
+		listener_complain(c->port->listener, &d->to, -result, d->why.msg);
 	free(dialling);
 	c->dialling = NULL;
 	end_dial(c->port);
@@ -311,7 +311,7 @@ static void stop_accepting(struct port *p)
 static int start_conn(struct port *p, int client, const struct sockaddr_storage *from)
 {
 	struct tcp *t = p->tcp;
-	struct bpreq req = p->offer->target;
+	struct bpreq req = p->listener->target;
 	struct conn *c = calloc(1, sizeof(*c));
 	struct dialling *dialling = c == NULL ? NULL : calloc(1, sizeof(*dialling));
 
@@ -330,8 +330,8 @@ static int start_conn(struct port *p, int client, const struct sockaddr_storage 
 		stop_accepting(p);
 	if (t->source_ip)
 		ask_for_source(&req, from);
-	dialling->dial.crowded = offer_enter(p->offer, from, &c->place);
-	dial_start(&dialling->dial, t->dialler, p->offer->id, &req, on_dialled);
+	dialling->dial.loop_suspected = listener_count_in(p->listener, from, &c->place);
+	dial_start(&dialling->dial, t->dialler, p->listener->id, &req, on_dialled);
 	return 0;
 }
 
@@ -365,7 +365,7 @@ static struct tcp *choose(struct tcp *t)
 static int hand_over(struct port *p, struct tcp *to, int client,
 		     const struct sockaddr_storage *from, socklen_t from_len)
 {
-	struct inbox_message m = { .client = client, .port_id = p->offer->id };
+	struct inbox_message m = { .client = client, .port_id = p->listener->id };
 	int r;
 
 	m.from_len = from_len < sizeof(m.from) ? from_len : (socklen_t)sizeof(m.from);
@@ -388,7 +388,7 @@ static int take_client(struct port *p, int client, const struct sockaddr_storage
 {
 	struct tcp *t = p->tcp;
 	/* One that does not know the port would have to drop it. */
-	struct tcp *to = atomic_load(&p->offer->everywhere) ? choose(t) : t;
+	struct tcp *to = atomic_load(&p->listener->on_all_workers) ? choose(t) : t;
 
 	if (to != t && hand_over(p, to, client, from, from_len) == 0)
 		return 0;
@@ -484,15 +484,15 @@ static void on_clients(struct watch *watch, short revents)
 		accept_clients(p);
 }
 
-int tcp_add_port(struct tcp *t, struct offer *offer)
+int tcp_add_port(struct tcp *t, struct listener *listener)
 {
 	struct port *p = calloc(1, sizeof(*p));
 
 	if (p == NULL)
 		return -ENOMEM;
 	p->tcp = t;
-	p->offer = offer;
-	p->watch = (struct watch){ .fd = offer->listen_fd,
+	p->listener = listener;
+	p->watch = (struct watch){ .fd = listener->listen_fd,
 				   .events = POLLIN,
 				   .exclusive = t->all_count > 1,
 				   .on_event = on_clients };

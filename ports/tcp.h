@@ -9,10 +9,10 @@
 #include "ports/budget.h"
 #include "ports/dial.h"
 #include "ports/inbox.h"
-#include "ports/offer.h"
+#include "ports/listener.h"
 
 /* Published TCP ports of a worker. A client is accepted, gets a connection from within the child's
- * network namespace to the port's target, and bytes are copied both ways. A port is offered to all
+ * network namespace to the port's target, and bytes are copied both ways. A port is served by all
  * workers, and one that has clearly more clients than another hands the next to that.
  * From then on a client is of one worker, and nothing is shared while bytes are copied.
  *
@@ -39,10 +39,10 @@ struct tcp *tcp_new(const struct tcp_setup *setup);
 /* What connections take their descriptors from. */
 struct budget *tcp_budget(struct tcp *t);
 
-/* Serves the offer's port, which is borrowed until tcp_remove_port or tcp_end. Main thread. It
+/* Serves the listener's port, which is borrowed until tcp_remove_port or tcp_end. Main thread. It
  * takes no step of the loop's thread: thousands of ports would cost more by waking it each time
  * than by all the rest. Returns 0, or -errno; it has to be removed also then. */
-int tcp_add_port(struct tcp *t, struct offer *offer);
+int tcp_add_port(struct tcp *t, struct listener *listener);
 
 /* Stops accepting on a port and closes its connections. Returns false if there is no such port. Not
  * from within a task. */

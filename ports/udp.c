@@ -81,7 +81,7 @@ struct flow {
 	uint16_t answer_max;	 /* and to the client */
 	bool is_busy;
 	unsigned char group; /* in the present batch, if that is this flow's */
-	unsigned char place; /* offer_enter's, */
+	unsigned char place; /* listener_count_in's, */
 	bool is_counted;     /* if it is there: not once it was answered */
 	struct task reap;
 };
@@ -95,7 +95,7 @@ struct group {
 struct udp_port {
 	struct paced paced; /* on the listening socket */
 	struct udp *udp;
-	struct offer *offer;
+	struct listener *listener;
 	sa_family_t family; /* of the listening socket */
 	struct flowtable flows;
 	struct timer idle;
@@ -209,14 +209,14 @@ static bool count_flow(struct flow *f)
 
 	((struct sockaddr_in6 *)&client)->sin6_addr = f->entry.key.client;
 	f->is_counted = true;
-	return offer_enter(f->port->offer, &client, &f->place);
+	return listener_count_in(f->port->listener, &client, &f->place);
 }
 
 /* It was answered, or ends. */
 static void uncount_flow(struct flow *f)
 {
 	if (f->is_counted)
-		offer_leave(f->port->offer, f->place);
+		listener_count_out(f->port->listener, f->place);
 	f->is_counted = false;
 }
 
@@ -270,7 +270,7 @@ static void end_unusable(struct flow *f, int errnum)
 {
 	char why[128];
 
-	log_debug("port %d: a UDP flow ends: %s", f->port->offer->id,
+	log_debug("port %d: a UDP flow ends: %s", f->port->listener->id,
 		  err_text(errnum, why, sizeof(why)));
 	end_flow(f);
 }
@@ -333,7 +333,7 @@ static void complain(const struct flow *f, int errnum)
 	char why[128];
 
 	(void)getpeername(f->paced.watch.fd, (struct sockaddr *)&to, &len);
-	offer_complain(f->port->offer, &to, errnum, err_text(errnum, why, sizeof(why)));
+	listener_complain(f->port->listener, &to, errnum, err_text(errnum, why, sizeof(why)));
 }
 
 static void on_answers(struct watch *watch, short revents)
@@ -399,7 +399,7 @@ static void on_dialled(struct dial *d, int result)
 
 	p->dialling--;
 	if (result < 0 && result != -ECANCELED)
-		offer_complain(p->offer, &d->to, -result, d->why.msg);
+		listener_complain(p->listener, &d->to, -result, d->why.msg);
 	if (f != NULL && result >= 0)
 		open_flow(f, result);
 	else if (f != NULL)
@@ -415,7 +415,8 @@ static void start_dials(struct udp_port *p)
 
 		stop_waiting(o);
 		p->dialling++;
-		dial_start(&o->dial, p->udp->dialler, p->offer->id, &p->offer->target, on_dialled);
+		dial_start(&o->dial, p->udp->dialler, p->listener->id, &p->listener->target,
+			   on_dialled);
 	}
 }
 
@@ -490,7 +491,7 @@ static struct flow *new_flow(struct udp_port *p, const struct flow_key *key, uns
 	f->segment_max = f->answer_max = DGRAM_ANY_SEGMENT;
 	o->flow = f;
 	o->end = &o->first;
-	o->dial.crowded = count_flow(f);
+	o->dial.loop_suspected = count_flow(f);
 	p->alive += 2;
 	flowtable_add(&p->flows, &f->entry, now);
 	if (p->idle.slot == 0)
@@ -611,7 +612,7 @@ static int start_port(struct udp_port *p)
 	return r < 0 ? r : pace_add(&u->pace, &p->paced);
 }
 
-int udp_add_port(struct udp *u, struct offer *offer)
+int udp_add_port(struct udp *u, struct listener *listener)
 {
 	struct udp_port *p = calloc(1, sizeof(*p));
 	int r;
@@ -619,9 +620,9 @@ int udp_add_port(struct udp *u, struct offer *offer)
 	if (p == NULL)
 		return -ENOMEM;
 	p->udp = u;
-	p->offer = offer;
+	p->listener = listener;
 	p->idle.on_due = on_idle;
-	p->paced.watch = (struct watch){ .fd = offer->listen_fd,
+	p->paced.watch = (struct watch){ .fd = listener->listen_fd,
 					 .events = POLLIN,
 					 .on_event = on_datagrams };
 	r = start_port(p);
@@ -658,7 +659,7 @@ bool udp_remove_port(struct udp *u, int id)
 	struct udp_port **at = &u->ports;
 	struct udp_port *p;
 
-	while (*at != NULL && (*at)->offer->id != id)
+	while (*at != NULL && (*at)->listener->id != id)
 		at = &(*at)->next;
 	p = *at;
 	if (p == NULL)

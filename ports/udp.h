@@ -8,7 +8,7 @@
 #include "base/loop.h"
 #include "ports/budget.h"
 #include "ports/dial.h"
-#include "ports/offer.h"
+#include "ports/listener.h"
 
 /* Published UDP ports of a worker. Each client, by its address and port and the address that it
  * writes to, has a flow: a connected socket in the child's network namespace. Datagrams pass as
@@ -25,9 +25,10 @@ struct udp;
 struct udp *udp_new(struct loop *loop, const struct dialler *dialler, struct budget *budget,
 		    size_t workers);
 
-/* Serves the offer's port, whose listening socket is a non-blocking one with
- * dgram_listener_options. The offer is borrowed until the port is removed. Returns 0 or -errno. */
-int udp_add_port(struct udp *u, struct offer *offer);
+/* Serves the listener's port, whose listening socket is a non-blocking one with
+ * dgram_listener_options. The listener is borrowed until the port is removed. Returns 0 or -errno.
+ */
+int udp_add_port(struct udp *u, struct listener *listener);
 
 /* Ends a port and its flows. Returns false if there is no such port. Not from within a task. */
 bool udp_remove_port(struct udp *u, int id);

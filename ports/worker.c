@@ -20,7 +20,7 @@
 
 struct worker_call {
 	enum worker_order order;
-	struct offer *offer;
+	struct listener *listener;
 	int result;
 	bool done, abandoned; /* whoever comes second frees it */
 };
@@ -43,14 +43,14 @@ struct worker {
 
 /* ---- ports ---- */
 
-int worker_add_port(struct worker *w, struct offer *offer)
+int worker_add_port(struct worker *w, struct listener *listener)
 {
 	unsigned long long until_ms;
 
-	if (!proto_is_udp(offer->target.proto))
-		return tcp_add_port(w->tcp, offer);
+	if (!proto_is_udp(listener->target.proto))
+		return tcp_add_port(w->tcp, listener);
 	until_ms = fd_now_ms() + WORKER_DEADLINE_MS;
-	return worker_answer(w, worker_call(w, WORKER_ADD_UDP_PORT, offer, until_ms), until_ms);
+	return worker_answer(w, worker_call(w, WORKER_ADD_UDP_PORT, listener, until_ms), until_ms);
 }
 
 struct tcp *worker_tcp(struct worker *w)
@@ -79,11 +79,11 @@ static void on_call(struct worker *w, struct worker_call *call)
 {
 	switch (call->order) {
 	case WORKER_ADD_UDP_PORT:
-		call->result = udp_add_port(w->udp, call->offer);
+		call->result = udp_add_port(w->udp, call->listener);
 		break;
 	case WORKER_REMOVE_PORT:
-		if (!tcp_remove_port(w->tcp, call->offer->id))
-			udp_remove_port(w->udp, call->offer->id);
+		if (!tcp_remove_port(w->tcp, call->listener->id))
+			udp_remove_port(w->udp, call->listener->id);
 		break;
 	case WORKER_END:
 		udp_end(w->udp);
@@ -127,8 +127,8 @@ static bool wait_for(struct worker *w, const bool *flag, unsigned long long unti
 	return *flag;
 }
 
-struct worker_call *worker_call(struct worker *w, enum worker_order order, struct offer *offer,
-				unsigned long long until_ms)
+struct worker_call *worker_call(struct worker *w, enum worker_order order,
+				struct listener *listener, unsigned long long until_ms)
 {
 	struct worker_call *call = calloc(1, sizeof(*call));
 	struct inbox_message m = { .call = call };
@@ -136,7 +136,7 @@ struct worker_call *worker_call(struct worker *w, enum worker_order order, struc
 	if (call == NULL)
 		return NULL;
 	call->order = order;
-	call->offer = offer;
+	call->listener = listener;
 	if (inbox_send(&w->inbox, &m, is_late(w) ? 0 : until_ms) == 0)
 		return call;
 	free(call);

@@ -6,11 +6,11 @@
 #include <stddef.h>
 
 #include "ports/budget.h"
-#include "ports/offer.h"
+#include "ports/listener.h"
 #include "ports/tcp.h"
 
 /* A worker: a thread of the parent that serves published ports (tcp.h, udp.h). A port of TCP is
- * offered to several workers. A port of UDP belongs to one: it has one socket for all clients, so
+ * served by several workers. A port of UDP belongs to one: it has one socket for all clients, so
  * that a worker would read what belongs to flows of others, and datagrams would overtake each other
  * on the way there. The main thread adds and removes ports by calls. Several workers together are
  * workers.h.
@@ -42,10 +42,10 @@ bool worker_failed(struct worker *w);
 /* Was it started, and not yet joined? NULL was not. */
 bool worker_runs(const struct worker *w);
 
-/* Serves the offer's port, which may go away when WORKER_REMOVE_PORT is answered. Main thread;
+/* Serves the listener's port, which may go away when WORKER_REMOVE_PORT is answered. Main thread;
  * waits for the worker with one of UDP, not with one of TCP (tcp_add_port). Returns 0, or -errno;
  * one of TCP has to be removed also then. */
-int worker_add_port(struct worker *w, struct offer *offer);
+int worker_add_port(struct worker *w, struct listener *listener);
 
 enum worker_order {
 	WORKER_ADD_UDP_PORT, /* for worker_add_port */
@@ -64,11 +64,12 @@ enum worker_order {
 
 struct worker_call;
 
-/* Calls a running worker; no offer for WORKER_END. Main thread; waits only where its inbox is full,
- * until `until_ms` (fd_now_ms). Returns NULL if it could not be told: out of memory, or too late.
+/* Calls a running worker; no listener for WORKER_END. Main thread; waits only where its inbox is
+ * full, until `until_ms` (fd_now_ms). Returns NULL if it could not be told: out of memory, or too
+ * late.
  */
-struct worker_call *worker_call(struct worker *w, enum worker_order order, struct offer *offer,
-				unsigned long long until_ms);
+struct worker_call *worker_call(struct worker *w, enum worker_order order,
+				struct listener *listener, unsigned long long until_ms);
 /* Waits until a call is done, which is taken; NULL was not made. Returns 0 or -errno: -ETIMEDOUT
  * where the worker is late, or was not told. */
 int worker_answer(struct worker *w, struct worker_call *call, unsigned long long until_ms);

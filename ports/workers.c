@@ -118,14 +118,14 @@ struct workers *workers_start(const char *bp_socket, size_t count, size_t max_fd
 /* Calls workers at the same time, and waits until the last has answered or is late. Returns 0, or
  * what the first that failed said. */
 static int call(struct worker *const *worker, size_t count, enum worker_order order,
-		struct offer *offer)
+		struct listener *listener)
 {
 	unsigned long long until_ms = fd_now_ms() + WORKER_DEADLINE_MS;
 	struct worker_call *calls[WORKERS_MAX];
 	int result = 0;
 
 	for (size_t i = 0; i < count; i++)
-		calls[i] = worker_call(worker[i], order, offer, until_ms);
+		calls[i] = worker_call(worker[i], order, listener, until_ms);
 	for (size_t i = 0; i < count; i++) {
 		int r = worker_answer(worker[i], calls[i], until_ms);
 
@@ -144,51 +144,51 @@ static size_t fewest_udp_ports(const struct workers *ws)
 	return least;
 }
 
-static int add_udp_port(struct workers *ws, struct offer *offer)
+static int add_udp_port(struct workers *ws, struct listener *listener)
 {
 	size_t i = fewest_udp_ports(ws);
-	int r = worker_add_port(ws->worker[i], offer);
+	int r = worker_add_port(ws->worker[i], listener);
 
-	offer->worker = i;
+	listener->worker = i;
 	if (r == 0)
 		ws->udp_ports[i]++;
 	if (r == -ETIMEDOUT)
-		call(&ws->worker[i], 1, WORKER_REMOVE_PORT, offer); /* when it comes to that */
+		call(&ws->worker[i], 1, WORKER_REMOVE_PORT, listener); /* when it comes to that */
 	return r;
 }
 
-static int add_tcp_port(struct workers *ws, struct offer *offer)
+static int add_tcp_port(struct workers *ws, struct listener *listener)
 {
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < ws->count; i++)
-		r = worker_add_port(ws->worker[i], offer);
+		r = worker_add_port(ws->worker[i], listener);
 	if (r == 0)
-		atomic_store(&offer->everywhere, true);
-	else if (call(ws->worker, ws->count, WORKER_REMOVE_PORT, offer) < 0)
+		atomic_store(&listener->on_all_workers, true);
+	else if (call(ws->worker, ws->count, WORKER_REMOVE_PORT, listener) < 0)
 		r = -ETIMEDOUT;
 	return r;
 }
 
-int workers_add_port(struct workers *ws, struct offer *offer)
+int workers_add_port(struct workers *ws, struct listener *listener)
 {
-	int r = proto_is_udp(offer->target.proto) ? add_udp_port(ws, offer)
-						  : add_tcp_port(ws, offer);
+	int r = proto_is_udp(listener->target.proto) ? add_udp_port(ws, listener)
+						     : add_tcp_port(ws, listener);
 
 	if (r == 0)
 		account_charge(&ws->fds, 1);
 	return r;
 }
 
-int workers_remove_port(struct workers *ws, struct offer *offer)
+int workers_remove_port(struct workers *ws, struct listener *listener)
 {
 	int r;
 
-	if (proto_is_udp(offer->target.proto)) {
-		r = call(&ws->worker[offer->worker], 1, WORKER_REMOVE_PORT, offer);
-		ws->udp_ports[offer->worker]--;
+	if (proto_is_udp(listener->target.proto)) {
+		r = call(&ws->worker[listener->worker], 1, WORKER_REMOVE_PORT, listener);
+		ws->udp_ports[listener->worker]--;
 	} else {
-		r = call(ws->worker, ws->count, WORKER_REMOVE_PORT, offer);
+		r = call(ws->worker, ws->count, WORKER_REMOVE_PORT, listener);
 	}
 	/* A late worker keeps the number of the socket. */
 	if (r == 0)

@@ -28,13 +28,14 @@ size_t workers_default_size(void);
 struct workers *workers_start(const char *bp_socket, size_t count, size_t max_fds, bool source_ip,
 			      struct err *e);
 
-/* Serves a port. The offer, filled in but for `everywhere`, and its socket are borrowed until
- * workers_remove_port has returned, or workers_free. Returns 0 or -errno; -ETIMEDOUT as below. */
-int workers_add_port(struct workers *workers, struct offer *offer);
+/* Serves a port. The listener, filled in but for `on_all_workers`, and its socket are borrowed
+ * until workers_remove_port has returned, or workers_free. Returns 0 or -errno; -ETIMEDOUT as
+ * below. */
+int workers_add_port(struct workers *workers, struct listener *listener);
 
 /* Stops accepting on the port and closes its connections. Returns 0, or -ETIMEDOUT where a worker
- * is late (worker.h): then it has the offer and the number of its socket for good. */
-int workers_remove_port(struct workers *workers, struct offer *offer);
+ * is late (worker.h): then it has the listener and the number of its socket for good. */
+int workers_remove_port(struct workers *workers, struct listener *listener);
 
 /* Has a worker failed? Asked when SIGCHLD comes. */
 bool workers_failed(const struct workers *workers);

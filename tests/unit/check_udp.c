@@ -24,7 +24,7 @@
 #define V6_MAX	   65527
 #define BUDGET	   64 /* descriptors: 8 new and 8 established flows a port, 32 in all */
 #define MANY	   300
-#define OFFERS	   16 /* IDs of ports are below this */
+#define SERVED	   16 /* IDs of ports are below this */
 #define HELD_MAX   512
 #define DIALS_MAX  32 /* of a port at once */
 #define IDLE_MS	   90000
@@ -242,7 +242,7 @@ static void open_server(int family, int port)
 	((struct sockaddr_in *)&child.server)->sin_port = htons((uint16_t)port_of(server));
 }
 
-static struct offer offers[OFFERS];
+static struct listener served[SERVED];
 
 static int publish(int id)
 {
@@ -252,9 +252,9 @@ static int publish(int id)
 	int fd = listen_port(&spec, &e);
 
 	ck_assert_msg(fd >= 0, "%s", e.msg);
-	ck_assert_int_lt(id, OFFERS);
-	offers[id] = (struct offer){ .id = id, .listen_fd = fd, .target = target };
-	ck_assert_int_eq(udp_add_port(udp, &offers[id]), 0);
+	ck_assert_int_lt(id, SERVED);
+	served[id] = (struct listener){ .id = id, .listen_fd = fd, .target = target };
+	ck_assert_int_eq(udp_add_port(udp, &served[id]), 0);
 	return fd;
 }
 

@@ -117,22 +117,23 @@ static void close_all(void)
 }
 
 struct tcp_port {
-	struct offer offer;
+	struct listener listener;
 	struct sockaddr_in at;
 };
 
 static void add(struct tcp_port *p, int id)
 {
-	*p = (struct tcp_port){ .offer = { .id = id } };
-	p->offer.listen_fd = listen_tcp(&p->at);
-	p->offer.target = (struct bpreq){ .type = BPREQ_CONNECT, .proto = PROTO_TCP, .port = 80 };
-	ck_assert_int_eq(workers_add_port(workers, &p->offer), 0);
+	*p = (struct tcp_port){ .listener = { .id = id } };
+	p->listener.listen_fd = listen_tcp(&p->at);
+	p->listener.target =
+		(struct bpreq){ .type = BPREQ_CONNECT, .proto = PROTO_TCP, .port = 80 };
+	ck_assert_int_eq(workers_add_port(workers, &p->listener), 0);
 }
 
 static void take_away(struct tcp_port *p)
 {
-	workers_remove_port(workers, &p->offer);
-	close(p->offer.listen_fd);
+	workers_remove_port(workers, &p->listener);
+	close(p->listener.listen_fd);
 }
 
 static unsigned int clients_of_all(size_t count)
@@ -268,9 +269,9 @@ START_TEST(a_port_is_removed_while_clients_arrive)
 		add(&p, id);
 		ck_assert_int_eq(pthread_create(&thread, NULL, keep_connecting, &p.at), 0);
 		usleep((useconds_t)(id % 5) * RETRY_US);
-		workers_remove_port(workers, &p.offer);
+		workers_remove_port(workers, &p.listener);
 		enough = true;
-		close(p.offer.listen_fd);
+		close(p.listener.listen_fd);
 		pthread_join(thread, NULL);
 		empty_server();
 	}
@@ -291,7 +292,7 @@ START_TEST(all_end_while_clients_arrive)
 		ck_assert_int_eq(pthread_create(&thread, NULL, keep_connecting, &p.at), 0);
 		usleep((useconds_t)(i % 5) * RETRY_US);
 		workers_end(workers);
-		close(p.offer.listen_fd);
+		close(p.listener.listen_fd);
 		workers_free(workers, WORKER_END_MS);
 		workers = NULL;
 		enough = true;
@@ -338,12 +339,12 @@ START_TEST(workers_that_fail_are_not_waited_for)
 	began = fixture_now_ms();
 	/* Wakes those that are waiting already. */
 	for (int i = 0; i < WORKERS && !workers_failed(workers); i++) {
-		workers_remove_port(workers, &p.offer);
+		workers_remove_port(workers, &p.listener);
 		usleep(10000);
 	}
 	ck_assert(workers_failed(workers));
 	ck_assert_int_eq(workers_end(workers), -ETIMEDOUT);
-	close(p.offer.listen_fd);
+	close(p.listener.listen_fd);
 	ck_assert(workers_free(workers, WORKER_END_MS));
 	workers = NULL;
 	/* Not even for the deadline of one call. */
@@ -452,12 +453,12 @@ START_TEST(no_client_is_forgotten_when_descriptors_are_short)
 	enough = false;
 	ck_assert_int_eq(pthread_create(&thread, NULL, greet, NULL), 0);
 	for (int i = 0; i < PORTS; i++) {
-		p[i] = (struct tcp_port){ .offer = { .id = i + 1 } };
-		p[i].offer.listen_fd = listen_tcp(&p[i].at);
-		p[i].offer.target =
+		p[i] = (struct tcp_port){ .listener = { .id = i + 1 } };
+		p[i].listener.listen_fd = listen_tcp(&p[i].at);
+		p[i].listener.target =
 			(struct bpreq){ .type = BPREQ_CONNECT, .proto = PROTO_TCP, .port = 80 };
 		knock(&p[i], &fds[i * PER_PORT], 2);
-		ck_assert_int_eq(workers_add_port(workers, &p[i].offer), 0);
+		ck_assert_int_eq(workers_add_port(workers, &p[i].listener), 0);
 		knock(&p[i], &fds[i * PER_PORT + 2], PER_PORT - 2);
 	}
 	serve_all(fds, PORTS * PER_PORT);
@@ -512,13 +513,13 @@ static int listen_udp(void)
 /* What each worker keeps for its UDP ports is little, however many workers there are. */
 START_TEST(ports_of_udp_leave_descriptors_to_those_of_tcp)
 {
-	static struct offer udp[WORKERS_MAX];
+	static struct listener udp[WORKERS_MAX];
 	struct tcp_port p;
 	int client;
 
 	start_workers(WORKERS_MAX, MANY_FDS);
 	for (int i = 0; i < WORKERS_MAX; i++) {
-		udp[i] = (struct offer){ .id = i + 2, .listen_fd = listen_udp() };
+		udp[i] = (struct listener){ .id = i + 2, .listen_fd = listen_udp() };
 		udp[i].target =
 			(struct bpreq){ .type = BPREQ_CONNECT, .proto = PROTO_UDP, .port = 80 };
 		ck_assert_int_eq(workers_add_port(workers, &udp[i]), 0);

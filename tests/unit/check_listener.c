@@ -7,13 +7,13 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "ports/offer.h"
+#include "ports/listener.h"
 
 #define MINUTE_S 60
 
 static time_t skipped_s;
 static int log_file, saved_stderr;
-static struct offer offer;
+static struct listener listener;
 static struct sockaddr_storage target;
 
 /* The one that the launcher's code finds. */
@@ -36,8 +36,8 @@ static void open_log(void)
 	saved_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
 	ck_assert_int_eq(dup2(log_file, STDERR_FILENO), STDERR_FILENO);
 	log_init("parent", false);
-	memset(&offer, 0, sizeof(offer));
-	offer_name(&offer, &spec);
+	memset(&listener, 0, sizeof(listener));
+	listener_name(&listener, &spec);
 	ck_assert_int_eq(ipaddr_parse(&ip, "127.0.0.1"), 0);
 	ipaddr_sockaddr(&ip, 80, &target);
 }
@@ -98,7 +98,7 @@ static const struct {
 
 START_TEST(says_what_is_wrong)
 {
-	offer_complain(&offer, &target, failures[_i].errnum, failures[_i].reason);
+	listener_complain(&listener, &target, failures[_i].errnum, failures[_i].reason);
 	assert_logged(failures[_i].message);
 }
 END_TEST
@@ -114,8 +114,8 @@ static const struct {
 
 START_TEST(names_the_port_as_it_was_published)
 {
-	offer_name(&offer, &names[_i].spec);
-	ck_assert_str_eq(offer.name, names[_i].name);
+	listener_name(&listener, &names[_i].spec);
+	ck_assert_str_eq(listener.name, names[_i].name);
 }
 END_TEST
 
@@ -125,7 +125,7 @@ START_TEST(an_IPv6_target_stands_in_brackets)
 
 	ck_assert_int_eq(ipaddr_parse(&ip, "::1"), 0);
 	ipaddr_sockaddr(&ip, 80, &target);
-	offer_complain(&offer, &target, ECONNREFUSED, "connection refused");
+	listener_complain(&listener, &target, ECONNREFUSED, "connection refused");
 	assert_logged("port 127.0.0.1:8080/tcp: nobody listens at [::1]:80 inside "
 		      "(connection refused)");
 }
@@ -133,18 +133,18 @@ END_TEST
 
 START_TEST(says_it_once_a_minute_for_each_port)
 {
-	struct offer other = { .id = 2, .name = ":81/tcp" };
+	struct listener other = { .id = 2, .name = ":81/tcp" };
 
 	for (int minute = 0; minute < 3; minute++) {
 		for (int i = 0; i < 1000; i++)
-			offer_complain(&offer, &target, ECONNREFUSED, "connection refused");
+			listener_complain(&listener, &target, ECONNREFUSED, "connection refused");
 		assert_logged("port 127.0.0.1:8080/tcp: nobody listens at 127.0.0.1:80 inside "
 			      "(connection refused)");
-		offer_complain(&other, &target, ECONNREFUSED, "connection refused");
+		listener_complain(&other, &target, ECONNREFUSED, "connection refused");
 		assert_logged("port :81/tcp: nobody listens at 127.0.0.1:80 inside "
 			      "(connection refused)");
 		skipped_s += MINUTE_S - 5;
-		offer_complain(&offer, &target, ECONNREFUSED, "connection refused");
+		listener_complain(&listener, &target, ECONNREFUSED, "connection refused");
 		ck_assert_str_eq(logged(), "");
 		skipped_s += 6;
 	}
@@ -177,11 +177,11 @@ START_TEST(clients_are_counted_if_the_target_may_lead_out)
 	const struct sockaddr_storage client = client_at("192.0.2.7");
 	unsigned char place;
 
-	strcpy(offer.target.ip, child_ips[_i].child_ip);
-	offer_note_target(&offer);
-	for (int i = 0; i < OFFER_CROWD; i++)
-		ck_assert(!offer_enter(&offer, &client, &place));
-	ck_assert_int_eq(offer_enter(&offer, &client, &place), child_ips[_i].may_lead_out);
+	strcpy(listener.target.ip, child_ips[_i].child_ip);
+	listener_note_target(&listener);
+	for (int i = 0; i < LISTENER_LOOP_LIMIT; i++)
+		ck_assert(!listener_count_in(&listener, &client, &place));
+	ck_assert_int_eq(listener_count_in(&listener, &client, &place), child_ips[_i].may_lead_out);
 }
 END_TEST
 
@@ -190,24 +190,24 @@ START_TEST(a_client_that_leaves_makes_room)
 	const struct sockaddr_storage client = client_at("192.0.2.7"), other = client_at("fd00::9");
 	unsigned char place, other_place;
 
-	strcpy(offer.target.ip, "192.0.2.3");
-	offer_note_target(&offer);
-	for (int i = 0; i < OFFER_CROWD; i++)
-		ck_assert(!offer_enter(&offer, &client, &place));
-	ck_assert(!offer_enter(&offer, &other, &other_place));
-	ck_assert(offer_enter(&offer, &client, &place));
-	offer_leave(&offer, place);
-	ck_assert(offer_enter(&offer, &client, &place));
-	offer_leave(&offer, place);
-	offer_leave(&offer, place);
-	ck_assert(!offer_enter(&offer, &client, &place));
+	strcpy(listener.target.ip, "192.0.2.3");
+	listener_note_target(&listener);
+	for (int i = 0; i < LISTENER_LOOP_LIMIT; i++)
+		ck_assert(!listener_count_in(&listener, &client, &place));
+	ck_assert(!listener_count_in(&listener, &other, &other_place));
+	ck_assert(listener_count_in(&listener, &client, &place));
+	listener_count_out(&listener, place);
+	ck_assert(listener_count_in(&listener, &client, &place));
+	listener_count_out(&listener, place);
+	listener_count_out(&listener, place);
+	ck_assert(!listener_count_in(&listener, &client, &place));
 }
 END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("offer");
-	TCase *tc = fixture_case_with_dir("offer");
+	Suite *s = suite_create("listener");
+	TCase *tc = fixture_case_with_dir("listener");
 
 	tcase_add_checked_fixture(tc, open_log, close_log);
 	tcase_add_loop_test(tc, says_what_is_wrong, 0, COUNT(failures));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a user is told about a port. See offer.h. */
-#include "ports/offer.h"
+/* What a user is told about a port. See listener.h. */
+#include "ports/listener.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -37,7 +37,7 @@ static bool ends_with(const char *text, const char *end)
 
 /* ---- loops ---- */
 
-void offer_note_target(struct offer *o)
+void listener_note_target(struct listener *o)
 {
 	struct ipaddr ip;
 
@@ -55,22 +55,23 @@ static unsigned char place_of(const struct sockaddr_storage *client)
 	if (ip.family != AF_UNSPEC)
 		for (size_t i = 0; i < (ip.family == AF_INET ? sizeof(ip.v4) : sizeof(ip.v6)); i++)
 			place = (unsigned char)(place * 31 + bytes[i]);
-	return place % OFFER_PLACES;
+	return place % LISTENER_BUCKETS;
 }
 
-bool offer_enter(struct offer *o, const struct sockaddr_storage *client, unsigned char *place)
+bool listener_count_in(struct listener *o, const struct sockaddr_storage *client,
+		       unsigned char *place)
 {
 	if (!o->may_lead_out)
 		return false;
 	*place = place_of(client);
-	return atomic_fetch_add_explicit(&o->crowds[*place], 1, memory_order_relaxed) >=
-	       OFFER_CROWD;
+	return atomic_fetch_add_explicit(&o->clients[*place], 1, memory_order_relaxed) >=
+	       LISTENER_LOOP_LIMIT;
 }
 
-void offer_leave(struct offer *o, unsigned char place)
+void listener_count_out(struct listener *o, unsigned char place)
 {
 	if (o->may_lead_out)
-		atomic_fetch_sub_explicit(&o->crowds[place], 1, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&o->clients[place], 1, memory_order_relaxed);
 }
 
 /* ---- log lines ---- */
@@ -81,15 +82,15 @@ static bool is_refusal(const char *reason)
 	return strcmp(reason, REFUSED) == 0 || ends_with(reason, ": connect: " REFUSED);
 }
 
-void offer_name(struct offer *o, const struct portspec *spec)
+void listener_name(struct listener *o, const struct portspec *spec)
 {
 	snprintf(o->name, sizeof(o->name),
 		 strchr(spec->parent_ip, ':') != NULL ? "[%s]:%d/%s" : "%s:%d/%s", spec->parent_ip,
 		 spec->parent_port, proto_name(spec->proto));
 }
 
-void offer_complain(struct offer *o, const struct sockaddr_storage *to, int errnum,
-		    const char *reason)
+void listener_complain(struct listener *o, const struct sockaddr_storage *to, int errnum,
+		       const char *reason)
 {
 	char address[ADDRESS_LEN];
 	char why[128];
@@ -115,7 +116,7 @@ void offer_complain(struct offer *o, const struct sockaddr_storage *to, int errn
 		log_warn("port %s: more than %d clients of one address wait for %s, which is not "
 			 "inside: this may lead back to the port, so further ones are refused; "
 			 "try another child IP",
-			 o->name, OFFER_CROWD, address);
+			 o->name, LISTENER_LOOP_LIMIT, address);
 		break;
 	default:
 		log_warn("port %s: no connection to %s inside: %s", o->name, address, reason);
