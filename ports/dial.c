@@ -112,7 +112,7 @@ static void try_again(struct dial *d, int result)
 	end_try(d);
 	log_debug("port %d: try %d: %s", d->port_id, d->tries, d->why.msg);
 	if (is_short)
-		budget_pause(d->dialler->budget, d->why.msg);
+		fdquota_pause(d->dialler->quota, d->why.msg);
 	if (!counts)
 		d->tries--;
 	d->timer.on_due = on_next_try;
@@ -509,7 +509,7 @@ static void keep_probe(const struct dialler *dialler, sa_family_t family, int fd
 {
 	int *place = probe_of(dialler, family);
 
-	if (place != NULL && *place < 0 && budget_take(dialler->budget, 1))
+	if (place != NULL && *place < 0 && fdquota_take(dialler->quota, 1))
 		*place = fd;
 	else
 		close(fd);
@@ -576,14 +576,14 @@ int dialler_open(struct dialler *dialler)
 	if (dialler->probes != NULL)
 		*dialler->probes = (struct dial_probes){ -1, -1 };
 	if (dialler->marks != NULL && dialler->probes != NULL)
-		dialler->pool = sockpool_new(dialler->loop, dialler->budget, &dialler->bp_address);
+		dialler->pool = sockpool_new(dialler->loop, dialler->quota, &dialler->bp_address);
 	return dialler->pool != NULL ? 0 : -ENOMEM;
 }
 
 static void close_probe(const struct dialler *dialler, int *fd)
 {
 	if (*fd >= 0)
-		budget_give(dialler->budget, 1);
+		fdquota_give(dialler->quota, 1);
 	fd_close(fd);
 }
 

@@ -9,7 +9,7 @@
 #include "base/loop.h"
 #include "formats/bpreq.h"
 #include "msg.h"
-#include "ports/budget.h"
+#include "ports/fdquota.h"
 #include "ports/sockpool.h"
 #include "ports/srcmark.h"
 
@@ -34,7 +34,7 @@
 /* What the dials of a worker have in common. */
 struct dialler {
 	struct loop *loop;	       /* borrowed */
-	struct budget *budget;	       /* borrowed; paused when a dial finds no descriptor left */
+	struct fdquota *quota;	       /* borrowed; paused when a dial finds no descriptor left */
 	struct sockaddr_un bp_address; /* .bp.sock */
 	struct sockpool *pool;	       /* owned; NULL: the child is asked for each connection */
 	struct srcmarks *marks;	       /* owned, likewise */
@@ -49,7 +49,7 @@ int dialler_open(struct dialler *dialler);
 void dialler_close(struct dialler *dialler);
 
 /* Descriptors that a dial holds at most, the one that it brings among them: its owner takes them
- * from the budget before it starts one. */
+ * from the quota before it starts one. */
 #define DIAL_FDS 2
 
 /* Embedded in what the owner allocates for it. All members but the first three, which the owner may

@@ -49,7 +49,7 @@
 #define PAUSE_MS     100   /* after a failure, */
 #define PAUSE_MAX_MS 10000 /* the longest */
 #define RESERVE_FDS  256   /* descriptors that are left to connections, */
-#define RESERVE_PART 4	   /* or this part of a small budget */
+#define RESERVE_PART 4	   /* or this part of a small quota */
 
 struct sockpool_queue {
 	struct sockpool_waiter *first, *last;
@@ -75,7 +75,7 @@ struct store {
 
 struct sockpool {
 	struct loop *loop;
-	struct budget *budget;
+	struct fdquota *quota;
 	const struct sockaddr_un *bp_address;
 	struct store stores[SOCKPOOL_KINDS];
 	struct timer look;
@@ -152,8 +152,8 @@ static void tell_all(struct store *s, int result)
 
 static size_t room(const struct sockpool *pool)
 {
-	size_t reserve = pool->budget->max / RESERVE_PART;
-	size_t free = budget_room(pool->budget);
+	size_t reserve = pool->quota->max / RESERVE_PART;
+	size_t free = fdquota_room(pool->quota);
 
 	if (reserve > RESERVE_FDS)
 		reserve = RESERVE_FDS;
@@ -163,7 +163,7 @@ static size_t room(const struct sockpool *pool)
 static int pop(struct store *s)
 {
 	s->count--;
-	budget_give(s->pool->budget, 1);
+	fdquota_give(s->pool->quota, 1);
 	return s->fds[s->count];
 }
 
@@ -228,7 +228,7 @@ static void end_batch(struct store *s, size_t kept)
 	loop_remove(loop, &s->watch);
 	msg_close(&s->watch.fd);
 	msg_reader_reset(&s->reader);
-	budget_give(s->pool->budget, 1 + s->asked - kept);
+	fdquota_give(s->pool->quota, 1 + s->asked - kept);
 	s->asked = 0;
 }
 
@@ -376,7 +376,7 @@ static void ask(struct store *s)
 	    closer_pending() >= CLOSER_MAX)
 		return;
 	s->asked = s->want > s->count ? s->want - s->count : 1;
-	if (s->asked + 1 > room(pool) || !budget_take(pool->budget, s->asked + 1)) {
+	if (s->asked + 1 > room(pool) || !fdquota_take(pool->quota, s->asked + 1)) {
 		s->asked = 0;
 		return;
 	}
@@ -432,7 +432,7 @@ bool sockpool_keeps_source(const struct sockpool *pool)
 
 /* ---- all ---- */
 
-struct sockpool *sockpool_new(struct loop *loop, struct budget *budget,
+struct sockpool *sockpool_new(struct loop *loop, struct fdquota *quota,
 			      const struct sockaddr_un *bp_address)
 {
 	struct sockpool *pool = calloc(1, sizeof(*pool));
@@ -440,7 +440,7 @@ struct sockpool *sockpool_new(struct loop *loop, struct budget *budget,
 	if (pool == NULL)
 		return NULL;
 	pool->loop = loop;
-	pool->budget = budget;
+	pool->quota = quota;
 	pool->bp_address = bp_address;
 	pool->keeps_source = true;
 	pool->look.on_due = on_look;

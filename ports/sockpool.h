@@ -7,7 +7,7 @@
 #include <sys/un.h>
 
 #include "base/loop.h"
-#include "ports/budget.h"
+#include "ports/fdquota.h"
 
 /* A worker's store of sockets of the child's network namespace that are not connected yet. A socket
  * belongs for ever to the namespace that it was made in, whoever holds it: so the child hands over
@@ -42,9 +42,9 @@ struct sockpool_waiter {
 
 struct sockpool;
 
-/* All that is given is borrowed; spare sockets are taken from the budget. Returns NULL if there is
+/* All that is given is borrowed; spare sockets are taken from the quota. Returns NULL if there is
  * no memory. */
-struct sockpool *sockpool_new(struct loop *loop, struct budget *budget,
+struct sockpool *sockpool_new(struct loop *loop, struct fdquota *quota,
 			      const struct sockaddr_un *bp_address);
 /* Closes all. Nobody waits any more. NULL is fine. */
 void sockpool_free(struct sockpool *pool);
@@ -53,7 +53,7 @@ void sockpool_free(struct sockpool *pool);
 enum sockpool_kind sockpool_kind(bool udp, sa_family_t family);
 
 /* Returns a fresh non-blocking socket, with sockopt_tcp_defaults if it is of TCP, that belongs to
- * the caller, who has a descriptor of the budget for it. -EAGAIN if one is on its way; -errno if
+ * the caller, who has a descriptor of the quota for it. -EAGAIN if one is on its way; -errno if
  * there is none to be had for now. */
 int sockpool_take(struct sockpool *pool, enum sockpool_kind kind);
 

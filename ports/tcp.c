@@ -15,7 +15,7 @@
  * Later it stays where it is. Nobody counts what a client costs; that is known only afterwards.
  *
  * Descriptors. A connection needs two for its life and a third while it is dialled, and a
- * descriptor that comes when there is no room for it is lost. So they are counted (budget.h): what
+ * descriptor that comes when there is no room for it is lost. So they are counted (fdquota.h): what
  * is accepted can be brought to an end, and the others wait in the kernel's queue. Should the
  * system run out all the same, or out of memory, accepting pauses for a moment. A listener is never
  * closed for it.
@@ -76,7 +76,7 @@ struct tcp {
 	struct loop *loop;
 	struct bicopy_shared *shared;
 	struct dialler *dialler;
-	struct budget budget;
+	struct fdquota quota;
 	struct port *ports[BUCKETS];	/* by their IDs */
 	_Atomic(struct port *) arrived; /* from the main thread, and not among them yet */
 	bool source_ip;			/* servers shall see the clients' addresses */
@@ -139,9 +139,9 @@ static struct port **find_port(struct tcp *t, int id)
 
 /* ---- accepting, pausing ---- */
 
-static int on_resume(struct budget *b)
+static int on_resume(struct fdquota *b)
 {
-	struct tcp *t = LOOP_OWNER(b, struct tcp, budget);
+	struct tcp *t = LOOP_OWNER(b, struct tcp, quota);
 	int r = 0;
 
 	take_arrived(t);
@@ -151,9 +151,9 @@ static int on_resume(struct budget *b)
 	return r;
 }
 
-static void on_pause(struct budget *b)
+static void on_pause(struct fdquota *b)
 {
-	struct tcp *t = LOOP_OWNER(b, struct tcp, budget);
+	struct tcp *t = LOOP_OWNER(b, struct tcp, quota);
 
 	for (struct port *p = next_port(t, NULL); p != NULL; p = next_port(t, p))
 		if (p->heard)
@@ -166,7 +166,7 @@ static void on_pause(struct budget *b)
  * together. */
 static size_t max_dialling(const struct tcp *t)
 {
-	size_t max = t->budget.max / (4 * FDS_DIALLING * t->all_count);
+	size_t max = t->quota.max / (4 * FDS_DIALLING * t->all_count);
 
 	return max > 0 ? max : 1;
 }
@@ -191,8 +191,8 @@ static void end_dial(struct port *p)
 	if (!p->full || t->stopping)
 		return;
 	p->full = false;
-	if (!t->budget.paused && loop_want(t->loop, &p->watch, POLLIN) < 0)
-		budget_pause(&t->budget, err_text(ENOMEM, why, sizeof(why)));
+	if (!t->quota.paused && loop_want(t->loop, &p->watch, POLLIN) < 0)
+		fdquota_pause(&t->quota, err_text(ENOMEM, why, sizeof(why)));
 }
 
 /* ---- the life of a connection ---- */
@@ -235,7 +235,7 @@ static void free_conn(struct conn *c, size_t fds)
 	listener_count_out(c->port->listener, c->place);
 	free(c);
 	add_clients(t, -1);
-	budget_give(&t->budget, fds);
+	fdquota_give(&t->quota, fds);
 }
 
 static void on_copy_end(struct bicopy *b)
@@ -256,7 +256,7 @@ static void connected(struct conn *c, int target)
 		free_conn(c, FDS_DIALLING);
 		return;
 	}
-	budget_give(&t->budget, FDS_DIALLING - FDS_COPYING);
+	fdquota_give(&t->quota, FDS_DIALLING - FDS_COPYING);
 }
 
 static void on_dialled(struct dial *d, int result)
@@ -297,7 +297,7 @@ static void drop_client(struct tcp *t, int client)
 	bicopy_reset(&client);
 	add_clients(t, -1);
 	add_dialling(t, -1);
-	budget_give(&t->budget, FDS_DIALLING);
+	fdquota_give(&t->quota, FDS_DIALLING);
 }
 
 /* The port has as many clients without a target as it may have. */
@@ -307,7 +307,7 @@ static void stop_accepting(struct port *p)
 	loop_want(p->tcp->loop, &p->watch, 0);
 }
 
-/* Takes an accepted client that is counted, and FDS_DIALLING descriptors of the budget. */
+/* Takes an accepted client that is counted, and FDS_DIALLING descriptors of the quota. */
 static int start_conn(struct port *p, int client, const struct sockaddr_storage *from)
 {
 	struct tcp *t = p->tcp;
@@ -377,12 +377,12 @@ static int hand_over(struct port *p, struct tcp *to, int client,
 		add_clients(to, -1);
 		add_dialling(to, -1);
 	} else {
-		budget_pass(&p->tcp->budget, FDS_DIALLING);
+		fdquota_transfer_out(&p->tcp->quota, FDS_DIALLING);
 	}
 	return r;
 }
 
-/* Takes an accepted client, and FDS_DIALLING descriptors of the budget. */
+/* Takes an accepted client, and FDS_DIALLING descriptors of the quota. */
 static int take_client(struct port *p, int client, const struct sockaddr_storage *from,
 		       socklen_t from_len)
 {
@@ -403,7 +403,7 @@ void tcp_take_client(struct tcp *t, const struct inbox_message *m)
 	struct sockaddr_storage from = { .ss_family = AF_UNSPEC };
 	struct port *p = t->stopping ? NULL : *find_port(t, m->port_id);
 
-	budget_accept(&t->budget, FDS_DIALLING);
+	fdquota_transfer_in(&t->quota, FDS_DIALLING);
 	if (p == NULL) {
 		drop_client(t, m->client);
 		return;
@@ -441,7 +441,7 @@ static void accept_clients(struct port *p)
 	char why[128];
 	int failed;
 
-	for (int i = 0; i < ACCEPT_BATCH && !t->budget.paused; i++) {
+	for (int i = 0; i < ACCEPT_BATCH && !t->quota.paused; i++) {
 		struct sockaddr_storage from = { .ss_family = AF_UNSPEC };
 		socklen_t len = sizeof(from);
 		int fd;
@@ -450,8 +450,8 @@ static void accept_clients(struct port *p)
 			stop_accepting(p);
 			return;
 		}
-		if (!budget_take(&t->budget, FDS_DIALLING)) {
-			budget_pause(&t->budget, "too many connections are open");
+		if (!fdquota_take(&t->quota, FDS_DIALLING)) {
+			fdquota_pause(&t->quota, "too many connections are open");
 			return;
 		}
 		fd = fd_accept(p->watch.fd, (struct sockaddr *)&from, &len);
@@ -459,12 +459,12 @@ static void accept_clients(struct port *p)
 			continue;
 		failed = fd < 0 ? errno : ENOMEM;
 		if (fd < 0)
-			budget_give(&t->budget, FDS_DIALLING);
+			fdquota_give(&t->quota, FDS_DIALLING);
 		if (fd < 0 && failed == EAGAIN)
 			return;
 		if (fd < 0 && is_client_error(failed))
 			continue;
-		budget_pause(&t->budget, err_text(failed, why, sizeof(why)));
+		fdquota_pause(&t->quota, err_text(failed, why, sizeof(why)));
 		return;
 	}
 }
@@ -478,7 +478,7 @@ static void on_clients(struct watch *watch, short revents)
 	(void)revents;
 	p->heard = true;
 	/* One that arrived during a pause does not know of it. */
-	if (p->tcp->budget.paused)
+	if (p->tcp->quota.paused)
 		loop_want(p->tcp->loop, watch, 0);
 	else
 		accept_clients(p);
@@ -558,7 +558,7 @@ static void on_drain(struct timer *timer)
 void tcp_end(struct tcp *t)
 {
 	t->stopping = true;
-	budget_stop(&t->budget);
+	fdquota_stop(&t->quota);
 	take_arrived(t);
 	for (struct port *p = next_port(t, NULL); p != NULL; p = next_port(t, p))
 		loop_remove(t->loop, &p->watch);
@@ -595,13 +595,13 @@ struct tcp *tcp_new(const struct tcp_setup *setup)
 	t->source_ip = setup->source_ip;
 	t->all = setup->all;
 	t->all_count = setup->count;
-	t->budget = (struct budget){ .loop = t->loop,
-				     .account = setup->fds,
+	t->quota = (struct fdquota){ .loop = t->loop,
+				     .total = setup->fds,
 				     .max = setup->fds->max,
 				     .enough = enough_to_go_on(setup->fds->max),
 				     .on_pause = on_pause,
 				     .on_resume = on_resume };
-	budget_init(&t->budget);
+	fdquota_init(&t->quota);
 	t->shared = bicopy_shared_new(COPY_BUFFER, true);
 	if (t->shared != NULL)
 		return t;
@@ -609,9 +609,9 @@ struct tcp *tcp_new(const struct tcp_setup *setup)
 	return NULL;
 }
 
-struct budget *tcp_budget(struct tcp *t)
+struct fdquota *tcp_quota(struct tcp *t)
 {
-	return &t->budget;
+	return &t->quota;
 }
 
 void tcp_free(struct tcp *t)

@@ -6,8 +6,8 @@
 #include <stddef.h>
 
 #include "base/loop.h"
-#include "ports/budget.h"
 #include "ports/dial.h"
+#include "ports/fdquota.h"
 #include "ports/inbox.h"
 #include "ports/listener.h"
 
@@ -24,10 +24,10 @@ struct tcp;
 /* All is borrowed. */
 struct tcp_setup {
 	struct loop *loop;
-	struct dialler *dialler; /* its budget is to be tcp_budget() */
+	struct dialler *dialler; /* its quota is to be tcp_quota() */
 	struct inbox *inbox;	 /* where others hand over clients; its owner gives them to
 				  * tcp_take_client */
-	struct account *fds;	 /* descriptors that all may hold together */
+	struct fdtotal *fds;	 /* descriptors that all may hold together */
 	bool source_ip;		 /* sockets shall speak from the client's address */
 	struct tcp *const *all;	 /* of the workers, complete when the first of them runs */
 	size_t count;
@@ -37,7 +37,7 @@ struct tcp_setup {
 struct tcp *tcp_new(const struct tcp_setup *setup);
 
 /* What connections take their descriptors from. */
-struct budget *tcp_budget(struct tcp *t);
+struct fdquota *tcp_quota(struct tcp *t);
 
 /* Serves the listener's port, which is borrowed until tcp_remove_port or tcp_end. Main thread. It
  * takes no step of the loop's thread: thousands of ports would cost more by waking it each time

@@ -109,13 +109,13 @@ struct udp_port {
 struct udp {
 	struct loop *loop;
 	const struct dialler *dialler;
-	struct budget *budget;
+	struct fdquota *quota;
 	struct dgrams *batch; /* made for the first port */
 	struct pace pace;
 	struct group groups[DGRAMS_MAX];
 	int group_count;
 	struct udp_port *ports;
-	size_t fds; /* of the budget */
+	size_t fds; /* of the quota */
 	size_t fds_max;
 	size_t fds_own; /* reserved while there are ports */
 	size_t queued;	/* bytes */
@@ -175,7 +175,7 @@ static struct flow *flow_of(struct flow_entry *e)
 static void release_fds(struct udp *u, size_t count)
 {
 	u->fds -= count;
-	budget_give(u->budget, count);
+	fdquota_give(u->quota, count);
 }
 
 static void free_opening(struct opening *o)
@@ -432,7 +432,7 @@ static void start_waiting(struct opening *o)
 
 static bool take_fds(struct udp *u)
 {
-	if (u->fds + DIAL_FDS > u->fds_max || !budget_take(u->budget, DIAL_FDS))
+	if (u->fds + DIAL_FDS > u->fds_max || !fdquota_take(u->quota, DIAL_FDS))
 		return false;
 	u->fds += DIAL_FDS;
 	return true;
@@ -464,8 +464,8 @@ static bool make_room(struct udp_port *p)
 	for (size_t i = 0; !take_fds(p->udp); i++) {
 		victim = i < DIAL_FDS ? dearest(p->udp) : NULL;
 		if (victim == NULL) {
-			budget_complain(p->udp->budget, "cannot open UDP flows for now",
-					"too many are in use", "their datagrams are dropped");
+			fdquota_complain(p->udp->quota, "cannot open UDP flows for now",
+					 "too many are in use", "their datagrams are dropped");
 			return false;
 		}
 		end_flow(flow_of(victim));
@@ -573,16 +573,16 @@ static void on_datagrams(struct watch *watch, short revents)
 
 /* ---- ports ---- */
 
-/* Ports of other workers draw on the same account, and only the dearest flow of one's own can be
+/* Ports of other workers draw on the same total, and only the dearest flow of one's own can be
  * made to go. */
 static void reserve_fds(struct udp *u)
 {
-	budget_reserve(u->budget, u->ports == NULL ? 0 : u->fds_own);
+	fdquota_reserve(u->quota, u->ports == NULL ? 0 : u->fds_own);
 }
 
 static size_t max_flows(const struct udp *u)
 {
-	size_t max = u->budget->max / 4 < FLOWS_MAX ? u->budget->max / 4 : FLOWS_MAX;
+	size_t max = u->quota->max / 4 < FLOWS_MAX ? u->quota->max / 4 : FLOWS_MAX;
 
 	return max / 2 > FLOWS_LEAST ? max / 2 : FLOWS_LEAST;
 }
@@ -706,18 +706,18 @@ void udp_end(struct udp *u)
 
 /* ---- all ---- */
 
-struct udp *udp_new(struct loop *loop, const struct dialler *dialler, struct budget *budget,
+struct udp *udp_new(struct loop *loop, const struct dialler *dialler, struct fdquota *quota,
 		    size_t workers)
 {
 	struct udp *u = calloc(1, sizeof(*u));
-	size_t part = budget->max / (RESERVED_OF * workers);
+	size_t part = quota->max / (RESERVED_OF * workers);
 
 	if (u == NULL)
 		return NULL;
 	u->loop = loop;
 	u->dialler = dialler;
-	u->budget = budget;
-	u->fds_max = budget->max / 2;
+	u->quota = quota;
+	u->fds_max = quota->max / 2;
 	u->fds_own = part < RESERVED ? part : RESERVED;
 	pace_init(&u->pace, loop);
 	return u;

@@ -6,8 +6,8 @@
 #include <stddef.h>
 
 #include "base/loop.h"
-#include "ports/budget.h"
 #include "ports/dial.h"
+#include "ports/fdquota.h"
 #include "ports/listener.h"
 
 /* Published UDP ports of a worker. Each client, by its address and port and the address that it
@@ -21,8 +21,8 @@
 struct udp;
 
 /* Returns NULL if there is no memory. All that is given is borrowed; so many `workers` draw on the
- * budget's account. */
-struct udp *udp_new(struct loop *loop, const struct dialler *dialler, struct budget *budget,
+ * quota's total. */
+struct udp *udp_new(struct loop *loop, const struct dialler *dialler, struct fdquota *quota,
 		    size_t workers);
 
 /* Serves the listener's port, whose listening socket is a non-blocking one with

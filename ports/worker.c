@@ -38,7 +38,7 @@ struct worker {
 	struct inbox inbox;
 	struct tcp *tcp;
 	struct udp *udp;
-	struct budget udp_budget;
+	struct fdquota udp_quota;
 };
 
 /* ---- ports ---- */
@@ -235,13 +235,13 @@ static int init_worker(struct worker *w, const struct worker_setup *setup)
 	w->tcp = tcp_new(&tcp);
 	if (w->tcp == NULL)
 		return -ENOMEM;
-	w->dialler.budget = tcp_budget(w->tcp);
+	w->dialler.quota = tcp_quota(w->tcp);
 	/* Nothing of UDP pauses; what it may have is a part of all. */
-	w->udp_budget = (struct budget){ .loop = w->loop,
-					 .account = setup->udp_fds,
+	w->udp_quota = (struct fdquota){ .loop = w->loop,
+					 .total = setup->udp_fds,
 					 .max = setup->fds->max };
-	budget_init(&w->udp_budget);
-	w->udp = udp_new(w->loop, &w->dialler, &w->udp_budget, setup->count);
+	fdquota_init(&w->udp_quota);
+	w->udp = udp_new(w->loop, &w->dialler, &w->udp_quota, setup->count);
 	if (w->udp == NULL || dialler_open(&w->dialler) < 0)
 		return -ENOMEM;
 	return inbox_open(&w->inbox, w->loop, on_message);

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "ports/budget.h"
+#include "ports/fdquota.h"
 #include "ports/listener.h"
 #include "ports/tcp.h"
 
@@ -26,8 +26,8 @@ struct worker;
 struct worker_setup {
 	const char *bp_socket;	 /* path; the child is asked through it. Copied */
 	bool source_ip;		 /* sockets shall speak from the client's address */
-	struct account *fds;	 /* descriptors that all may hold together, */
-	struct account *udp_fds; /* and how many of them for UDP */
+	struct fdtotal *fds;	 /* descriptors that all may hold together, */
+	struct fdtotal *udp_fds; /* and how many of them for UDP */
 	struct tcp *const *all;	 /* worker_tcp() of all workers, complete when the first starts */
 	size_t count;
 };

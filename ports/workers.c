@@ -2,7 +2,7 @@
 /* Several workers. See workers.h.
  *
  * Descriptors. What the limit allows is for connections, but for a reserve (reserve_of), and all
- * workers draw on one account: a share for each would be idle with one while another turns clients
+ * workers draw on one total: a share for each would be idle with one while another turns clients
  * away. Listening sockets are charged to it too, even when there is nothing left: a port that is
  * added then finds its descriptor in the reserve, and when connections end that is made up for.
  */
@@ -37,7 +37,7 @@ struct workers {
 	struct worker *worker[WORKERS_MAX];
 	struct tcp *tcps[WORKERS_MAX]; /* theirs */
 	size_t udp_ports[WORKERS_MAX]; /* that each has */
-	struct account fds, udp_fds;
+	struct fdtotal fds, udp_fds;
 };
 
 size_t workers_default_size(void)
@@ -176,7 +176,7 @@ int workers_add_port(struct workers *ws, struct listener *listener)
 						     : add_tcp_port(ws, listener);
 
 	if (r == 0)
-		account_charge(&ws->fds, 1);
+		fdtotal_charge(&ws->fds, 1);
 	return r;
 }
 
@@ -192,7 +192,7 @@ int workers_remove_port(struct workers *ws, struct listener *listener)
 	}
 	/* A late worker keeps the number of the socket. */
 	if (r == 0)
-		account_give(&ws->fds, 1);
+		fdtotal_give(&ws->fds, 1);
 	return r;
 }
 

@@ -9,7 +9,7 @@
 
 #include "ports/dial.h"
 
-#define BUDGET 1024
+#define QUOTA 1024
 
 static struct dialler dialler;
 static int server;
@@ -23,8 +23,8 @@ static struct attempt {
 
 static void open_all(void)
 {
-	open_child(BUDGET);
-	dialler = (struct dialler){ .loop = loop, .budget = &budget, .bp_address = bp_address };
+	open_child(QUOTA);
+	dialler = (struct dialler){ .loop = loop, .quota = &quota, .bp_address = bp_address };
 	ck_assert_int_eq(dialler_open(&dialler), 0);
 	server = -1;
 }
@@ -338,11 +338,11 @@ END_TEST
 START_TEST(without_room_for_a_probe_each_dial_asks)
 {
 	open_server(AF_INET);
-	ck_assert(budget_take(&budget, BUDGET));
+	ck_assert(fdquota_take(&quota, QUOTA));
 	for (int i = 0; i < 3; i++)
 		ck_assert_str_eq(target_of(PROTO_TCP, "192.0.2.77"), "127.0.0.1");
 	ck_assert_uint_ge(child.connects, 3);
-	budget_give(&budget, BUDGET);
+	fdquota_give(&quota, QUOTA);
 }
 END_TEST
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* The store of sockets, with a child that gives good ones, bad ones and none. That nothing leaks is
- * checked after each test: descriptors by the fixture, the budget here. */
+ * checked after each test: descriptors by the fixture, the quota here. */
 #include "fakechild.h"
 
 #include "ports/sockpool.h"
 
-#define BUDGET 4096
+#define QUOTA 4096
 
 static struct sockpool *pool;
 
@@ -17,8 +17,8 @@ static struct taker {
 
 static void open_all(void)
 {
-	open_child(BUDGET);
-	pool = sockpool_new(loop, &budget, &bp_address);
+	open_child(QUOTA);
+	pool = sockpool_new(loop, &quota, &bp_address);
 	ck_assert_ptr_nonnull(pool);
 	memset(takers, 0, sizeof(takers));
 }
@@ -104,7 +104,7 @@ START_TEST(gives_what_it_is_asked_for)
 	settle();
 	/* It does not count any more, the others do. The first use asks for few. */
 	ck_assert_uint_le(child.sockets, 4);
-	ck_assert_uint_eq(budget.used, child.sockets - 1);
+	ck_assert_uint_eq(quota.used, child.sockets - 1);
 }
 END_TEST
 
@@ -120,7 +120,7 @@ START_TEST(asks_before_it_has_run_dry)
 		ck_assert_int_ge(fd, 0);
 		close(fd);
 	}
-	ck_assert_uint_le(budget.used, 9);
+	ck_assert_uint_le(quota.used, 9);
 	ck_assert_uint_lt(child.batches, 12);
 }
 END_TEST
@@ -132,8 +132,8 @@ START_TEST(holds_more_when_there_is_more_to_do)
 	for (int i = 0; i < 2000; i++)
 		take_and_close(SOCKPOOL_TCP4);
 	settle();
-	ck_assert_uint_le(budget.used, SOCKPOOL_HELD_MAX);
-	ck_assert_uint_gt(budget.used, SOCKPOOL_HELD_MAX / 2 - 1);
+	ck_assert_uint_le(quota.used, SOCKPOOL_HELD_MAX);
+	ck_assert_uint_gt(quota.used, SOCKPOOL_HELD_MAX / 2 - 1);
 	batches = child.batches;
 	for (int i = 0; i < 2000; i++)
 		take_and_close(SOCKPOOL_TCP4);
@@ -167,10 +167,10 @@ START_TEST(an_idle_store_is_given_back)
 		take_and_close(SOCKPOOL_TCP4);
 	take_and_close(SOCKPOOL_UDP4);
 	settle();
-	ck_assert_uint_gt(budget.used, 30);
+	ck_assert_uint_gt(quota.used, 30);
 	skip_ms(3000); /* it was used since the last look */
 	skip_ms(3000);
-	ck_assert_uint_eq(budget.used, 0);
+	ck_assert_uint_eq(quota.used, 0);
 	/* And it begins small again. */
 	child.sockets = 0;
 	take_and_close(SOCKPOOL_TCP4);
@@ -188,7 +188,7 @@ START_TEST(a_small_use_keeps_a_small_store)
 		take_and_close(SOCKPOOL_TCP4);
 	}
 	settle();
-	ck_assert_uint_le(budget.used, 8);
+	ck_assert_uint_le(quota.used, 8);
 }
 END_TEST
 
@@ -196,7 +196,7 @@ START_TEST(an_old_child_is_asked_once)
 {
 	child.way = IS_OLD;
 	ck_assert_int_eq(take(SOCKPOOL_TCP4), -EREMOTEIO);
-	ck_assert_uint_eq(budget.used, 0);
+	ck_assert_uint_eq(quota.used, 0);
 	for (int i = 0; i < 10; i++) {
 		ck_assert_int_eq(take(SOCKPOOL_TCP4), -ENOTSUP);
 		ck_assert_int_eq(take(SOCKPOOL_UDP4), -ENOTSUP);
@@ -232,7 +232,7 @@ START_TEST(a_bad_child_is_left_in_peace)
 		skip_ms(3000);
 	for (int i = 0; i < 3; i++)
 		ck_assert_int_eq(takers[i].got, bad_ways[_i].result);
-	ck_assert_uint_eq(budget.used, 0);
+	ck_assert_uint_eq(quota.used, 0);
 	ck_assert_uint_eq(child.batches, 1);
 	ck_assert_int_eq(sockpool_take(pool, SOCKPOOL_TCP4), -ENOTCONN);
 	ck_assert_uint_eq(child.batches, 1);
@@ -260,7 +260,7 @@ START_TEST(fewer_than_asked_for_is_good_and_no_more)
 {
 	child.way = GIVES_ONE;
 	take_and_close(SOCKPOOL_TCP4);
-	ck_assert_uint_eq(budget.used, 0);
+	ck_assert_uint_eq(quota.used, 0);
 	/* It may be short of descriptors: that is no time to ask again. */
 	ck_assert_int_eq(sockpool_take(pool, SOCKPOOL_TCP4), -ENOTCONN);
 	skip_ms(1000);
@@ -289,7 +289,7 @@ START_TEST(no_descriptor_is_left_for_what_comes)
 		close(takers[0].got);
 	} else {
 		ck_assert_int_eq(takers[0].got, -EMFILE);
-		ck_assert_uint_eq(budget.used, 0);
+		ck_assert_uint_eq(quota.used, 0);
 		ck_assert_int_eq(sockpool_take(pool, SOCKPOOL_TCP4), -ENOTCONN);
 	}
 }
@@ -301,34 +301,34 @@ START_TEST(no_descriptor_is_left_to_ask)
 
 	ck_assert_int_eq(sockpool_take(pool, SOCKPOOL_TCP4), -ENOTCONN);
 	fixture_restore_fds(&old);
-	ck_assert_uint_eq(budget.used, 0);
+	ck_assert_uint_eq(quota.used, 0);
 }
 END_TEST
 
-START_TEST(the_last_of_the_budget_is_for_connections)
+START_TEST(the_last_of_the_quota_is_for_connections)
 {
 	size_t used;
 
 	for (int i = 0; i < 500; i++)
 		take_and_close(SOCKPOOL_TCP4);
 	settle();
-	ck_assert_uint_gt(budget.used, 30);
+	ck_assert_uint_gt(quota.used, 30);
 	/* Connections come, until less is left than what the store leaves to them. */
-	while (budget.max - budget.used > 256)
-		ck_assert(budget_take(&budget, 1));
-	used = budget.used;
+	while (quota.max - quota.used > 256)
+		ck_assert(fdquota_take(&quota, 1));
+	used = quota.used;
 	ck_assert_int_eq(sockpool_take(pool, SOCKPOOL_TCP4), -ENFILE);
-	ck_assert_uint_lt(budget.used, used - 30);
+	ck_assert_uint_lt(quota.used, used - 30);
 	settle();
 	child.batches = 0;
 	/* It does not come back at once. */
 	ck_assert_int_eq(sockpool_take(pool, SOCKPOOL_TCP4), -ENOTCONN);
 	skip_ms(1000);
-	while (budget.max - budget.used > 258)
-		ck_assert(budget_take(&budget, 1));
+	while (quota.max - quota.used > 258)
+		ck_assert(fdquota_take(&quota, 1));
 	ck_assert_int_eq(sockpool_take(pool, SOCKPOOL_TCP4), -ENOTCONN);
 	ck_assert_uint_eq(child.batches, 0);
-	budget_give(&budget, budget.used);
+	fdquota_give(&quota, quota.used);
 	take_and_close(SOCKPOOL_TCP4);
 }
 END_TEST
@@ -338,9 +338,9 @@ START_TEST(all_goes_at_once_if_it_has_to)
 	take_and_close(SOCKPOOL_TCP4);
 	take_and_close(SOCKPOOL_UDP4);
 	settle();
-	ck_assert_uint_gt(budget.used, 2);
+	ck_assert_uint_gt(quota.used, 2);
 	sockpool_drop(pool);
-	ck_assert_uint_eq(budget.used, 0);
+	ck_assert_uint_eq(quota.used, 0);
 }
 END_TEST
 
@@ -395,7 +395,7 @@ int main(void)
 	tcase_add_test(tc, fewer_than_asked_for_is_good_and_no_more);
 	tcase_add_test(tc, no_descriptor_is_left_for_what_comes);
 	tcase_add_test(tc, no_descriptor_is_left_to_ask);
-	tcase_add_test(tc, the_last_of_the_budget_is_for_connections);
+	tcase_add_test(tc, the_last_of_the_quota_is_for_connections);
 	tcase_add_test(tc, all_goes_at_once_if_it_has_to);
 	tcase_add_test(tc, it_may_end_while_a_batch_is_on_its_way);
 	tcase_add_test(tc, warm_asks_once);

@@ -15,14 +15,14 @@
 #include "base/fd.h"
 #include "msg.h"
 #include "os/unixsock.h"
-#include "ports/budget.h"
 #include "ports/dial.h"
+#include "ports/fdquota.h"
 #include "ports/listen.h"
 #include "ports/udp.h"
 
 #define V4_MAX	   65507 /* bytes of the largest datagram */
 #define V6_MAX	   65527
-#define BUDGET	   64 /* descriptors: 8 new and 8 established flows a port, 32 in all */
+#define QUOTA	   64 /* descriptors: 8 new and 8 established flows a port, 32 in all */
 #define MANY	   300
 #define SERVED	   16 /* IDs of ports are below this */
 #define HELD_MAX   512
@@ -127,7 +127,7 @@ static struct {
 } child;
 
 static struct dialler dialler;
-static struct budget budget;
+static struct fdquota quota;
 static struct udp *udp;
 static int server;
 
@@ -344,12 +344,12 @@ static int talk(int client)
 
 /* ---- a test ---- */
 
-static void on_pause(struct budget *b)
+static void on_pause(struct fdquota *b)
 {
 	(void)b;
 }
 
-static int on_resume(struct budget *b)
+static int on_resume(struct fdquota *b)
 {
 	(void)b;
 	return 0;
@@ -368,21 +368,21 @@ static void open_all(void)
 	ck_assert_int_eq(loop_add(loop, &child.watch), 0);
 	unixsock_address(&dialler.bp_address, fixture_path("s"));
 	dialler.loop = loop;
-	dialler.budget = &budget;
-	budget = (struct budget){ .loop = loop,
-				  .max = BUDGET,
+	dialler.quota = &quota;
+	quota = (struct fdquota){ .loop = loop,
+				  .max = QUOTA,
 				  .enough = 3,
 				  .on_pause = on_pause,
 				  .on_resume = on_resume };
-	budget_init(&budget);
-	udp = udp_new(loop, &dialler, &budget, 1);
+	fdquota_init(&quota);
+	udp = udp_new(loop, &dialler, &quota, 1);
 	open_server(AF_INET, 0);
 }
 
 static void close_all(void)
 {
 	udp_end(udp);
-	ck_assert_uint_eq(budget.used, 0);
+	ck_assert_uint_eq(quota.used, 0);
 	udp_free(udp);
 	fd_close(&child.watch.fd);
 	fd_close(&child.kept);
@@ -395,9 +395,9 @@ static void close_all(void)
 /* For tests with more flows than the usual bounds let live. Before the first port. */
 static void allow_many(void)
 {
-	budget.max = 16 * MANY;
+	quota.max = 16 * MANY;
 	udp_free(udp);
-	udp = udp_new(loop, &dialler, &budget, 1);
+	udp = udp_new(loop, &dialler, &quota, 1);
 }
 
 /* ---- what passes ---- */
@@ -873,7 +873,7 @@ START_TEST(what_rushes_may_end)
 	else
 		ck_assert_int_eq(shutdown(child.kept, SHUT_RDWR), 0);
 	drain_server();
-	ck_assert_uint_eq(budget.used, 1);
+	ck_assert_uint_eq(quota.used, 1);
 	talk(bystander);
 	close(client);
 	close(bystander);
@@ -983,7 +983,7 @@ START_TEST(where_there_is_no_way_in_the_next_datagram_tries_again)
 
 	child.way = REFUSES;
 	say(client, "lost");
-	while (child.asked < 10 || budget.used > 0)
+	while (child.asked < 10 || quota.used > 0)
 		step();
 	ck_assert_uint_eq(child.asked, 10);
 	child.way = CONNECTS;
@@ -1003,7 +1003,7 @@ START_TEST(a_socket_of_the_wrong_kind_is_not_taken)
 
 	child.way = wrong_kinds[_i];
 	say(client, "lost");
-	while (child.asked < 10 || budget.used > 0)
+	while (child.asked < 10 || quota.used > 0)
 		step();
 	child.way = CONNECTS;
 	talk(client);
@@ -1066,7 +1066,7 @@ START_TEST(a_flow_ends_after_90_s_without_a_datagram)
 
 	for (int i = 0; i < 3; i++) {
 		skip_ms(IDLE_MS - 1000);
-		ck_assert_uint_eq(budget.used, 1);
+		ck_assert_uint_eq(quota.used, 1);
 		if (i % 2 == 0) { /* a datagram of either side keeps it */
 			answer("still here", &from);
 			expect(client, "still here", NULL);
@@ -1076,7 +1076,7 @@ START_TEST(a_flow_ends_after_90_s_without_a_datagram)
 		}
 	}
 	skip_ms(IDLE_MS + 1000);
-	ck_assert_uint_eq(budget.used, 0);
+	ck_assert_uint_eq(quota.used, 0);
 	ck_assert_int_ne(talk(client), inside);
 	ck_assert_uint_eq(child.asked, 2);
 	close(client);
@@ -1096,10 +1096,10 @@ START_TEST(each_flow_ends_at_its_own_time)
 	}
 	/* The first is 80 s old, the last 10 s. */
 	for (size_t i = 0; i < 8; i++) {
-		ck_assert_uint_eq(budget.used, 8 - i);
+		ck_assert_uint_eq(quota.used, 8 - i);
 		skip_ms(10000 + (i == 0 ? 2000 : 0));
 	}
-	ck_assert_uint_eq(budget.used, 0);
+	ck_assert_uint_eq(quota.used, 0);
 	for (int i = 0; i < 8; i++)
 		close(clients[i]);
 	close(listener);
@@ -1121,7 +1121,7 @@ START_TEST(a_socket_that_the_child_shuts_down_ends_its_flow)
 		say(client, "lost");
 		expect_nothing(server);
 	}
-	ck_assert_uint_eq(budget.used, 0);
+	ck_assert_uint_eq(quota.used, 0);
 	talk(client);
 	ck_assert_uint_eq(child.asked, 2);
 	close(client);
@@ -1144,7 +1144,7 @@ START_TEST(a_socket_whose_errors_pile_up_ends_its_flow)
 	fd_close(&server);
 	say(client, "lost");
 	settle();
-	ck_assert_uint_eq(budget.used, 0);
+	ck_assert_uint_eq(quota.used, 0);
 	open_server(AF_INET, port);
 	talk(client);
 	close(client);
@@ -1178,8 +1178,8 @@ START_TEST(a_flood_pushes_out_no_flow_that_is_used)
 	}
 	for (int round = 0; round < 5; round++) {
 		flood(listener, MANY / 5);
-		ck_assert_uint_le(budget.used, BUDGET / 2);
-		ck_assert_int_le(fixture_count_fds(), fds + BUDGET / 2 + 3 + 1);
+		ck_assert_uint_le(quota.used, QUOTA / 2);
+		ck_assert_int_le(fixture_count_fds(), fds + QUOTA / 2 + 3 + 1);
 		drain_server();
 		for (int i = 0; i < 3; i++)
 			ck_assert_int_eq(talk(clients[i]), inside[i]);
@@ -1200,7 +1200,7 @@ START_TEST(a_flood_that_cannot_be_opened_neither)
 	talk(client);
 	child.way = HOLDS;
 	flood(listener, MANY);
-	ck_assert_uint_le(budget.used, BUDGET / 2);
+	ck_assert_uint_le(quota.used, QUOTA / 2);
 	ck_assert_int_eq(talk(client), inside);
 	child.may_be_late = true;
 	release_held();
@@ -1221,8 +1221,8 @@ START_TEST(flooded_ports_leave_room_for_others)
 	for (int i = 0; i < 5; i++)
 		flood(listeners[i], 20);
 	drain_server();
-	ck_assert_uint_le(budget.used, BUDGET / 2);
-	ck_assert_uint_ge(budget.used, BUDGET / 4);
+	ck_assert_uint_le(quota.used, QUOTA / 2);
+	ck_assert_uint_ge(quota.used, QUOTA / 4);
 	client = client_of(AF_INET, listeners[5]);
 	talk(client);
 	close(client);
@@ -1234,14 +1234,14 @@ END_TEST
 /* Ports of other workers have taken all there is. */
 START_TEST(a_few_descriptors_are_the_workers_own)
 {
-	struct account account = { .max = 16 * MANY };
+	struct fdtotal total = { .max = 16 * MANY };
 	int listener, clients[2];
 
-	budget.account = &account;
+	quota.total = &total;
 	allow_many();
 	listener = publish(1);
-	ck_assert_uint_gt(account.used, 0);
-	account_charge(&account, account.max);
+	ck_assert_uint_gt(total.used, 0);
+	fdtotal_charge(&total, total.max);
 	for (int i = 0; i < 2; i++) {
 		clients[i] = client_of(AF_INET, listener);
 		talk(clients[i]);
@@ -1249,10 +1249,10 @@ START_TEST(a_few_descriptors_are_the_workers_own)
 	}
 	for (int i = 0; i < 2; i++)
 		close(clients[i]);
-	account_give(&account, account.max);
+	fdtotal_give(&total, total.max);
 	ck_assert(udp_remove_port(udp, 1));
-	ck_assert_uint_eq(account.used, 0);
-	budget.account = NULL;
+	ck_assert_uint_eq(total.used, 0);
+	quota.total = NULL;
 	close(listener);
 }
 END_TEST
@@ -1265,11 +1265,11 @@ START_TEST(with_no_descriptors_left_old_flows_live_and_new_ones_come_later)
 
 	talk(old);
 	talk(old);
-	ck_assert(budget_take(&budget, BUDGET - budget.used));
+	ck_assert(fdquota_take(&quota, QUOTA - quota.used));
 	say(new, "lost");
 	expect_nothing(server);
 	talk(old);
-	budget_give(&budget, BUDGET - 1);
+	fdquota_give(&quota, QUOTA - 1);
 	talk(new);
 	close(old);
 	close(new);
@@ -1320,10 +1320,10 @@ START_TEST(a_removed_port_takes_all_its_flows_along)
 	child.way = CONNECTS;
 	talk(client);
 	ck_assert_uint_eq(child.held_count, DIALS_MAX);
-	ck_assert_uint_ge(budget.used, 41 + 60);
+	ck_assert_uint_ge(quota.used, 41 + 60);
 	ck_assert(udp_remove_port(udp, 1));
 	ck_assert(!udp_remove_port(udp, 1));
-	ck_assert_uint_eq(budget.used, 1);
+	ck_assert_uint_eq(quota.used, 1);
 	child.may_be_late = true;
 	release_held();
 	talk(client);

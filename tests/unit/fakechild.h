@@ -14,7 +14,7 @@
 #include "msg.h"
 #include "os/sockopt.h"
 #include "os/unixsock.h"
-#include "ports/budget.h"
+#include "ports/fdquota.h"
 
 enum child_way {
 	GIVES,	       /* what it is asked for */
@@ -44,7 +44,7 @@ static struct {
 	bool keeps_source;
 } child;
 
-static struct budget budget;
+static struct fdquota quota;
 static struct sockaddr_un bp_address;
 
 static int child_makes(const struct bpreq *req)
@@ -167,12 +167,12 @@ static void on_request(struct watch *w, short revents)
 
 /* ---- a test ---- */
 
-static void on_pause(struct budget *b)
+static void on_pause(struct fdquota *b)
 {
 	(void)b;
 }
 
-static int on_resume(struct budget *b)
+static int on_resume(struct fdquota *b)
 {
 	(void)b;
 	return 0;
@@ -190,17 +190,17 @@ static void open_child(size_t max_fds)
 				      .on_event = on_request };
 	ck_assert_int_eq(loop_add(loop, &child.watch), 0);
 	ck_assert_int_eq(unixsock_address(&bp_address, fixture_path("s")), 0);
-	budget = (struct budget){ .loop = loop,
+	quota = (struct fdquota){ .loop = loop,
 				  .max = max_fds,
 				  .enough = 3,
 				  .on_pause = on_pause,
 				  .on_resume = on_resume };
-	budget_init(&budget);
+	fdquota_init(&quota);
 }
 
 static void close_child(void)
 {
-	ck_assert_uint_eq(budget.used, 0);
+	ck_assert_uint_eq(quota.used, 0);
 	loop_remove(loop, &child.watch);
 	fd_close(&child.watch.fd);
 	while (child.silent_count > 0)

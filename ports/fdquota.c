@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counting descriptors. See budget.h. */
-#include "ports/budget.h"
+/* Counting descriptors. See fdquota.h. */
+#include "ports/fdquota.h"
 
 #include <stdint.h>
 
@@ -10,7 +10,7 @@
 #define COMPLAIN_S 60  /* between two log lines about that */
 
 /* Goes on. What fails for want of memory is tried again, and the rest does not wait for it. */
-static void resume(struct budget *b)
+static void resume(struct fdquota *b)
 {
 	loop_cancel(b->loop, &b->resume);
 	b->paused = false;
@@ -20,12 +20,12 @@ static void resume(struct budget *b)
 
 static void on_resume(struct timer *t)
 {
-	resume(LOOP_OWNER(t, struct budget, resume));
+	resume(LOOP_OWNER(t, struct fdquota, resume));
 }
 
-/* ---- the account ---- */
+/* ---- the total ---- */
 
-static bool draw(struct account *a, size_t count)
+static bool draw(struct fdtotal *a, size_t count)
 {
 	size_t used = atomic_load_explicit(&a->used, memory_order_relaxed);
 
@@ -40,19 +40,19 @@ static bool draw(struct account *a, size_t count)
 	return false;
 }
 
-void account_charge(struct account *a, size_t count)
+void fdtotal_charge(struct fdtotal *a, size_t count)
 {
 	for (; a != NULL; a = a->of)
 		atomic_fetch_add_explicit(&a->used, count, memory_order_relaxed);
 }
 
-void account_give(struct account *a, size_t count)
+void fdtotal_give(struct fdtotal *a, size_t count)
 {
 	for (; a != NULL; a = a->of)
 		atomic_fetch_sub_explicit(&a->used, count, memory_order_relaxed);
 }
 
-static size_t room_in(const struct account *a)
+static size_t room_in(const struct fdtotal *a)
 {
 	size_t room = SIZE_MAX;
 
@@ -67,88 +67,88 @@ static size_t room_in(const struct account *a)
 
 /* ---- a worker's ---- */
 
-size_t budget_room(const struct budget *b)
+size_t fdquota_room(const struct fdquota *b)
 {
 	size_t own = b->reserved > b->used ? b->reserved - b->used : 0;
 
-	if (b->account != NULL)
-		return own + room_in(b->account);
+	if (b->total != NULL)
+		return own + room_in(b->total);
 	return b->used < b->max ? b->max - b->used : 0;
 }
 
-void budget_init(struct budget *b)
+void fdquota_init(struct fdquota *b)
 {
 	b->resume.on_due = on_resume;
 }
 
-/* What is drawn on the account when so many are used. */
-static size_t drawn(const struct budget *b, size_t used)
+/* What is drawn on the total when so many are used. */
+static size_t drawn(const struct fdquota *b, size_t used)
 {
 	return used > b->reserved ? used : b->reserved;
 }
 
-bool budget_take(struct budget *b, size_t count)
+bool fdquota_take(struct fdquota *b, size_t count)
 {
 	size_t more = drawn(b, b->used + count) - drawn(b, b->used);
 
-	if (b->account != NULL ? more > 0 && !draw(b->account, more) : budget_room(b) < count)
+	if (b->total != NULL ? more > 0 && !draw(b->total, more) : fdquota_room(b) < count)
 		return false;
 	b->used += count;
 	return true;
 }
 
-void budget_give(struct budget *b, size_t count)
+void fdquota_give(struct fdquota *b, size_t count)
 {
 	size_t before = drawn(b, b->used);
 
 	b->used -= count;
-	account_give(b->account, before - drawn(b, b->used));
-	if (b->paused && budget_room(b) >= b->enough)
+	fdtotal_give(b->total, before - drawn(b, b->used));
+	if (b->paused && fdquota_room(b) >= b->enough)
 		resume(b);
 }
 
-void budget_reserve(struct budget *b, size_t count)
+void fdquota_reserve(struct fdquota *b, size_t count)
 {
 	size_t before = drawn(b, b->used), after;
 
 	b->reserved = count;
 	after = drawn(b, b->used);
 	if (after > before)
-		account_charge(b->account, after - before);
+		fdtotal_charge(b->total, after - before);
 	else
-		account_give(b->account, before - after);
+		fdtotal_give(b->total, before - after);
 }
 
-void budget_pass(struct budget *b, size_t count)
+void fdquota_transfer_out(struct fdquota *b, size_t count)
 {
 	b->used -= count;
 }
 
-void budget_accept(struct budget *b, size_t count)
+void fdquota_transfer_in(struct fdquota *b, size_t count)
 {
 	b->used += count;
 }
 
-void budget_complain(struct budget *b, const char *what, const char *why, const char *then)
+void fdquota_complain(struct fdquota *b, const char *what, const char *why, const char *then)
 {
-	atomic_uint *told = b->account != NULL ? &b->account->complained_s : &b->complained_s;
-	size_t used = b->account != NULL ? atomic_load(&b->account->used) : b->used;
-	size_t max = b->account != NULL ? b->account->max : b->max;
+	atomic_uint *told = b->total != NULL ? &b->total->complained_s : &b->complained_s;
+	size_t used = b->total != NULL ? atomic_load(&b->total->used) : b->used;
+	size_t max = b->total != NULL ? b->total->max : b->max;
 
 	if (log_is_due(told, COMPLAIN_S))
 		log_warn("%s: %s (%zu of %zu descriptors in use); %s", what, why, used, max, then);
 }
 
-void budget_pause(struct budget *b, const char *why)
+void fdquota_pause(struct fdquota *b, const char *why)
 {
-	budget_complain(b, "cannot accept connections for now", why, "they wait");
+	fdquota_complain(b, "cannot accept connections for now", why, "they wait");
 	if (loop_timer(b->loop, &b->resume, PAUSE_MS) < 0)
 		return;
 	b->paused = true;
 	b->on_pause(b);
 }
 
-void budget_stop(struct budget *b)
+void fdquota_stop(struct fdquota *b)
 {
 	loop_cancel(b->loop, &b->resume);
 	b->paused = false;
