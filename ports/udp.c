@@ -19,7 +19,7 @@
  * them for all, so that the rest stays for TCP; a few are the worker's alone (RESERVED). Where
  * there are none left all the same, the port with the most new flows gives up its oldest. Turns: a
  * callback passes on TURN batches, or TURN_BYTES, and then it is the turn of others; a rush is
- * looked at by a clock (pace.h).
+ * looked at by a clock (coalesce.h).
  *
  * What comes from inside is not trusted. A socket that the child has shut down, or whose error
  * queue it fills, would be reported as readable for ever: such a flow ends.
@@ -35,9 +35,9 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "ports/coalesce.h"
 #include "ports/dgram.h"
 #include "ports/flowtable.h"
-#include "ports/pace.h"
 
 #define IDLE_MS	     90000 /* compat: 3.0.1, after which a flow ends */
 #define IDLE_BATCH   256   /* flows ended before others get their turn */
@@ -74,7 +74,7 @@ struct opening {
 
 struct flow {
 	struct flow_entry entry;
-	struct paced paced; /* on the socket inside, which it owns; -1 while it opens */
+	struct coalesced coalesced; /* on the socket inside, which it owns; -1 while it opens */
 	struct udp_port *port;
 	struct opening *opening; /* NULL when it is open */
 	uint16_t segment_max;	 /* of trains to the server, */
@@ -93,7 +93,7 @@ struct group {
 };
 
 struct udp_port {
-	struct paced paced; /* on the listening socket */
+	struct coalesced coalesced; /* on the listening socket */
 	struct udp *udp;
 	struct listener *listener;
 	sa_family_t family; /* of the listening socket */
@@ -111,7 +111,7 @@ struct udp {
 	const struct dialler *dialler;
 	struct fdquota *quota;
 	struct dgrams *batch; /* made for the first port */
-	struct pace pace;
+	struct coalesce coalesce;
 	struct group groups[DGRAMS_MAX];
 	int group_count;
 	struct udp_port *ports;
@@ -227,8 +227,8 @@ static void end_flow(struct flow *f)
 
 	uncount_flow(f);
 	flowtable_remove(&p->flows, &f->entry);
-	pace_remove(&p->udp->pace, &f->paced);
-	fd_close(&f->paced.watch.fd);
+	coalesce_remove(&p->udp->coalesce, &f->coalesced);
+	fd_close(&f->coalesced.watch.fd);
 	f->reap.run = reap_flow;
 	loop_defer(p->udp->loop, &f->reap);
 	if (o == NULL) {
@@ -278,7 +278,8 @@ static void end_unusable(struct flow *f, int errnum)
 /* Sends a list to the server. The flow may end. */
 static void send_inside(struct flow *f, struct dgram *first)
 {
-	const struct dgram_way way = { .fd = f->paced.watch.fd, .segment_max = &f->segment_max };
+	const struct dgram_way way = { .fd = f->coalesced.watch.fd,
+				       .segment_max = &f->segment_max };
 	int r = dgrams_send(f->port->udp->batch, &way, first);
 
 	if (r < 0 && !dgram_is_passing(-r))
@@ -289,11 +290,11 @@ static void send_inside(struct flow *f, struct dgram *first)
 static int pass_answers(struct flow *f, size_t *bytes)
 {
 	struct udp_port *p = f->port;
-	const struct dgram_way way = { p->paced.watch.fd, p->family, &f->entry.key,
+	const struct dgram_way way = { p->coalesced.watch.fd, p->family, &f->entry.key,
 				       &f->answer_max };
 	struct dgrams *batch = p->udp->batch;
 	struct dgram *first = NULL;
-	int n = dgrams_receive(batch, f->paced.watch.fd, false);
+	int n = dgrams_receive(batch, f->coalesced.watch.fd, false);
 
 	for (int i = n - 1; i >= 0; i--) {
 		struct dgram *d = dgrams_at(batch, i);
@@ -306,7 +307,7 @@ static int pass_answers(struct flow *f, size_t *bytes)
 	dgrams_send(batch, &way, first);
 	if (!f->is_busy && (n >= BUSY || dgrams_may_be_more(batch))) {
 		f->is_busy = true;
-		dgram_more_room(f->paced.watch.fd);
+		dgram_more_room(f->coalesced.watch.fd);
 	}
 	return n;
 }
@@ -317,7 +318,7 @@ static bool is_broken(const struct flow *f, short revents)
 {
 	const short bad = POLLERR | POLLHUP | POLLRDHUP;
 
-	return (revents & bad) != 0 && (fd_wait(f->paced.watch.fd, POLLRDHUP, 0) & bad) != 0;
+	return (revents & bad) != 0 && (fd_wait(f->coalesced.watch.fd, POLLRDHUP, 0) & bad) != 0;
 }
 
 /* Does an error that ICMP has brought say that the server is not there? */
@@ -332,13 +333,13 @@ static void complain(const struct flow *f, int errnum)
 	socklen_t len = sizeof(to);
 	char why[128];
 
-	(void)getpeername(f->paced.watch.fd, (struct sockaddr *)&to, &len);
+	(void)getpeername(f->coalesced.watch.fd, (struct sockaddr *)&to, &len);
 	listener_complain(f->port->listener, &to, errnum, err_text(errnum, why, sizeof(why)));
 }
 
 static void on_answers(struct watch *watch, short revents)
 {
-	struct flow *f = LOOP_OWNER(watch, struct flow, paced.watch);
+	struct flow *f = LOOP_OWNER(watch, struct flow, coalesced.watch);
 	struct udp *u = f->port->udp;
 	unsigned long long now = fd_now_ms();
 	unsigned int count = 0;
@@ -365,7 +366,7 @@ static void on_answers(struct watch *watch, short revents)
 		flowtable_answered(&f->port->flows, &f->entry, now);
 		uncount_flow(f);
 	}
-	pace_note(&u->pace, &f->paced, count, now);
+	coalesce_note(&u->coalesce, &f->coalesced, count, now);
 }
 
 /* ---- opening ---- */
@@ -378,10 +379,10 @@ static void open_flow(struct flow *f, int fd)
 
 	f->opening = NULL;
 	release_fds(p->udp, DIAL_FDS - 1);
-	f->paced.watch =
+	f->coalesced.watch =
 		(struct watch){ .fd = fd, .events = POLLIN | POLLRDHUP, .on_event = on_answers };
 	dgram_take_trains(fd);
-	r = pace_add(&p->udp->pace, &f->paced);
+	r = coalesce_add(&p->udp->coalesce, &f->coalesced);
 	if (r < 0) {
 		end_unusable(f, -r);
 		return;
@@ -485,7 +486,7 @@ static struct flow *new_flow(struct udp_port *p, const struct flow_key *key, uns
 		return NULL;
 	}
 	f->entry.key = *key;
-	f->paced.watch.fd = -1;
+	f->coalesced.watch.fd = -1;
 	f->port = o->port = p;
 	f->opening = o;
 	f->segment_max = f->answer_max = DGRAM_ANY_SEGMENT;
@@ -550,7 +551,7 @@ static void pass_on(struct udp_port *p, int index, unsigned long long now)
 
 static void on_datagrams(struct watch *watch, short revents)
 {
-	struct udp_port *p = LOOP_OWNER(watch, struct udp_port, paced.watch);
+	struct udp_port *p = LOOP_OWNER(watch, struct udp_port, coalesced.watch);
 	unsigned long long now = fd_now_ms();
 	unsigned int count = 0;
 	size_t bytes = 0;
@@ -568,7 +569,7 @@ static void on_datagrams(struct watch *watch, short revents)
 		if (!dgrams_may_be_more(p->udp->batch))
 			break;
 	}
-	pace_note(&p->udp->pace, &p->paced, count, now);
+	coalesce_note(&p->udp->coalesce, &p->coalesced, count, now);
 }
 
 /* ---- ports ---- */
@@ -601,15 +602,15 @@ static int family_of(int fd, sa_family_t *family)
 static int start_port(struct udp_port *p)
 {
 	struct udp *u = p->udp;
-	int r = family_of(p->paced.watch.fd, &p->family);
+	int r = family_of(p->coalesced.watch.fd, &p->family);
 
 	if (u->batch == NULL)
-		u->batch = dgrams_new(p->paced.watch.fd);
+		u->batch = dgrams_new(p->coalesced.watch.fd);
 	if (u->batch == NULL)
 		return -ENOMEM;
 	if (r == 0)
 		r = flowtable_init(&p->flows, max_flows(u), max_flows(u));
-	return r < 0 ? r : pace_add(&u->pace, &p->paced);
+	return r < 0 ? r : coalesce_add(&u->coalesce, &p->coalesced);
 }
 
 int udp_add_port(struct udp *u, struct listener *listener)
@@ -622,9 +623,9 @@ int udp_add_port(struct udp *u, struct listener *listener)
 	p->udp = u;
 	p->listener = listener;
 	p->idle.on_due = on_idle;
-	p->paced.watch = (struct watch){ .fd = listener->listen_fd,
-					 .events = POLLIN,
-					 .on_event = on_datagrams };
+	p->coalesced.watch = (struct watch){ .fd = listener->listen_fd,
+					     .events = POLLIN,
+					     .on_event = on_datagrams };
 	r = start_port(p);
 	if (r < 0) {
 		flowtable_reset(&p->flows);
@@ -643,7 +644,7 @@ static void end_port(struct udp_port *p)
 	struct loop *loop = p->udp->loop;
 	struct flow_entry *e;
 
-	pace_remove(&p->udp->pace, &p->paced);
+	coalesce_remove(&p->udp->coalesce, &p->coalesced);
 	loop_cancel(loop, &p->idle);
 	while ((e = flowtable_oldest(&p->flows)) != NULL)
 		end_flow(flow_of(e));
@@ -697,7 +698,7 @@ void udp_end(struct udp *u)
 
 	while ((p = u->ports) != NULL) {
 		u->ports = p->next;
-		pace_remove(&u->pace, &p->paced);
+		coalesce_remove(&u->coalesce, &p->coalesced);
 		pass_last_words(u, p);
 		end_port(p);
 	}
@@ -719,7 +720,7 @@ struct udp *udp_new(struct loop *loop, const struct dialler *dialler, struct fdq
 	u->quota = quota;
 	u->fds_max = quota->max / 2;
 	u->fds_own = part < RESERVED ? part : RESERVED;
-	pace_init(&u->pace, loop);
+	coalesce_init(&u->coalesce, loop);
 	return u;
 }
 
@@ -727,7 +728,7 @@ void udp_free(struct udp *u)
 {
 	if (u == NULL)
 		return;
-	pace_reset(&u->pace);
+	coalesce_reset(&u->coalesce);
 	free(u->batch);
 	free(u);
 }
