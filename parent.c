@@ -30,7 +30,7 @@
 #include "launch/handshake.h"
 #include "launch/idmap.h"
 #include "launch/reexec.h"
-#include "net/netkeep.h"
+#include "net/netsupervisor.h"
 #include "net/network.h"
 #include "os/cgroup.h"
 #include "os/closer.h"
@@ -62,7 +62,7 @@ struct parent {
 	struct idmap map;
 	struct cgroup_evacuation cgroup;
 	struct network net;
-	struct netkeep keep; /* the network program */
+	struct netsupervisor keep; /* the network program */
 	struct loop *loop;
 	struct ports *ports;
 	struct api *api;
@@ -145,7 +145,7 @@ static int wait_for(struct parent *p, int fd, int deadline_ms, const char *what,
 		if (polls[3].revents != 0)
 			netprog_log(&p->keep.prog);
 		if (r == 0)
-			r = netkeep_check(&p->keep, e);
+			r = netsupervisor_check(&p->keep, e);
 		if (r < 0 || polls[0].revents != 0)
 			return r;
 	}
@@ -260,15 +260,15 @@ static int wait_for_network(struct parent *p, struct err *e)
 	char what[64];
 	int r;
 
-	snprintf(what, sizeof(what), "waiting for %s", netkeep_name(&p->keep));
+	snprintf(what, sizeof(what), "waiting for %s", netsupervisor_name(&p->keep));
 	do {
-		r = wait_for(p, p->keep.prog.ready_fd, NETKEEP_DEADLINE_MS, what, e);
+		r = wait_for(p, p->keep.prog.ready_fd, NETSUPERVISOR_DEADLINE_MS, what, e);
 		if (r == 0)
-			r = netkeep_ready(&p->keep, e);
+			r = netsupervisor_ready(&p->keep, e);
 	} while (r == -EAGAIN);
 	if (r == -ETIMEDOUT) {
 		err_add(e, "; %.200s runs, but does not say that it is ready: is it %s?",
-			p->keep.prog.program, netkeep_name(&p->keep));
+			p->keep.prog.program, netsupervisor_name(&p->keep));
 		if (p->keep.prog.last_words[0] != '\0')
 			err_add(e, " It said: %s", p->keep.prog.last_words);
 	}
@@ -279,15 +279,15 @@ static int start_network(struct parent *p, struct err *e)
 {
 	int r = 0;
 
-	if (netkeep_is_wanted(&p->keep)) {
-		r = netkeep_start(&p->keep, &p->net, p->sd.path, p->child, e);
+	if (netsupervisor_is_wanted(&p->keep)) {
+		r = netsupervisor_start(&p->keep, &p->net, p->sd.path, p->child, e);
 		if (r == 0)
 			r = wait_for_network(p, e);
 		if (r == 0)
-			r = netkeep_watch(&p->keep, p->loop, e);
+			r = netsupervisor_watch(&p->keep, p->loop, e);
 		if (r < 0)
 			return r;
-		log_debug("%s is ready", netkeep_name(&p->keep));
+		log_debug("%s is ready", netsupervisor_name(&p->keep));
 	}
 	return tell(p, HS_NETWORK_COMPLETED, e);
 }
@@ -383,14 +383,14 @@ static struct ports *start_builtin(struct parent *p, struct err *e)
 	return ports_new(path, (size_t)p->o->workers, p->o->net.source_ip_transparent, e);
 }
 
-static void on_network_again(struct netkeep *keep)
+static void on_network_again(struct netsupervisor *keep)
 {
 	ports_restore(LOOP_OWNER(keep, struct parent, keep)->ports);
 }
 
 static void on_network_stuck(void *arg)
 {
-	netkeep_renew(arg);
+	netsupervisor_renew(arg);
 }
 
 static struct ports *start_slirp(struct parent *p, struct err *e)
@@ -489,7 +489,7 @@ static void reap(struct parent *p)
 	pid_t pid;
 
 	while ((pid = find_ended(p)) > 0) {
-		if (netkeep_reap(&p->keep, pid))
+		if (netsupervisor_reap(&p->keep, pid))
 			continue;
 		if (waitpid(pid, &status, 0) != pid) {
 			stop_with(p, errno, "looking for processes that have ended");
@@ -600,7 +600,7 @@ static int find_helpers(struct parent *p, struct err *e)
 {
 	int r = idmap_find(&p->map, p->o->subid_source, e);
 
-	return r < 0 ? r : netkeep_find(&p->keep, &p->o->net, e);
+	return r < 0 ? r : netsupervisor_find(&p->keep, &p->o->net, e);
 }
 
 static int make_state_dir(struct parent *p, struct err *e)
@@ -713,7 +713,7 @@ static void end(struct parent *p)
 	are_left(p, WORKER_END_MS);
 	end_child(p);
 	free_blocked(p);
-	netkeep_stop(&p->keep);
+	netsupervisor_stop(&p->keep);
 	cgroup_restore(&p->cgroup);
 	fd_close(&p->bp_fd);
 	statedir_remove(&p->sd);

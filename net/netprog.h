@@ -16,8 +16,8 @@
  * ready, what it prints, and how it ends. What is particular to one is a `struct netprog_driver`.
  *
  * It works on a TAP device that the child has made and that stays when the program ends, so one
- * that has died can be started again (netkeep.h). It does not outlive us, whatever ends us: the
- * kernel kills it. Run and owned by the parent's main thread.
+ * that has died can be started again (netsupervisor.h). It does not outlive us, whatever ends us:
+ * the kernel kills it. Run and owned by the parent's main thread.
  */
 
 #define NETPROG_MAX_ARGS 32

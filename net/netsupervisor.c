@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The life of the network program. See netkeep.h.
+/* The life of the network program. See netsupervisor.h.
  *
  *                  spawned                   it says so
  *        PAUSED ──────────────► STARTING ──────────────► UP
@@ -12,7 +12,7 @@
  * processes inside, which see no more than lost packets. What was a connection by way of the
  * program's own sockets is lost; the builtin port driver has none of these.
  */
-#include "net/netkeep.h"
+#include "net/netsupervisor.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -38,26 +38,26 @@ static const struct netprog_driver *const drivers[NET_DRIVER_COUNT] = {
 
 /* ---- the start ---- */
 
-int netkeep_find(struct netkeep *k, const struct netopts *o, struct err *e)
+int netsupervisor_find(struct netsupervisor *k, const struct netopts *o, struct err *e)
 {
 	k->prog = (struct netprog)NETPROG_INIT;
 	k->prog.driver = drivers[o->driver];
 	k->pause_ms = PAUSE_MIN_MS;
-	return netkeep_is_wanted(k) ? netprog_find(&k->prog, o, e) : 0;
+	return netsupervisor_is_wanted(k) ? netprog_find(&k->prog, o, e) : 0;
 }
 
-bool netkeep_is_wanted(const struct netkeep *k)
+bool netsupervisor_is_wanted(const struct netsupervisor *k)
 {
 	return k->prog.driver != NULL;
 }
 
-const char *netkeep_name(const struct netkeep *k)
+const char *netsupervisor_name(const struct netsupervisor *k)
 {
 	return k->prog.driver->name;
 }
 
-int netkeep_start(struct netkeep *k, const struct network *net, const char *state_dir, pid_t child,
-		  struct err *e)
+int netsupervisor_start(struct netsupervisor *k, const struct network *net, const char *state_dir,
+			pid_t child, struct err *e)
 {
 	int r;
 
@@ -71,7 +71,7 @@ int netkeep_start(struct netkeep *k, const struct network *net, const char *stat
 }
 
 /* Adds what to try. */
-static void advise(const struct netkeep *k, struct err *e)
+static void advise(const struct netsupervisor *k, struct err *e)
 {
 	const struct netprog *n = &k->prog;
 	const char *advice = n->driver->advice != NULL ? n->driver->advice(n) : NULL;
@@ -84,22 +84,22 @@ static void advise(const struct netkeep *k, struct err *e)
 		userns_explain(e, EPERM, 0);
 }
 
-static int explain(struct netkeep *k, struct err *e)
+static int explain(struct netsupervisor *k, struct err *e)
 {
 	struct netprog *n = &k->prog;
 
 	if (k->prog.again)
-		err_wrap(e, "%s ended during the start", netkeep_name(k));
+		err_wrap(e, "%s ended during the start", netsupervisor_name(k));
 	else
 		err_wrap(e, "failed to setup network: %s ended before it was ready (%.150s)",
-			 netkeep_name(k), k->prog.command);
+			 netsupervisor_name(k), k->prog.command);
 	advise(k, e);
 	if (!k->prog.again && !WIFSIGNALED(n->status) && n->driver->diagnose != NULL)
 		n->driver->diagnose(n, e);
 	return -ECHILD;
 }
 
-int netkeep_check(struct netkeep *k, struct err *e)
+int netsupervisor_check(struct netsupervisor *k, struct err *e)
 {
 	siginfo_t info = { .si_pid = 0 };
 
@@ -111,7 +111,7 @@ int netkeep_check(struct netkeep *k, struct err *e)
 	return explain(k, e);
 }
 
-int netkeep_ready(struct netkeep *k, struct err *e)
+int netsupervisor_ready(struct netsupervisor *k, struct err *e)
 {
 	int r = netprog_ready(&k->prog);
 
@@ -125,7 +125,7 @@ int netkeep_ready(struct netkeep *k, struct err *e)
 
 /* ---- in the loop ---- */
 
-static void unwatch(struct netkeep *k, struct watch *w)
+static void unwatch(struct netsupervisor *k, struct watch *w)
 {
 	loop_remove(k->loop, w);
 	w->fd = -1;
@@ -133,7 +133,7 @@ static void unwatch(struct netkeep *k, struct watch *w)
 
 static void on_log(struct watch *w, short revents)
 {
-	struct netkeep *k = LOOP_OWNER(w, struct netkeep, log);
+	struct netsupervisor *k = LOOP_OWNER(w, struct netsupervisor, log);
 
 	(void)revents;
 	netprog_log(&k->prog);
@@ -142,7 +142,7 @@ static void on_log(struct watch *w, short revents)
 }
 
 /* A program may have closed what it prints to. */
-static int watch(struct netkeep *k, struct watch *w, int fd,
+static int watch(struct netsupervisor *k, struct watch *w, int fd,
 		 void (*on_event)(struct watch *w, short revents))
 {
 	if (fd < 0)
@@ -152,11 +152,11 @@ static int watch(struct netkeep *k, struct watch *w, int fd,
 }
 
 /* Sets the timer of the next start, and tells why in one line. */
-static void schedule(struct netkeep *k, const struct err *why)
+static void schedule(struct netsupervisor *k, const struct err *why)
 {
-	if (k->state == NETKEEP_UP && fd_now_ms() - k->up_since_ms >= GOOD_LIFE_MS)
+	if (k->state == NETSUPERVISOR_UP && fd_now_ms() - k->up_since_ms >= GOOD_LIFE_MS)
 		k->pause_ms = PAUSE_MIN_MS;
-	k->state = NETKEEP_PAUSED;
+	k->state = NETSUPERVISOR_PAUSED;
 	if (loop_timer(k->loop, &k->timer, k->pause_ms) < 0)
 		log_error("%s; it is not started again: out of memory", why->msg);
 	else
@@ -164,7 +164,7 @@ static void schedule(struct netkeep *k, const struct err *why)
 	k->pause_ms = k->pause_ms < PAUSE_MAX_MS / 2 ? 2 * k->pause_ms : PAUSE_MAX_MS;
 }
 
-static void on_end(struct netkeep *k)
+static void on_end(struct netsupervisor *k)
 {
 	struct err why;
 
@@ -172,12 +172,12 @@ static void on_end(struct netkeep *k)
 	unwatch(k, &k->log);
 	loop_cancel(k->loop, &k->timer);
 	netprog_stop(&k->prog, &why);
-	err_wrap(&why, "%s ended%s", netkeep_name(k),
-		 k->state == NETKEEP_STARTING ? " before it was ready" : "");
+	err_wrap(&why, "%s ended%s", netsupervisor_name(k),
+		 k->state == NETSUPERVISOR_STARTING ? " before it was ready" : "");
 	schedule(k, &why);
 }
 
-bool netkeep_reap(struct netkeep *k, pid_t pid)
+bool netsupervisor_reap(struct netsupervisor *k, pid_t pid)
 {
 	if (k->prog.pid <= 0 || pid != k->prog.pid)
 		return false;
@@ -186,19 +186,19 @@ bool netkeep_reap(struct netkeep *k, pid_t pid)
 }
 
 /* It is of no use: SIGCHLD follows. */
-static void give_up(struct netkeep *k)
+static void give_up(struct netsupervisor *k)
 {
 	char why[128];
 
 	unwatch(k, &k->ready);
 	if (kill(-k->prog.pid, SIGKILL) == 0)
 		return;
-	log_error("killing %s in order to start it again: %s", netkeep_name(k),
+	log_error("killing %s in order to start it again: %s", netsupervisor_name(k),
 		  err_text(errno, why, sizeof(why)));
 	netprog_ask_to_end(&k->prog);
 }
 
-void netkeep_renew(struct netkeep *k)
+void netsupervisor_renew(struct netsupervisor *k)
 {
 	if (k->loop != NULL && k->prog.pid > 0)
 		give_up(k);
@@ -206,7 +206,7 @@ void netkeep_renew(struct netkeep *k)
 
 static void on_ready(struct watch *w, short revents)
 {
-	struct netkeep *k = LOOP_OWNER(w, struct netkeep, ready);
+	struct netsupervisor *k = LOOP_OWNER(w, struct netsupervisor, ready);
 	int r;
 
 	(void)revents;
@@ -222,56 +222,56 @@ static void on_ready(struct watch *w, short revents)
 	if (k->prog.log_fd < 0)
 		unwatch(k, &k->log);
 	loop_cancel(k->loop, &k->timer);
-	k->state = NETKEEP_UP;
+	k->state = NETSUPERVISOR_UP;
 	k->up_since_ms = fd_now_ms();
-	log_debug("%s is up again", netkeep_name(k));
+	log_debug("%s is up again", netsupervisor_name(k));
 	if (k->on_again != NULL)
 		k->on_again(k);
 }
 
 /* ---- starting again ---- */
 
-static int start_again(struct netkeep *k, struct err *e)
+static int start_again(struct netsupervisor *k, struct err *e)
 {
 	int r = netprog_start(&k->prog, e);
 
 	if (r < 0)
 		return r;
-	k->state = NETKEEP_STARTING;
+	k->state = NETSUPERVISOR_STARTING;
 	/* What fails here leaves it running unheard: it is ended then. */
 	if (watch(k, &k->log, k->prog.log_fd, on_log) < 0 ||
 	    watch(k, &k->ready, k->prog.ready_fd, on_ready) < 0 ||
-	    loop_timer(k->loop, &k->timer, NETKEEP_DEADLINE_MS) < 0)
+	    loop_timer(k->loop, &k->timer, NETSUPERVISOR_DEADLINE_MS) < 0)
 		give_up(k);
 	return 0;
 }
 
 static void on_timer(struct timer *t)
 {
-	struct netkeep *k = LOOP_OWNER(t, struct netkeep, timer);
+	struct netsupervisor *k = LOOP_OWNER(t, struct netsupervisor, timer);
 	struct err why;
 
-	if (k->state == NETKEEP_STARTING)
+	if (k->state == NETSUPERVISOR_STARTING)
 		give_up(k); /* the deadline */
 	else if (start_again(k, &why) < 0)
 		schedule(k, &why);
 }
 
-int netkeep_watch(struct netkeep *k, struct loop *loop, struct err *e)
+int netsupervisor_watch(struct netsupervisor *k, struct loop *loop, struct err *e)
 {
-	if (!netkeep_is_wanted(k))
+	if (!netsupervisor_is_wanted(k))
 		return 0;
 	k->loop = loop;
 	k->timer.on_due = on_timer;
 	k->ready.fd = -1;
-	k->state = NETKEEP_UP;
+	k->state = NETSUPERVISOR_UP;
 	k->up_since_ms = fd_now_ms();
 	if (watch(k, &k->log, k->prog.log_fd, on_log) < 0)
-		return err_sys(e, ENOMEM, "watching %s", netkeep_name(k));
+		return err_sys(e, ENOMEM, "watching %s", netsupervisor_name(k));
 	return 0;
 }
 
-void netkeep_stop(struct netkeep *k)
+void netsupervisor_stop(struct netsupervisor *k)
 {
 	if (k->loop != NULL) {
 		loop_cancel(k->loop, &k->timer);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef NETKEEP_H
-#define NETKEEP_H
+#ifndef NETSUPERVISOR_H
+#define NETSUPERVISOR_H
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -14,55 +14,55 @@
  * program all of this does nothing. Parent's main thread.
  */
 
-struct netkeep {
+struct netsupervisor {
 	struct netprog prog;
 	struct loop *loop; /* NULL: not yet handed over */
 	struct watch log;
 	struct watch ready;
 	struct timer timer; /* of the next start, or the deadline of this one */
 	enum {
-		NETKEEP_PAUSED, /* it will be started when the timer is due */
-		NETKEEP_STARTING,
-		NETKEEP_UP,
+		NETSUPERVISOR_PAUSED, /* it will be started when the timer is due */
+		NETSUPERVISOR_STARTING,
+		NETSUPERVISOR_UP,
 	} state;
 	unsigned int pause_ms; /* before the next start */
 	unsigned long long up_since_ms;
 	/* When it is up again; set by the owner, may be NULL. */
-	void (*on_again)(struct netkeep *k);
+	void (*on_again)(struct netsupervisor *k);
 };
 
-#define NETKEEP_DEADLINE_MS 30000 /* for the program to be ready */
+#define NETSUPERVISOR_DEADLINE_MS 30000 /* for the program to be ready */
 
 /* Finds the program that the options ask for, if any (netprog_find). */
-int netkeep_find(struct netkeep *k, const struct netopts *o, struct err *e);
+int netsupervisor_find(struct netsupervisor *k, const struct netopts *o, struct err *e);
 
-bool netkeep_is_wanted(const struct netkeep *k);
+bool netsupervisor_is_wanted(const struct netsupervisor *k);
 /* Of the program, for messages. */
-const char *netkeep_name(const struct netkeep *k);
+const char *netsupervisor_name(const struct netsupervisor *k);
 
 /* Starts it for the child; all is borrowed. Then `prog.ready_fd` is to be waited for, with
  * `prog.log_fd` and with an eye on its end. */
-int netkeep_start(struct netkeep *k, const struct network *net, const char *state_dir, pid_t child,
-		  struct err *e);
+int netsupervisor_start(struct netsupervisor *k, const struct network *net, const char *state_dir,
+			pid_t child, struct err *e);
 
 /* During the start: has it ended? Returns 0, or -ECHILD with a reason. */
-int netkeep_check(struct netkeep *k, struct err *e);
+int netsupervisor_check(struct netsupervisor *k, struct err *e);
 
 /* When `prog.ready_fd` is readable: is it up? Returns 0, -EAGAIN, or another -errno with a reason;
  * then it has been ended. */
-int netkeep_ready(struct netkeep *k, struct err *e);
+int netsupervisor_ready(struct netsupervisor *k, struct err *e);
 
 /* Hands it over to the loop. Returns 0 or -errno with a reason. */
-int netkeep_watch(struct netkeep *k, struct loop *loop, struct err *e);
+int netsupervisor_watch(struct netsupervisor *k, struct loop *loop, struct err *e);
 
 /* A process has ended and was not waited for yet. Waits for it and returns true if it is this one.
  */
-bool netkeep_reap(struct netkeep *k, pid_t pid);
+bool netsupervisor_reap(struct netsupervisor *k, pid_t pid);
 
 /* It does not answer: ends it, so that it is started again. */
-void netkeep_renew(struct netkeep *k);
+void netsupervisor_renew(struct netsupervisor *k);
 
 /* Ends it for good. */
-void netkeep_stop(struct netkeep *k);
+void netsupervisor_stop(struct netsupervisor *k);
 
 #endif
