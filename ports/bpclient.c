@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "formats/bpreq.h"
+#include "formats/bpmsg.h"
 #include "msg.h"
 #include "os/unixsock.h"
 
@@ -25,7 +25,7 @@ static int receive_answer(int sock, struct err *e)
 	if (r > 0)
 		r = msg_read(&reader, sock);
 	if (r == 1)
-		r = bpreq_decode_answer(reader.body, reader.len, e);
+		r = bpmsg_decode_answer(reader.body, reader.len, e);
 	else
 		r = err_sys(e, r < 0 ? -r : EPROTO, "answer of the port service");
 	msg_reader_reset(&reader);
@@ -35,10 +35,10 @@ static int receive_answer(int sock, struct err *e)
 int bpclient_init(const char *path, struct err *e)
 {
 	struct sockaddr_un address;
-	const struct bpreq req = { .type = BPREQ_INIT };
+	const struct bpmsg req = { .type = BPMSG_INIT };
 	FD_AUTO int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	char text[BPREQ_MAX];
-	int r = bpreq_encode(&req, text, sizeof(text));
+	char text[BPMSG_MAX];
+	int r = bpmsg_encode(&req, text, sizeof(text));
 
 	if (sock < 0)
 		return err_sys(e, errno, "socket");

@@ -180,7 +180,7 @@ static int read_answer(struct dial *d)
 		return -EINPROGRESS;
 	if (r < 0)
 		return err_sys(&d->why, -r, "answer of the child");
-	r = bpreq_decode_answer(d->reader.body, d->reader.len, &d->why);
+	r = bpmsg_decode_answer(d->reader.body, d->reader.len, &d->why);
 	return r < 0 ? r : err_set(&d->why, EPROTO, "the child sent no descriptor");
 }
 
@@ -210,10 +210,10 @@ static void on_answer(struct watch *watch, short revents)
 	}
 }
 
-static int send_request(struct dial *d, const struct bpreq *req)
+static int send_request(struct dial *d, const struct bpmsg *req)
 {
-	char text[BPREQ_MAX];
-	int len = closer_pending() < CLOSER_MAX ? bpreq_encode(req, text, sizeof(text))
+	char text[BPMSG_MAX];
+	int len = closer_pending() < CLOSER_MAX ? bpmsg_encode(req, text, sizeof(text))
 						: -ECONNABORTED;
 
 	if (len < 0)
@@ -237,7 +237,7 @@ static unsigned int ms_left(const struct dial *d, unsigned int most_ms)
 	return d->until_ms - now < most_ms ? (unsigned int)(d->until_ms - now) : most_ms;
 }
 
-static void ask_for(struct dial *d, const struct bpreq *req)
+static void ask_for(struct dial *d, const struct bpmsg *req)
 {
 	struct loop *loop = d->dialler->loop;
 	int r;
@@ -286,7 +286,7 @@ static void not_connected(struct dial *d, int errnum)
 {
 	const int mark = d->mark;
 
-	bpreq_dial_error(&d->req, errnum, &d->why);
+	bpmsg_dial_error(&d->req, errnum, &d->why);
 	if (mark == 0 && is_of_target(errnum)) {
 		try_again(d, -errnum);
 		return;
@@ -445,7 +445,7 @@ static bool try_by_itself(struct dial *d)
 
 static void dial_target(struct dial *d)
 {
-	if (bpreq_target(&d->req, &d->to, &d->to_len, NULL) < 0)
+	if (bpmsg_target(&d->req, &d->to, &d->to_len, NULL) < 0)
 		d->to.ss_family = AF_UNSPEC;
 	if (!try_by_itself(d))
 		ask_child(d);
@@ -467,9 +467,9 @@ static bool needs_probe(const struct dial *d, struct ipaddr *ip)
 	struct sockaddr_storage to;
 	socklen_t len;
 
-	if (bpreq_is_by_parent_ip(&d->req, ip))
+	if (bpmsg_is_by_parent_ip(&d->req, ip))
 		return true;
-	if (!d->loop_suspected || bpreq_target(&d->req, &to, &len, NULL) < 0)
+	if (!d->loop_suspected || bpmsg_target(&d->req, &to, &len, NULL) < 0)
 		return false;
 	ipaddr_from_sockaddr(ip, &to);
 	return !ipaddr_is_loopback(ip);
@@ -487,7 +487,7 @@ static void look_at_target(struct dial *d, const struct ipaddr *ip, int probe)
 	} else if (probe >= 0 && reach_is_local(probe, ip)) {
 		strcpy(d->req.ip, d->req.parent_ip);
 	} else {
-		bpreq_use_loopback(&d->req, ip->family);
+		bpmsg_use_loopback(&d->req, ip->family);
 	}
 	dial_target(d);
 }
@@ -495,10 +495,10 @@ static void look_at_target(struct dial *d, const struct ipaddr *ip, int probe)
 /* Any child can connect a UDP socket to its own loopback address. */
 static void ask_for_probe(struct dial *d, sa_family_t family)
 {
-	struct bpreq req = { .type = BPREQ_CONNECT, .port = d->req.port };
+	struct bpmsg req = { .type = BPMSG_CONNECT, .port = d->req.port };
 
 	req.proto = family == AF_INET ? PROTO_UDP4 : PROTO_UDP6;
-	bpreq_use_loopback(&req, family);
+	bpmsg_use_loopback(&req, family);
 	log_debug("port %d: the child is asked for a UDP socket, to see its routes", d->port_id);
 	d->asks_probe = true;
 	ask_for(d, &req);
@@ -556,7 +556,7 @@ static void try_dial(struct dial *d)
 		ask_for_probe(d, ip.family);
 }
 
-void dial_start(struct dial *d, const struct dialler *dialler, int port_id, const struct bpreq *req,
+void dial_start(struct dial *d, const struct dialler *dialler, int port_id, const struct bpmsg *req,
 		void (*on_done)(struct dial *d, int result))
 {
 	d->dialler = dialler;

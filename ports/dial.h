@@ -7,7 +7,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
-#include "formats/bpreq.h"
+#include "formats/bpmsg.h"
 #include "msg.h"
 #include "ports/fdquota.h"
 #include "ports/sockpool.h"
@@ -64,7 +64,7 @@ struct dial {
 	struct timer timer; /* the deadline of a try, or the pause before the next */
 	struct msg_reader reader;
 	struct task task; /* the report */
-	struct bpreq req;
+	struct bpmsg req;
 	socklen_t to_len;
 	struct sockaddr_storage from; /* the client's address; AF_UNSPEC if it is not to be kept */
 	int mark;		      /* what it connects from there with; 0: it does not */
@@ -84,7 +84,7 @@ struct dial {
  * filled in for each try. `on_done` is called once, in a task of the loop, and may free the dial:
  * with a descriptor, which is of the kind that the request's proto says (checked) and belongs to
  * the owner from then on, or with -errno and a reason in d->why. */
-void dial_start(struct dial *d, const struct dialler *dialler, int port_id, const struct bpreq *req,
+void dial_start(struct dial *d, const struct dialler *dialler, int port_id, const struct bpmsg *req,
 		void (*on_done)(struct dial *d, int result));
 
 /* Ends a dial now: it holds no descriptor any more. on_done follows, with -ECANCELED. Does nothing

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "formats/bpreq.h"
+#include "formats/bpmsg.h"
 #include "formats/portspec.h"
 
 #define LISTENER_BUCKETS 64
@@ -16,7 +16,7 @@ struct listener {
 	int id;			      /* unique among the ports, growing */
 	char name[PORTSPEC_TEXT_LEN]; /* "127.0.0.1:8080/tcp" */
 	int listen_fd;		      /* borrowed */
-	struct bpreq target;	      /* what to ask the child for */
+	struct bpmsg target;	      /* what to ask the child for */
 	size_t worker;		      /* the index of the worker: which one has a port of UDP */
 	_Atomic bool on_all_workers;  /* all workers serve it: clients may be handed over */
 	bool may_lead_out;

@@ -17,7 +17,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "formats/bpreq.h"
+#include "formats/bpmsg.h"
 #include "os/proc.h"
 #include "ports/listen.h"
 #include "ports/slirpports.h"
@@ -60,9 +60,9 @@ struct ports {
 /* ---- the builtin driver ---- */
 
 /* What is asked of the child for a connection to this port. */
-static struct bpreq target_of(const struct portspec *spec)
+static struct bpmsg target_of(const struct portspec *spec)
 {
-	struct bpreq target = { .type = BPREQ_CONNECT, .proto = spec->proto };
+	struct bpmsg target = { .type = BPMSG_CONNECT, .proto = spec->proto };
 
 	target.port = spec->child_port;
 	strcpy(target.ip, spec->child_ip);

@@ -39,7 +39,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "formats/bpreq.h"
+#include "formats/bpmsg.h"
 #include "msg.h"
 #include "netns.h"
 #include "os/sockopt.h"
@@ -84,7 +84,7 @@ struct request {
 	unsigned long long without_ms; /* since when it does without, for want of an answer; or 0 */
 	struct sockaddr_storage to;
 	socklen_t to_len;
-	struct bpreq req;
+	struct bpmsg req;
 };
 
 /* ---- the end of a request ---- */
@@ -134,8 +134,8 @@ static void end_answered(struct request *r)
 
 static void answer_error(struct request *r, const struct err *why)
 {
-	char text[BPREQ_ERROR_MAX];
-	int len = bpreq_encode_error(why, text, sizeof(text));
+	char text[BPMSG_ERROR_MAX];
+	int len = bpmsg_encode_error(why, text, sizeof(text));
 
 	/* A client that does not take it has gone. */
 	if (len > 0)
@@ -196,7 +196,7 @@ static void fail_connect(struct request *r, int errnum)
 {
 	struct err why;
 
-	bpreq_dial_error(&r->req, errnum, &why);
+	bpmsg_dial_error(&r->req, errnum, &why);
 	answer_error(r, &why);
 }
 
@@ -369,7 +369,7 @@ static void start_connect(struct request *r)
 /* Whose address the server shall see, if that was asked for and can be. */
 static void note_source(struct request *r)
 {
-	const struct bpreq *req = &r->req;
+	const struct bpmsg *req = &r->req;
 	struct ipaddr ip;
 
 	if (r->service->source_ip && proto_is_tcp(req->proto) && req->source_ip[0] != '\0' &&
@@ -384,11 +384,11 @@ static void choose_target(struct request *r)
 	FD_AUTO int fd = -1;
 	struct ipaddr ip;
 
-	if (!bpreq_is_by_parent_ip(&r->req, &ip))
+	if (!bpmsg_is_by_parent_ip(&r->req, &ip))
 		return;
 	fd = new_socket(PROTO_UDP, ip.family);
 	if (!reach_is_local(fd, &ip))
-		bpreq_use_loopback(&r->req, ip.family);
+		bpmsg_use_loopback(&r->req, ip.family);
 }
 
 static void answer_connect(struct request *r)
@@ -396,7 +396,7 @@ static void answer_connect(struct request *r)
 	struct err why;
 
 	choose_target(r);
-	if (bpreq_target(&r->req, &r->to, &r->to_len, &why) < 0) {
+	if (bpmsg_target(&r->req, &r->to, &r->to_len, &why) < 0) {
 		answer_error(r, &why);
 		return;
 	}
@@ -426,8 +426,8 @@ static int make_sockets(enum proto proto, int *fds, int count)
 
 static void answer_sockets(struct request *r)
 {
-	const char byte = r->service->source_ip ? BPREQ_KEEPS_SOURCE : 0;
-	int fds[BPREQ_SOCKETS_MAX];
+	const char byte = r->service->source_ip ? BPMSG_KEEPS_SOURCE : 0;
+	int fds[BPMSG_SOCKETS_MAX];
 	int n = make_sockets(r->req.proto, fds, r->req.count);
 	struct err why;
 	int sent;
@@ -448,19 +448,19 @@ static void answer_sockets(struct request *r)
 /* ---- reading ---- */
 
 static void (*const answers[])(struct request *r) = {
-	[BPREQ_INIT] = answer_init,
-	[BPREQ_CONNECT] = answer_connect,
-	[BPREQ_SOCKETS] = answer_sockets,
+	[BPMSG_INIT] = answer_init,
+	[BPMSG_CONNECT] = answer_connect,
+	[BPMSG_SOCKETS] = answer_sockets,
 };
 
-_Static_assert(BPREQ_SOCKETS_MAX <= MSG_FDS_MAX, "they fit in one message");
-_Static_assert(sizeof(answers) / sizeof(answers[0]) == BPREQ_TYPE_COUNT, "an answer per type");
+_Static_assert(BPMSG_SOCKETS_MAX <= MSG_FDS_MAX, "they fit in one message");
+_Static_assert(sizeof(answers) / sizeof(answers[0]) == BPMSG_TYPE_COUNT, "an answer per type");
 
 static void on_request(struct request *r)
 {
 	struct err why;
 
-	if (bpreq_decode(&r->req, r->reader.body, r->reader.len, &why) < 0)
+	if (bpmsg_decode(&r->req, r->reader.body, r->reader.len, &why) < 0)
 		answer_error(r, &why);
 	else
 		answers[r->req.type](r);

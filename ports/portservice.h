@@ -7,7 +7,7 @@
 #include "base/err.h"
 
 /* The child's half of the builtin port driver: a thread in the target network namespace that serves
- * `.bp.sock` in the state directory. One request a connection, as bpreq.h has them; "init" is
+ * `.bp.sock` in the state directory. One request a connection, as bpmsg.h has them; "init" is
  * answered with the frame `null`, "connect" with a descriptor of a connected socket of TCP or UDP
  * (msg_send_fd) or a frame with the reason why not, "sockets" with some that are not connected,
  * maybe fewer than were asked for (msg_send_fds), or a frame likewise.

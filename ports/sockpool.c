@@ -36,7 +36,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "formats/bpreq.h"
+#include "formats/bpmsg.h"
 #include "msg.h"
 #include "os/closer.h"
 #include "os/sockopt.h"
@@ -95,7 +95,7 @@ static const struct kind {
 };
 
 _Static_assert(sizeof(kinds) / sizeof(kinds[0]) == SOCKPOOL_KINDS, "a row per kind");
-_Static_assert(SOCKPOOL_HELD_MAX <= BPREQ_SOCKETS_MAX, "a batch is one request");
+_Static_assert(SOCKPOOL_HELD_MAX <= BPMSG_SOCKETS_MAX, "a batch is one request");
 
 enum sockpool_kind sockpool_kind(bool udp, sa_family_t family)
 {
@@ -306,8 +306,8 @@ static void read_reason(struct store *s, const char *bytes, size_t len)
 	if (r < 0) {
 		err_sys(&why, -r, "answer of the child");
 	} else {
-		r = bpreq_decode_answer(s->reader.body, s->reader.len, &why);
-		if (r == -EREMOTEIO && bpreq_is_unknown_type(&why))
+		r = bpmsg_decode_answer(s->reader.body, s->reader.len, &why);
+		if (r == -EREMOTEIO && bpmsg_is_unknown_type(&why))
 			s->pool->unknown = true;
 		if (r == 0)
 			r = err_set(&why, EPROTO, "the child sent no descriptor");
@@ -331,7 +331,7 @@ static void on_answer(struct watch *watch, short revents)
 		err_sys(&why, (int)-n, "answer of the child");
 		fail_batch(s, (int)n, &why);
 	} else if (count > 0) {
-		s->pool->keeps_source = n > 0 && bytes[0] == BPREQ_KEEPS_SOURCE;
+		s->pool->keeps_source = n > 0 && bytes[0] == BPMSG_KEEPS_SOURCE;
 		store_batch(s, fds, count);
 	} else if (n == 0) {
 		err_set(&why, EPIPE, "the child closed the connection");
@@ -351,11 +351,11 @@ static void on_deadline(struct timer *t)
 
 static int send_request(struct store *s)
 {
-	const struct bpreq req = { .type = BPREQ_SOCKETS,
+	const struct bpmsg req = { .type = BPMSG_SOCKETS,
 				   .proto = s->kind->proto,
 				   .count = (int)s->asked };
-	char text[BPREQ_MAX];
-	int len = bpreq_encode(&req, text, sizeof(text));
+	char text[BPMSG_MAX];
+	int len = bpmsg_encode(&req, text, sizeof(text));
 
 	if (len < 0)
 		return len;

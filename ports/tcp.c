@@ -280,7 +280,7 @@ static void on_dialled(struct dial *d, int result)
 
 /* Asks for a socket that speaks from the client's address. One of the loopback network would mean
  * another host inside. */
-static void ask_for_source(struct bpreq *req, const struct sockaddr_storage *from)
+static void ask_for_source(struct bpmsg *req, const struct sockaddr_storage *from)
 {
 	struct ipaddr ip;
 	int port = ipaddr_from_sockaddr(&ip, from);
@@ -311,7 +311,7 @@ static void stop_accepting(struct port *p)
 static int start_conn(struct port *p, int client, const struct sockaddr_storage *from)
 {
 	struct tcp *t = p->tcp;
-	struct bpreq req = p->listener->target;
+	struct bpmsg req = p->listener->target;
 	struct conn *c = calloc(1, sizeof(*c));
 	struct dialling *dialling = c == NULL ? NULL : calloc(1, sizeof(*dialling));
 

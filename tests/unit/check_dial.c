@@ -85,7 +85,7 @@ static void on_done(struct dial *d, int result)
 
 static void start_to(enum proto proto, const char *ip, const char *source)
 {
-	struct bpreq req = { .type = BPREQ_CONNECT, .proto = proto, .port = port };
+	struct bpmsg req = { .type = BPMSG_CONNECT, .proto = proto, .port = port };
 
 	snprintf(req.ip, sizeof(req.ip), "%s", ip);
 	if (source != NULL) {
@@ -261,7 +261,7 @@ static bool own_address(int family, char *text, size_t cap)
 /* Dials to a port that was published on `parent_ip`. Returns the address that it got, or "". */
 static const char *target_of(enum proto proto, const char *parent_ip)
 {
-	struct bpreq req = { .type = BPREQ_CONNECT, .proto = proto, .port = port };
+	struct bpmsg req = { .type = BPMSG_CONNECT, .proto = proto, .port = port };
 	static char text[INET6_ADDRSTRLEN];
 	struct sockaddr_storage peer;
 	socklen_t len = sizeof(peer);

@@ -178,7 +178,7 @@ static void child_answers(int request)
 static void on_request(struct watch *w, short revents)
 {
 	struct msg_reader reader = { 0 };
-	struct bpreq req;
+	struct bpmsg req;
 	struct err e;
 	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC);
 
@@ -186,7 +186,7 @@ static void on_request(struct watch *w, short revents)
 	if (fd < 0)
 		return; /* the test has taken the descriptors away */
 	ck_assert_int_eq(msg_read(&reader, fd), 1);
-	ck_assert_int_eq(bpreq_decode(&req, reader.body, reader.len, &e), 0);
+	ck_assert_int_eq(bpmsg_decode(&req, reader.body, reader.len, &e), 0);
 	msg_reader_reset(&reader);
 	ck_assert_int_eq(req.proto, PROTO_UDP);
 	ck_assert_int_eq(req.port, 53);
@@ -247,7 +247,7 @@ static struct listener served[SERVED];
 static int publish(int id)
 {
 	const struct portspec spec = { .proto = PROTO_UDP, .child_port = 53 };
-	const struct bpreq target = { .type = BPREQ_CONNECT, .proto = PROTO_UDP, .port = 53 };
+	const struct bpmsg target = { .type = BPMSG_CONNECT, .proto = PROTO_UDP, .port = 53 };
 	struct err e;
 	int fd = listen_port(&spec, &e);
 

@@ -126,7 +126,7 @@ static void add(struct tcp_port *p, int id)
 	*p = (struct tcp_port){ .listener = { .id = id } };
 	p->listener.listen_fd = listen_tcp(&p->at);
 	p->listener.target =
-		(struct bpreq){ .type = BPREQ_CONNECT, .proto = PROTO_TCP, .port = 80 };
+		(struct bpmsg){ .type = BPMSG_CONNECT, .proto = PROTO_TCP, .port = 80 };
 	ck_assert_int_eq(workers_add_port(workers, &p->listener), 0);
 }
 
@@ -456,7 +456,7 @@ START_TEST(no_client_is_forgotten_when_descriptors_are_short)
 		p[i] = (struct tcp_port){ .listener = { .id = i + 1 } };
 		p[i].listener.listen_fd = listen_tcp(&p[i].at);
 		p[i].listener.target =
-			(struct bpreq){ .type = BPREQ_CONNECT, .proto = PROTO_TCP, .port = 80 };
+			(struct bpmsg){ .type = BPMSG_CONNECT, .proto = PROTO_TCP, .port = 80 };
 		knock(&p[i], &fds[i * PER_PORT], 2);
 		ck_assert_int_eq(workers_add_port(workers, &p[i].listener), 0);
 		knock(&p[i], &fds[i * PER_PORT + 2], PER_PORT - 2);
@@ -521,7 +521,7 @@ START_TEST(ports_of_udp_leave_descriptors_to_those_of_tcp)
 	for (int i = 0; i < WORKERS_MAX; i++) {
 		udp[i] = (struct listener){ .id = i + 2, .listen_fd = listen_udp() };
 		udp[i].target =
-			(struct bpreq){ .type = BPREQ_CONNECT, .proto = PROTO_UDP, .port = 80 };
+			(struct bpmsg){ .type = BPMSG_CONNECT, .proto = PROTO_UDP, .port = 80 };
 		ck_assert_int_eq(workers_add_port(workers, &udp[i]), 0);
 	}
 	add(&p, 1);

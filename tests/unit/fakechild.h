@@ -10,7 +10,7 @@
 #include <netinet/in.h>
 
 #include "base/fd.h"
-#include "formats/bpreq.h"
+#include "formats/bpmsg.h"
 #include "msg.h"
 #include "os/sockopt.h"
 #include "os/unixsock.h"
@@ -40,14 +40,14 @@ static struct {
 	size_t silent_count;
 	size_t batches, sockets; /* asked for */
 	size_t connects;
-	struct bpreq connect; /* the last one */
+	struct bpmsg connect; /* the last one */
 	bool keeps_source;
 } child;
 
 static struct fdquota quota;
 static struct sockaddr_un bp_address;
 
-static int child_makes(const struct bpreq *req)
+static int child_makes(const struct bpmsg *req)
 {
 	bool v6 = req->proto == PROTO_TCP6 || req->proto == PROTO_UDP6 || child.way == GIVES_V6;
 	bool udp = proto_is_udp(req->proto) || child.way == GIVES_UDP;
@@ -72,15 +72,15 @@ static int child_makes(const struct bpreq *req)
 	}
 }
 
-static void child_gives(int client, const struct bpreq *req)
+static void child_gives(int client, const struct bpmsg *req)
 {
-	int fds[BPREQ_SOCKETS_MAX + 1];
+	int fds[BPMSG_SOCKETS_MAX + 1];
 	int count = child.way == GIVES_ONE ? 1 : req->count + (child.way == GIVES_SURPLUS);
 
 	for (int i = 0; i < count; i++)
 		ck_assert_int_ge(fds[i] = child_makes(req), 0);
 	ck_assert_int_eq(msg_send_fds(client, fds, (size_t)count,
-				      child.keeps_source ? BPREQ_KEEPS_SOURCE : 0),
+				      child.keeps_source ? BPMSG_KEEPS_SOURCE : 0),
 			 0);
 	fd_close_all(fds, (size_t)count);
 }
@@ -90,7 +90,7 @@ static void child_says(int client, const char *text)
 	ck_assert_int_eq(msg_send(client, text, strlen(text)), 0);
 }
 
-static void child_answers_sockets(int client, const struct bpreq *req)
+static void child_answers_sockets(int client, const struct bpmsg *req)
 {
 	switch (child.way) {
 	case IS_OLD:
@@ -113,24 +113,24 @@ static void child_answers_sockets(int client, const struct bpreq *req)
 }
 
 /* Gives a socket that is connected to the target, or the reason. */
-static void child_connects(int client, const struct bpreq *req)
+static void child_connects(int client, const struct bpmsg *req)
 {
 	struct sockaddr_storage to;
 	socklen_t len;
-	char text[BPREQ_ERROR_MAX];
+	char text[BPMSG_ERROR_MAX];
 	struct err e;
 	int fd;
 
 	child.connects++;
 	child.connect = *req;
-	ck_assert_int_eq(bpreq_target(req, &to, &len, &e), 0);
+	ck_assert_int_eq(bpmsg_target(req, &to, &len, &e), 0);
 	fd = socket(to.ss_family,
 		    (proto_is_udp(req->proto) ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 	if (connect(fd, (struct sockaddr *)&to, len) == 0) {
 		ck_assert_int_eq(msg_send_fd(client, fd), 0);
 	} else {
-		bpreq_dial_error(req, errno, &e);
-		ck_assert_int_gt(bpreq_encode_error(&e, text, sizeof(text)), 0);
+		bpmsg_dial_error(req, errno, &e);
+		ck_assert_int_gt(bpmsg_encode_error(&e, text, sizeof(text)), 0);
 		child_says(client, text);
 	}
 	close(fd);
@@ -139,7 +139,7 @@ static void child_connects(int client, const struct bpreq *req)
 static void on_request(struct watch *w, short revents)
 {
 	struct msg_reader reader = { 0 };
-	struct bpreq req;
+	struct bpmsg req;
 	struct err e;
 	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC);
 
@@ -147,9 +147,9 @@ static void on_request(struct watch *w, short revents)
 	if (fd < 0)
 		return; /* the test has taken the descriptors away */
 	ck_assert_int_eq(msg_read(&reader, fd), 1);
-	ck_assert_msg(bpreq_decode(&req, reader.body, reader.len, &e) == 0, "%s", e.msg);
+	ck_assert_msg(bpmsg_decode(&req, reader.body, reader.len, &e) == 0, "%s", e.msg);
 	msg_reader_reset(&reader);
-	if (req.type == BPREQ_SOCKETS) {
+	if (req.type == BPMSG_SOCKETS) {
 		child.batches++;
 		child.sockets += (size_t)req.count;
 	}
@@ -158,7 +158,7 @@ static void on_request(struct watch *w, short revents)
 		child.silent[child.silent_count++] = fd;
 		return;
 	}
-	if (req.type == BPREQ_SOCKETS)
+	if (req.type == BPMSG_SOCKETS)
 		child_answers_sockets(fd, &req);
 	else
 		child_connects(fd, &req);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef BPREQ_H
-#define BPREQ_H
+#ifndef BPMSG_H
+#define BPMSG_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,20 +21,20 @@
  *
  *     {"Type":"sockets","Proto":"tcp4","Count":32}
  *
- * The byte that comes with them is BPREQ_KEEPS_SOURCE if SourceIP is heeded.
+ * The byte that comes with them is BPMSG_KEEPS_SOURCE if SourceIP is heeded.
  */
 
-#define BPREQ_KEEPS_SOURCE 1
+#define BPMSG_KEEPS_SOURCE 1
 
-enum bpreq_type {
-	BPREQ_INIT,
-	BPREQ_CONNECT,
-	BPREQ_SOCKETS,
-	BPREQ_TYPE_COUNT,
+enum bpmsg_type {
+	BPMSG_INIT,
+	BPMSG_CONNECT,
+	BPMSG_SOCKETS,
+	BPMSG_TYPE_COUNT,
 };
 
-struct bpreq {
-	enum bpreq_type type;
+struct bpmsg {
+	enum bpmsg_type type;
 	enum proto proto;
 	char ip[PORTSPEC_IP_LEN]; /* child IP, "" if none */
 	int port;
@@ -45,44 +45,44 @@ struct bpreq {
 	int count; /* of sockets */
 };
 
-#define BPREQ_SOCKETS_MAX 252 /* SCM_MAX_FD is 253, but musl sends 1 kB at most */
+#define BPMSG_SOCKETS_MAX 252 /* SCM_MAX_FD is 253, but musl sends 1 kB at most */
 
-#define BPREQ_MAX	1024 /* bytes of any request that bpreq_encode makes */
-/* Bytes of any answer that bpreq_encode_error makes: each byte of the reason may be \u00XX. */
-#define BPREQ_ERROR_MAX (ERR_LEN * 6 + 32)
+#define BPMSG_MAX	1024 /* bytes of any request that bpmsg_encode makes */
+/* Bytes of any answer that bpmsg_encode_error makes: each byte of the reason may be \u00XX. */
+#define BPMSG_ERROR_MAX (ERR_LEN * 6 + 32)
 
 /* Writes the JSON text, NUL-terminated. Returns its length, or -ENOSPC. For "init" the other fields
  * are written as they are (empty strings, 0, and Proto ""); for "sockets" only those above. */
-int bpreq_encode(const struct bpreq *req, char *buf, size_t cap);
+int bpmsg_encode(const struct bpmsg *req, char *buf, size_t cap);
 
 /* Reads a request. Unknown members are ignored, and of "init" all but the Type. Returns 0, or
  * -EINVAL with a reason: malformed JSON, not an object, unknown Type ("unknown request type:
  * \"foo\""), for connect an unknown Proto, Port out of 1..65535, an IP text that is neither empty
  * nor an address; for sockets a Proto that is not one of TCP or UDP and of one family, Count out of
- * 1..BPREQ_SOCKETS_MAX. */
-int bpreq_decode(struct bpreq *req, const char *text, size_t len, struct err *e);
+ * 1..BPMSG_SOCKETS_MAX. */
+int bpmsg_decode(struct bpmsg *req, const char *text, size_t len, struct err *e);
 
 /* Where a connect request leads: fills a socket address and sets *len. Returns 0, or -errno with a
  * reason for a proto that nobody can connect with. */
-int bpreq_target(const struct bpreq *req, struct sockaddr_storage *to, socklen_t *len,
+int bpmsg_target(const struct bpmsg *req, struct sockaddr_storage *to, socklen_t *len,
 		 struct err *e);
 /* Is the parent IP the target, since there is no child IP, and is it an address that the child's
  * network namespace may or may not have? Then that is to be found out (reach.h): it is the target
- * only if it is local there, and bpreq_use_loopback else. */
-bool bpreq_is_by_parent_ip(const struct bpreq *req, struct ipaddr *parent_ip);
+ * only if it is local there, and bpmsg_use_loopback else. */
+bool bpmsg_is_by_parent_ip(const struct bpmsg *req, struct ipaddr *parent_ip);
 /* Makes 127.0.0.1 or ::1 the target, whichever is of the family. */
-void bpreq_use_loopback(struct bpreq *req, sa_family_t family);
+void bpmsg_use_loopback(struct bpmsg *req, sa_family_t family);
 /* The reason why that failed: "dial tcp 127.0.0.1:80: connect: connection refused". Returns
  * -errnum. */
-int bpreq_dial_error(const struct bpreq *req, int errnum, struct err *e);
+int bpmsg_dial_error(const struct bpmsg *req, int errnum, struct err *e);
 
 /* The answer to a request that failed: {"Error":"..."}. Returns its length, or -ENOSPC, which
- * BPREQ_ERROR_MAX bytes never give. */
-int bpreq_encode_error(const struct err *reason, char *buf, size_t cap);
+ * BPMSG_ERROR_MAX bytes never give. */
+int bpmsg_encode_error(const struct err *reason, char *buf, size_t cap);
 /* Reads an answer frame. Returns 0 if it is no error (null, an object without one), -EREMOTEIO with
  * the reason that it holds in `e`, or -EINVAL. */
-int bpreq_decode_answer(const char *text, size_t len, struct err *e);
+int bpmsg_decode_answer(const char *text, size_t len, struct err *e);
 /* Is it the reason of one who does not know the type of the request? */
-bool bpreq_is_unknown_type(const struct err *reason);
+bool bpmsg_is_unknown_type(const struct err *reason);
 
 #endif

@@ -6,7 +6,7 @@
  * members are checked as those of an API client are: a request that has been decoded has a known
  * proto, ports in range, and addresses that are addresses or empty.
  */
-#include "formats/bpreq.h"
+#include "formats/bpmsg.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -21,12 +21,12 @@
 #define FIELD_LEN    256 /* bytes; what is no address shall be shown in the error */
 
 static const char *const type_names[] = {
-	[BPREQ_INIT] = "init",
-	[BPREQ_CONNECT] = "connect",
-	[BPREQ_SOCKETS] = "sockets",
+	[BPMSG_INIT] = "init",
+	[BPMSG_CONNECT] = "connect",
+	[BPMSG_SOCKETS] = "sockets",
 };
 
-_Static_assert(sizeof(type_names) / sizeof(type_names[0]) == BPREQ_TYPE_COUNT, "a name per type");
+_Static_assert(sizeof(type_names) / sizeof(type_names[0]) == BPMSG_TYPE_COUNT, "a name per type");
 
 /* ---- writing ---- */
 
@@ -35,7 +35,7 @@ static int written(const struct jsonout *out)
 	return out->overflow ? -ENOSPC : (int)out->len;
 }
 
-static void put_addresses(struct jsonout *out, const struct bpreq *req)
+static void put_addresses(struct jsonout *out, const struct bpmsg *req)
 {
 	jsonout_put_string(out, "IP", req->ip);
 	jsonout_put_int(out, "Port", req->port);
@@ -47,15 +47,15 @@ static void put_addresses(struct jsonout *out, const struct bpreq *req)
 		jsonout_put_int(out, "SourcePort", req->source_port);
 }
 
-int bpreq_encode(const struct bpreq *req, char *buf, size_t cap)
+int bpmsg_encode(const struct bpmsg *req, char *buf, size_t cap)
 {
 	struct jsonout out;
 
 	jsonout_init(&out, buf, cap);
 	jsonout_begin_object(&out, NULL);
 	jsonout_put_string(&out, "Type", type_names[req->type]);
-	jsonout_put_string(&out, "Proto", req->type == BPREQ_INIT ? "" : proto_name(req->proto));
-	if (req->type == BPREQ_SOCKETS)
+	jsonout_put_string(&out, "Proto", req->type == BPMSG_INIT ? "" : proto_name(req->proto));
+	if (req->type == BPMSG_SOCKETS)
 		jsonout_put_int(&out, "Count", req->count);
 	else
 		put_addresses(&out, req);
@@ -63,7 +63,7 @@ int bpreq_encode(const struct bpreq *req, char *buf, size_t cap)
 	return written(&out);
 }
 
-int bpreq_encode_error(const struct err *reason, char *buf, size_t cap)
+int bpmsg_encode_error(const struct err *reason, char *buf, size_t cap)
 {
 	struct jsonout out;
 
@@ -120,16 +120,16 @@ static int read_number(const struct json_doc *doc, const char *key, int least, i
 	return 0;
 }
 
-static int read_type(const struct json_doc *doc, enum bpreq_type *type, struct err *e)
+static int read_type(const struct json_doc *doc, enum bpmsg_type *type, struct err *e)
 {
 	char text[FIELD_LEN];
 	int ret = json_field_string(doc, &doc->nodes[0], "Type", text, sizeof(text), e);
 
 	if (ret < 0)
 		return ret;
-	for (int i = 0; i < BPREQ_TYPE_COUNT; i++) {
+	for (int i = 0; i < BPMSG_TYPE_COUNT; i++) {
 		if (strcmp(text, type_names[i]) == 0) {
-			*type = (enum bpreq_type)i;
+			*type = (enum bpmsg_type)i;
 			return 0;
 		}
 	}
@@ -144,7 +144,7 @@ static int read_proto(const struct json_doc *doc, enum proto *proto, struct err 
 	return ret < 0 ? ret : proto_parse(proto, text, e);
 }
 
-static int read_connect(const struct json_doc *doc, struct bpreq *req, struct err *e)
+static int read_connect(const struct json_doc *doc, struct bpmsg *req, struct err *e)
 {
 	int ret = read_proto(doc, &req->proto, e);
 
@@ -163,7 +163,7 @@ static int read_connect(const struct json_doc *doc, struct bpreq *req, struct er
 	return ret;
 }
 
-static int read_sockets(const struct json_doc *doc, struct bpreq *req, struct err *e)
+static int read_sockets(const struct json_doc *doc, struct bpmsg *req, struct err *e)
 {
 	int ret = read_proto(doc, &req->proto, e);
 
@@ -174,13 +174,13 @@ static int read_sockets(const struct json_doc *doc, struct bpreq *req, struct er
 	case PROTO_TCP6:
 	case PROTO_UDP4:
 	case PROTO_UDP6:
-		return read_number(doc, "Count", 1, BPREQ_SOCKETS_MAX, &req->count, e);
+		return read_number(doc, "Count", 1, BPMSG_SOCKETS_MAX, &req->count, e);
 	default:
 		return err_set(e, EINVAL, "no sockets for Proto \"%s\"", proto_name(req->proto));
 	}
 }
 
-int bpreq_decode(struct bpreq *req, const char *text, size_t len, struct err *e)
+int bpmsg_decode(struct bpmsg *req, const char *text, size_t len, struct err *e)
 {
 	struct json_doc doc;
 	int ret;
@@ -189,16 +189,16 @@ int bpreq_decode(struct bpreq *req, const char *text, size_t len, struct err *e)
 	ret = parse_object(&doc, text, len, "a request", e);
 	if (ret == 0)
 		ret = read_type(&doc, &req->type, e);
-	if (ret == 0 && req->type == BPREQ_CONNECT)
+	if (ret == 0 && req->type == BPMSG_CONNECT)
 		ret = read_connect(&doc, req, e);
-	if (ret == 0 && req->type == BPREQ_SOCKETS)
+	if (ret == 0 && req->type == BPMSG_SOCKETS)
 		ret = read_sockets(&doc, req, e);
 	return ret;
 }
 
-int bpreq_decode_answer(const char *text, size_t len, struct err *e)
+int bpmsg_decode_answer(const char *text, size_t len, struct err *e)
 {
-	char reason[BPREQ_ERROR_MAX] = ""; /* a longer one is not an answer of ours */
+	char reason[BPMSG_ERROR_MAX] = ""; /* a longer one is not an answer of ours */
 	struct json_doc doc;
 	int ret = parse_object(&doc, text, len, "an answer", e);
 
@@ -209,21 +209,21 @@ int bpreq_decode_answer(const char *text, size_t len, struct err *e)
 	return reason[0] == '\0' ? 0 : err_set(e, EREMOTEIO, "%s", reason);
 }
 
-bool bpreq_is_unknown_type(const struct err *reason)
+bool bpmsg_is_unknown_type(const struct err *reason)
 {
 	return strncmp(reason->msg, UNKNOWN_TYPE, strlen(UNKNOWN_TYPE)) == 0;
 }
 
 /* ---- the target ---- */
 
-static int find_target(const struct bpreq *req, struct ipaddr *ip, struct err *e)
+static int find_target(const struct bpmsg *req, struct ipaddr *ip, struct err *e)
 {
 	if (!proto_is_tcp(req->proto) && !proto_is_udp(req->proto))
 		return err_set(e, ENOTSUP, "unsupported port protocol %s", proto_name(req->proto));
 	return portspec_dial_ip(ip, req->ip, req->parent_ip, req->host_gateway_ip, e);
 }
 
-int bpreq_target(const struct bpreq *req, struct sockaddr_storage *to, socklen_t *len,
+int bpmsg_target(const struct bpmsg *req, struct sockaddr_storage *to, socklen_t *len,
 		 struct err *e)
 {
 	struct ipaddr ip = { .family = AF_UNSPEC };
@@ -241,18 +241,18 @@ int bpreq_target(const struct bpreq *req, struct sockaddr_storage *to, socklen_t
 	return 0;
 }
 
-bool bpreq_is_by_parent_ip(const struct bpreq *req, struct ipaddr *parent_ip)
+bool bpmsg_is_by_parent_ip(const struct bpmsg *req, struct ipaddr *parent_ip)
 {
 	return req->ip[0] == '\0' && find_target(req, parent_ip, NULL) == 0 &&
 	       !ipaddr_is_loopback(parent_ip) && !ipaddr_is_any(parent_ip);
 }
 
-void bpreq_use_loopback(struct bpreq *req, sa_family_t family)
+void bpmsg_use_loopback(struct bpmsg *req, sa_family_t family)
 {
 	strcpy(req->ip, family == AF_INET ? "127.0.0.1" : "::1");
 }
 
-int bpreq_dial_error(const struct bpreq *req, int errnum, struct err *e)
+int bpmsg_dial_error(const struct bpmsg *req, int errnum, struct err *e)
 {
 	char text[INET6_ADDRSTRLEN] = "";
 	struct ipaddr ip = { .family = AF_UNSPEC };

@@ -4,9 +4,9 @@
  * refused and in which words. A message under test lies in a heap buffer of exactly its size, so
  * that reading past it is seen. */
 #include "fixture.h"
-#include "formats/bpreq.h"
+#include "formats/bpmsg.h"
 
-static int decode(struct bpreq *req, const char *text, size_t len, struct err *e)
+static int decode(struct bpmsg *req, const char *text, size_t len, struct err *e)
 {
 	char *copy = malloc(len > 0 ? len : 1);
 	int ret;
@@ -15,7 +15,7 @@ static int decode(struct bpreq *req, const char *text, size_t len, struct err *e
 	memcpy(copy, text, len);
 	memset(req, 0x5a, sizeof(*req));
 	e->msg[0] = '\0';
-	ret = bpreq_decode(req, copy, len, e);
+	ret = bpmsg_decode(req, copy, len, e);
 	free(copy);
 	return ret;
 }
@@ -28,12 +28,12 @@ static int decode_answer(const char *text, size_t len, struct err *e)
 	ck_assert_ptr_nonnull(copy);
 	memcpy(copy, text, len);
 	e->msg[0] = '\0';
-	ret = bpreq_decode_answer(copy, len, e);
+	ret = bpmsg_decode_answer(copy, len, e);
 	free(copy);
 	return ret;
 }
 
-static void assert_request(const struct bpreq *req, const struct bpreq *want)
+static void assert_request(const struct bpmsg *req, const struct bpmsg *want)
 {
 	ck_assert_int_eq(req->type, want->type);
 	ck_assert_int_eq(req->proto, want->proto);
@@ -53,31 +53,31 @@ static void assert_request(const struct bpreq *req, const struct bpreq *want)
 #define SOCKETS "\"Type\":\"sockets\""
 
 static const struct {
-	struct bpreq req;
+	struct bpmsg req;
 	const char *text;
 } requests[] = {
-	{ { .type = BPREQ_SOCKETS, .proto = PROTO_TCP4, .count = 1 },
+	{ { .type = BPMSG_SOCKETS, .proto = PROTO_TCP4, .count = 1 },
 	  "{" SOCKETS ",\"Proto\":\"tcp4\",\"Count\":1}" },
-	{ { .type = BPREQ_SOCKETS, .proto = PROTO_UDP6, .count = BPREQ_SOCKETS_MAX },
+	{ { .type = BPMSG_SOCKETS, .proto = PROTO_UDP6, .count = BPMSG_SOCKETS_MAX },
 	  "{" SOCKETS ",\"Proto\":\"udp6\",\"Count\":252}" },
-	{ { .type = BPREQ_INIT },
+	{ { .type = BPMSG_INIT },
 	  "{\"Type\":\"init\",\"Proto\":\"\",\"IP\":\"\",\"Port\":0,\"ParentIP\":\"\","
 	  "\"HostGatewayIP\":\"\"}" },
-	{ { BPREQ_CONNECT, PROTO_TCP, "", 8080, "127.0.0.2", "172.31.36.62", "192.0.2.7", 40000,
+	{ { BPMSG_CONNECT, PROTO_TCP, "", 8080, "127.0.0.2", "172.31.36.62", "192.0.2.7", 40000,
 	    0 },
 	  "{\"Type\":\"connect\",\"Proto\":\"tcp\",\"IP\":\"\",\"Port\":8080,"
 	  "\"ParentIP\":\"127.0.0.2\",\"HostGatewayIP\":\"172.31.36.62\","
 	  "\"SourceIP\":\"192.0.2.7\",\"SourcePort\":40000}" },
-	{ { BPREQ_CONNECT, PROTO_UDP6, "::1", 1, "::", "", "", 0, 0 },
+	{ { BPMSG_CONNECT, PROTO_UDP6, "::1", 1, "::", "", "", 0, 0 },
 	  "{\"Type\":\"connect\",\"Proto\":\"udp6\",\"IP\":\"::1\",\"Port\":1,"
 	  "\"ParentIP\":\"::\",\"HostGatewayIP\":\"\"}" },
-	{ { BPREQ_CONNECT, PROTO_SCTP, "", 65535, "", "", "::1", 65535, 0 },
+	{ { BPMSG_CONNECT, PROTO_SCTP, "", 65535, "", "", "::1", 65535, 0 },
 	  "{\"Type\":\"connect\",\"Proto\":\"sctp\",\"IP\":\"\",\"Port\":65535,"
 	  "\"ParentIP\":\"\",\"HostGatewayIP\":\"\",\"SourceIP\":\"::1\",\"SourcePort\":65535}" },
-	{ { BPREQ_CONNECT, PROTO_TCP, "", 1, "", "", "", 7, 0 },
+	{ { BPMSG_CONNECT, PROTO_TCP, "", 1, "", "", "", 7, 0 },
 	  "{\"Type\":\"connect\",\"Proto\":\"tcp\",\"IP\":\"\",\"Port\":1,"
 	  "\"ParentIP\":\"\",\"HostGatewayIP\":\"\",\"SourcePort\":7}" },
-	{ { BPREQ_CONNECT, PROTO_SCTP4, LONGEST_IP, 65535, LONGEST_IP, LONGEST_IP, LONGEST_IP,
+	{ { BPMSG_CONNECT, PROTO_SCTP4, LONGEST_IP, 65535, LONGEST_IP, LONGEST_IP, LONGEST_IP,
 	    65535, 0 },
 	  "{\"Type\":\"connect\",\"Proto\":\"sctp4\",\"IP\":\"" LONGEST_IP "\",\"Port\":65535,"
 	  "\"ParentIP\":\"" LONGEST_IP "\",\"HostGatewayIP\":\"" LONGEST_IP "\","
@@ -86,10 +86,10 @@ static const struct {
 
 START_TEST(a_request_arrives_as_it_was_sent)
 {
-	char buf[BPREQ_MAX];
-	struct bpreq req;
+	char buf[BPMSG_MAX];
+	struct bpmsg req;
 	struct err e;
-	int len = bpreq_encode(&requests[_i].req, buf, sizeof(buf));
+	int len = bpmsg_encode(&requests[_i].req, buf, sizeof(buf));
 
 	ck_assert_int_eq(len, (int)strlen(requests[_i].text));
 	ck_assert_str_eq(buf, requests[_i].text);
@@ -105,7 +105,7 @@ START_TEST(a_request_must_fit)
 	for (int cap = 0; cap <= len + 1; cap++) {
 		char *buf = malloc(cap > 0 ? (size_t)cap : 1);
 
-		ck_assert_int_eq(bpreq_encode(&requests[_i].req, buf, (size_t)cap),
+		ck_assert_int_eq(bpmsg_encode(&requests[_i].req, buf, (size_t)cap),
 				 cap > len ? len : -ENOSPC);
 		free(buf);
 	}
@@ -115,7 +115,7 @@ END_TEST
 START_TEST(every_beginning_of_a_request_is_refused)
 {
 	const char *text = requests[_i].text;
-	struct bpreq req;
+	struct bpmsg req;
 	struct err e;
 
 	for (size_t len = 0; len < strlen(text); len++) {
@@ -130,30 +130,30 @@ END_TEST
 /* What other programs may send. */
 static const struct {
 	const char *text;
-	struct bpreq req;
+	struct bpmsg req;
 } foreign[] = {
-	{ "{\"Type\":\"init\"}", { .type = BPREQ_INIT } },
-	{ "{\"type\":\"init\"} garbage", { .type = BPREQ_INIT } },
+	{ "{\"Type\":\"init\"}", { .type = BPMSG_INIT } },
+	{ "{\"type\":\"init\"} garbage", { .type = BPMSG_INIT } },
 	/* Of "init" only the type matters. */
 	{ "{\"Type\":\"init\",\"Proto\":\"foo\",\"IP\":\"foo\",\"Port\":-1,\"ParentIP\":1}",
-	  { .type = BPREQ_INIT } },
-	{ "{" CONNECT ",\"Port\":80}", { BPREQ_CONNECT, PROTO_TCP, "", 80, "", "", "", 0, 0 } },
+	  { .type = BPMSG_INIT } },
+	{ "{" CONNECT ",\"Port\":80}", { BPMSG_CONNECT, PROTO_TCP, "", 80, "", "", "", 0, 0 } },
 	{ " {\"Port\":80,\"IP\":null,\"SourcePort\":null,\"ParentIP\":null," CONNECT "}\n",
-	  { BPREQ_CONNECT, PROTO_TCP, "", 80, "", "", "", 0, 0 } },
+	  { BPMSG_CONNECT, PROTO_TCP, "", 80, "", "", "", 0, 0 } },
 	{ "{" CONNECT ",\"port\":80,\"ip\":\"::1\",\"parentip\":\"1.2.3.4\",\"x\":[{}]}",
-	  { BPREQ_CONNECT, PROTO_TCP, "::1", 80, "1.2.3.4", "", "", 0, 0 } },
+	  { BPMSG_CONNECT, PROTO_TCP, "::1", 80, "1.2.3.4", "", "", 0, 0 } },
 	{ "{" CONNECT ",\"Port\":80,\"SourcePort\":0,\"SourceIP\":\"\"}",
-	  { BPREQ_CONNECT, PROTO_TCP, "", 80, "", "", "", 0, 0 } },
+	  { BPMSG_CONNECT, PROTO_TCP, "", 80, "", "", "", 0, 0 } },
 	/* Of "sockets" only these three. */
 	{ "{" SOCKETS ",\"Port\":-1,\"IP\":\"foo\",\"Count\":7,\"Proto\":\"tcp6\"}",
-	  { .type = BPREQ_SOCKETS, .proto = PROTO_TCP6, .count = 7 } },
+	  { .type = BPMSG_SOCKETS, .proto = PROTO_TCP6, .count = 7 } },
 	{ "{\"Type\":\"init\"," CONNECT ",\"Port\":1,\"Port\":2}",
-	  { BPREQ_CONNECT, PROTO_TCP, "", 2, "", "", "", 0, 0 } },
+	  { BPMSG_CONNECT, PROTO_TCP, "", 2, "", "", "", 0, 0 } },
 };
 
 START_TEST(reads_what_others_send)
 {
-	struct bpreq req;
+	struct bpmsg req;
 	struct err e;
 
 	ck_assert_msg(decode(&req, foreign[_i].text, strlen(foreign[_i].text), &e) == 0, "%s",
@@ -217,12 +217,12 @@ static const struct {
 START_TEST(refuses_a_request)
 {
 	const char *text = bad_requests[_i].text;
-	struct bpreq req;
+	struct bpmsg req;
 	struct err e;
 
 	ck_assert_int_eq(decode(&req, text, strlen(text), &e), -EINVAL);
 	ck_assert_str_eq(e.msg, bad_requests[_i].msg);
-	ck_assert_int_eq(bpreq_decode(&req, text, strlen(text), NULL), -EINVAL);
+	ck_assert_int_eq(bpmsg_decode(&req, text, strlen(text), NULL), -EINVAL);
 }
 END_TEST
 
@@ -233,7 +233,7 @@ START_TEST(an_address_of_any_length_is_refused)
 {
 	for (int len = PORTSPEC_IP_LEN - 1; len <= 1024; len += len) {
 		char text[2048];
-		struct bpreq req;
+		struct bpmsg req;
 		struct err e;
 		int n = snprintf(text, sizeof(text), "{" CONNECT ",\"Port\":80,\"%s\":\"%0*d\"}",
 				 text_fields[_i], len, 0);
@@ -255,12 +255,12 @@ static const char *const reasons[] = {
 
 START_TEST(a_reason_arrives_as_it_was_sent)
 {
-	char buf[BPREQ_ERROR_MAX];
+	char buf[BPMSG_ERROR_MAX];
 	struct err sent, got;
 	int len;
 
 	err_set(&sent, EIO, "%s", reasons[_i]);
-	len = bpreq_encode_error(&sent, buf, sizeof(buf));
+	len = bpmsg_encode_error(&sent, buf, sizeof(buf));
 	ck_assert_int_eq(len, (int)strlen(buf));
 	ck_assert_int_eq(decode_answer(buf, (size_t)len, &got), -EREMOTEIO);
 	ck_assert_str_eq(got.msg, reasons[_i]);
@@ -271,15 +271,15 @@ END_TEST
 
 START_TEST(an_answer_looks_as_documented)
 {
-	char buf[BPREQ_ERROR_MAX];
+	char buf[BPMSG_ERROR_MAX];
 	const struct err e = { "a \"b\"" };
 
-	ck_assert_int_eq(bpreq_encode_error(&e, buf, sizeof(buf)), 19);
+	ck_assert_int_eq(bpmsg_encode_error(&e, buf, sizeof(buf)), 19);
 	ck_assert_str_eq(buf, "{\"Error\":\"a \\\"b\\\"\"}");
 	for (size_t cap = 0; cap <= 20; cap++) {
 		char *small = malloc(cap > 0 ? cap : 1);
 
-		ck_assert_int_eq(bpreq_encode_error(&e, small, cap), cap > 19 ? 19 : -ENOSPC);
+		ck_assert_int_eq(bpmsg_encode_error(&e, small, cap), cap > 19 ? 19 : -ENOSPC);
 		free(small);
 	}
 }
@@ -290,13 +290,13 @@ static const char worst_bytes[] = { '\x01', '<', '\x80', '\xff', '"' };
 /* A reason of ERR_LEN, each byte of which takes the most room. */
 START_TEST(any_reason_fits)
 {
-	char *buf = malloc(BPREQ_ERROR_MAX);
+	char *buf = malloc(BPMSG_ERROR_MAX);
 	struct err sent, got;
 	int len;
 
 	memset(sent.msg, worst_bytes[_i], ERR_LEN - 1);
 	sent.msg[ERR_LEN - 1] = '\0';
-	len = bpreq_encode_error(&sent, buf, BPREQ_ERROR_MAX);
+	len = bpmsg_encode_error(&sent, buf, BPMSG_ERROR_MAX);
 	ck_assert_int_gt(len, ERR_LEN);
 	ck_assert_int_eq(decode_answer(buf, (size_t)len, &got), -EREMOTEIO);
 	ck_assert_uint_eq(strlen(got.msg), ERR_LEN - 1);
@@ -339,7 +339,7 @@ START_TEST(reads_an_answer)
 
 	ck_assert_int_eq(decode_answer(text, strlen(text), &e), answers[_i].ret);
 	ck_assert_str_eq(e.msg, answers[_i].msg);
-	ck_assert_int_eq(bpreq_decode_answer(text, strlen(text), NULL), answers[_i].ret);
+	ck_assert_int_eq(bpmsg_decode_answer(text, strlen(text), NULL), answers[_i].ret);
 }
 END_TEST
 
@@ -358,7 +358,7 @@ END_TEST
 /* ---- targets ---- */
 
 static const struct {
-	struct bpreq req;
+	struct bpmsg req;
 	const char *address; /* and the family that its text has */
 	const char *text;
 } targets[] = {
@@ -381,21 +381,21 @@ static const struct {
 
 START_TEST(a_request_leads_to_a_target)
 {
-	struct bpreq req = targets[_i].req;
+	struct bpmsg req = targets[_i].req;
 	struct sockaddr_storage to;
 	char text[INET6_ADDRSTRLEN];
 	struct ipaddr ip;
 	socklen_t len;
 	struct err e;
 
-	req.type = BPREQ_CONNECT;
+	req.type = BPMSG_CONNECT;
 	req.port = 80;
-	ck_assert_int_eq(bpreq_target(&req, &to, &len, &e), 0);
+	ck_assert_int_eq(bpmsg_target(&req, &to, &len, &e), 0);
 	ck_assert_int_eq(ipaddr_from_sockaddr(&ip, &to), 80);
 	ck_assert_str_eq(ipaddr_text(&ip, text, sizeof(text)), targets[_i].address);
 	ck_assert_uint_eq(len, ip.family == AF_INET ? sizeof(struct sockaddr_in)
 						    : sizeof(struct sockaddr_in6));
-	ck_assert_int_eq(bpreq_dial_error(&req, ECONNREFUSED, &e), -ECONNREFUSED);
+	ck_assert_int_eq(bpmsg_dial_error(&req, ECONNREFUSED, &e), -ECONNREFUSED);
 	ck_assert_int_eq(strncmp(e.msg, targets[_i].text, strlen(targets[_i].text)), 0);
 	ck_assert_str_eq(e.msg + strlen(targets[_i].text), "connection refused");
 }
@@ -403,12 +403,12 @@ END_TEST
 
 START_TEST(nobody_connects_with_sctp)
 {
-	const struct bpreq req = { .type = BPREQ_CONNECT, .proto = PROTO_SCTP, .port = 80 };
+	const struct bpmsg req = { .type = BPMSG_CONNECT, .proto = PROTO_SCTP, .port = 80 };
 	struct sockaddr_storage to;
 	socklen_t len;
 	struct err e;
 
-	ck_assert_int_eq(bpreq_target(&req, &to, &len, &e), -ENOTSUP);
+	ck_assert_int_eq(bpmsg_target(&req, &to, &len, &e), -ENOTSUP);
 	ck_assert_str_eq(e.msg, "unsupported port protocol sctp");
 }
 END_TEST
@@ -416,17 +416,17 @@ END_TEST
 START_TEST(who_does_not_know_a_type_is_told_apart)
 {
 	static const char foo[] = "{\"Type\":\"foo\"}", bad[] = "{" SOCKETS ",\"Proto\":\"foo\"}";
-	char buf[BPREQ_ERROR_MAX];
-	struct bpreq req;
+	char buf[BPMSG_ERROR_MAX];
+	struct bpmsg req;
 	struct err e, got;
 	int len;
 
 	ck_assert_int_lt(decode(&req, foo, strlen(foo), &e), 0);
-	len = bpreq_encode_error(&e, buf, sizeof(buf));
+	len = bpmsg_encode_error(&e, buf, sizeof(buf));
 	ck_assert_int_eq(decode_answer(buf, (size_t)len, &got), -EREMOTEIO);
-	ck_assert(bpreq_is_unknown_type(&got));
+	ck_assert(bpmsg_is_unknown_type(&got));
 	ck_assert_int_lt(decode(&req, bad, strlen(bad), &e), 0);
-	ck_assert(!bpreq_is_unknown_type(&e));
+	ck_assert(!bpmsg_is_unknown_type(&e));
 }
 END_TEST
 
@@ -467,7 +467,7 @@ static TCase *answer_case(void)
 
 int main(void)
 {
-	Suite *s = suite_create("bpreq");
+	Suite *s = suite_create("bpmsg");
 
 	suite_add_tcase(s, request_case());
 	suite_add_tcase(s, answer_case());

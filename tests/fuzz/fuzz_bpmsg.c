@@ -2,13 +2,13 @@
 
 /* The builtin port driver's messages: any bytes are read as a request, as an answer, and as a
  * reason that is sent. What is accepted can be sent on, and arrives the same. */
-#include "formats/bpreq.h"
+#include "formats/bpmsg.h"
 
 #include <errno.h>
 
 #include "fuzz.h"
 
-static void require_same(const struct bpreq *a, const struct bpreq *b)
+static void require_same(const struct bpmsg *a, const struct bpmsg *b)
 {
 	REQUIRE(a->type == b->type);
 	REQUIRE(a->proto == b->proto);
@@ -21,16 +21,16 @@ static void require_same(const struct bpreq *a, const struct bpreq *b)
 	REQUIRE(a->count == b->count);
 }
 
-static void check_round_trip(const struct bpreq *req)
+static void check_round_trip(const struct bpmsg *req)
 {
-	char *text = malloc(BPREQ_MAX);
-	struct bpreq again;
-	int len = bpreq_encode(req, text, BPREQ_MAX);
+	char *text = malloc(BPMSG_MAX);
+	struct bpmsg again;
+	int len = bpmsg_encode(req, text, BPMSG_MAX);
 
 	REQUIRE(len > 0 && strlen(text) == (size_t)len);
-	REQUIRE(bpreq_encode(req, text, (size_t)len) == -ENOSPC);
-	REQUIRE(bpreq_encode(req, text, (size_t)len + 1) == len);
-	REQUIRE(bpreq_decode(&again, text, (size_t)len, NULL) == 0);
+	REQUIRE(bpmsg_encode(req, text, (size_t)len) == -ENOSPC);
+	REQUIRE(bpmsg_encode(req, text, (size_t)len + 1) == len);
+	REQUIRE(bpmsg_decode(&again, text, (size_t)len, NULL) == 0);
 	require_same(req, &again);
 	free(text);
 }
@@ -38,28 +38,28 @@ static void check_round_trip(const struct bpreq *req)
 static void check_request(const char *text, size_t size)
 {
 	struct ipaddr ip;
-	struct bpreq req;
+	struct bpmsg req;
 	struct err e = { "" };
-	int ret = bpreq_decode(&req, text, size, &e);
+	int ret = bpmsg_decode(&req, text, size, &e);
 
 	if (ret != 0) {
 		REQUIRE(ret == -EINVAL && e.msg[0] != '\0');
 		return;
 	}
-	REQUIRE(req.type < BPREQ_TYPE_COUNT);
-	if (req.type == BPREQ_CONNECT) {
+	REQUIRE(req.type < BPMSG_TYPE_COUNT);
+	if (req.type == BPMSG_CONNECT) {
 		REQUIRE(req.proto < PROTO_COUNT);
 		REQUIRE(req.port >= 1 && req.port <= 65535);
 		REQUIRE(req.source_port >= 0 && req.source_port <= 65535);
 		REQUIRE(portspec_dial_ip(&ip, req.ip, req.parent_ip, req.host_gateway_ip, NULL) ==
 			0);
-		REQUIRE(bpreq_dial_error(&req, EIO, &e) < 0 && e.msg[0] != '\0');
+		REQUIRE(bpmsg_dial_error(&req, EIO, &e) < 0 && e.msg[0] != '\0');
 		REQUIRE(req.source_ip[0] == '\0' || ipaddr_parse(&ip, req.source_ip) == 0);
 	}
-	if (req.type == BPREQ_SOCKETS) {
+	if (req.type == BPMSG_SOCKETS) {
 		REQUIRE(req.proto == PROTO_TCP4 || req.proto == PROTO_TCP6 ||
 			req.proto == PROTO_UDP4 || req.proto == PROTO_UDP6);
-		REQUIRE(req.count >= 1 && req.count <= BPREQ_SOCKETS_MAX);
+		REQUIRE(req.count >= 1 && req.count <= BPMSG_SOCKETS_MAX);
 	}
 	check_round_trip(&req);
 }
@@ -69,14 +69,14 @@ static void check_request(const char *text, size_t size)
  * time nothing is left to change. */
 static void check_reason(const struct err *reason)
 {
-	char *text = malloc(BPREQ_ERROR_MAX);
+	char *text = malloc(BPMSG_ERROR_MAX);
 	struct err got[4] = { *reason };
 
 	for (int i = 0; i < 3; i++) {
-		int len = bpreq_encode_error(&got[i], text, BPREQ_ERROR_MAX);
+		int len = bpmsg_encode_error(&got[i], text, BPMSG_ERROR_MAX);
 
 		REQUIRE(len > 0 && strlen(text) == (size_t)len);
-		REQUIRE(bpreq_decode_answer(text, (size_t)len, &got[i + 1]) == -EREMOTEIO);
+		REQUIRE(bpmsg_decode_answer(text, (size_t)len, &got[i + 1]) == -EREMOTEIO);
 	}
 	REQUIRE(strcmp(got[3].msg, got[2].msg) == 0);
 	free(text);
@@ -85,7 +85,7 @@ static void check_reason(const struct err *reason)
 static void check_answer(const char *text, size_t size)
 {
 	struct err e = { "" };
-	int ret = bpreq_decode_answer(text, size, &e);
+	int ret = bpmsg_decode_answer(text, size, &e);
 
 	REQUIRE(ret == 0 || ret == -EREMOTEIO || ret == -EINVAL);
 	REQUIRE((ret == 0) == (e.msg[0] == '\0'));
