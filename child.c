@@ -33,7 +33,7 @@
 #include "net/network.h"
 #include "netns.h"
 #include "os/cgroup.h"
-#include "os/job.h"
+#include "os/jobcontrol.h"
 #include "os/mount.h"
 #include "os/proc.h"
 #include "os/statedir.h"
@@ -385,7 +385,7 @@ static int has_ended(struct child *c, int *status)
 		if (pid != c->command)
 			continue;
 		if (WIFSTOPPED(other) || WIFCONTINUED(other)) {
-			job_tell(c->reexec.to_parent, c->command, other);
+			jobcontrol_tell(c->reexec.to_parent, c->command, other);
 			continue;
 		}
 		*status = other;
@@ -405,7 +405,7 @@ static int forward_signals(struct child *c, bool all)
 	for (size_t i = 0; len > 0 && i < (size_t)len / sizeof(infos[0]); i++) {
 		int signo = (int)infos[i].ssi_signo;
 
-		if (!all && job_is_terminals(&infos[i]) && getpgid(c->command) == getpgrp())
+		if (!all && jobcontrol_is_terminals(&infos[i]) && getpgid(c->command) == getpgrp())
 			continue;
 		if (proc_is_forwarded(signo) && kill(c->command, signo) < 0 && errno != ESRCH)
 			return -errno;

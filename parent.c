@@ -34,7 +34,7 @@
 #include "net/network.h"
 #include "os/cgroup.h"
 #include "os/closer.h"
-#include "os/job.h"
+#include "os/jobcontrol.h"
 #include "os/proc.h"
 #include "os/rtnl.h"
 #include "os/statedir.h"
@@ -106,8 +106,8 @@ static int check_signals(struct parent *p, struct err *e)
 	for (int i = 0; i < SIGNALS_TURN; i++) {
 		if (read(p->signals.fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 			return 0;
-		if (job_stops_us(&info))
-			job_stop((int)info.ssi_signo);
+		if (jobcontrol_stops_us(&info))
+			jobcontrol_stop((int)info.ssi_signo);
 		if (proc_ends_us((int)info.ssi_signo))
 			return err_set(e, EINTR, "ended before the command was started: %s",
 				       proc_status_text((int)info.ssi_signo, text, sizeof(text)));
@@ -507,8 +507,8 @@ static void reap(struct parent *p)
  * without us. */
 static bool is_for_child(const struct parent *p, const struct signalfd_siginfo *info)
 {
-	return p->child > 0 && proc_is_forwarded((int)info->ssi_signo) && !job_is_terminals(info) &&
-	       !job_is_wake_up(info);
+	return p->child > 0 && proc_is_forwarded((int)info->ssi_signo) &&
+	       !jobcontrol_is_terminals(info) && !jobcontrol_is_wake_up(info);
 }
 
 static void on_signal(struct parent *p, const struct signalfd_siginfo *info)
@@ -539,7 +539,7 @@ static void on_job(struct watch *w, short revents)
 	struct parent *p = LOOP_OWNER(w, struct parent, job);
 
 	(void)revents;
-	if (job_hear(w->fd) < 0)
+	if (jobcontrol_hear(w->fd) < 0)
 		loop_remove(p->loop, w);
 }
 
@@ -548,7 +548,7 @@ static void on_job(struct watch *w, short revents)
 static void follow_command(struct parent *p)
 {
 	p->job = (struct watch){ .fd = p->from_child, .events = POLLIN, .on_event = on_job };
-	if (job_follow(p->from_child) == 0)
+	if (jobcontrol_follow(p->from_child) == 0)
 		loop_add(p->loop, &p->job);
 }
 

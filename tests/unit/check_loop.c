@@ -905,7 +905,7 @@ static void run_job(struct task *t)
 		j->then(j);
 }
 
-static void job_defer(struct job *j)
+static void jobcontrol_defer(struct job *j)
 {
 	j->task.run = run_job;
 	loop_defer(loop, &j->task);
@@ -924,11 +924,11 @@ START_TEST(tasks_run_in_order_and_once)
 	struct job c = { 0 };
 
 	start_jobs(_i);
-	job_defer(&a);
-	job_defer(&b);
-	job_defer(&a);
-	job_defer(&c);
-	job_defer(&b);
+	jobcontrol_defer(&a);
+	jobcontrol_defer(&b);
+	jobcontrol_defer(&a);
+	jobcontrol_defer(&c);
+	jobcontrol_defer(&b);
 	ck_assert_int_eq(jobs_run, 0);
 	ck_assert_int_eq(loop_step(loop, -1), 0); /* does not wait */
 	ck_assert_int_eq(a.at, 1);
@@ -936,7 +936,7 @@ START_TEST(tasks_run_in_order_and_once)
 	ck_assert_int_eq(c.at, 3);
 	step();
 	ck_assert_int_eq(jobs_run, 3);
-	job_defer(&a);
+	jobcontrol_defer(&a);
 	loop_run_tasks(loop);
 	ck_assert_int_eq(a.at, 4);
 }
@@ -947,14 +947,14 @@ static struct job late_job;
 static void then_defer_another(struct ear *e)
 {
 	(void)e;
-	job_defer(&late_job);
+	jobcontrol_defer(&late_job);
 	ck_assert_int_eq(late_job.at, 0);
 }
 
 static void then_defer_from_timer(struct alarm *a)
 {
 	(void)a;
-	job_defer(&late_job);
+	jobcontrol_defer(&late_job);
 	ck_assert_int_eq(late_job.at, 0);
 }
 
@@ -982,7 +982,7 @@ END_TEST
 
 static void then_defer_self(struct job *j)
 {
-	job_defer(j);
+	jobcontrol_defer(j);
 }
 
 START_TEST(a_task_queued_by_a_task_waits_for_the_next_round)
@@ -993,7 +993,7 @@ START_TEST(a_task_queued_by_a_task_waits_for_the_next_round)
 	start_jobs(_i);
 	ear_add(&e, POLLIN);
 	poke(&e);
-	job_defer(&j);
+	jobcontrol_defer(&j);
 	for (int i = 1; i <= 3; i++) {
 		ck_assert_int_eq(loop_step(loop, -1), 0);
 		ck_assert_int_eq(jobs_run, i);
@@ -1015,8 +1015,8 @@ START_TEST(a_task_may_free_its_memory)
 
 	start_jobs(_i);
 	j->then = then_free;
-	job_defer(j);
-	job_defer(&after);
+	jobcontrol_defer(j);
+	jobcontrol_defer(&after);
 	step();
 	ck_assert_int_eq(after.at, 2);
 }
@@ -1025,7 +1025,7 @@ END_TEST
 static void then_stop(struct job *j)
 {
 	if (j->at < 3)
-		job_defer(j);
+		jobcontrol_defer(j);
 	else
 		loop_stop(loop);
 }
@@ -1042,7 +1042,7 @@ START_TEST(run_ends_by_stop)
 	struct ear e;
 
 	start_jobs(_i);
-	job_defer(&j);
+	jobcontrol_defer(&j);
 	ck_assert_int_eq(loop_run(loop), 0);
 	ck_assert_int_eq(jobs_run, 3);
 	ear_add(&e, POLLIN);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef JOB_H
-#define JOB_H
+#ifndef JOBCONTROL_H
+#define JOBCONTROL_H
 
 #include <stdbool.h>
 #include <sys/signalfd.h>
@@ -18,27 +18,27 @@
  * a process of the same group has it already, and must not get it twice: a shell would see two
  * interrupts for one ^C, and what is not stopped any more could be stopped again. A signal of
  * kill(2) is none, and neither is a hangup, which may be for the leader of the session alone. */
-bool job_is_terminals(const struct signalfd_siginfo *info);
+bool jobcontrol_is_terminals(const struct signalfd_siginfo *info);
 
 /* In the child: what has become of the command, a wait status of WUNTRACED or WCONTINUED. `fd` is
  * the pipe to the parent, set non-blocking. */
-void job_tell(int fd, pid_t command, int status);
+void jobcontrol_tell(int fd, pid_t command, int status);
 
 /* In the parent, before there is a command: takes a stop signal's default action. */
-void job_stop(int signo);
+void jobcontrol_stop(int signo);
 /* Is it a stop signal for a process without a command? */
-bool job_stops_us(const struct signalfd_siginfo *info);
+bool jobcontrol_stops_us(const struct signalfd_siginfo *info);
 
 /* In the parent: has the kernel look for news on this pipe while the parent is stopped itself: it
  * gets a SIGCONT, also when the child has ended. Returns 0 or -errno. */
-int job_follow(int fd);
+int jobcontrol_follow(int fd);
 
 /* Is the signal one of those, and for nobody else? */
-bool job_is_wake_up(const struct signalfd_siginfo *info);
+bool jobcontrol_is_wake_up(const struct signalfd_siginfo *info);
 
 /* In the parent, in its main thread, when the pipe can be read: stops the process as long as the
  * command is stopped. Without a shell that could make it go on nothing stops. Returns 0, or
  * -ENODATA when there will be no more news. */
-int job_hear(int fd);
+int jobcontrol_hear(int fd);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stopping and going on as the command does. See job.h.
+/* Stopping and going on as the command does. See jobcontrol.h.
  *
  * ^Z at a terminal:
  *
@@ -23,7 +23,7 @@
  * of its own and gives it the terminal. If it is stopped while it has it, the outer shell's "fg"
  * gives the terminal to our group, and we hand it on.
  */
-#include "os/job.h"
+#include "os/jobcontrol.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,7 +39,7 @@
 #define HAS_TERMINAL 0x80
 #define TERMINAL     "/dev/tty" /* of the session, if it has one; tty(4) */
 
-bool job_is_terminals(const struct signalfd_siginfo *info)
+bool jobcontrol_is_terminals(const struct signalfd_siginfo *info)
 {
 	static const uint32_t keys_and_size[] = { SIGINT,  SIGQUIT, SIGTSTP,
 						  SIGTTIN, SIGTTOU, SIGWINCH };
@@ -61,7 +61,7 @@ static bool has_terminal(pid_t command)
 	return tty >= 0 && group != getpgrp() && tcgetpgrp(tty) == group;
 }
 
-void job_tell(int fd, pid_t command, int status)
+void jobcontrol_tell(int fd, pid_t command, int status)
 {
 	unsigned char news = GOES_ON;
 	ssize_t n;
@@ -75,7 +75,7 @@ void job_tell(int fd, pid_t command, int status)
 
 /* ---- the parent ---- */
 
-int job_follow(int fd)
+int jobcontrol_follow(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
@@ -85,7 +85,7 @@ int job_follow(int fd)
 	return 0;
 }
 
-bool job_is_wake_up(const struct signalfd_siginfo *info)
+bool jobcontrol_is_wake_up(const struct signalfd_siginfo *info)
 {
 	return info->ssi_signo == SIGCONT && info->ssi_code == POLL_IN;
 }
@@ -122,12 +122,12 @@ static void let_happen(int signo)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-bool job_stops_us(const struct signalfd_siginfo *info)
+bool jobcontrol_stops_us(const struct signalfd_siginfo *info)
 {
 	return info->ssi_signo == SIGTSTP;
 }
 
-void job_stop(int signo)
+void jobcontrol_stop(int signo)
 {
 	kill(getpid(), signo);
 	let_happen(signo);
@@ -178,7 +178,7 @@ static void stop_and_give_terminal(int fd, int signo)
 		tcsetpgrp(tty, group);
 }
 
-int job_hear(int fd)
+int jobcontrol_hear(int fd)
 {
 	int news = latest_news(fd);
 	int signo;

@@ -3,7 +3,7 @@
 /* Job control: which signals are the terminal's, and what the child's news do to the parent. How it
  * looks to somebody at a terminal is in tests/e2e/35-processes.sh. */
 #include "fixture.h"
-#include "os/job.h"
+#include "os/jobcontrol.h"
 
 #include <poll.h>
 #include <sys/wait.h>
@@ -24,7 +24,7 @@ START_TEST(the_terminals_signals_are_told_from_others)
 	struct signalfd_siginfo info = { .ssi_signo = (uint32_t)signals[_i].signo,
 					 .ssi_code = signals[_i].code };
 
-	ck_assert_int_eq(job_is_terminals(&info), signals[_i].is_terminals);
+	ck_assert_int_eq(jobcontrol_is_terminals(&info), signals[_i].is_terminals);
 }
 END_TEST
 
@@ -65,33 +65,33 @@ static bool is_waked_up(void)
 	if (sigtimedwait(&set, &si, &enough) != SIGCONT)
 		return false;
 	info = (struct signalfd_siginfo){ .ssi_signo = SIGCONT, .ssi_code = si.si_code };
-	return job_is_wake_up(&info);
+	return jobcontrol_is_wake_up(&info);
 }
 
 static int hear_of_stop_and_go(int fd, int to)
 {
-	if (job_follow(fd) < 0)
+	if (jobcontrol_follow(fd) < 0)
 		return 1;
-	job_tell(to, getpid(), W_STOPCODE(SIGTSTP));
-	if (!is_waked_up() || job_hear(fd) != 0)
+	jobcontrol_tell(to, getpid(), W_STOPCODE(SIGTSTP));
+	if (!is_waked_up() || jobcontrol_hear(fd) != 0)
 		return 2;
-	job_tell(to, getpid(), __W_CONTINUED);
-	if (!is_waked_up() || job_hear(fd) != 0)
+	jobcontrol_tell(to, getpid(), __W_CONTINUED);
+	if (!is_waked_up() || jobcontrol_hear(fd) != 0)
 		return 3;
 	/* Old news do not count. */
-	job_tell(to, getpid(), W_STOPCODE(SIGSTOP));
-	job_tell(to, getpid(), __W_CONTINUED);
-	return job_hear(fd) == 0 && job_hear(fd) == 0 ? 0 : 4;
+	jobcontrol_tell(to, getpid(), W_STOPCODE(SIGSTOP));
+	jobcontrol_tell(to, getpid(), __W_CONTINUED);
+	return jobcontrol_hear(fd) == 0 && jobcontrol_hear(fd) == 0 ? 0 : 4;
 }
 
 static int hear_of_the_end(int fd, int to)
 {
-	if (job_follow(fd) < 0)
+	if (jobcontrol_follow(fd) < 0)
 		return 1;
 	close(to);
 	if (!is_waked_up())
 		return 2;
-	return job_hear(fd) == -ENODATA && job_hear(fd) == -ENODATA ? 0 : 3;
+	return jobcontrol_hear(fd) == -ENODATA && jobcontrol_hear(fd) == -ENODATA ? 0 : 3;
 }
 
 START_TEST(news_wake_the_parent)
@@ -116,15 +116,15 @@ static pid_t start_stopping(int *news, int *other, int times)
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	setpgid(0, 0);
-	if (job_follow(news[0]) < 0 || job_follow(other[0]) < 0)
+	if (jobcontrol_follow(news[0]) < 0 || jobcontrol_follow(other[0]) < 0)
 		_exit(1);
-	job_tell(news[1], getpid(), W_STOPCODE(SIGTSTP));
+	jobcontrol_tell(news[1], getpid(), W_STOPCODE(SIGTSTP));
 	if (!is_waked_up())
 		_exit(2);
 	for (int i = 0; i < times; i++) {
 		struct pollfd ready = { .fd = news[0], .events = POLLIN };
 
-		if (poll(&ready, 1, 5000) != 1 || job_hear(news[0]) != 0)
+		if (poll(&ready, 1, 5000) != 1 || jobcontrol_hear(news[0]) != 0)
 			_exit(3);
 	}
 	_exit(0);
@@ -150,7 +150,7 @@ static void assert_exits(pid_t pid)
 /* Continues a stopped process, which ends then, and closes its pipes. */
 static void go_on_to_the_end(pid_t pid, const int *news, const int *other)
 {
-	job_tell(news[1], pid, __W_CONTINUED);
+	jobcontrol_tell(news[1], pid, __W_CONTINUED);
 	assert_exits(pid);
 	for (int i = 0; i < 2; i++) {
 		close(news[i]);
@@ -191,12 +191,12 @@ START_TEST(a_kill_is_no_news)
 {
 	struct signalfd_siginfo info = { .ssi_signo = SIGCONT, .ssi_code = SI_USER };
 
-	ck_assert(!job_is_wake_up(&info));
+	ck_assert(!jobcontrol_is_wake_up(&info));
 	info.ssi_code = SI_KERNEL;
-	ck_assert(!job_is_wake_up(&info));
+	ck_assert(!jobcontrol_is_wake_up(&info));
 	info.ssi_signo = SIGTERM;
 	info.ssi_code = POLL_IN;
-	ck_assert(!job_is_wake_up(&info));
+	ck_assert(!jobcontrol_is_wake_up(&info));
 }
 END_TEST
 
