@@ -5,7 +5,7 @@
  * lets it do on a socket of there what the child could. Which mark is right for a target is the
  * child's decision, though, and so is what to do when that way fails. So a connection asks the
  * child unless another one has done so a moment ago for the same target, and the mark of what came
- * back says how (srcmark.h); and where connecting that way does not succeed at once, the child is
+ * back says how (markcache.h); and where connecting that way does not succeed at once, the child is
  * asked after all. Of the two ways, one is right only where nobody translates addresses: that is
  * looked at again for each connection (transparent_is_right), before a byte is sent.
  *
@@ -151,9 +151,9 @@ static void note_mark(const struct dial *d, int fd)
 		return;
 	mark = transparent_mark(fd);
 	if (mark != 0)
-		srcmarks_note(d->dialler->marks, &d->to, mark);
+		markcache_note(d->dialler->marks, &d->to, mark);
 	else
-		srcmarks_forget(d->dialler->marks, &d->to);
+		markcache_forget(d->dialler->marks, &d->to);
 	if (mark == 0 && d->timed_out)
 		transparent_note_dead(&d->dialler->marks->dead, &d->from, &d->to);
 }
@@ -293,7 +293,7 @@ static void not_connected(struct dial *d, int errnum)
 	}
 	log_debug("port %d: by ourselves, with mark %d: %s", d->port_id, mark, d->why.msg);
 	if (mark != 0)
-		srcmarks_forget(d->dialler->marks, &d->to);
+		markcache_forget(d->dialler->marks, &d->to);
 	end_try(d);
 	d->only_asks = true;
 	ask_child(d);
@@ -426,7 +426,7 @@ static bool try_by_itself(struct dial *d)
 		/* The child knows that too, and connects without. */
 		if (transparent_is_dead(&d->dialler->marks->dead, &d->from, &d->to))
 			return false;
-		d->mark = srcmarks_find(d->dialler->marks, &d->to);
+		d->mark = markcache_find(d->dialler->marks, &d->to);
 		if (d->mark == 0) {
 			sockpool_warm(pool, kind); /* for those that follow */
 			return false;

@@ -10,8 +10,8 @@
 #include "formats/bpmsg.h"
 #include "msg.h"
 #include "ports/fdquota.h"
+#include "ports/markcache.h"
 #include "ports/sockpool.h"
-#include "ports/srcmark.h"
 
 /* Getting a socket of the child's network namespace that is connected to a target. The usual way is
  * to connect one that the child has handed over before (sockpool.h). Where there is none, and for
@@ -37,7 +37,7 @@ struct dialler {
 	struct fdquota *quota;	       /* borrowed; paused when a dial finds no descriptor left */
 	struct sockaddr_un bp_address; /* .bp.sock */
 	struct sockpool *pool;	       /* owned; NULL: the child is asked for each connection */
-	struct srcmarks *marks;	       /* owned, likewise */
+	struct markcache *marks;       /* owned, likewise */
 	struct dial_probes {
 		int v4, v6; /* UDP sockets of the child's namespace (reach.h); -1: none yet */
 	} * probes;	    /* owned, likewise */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Marks in mind. See srcmark.h. */
-#include "ports/srcmark.h"
+/* Marks in mind. See markcache.h. */
+#include "ports/markcache.h"
 
 #include <netinet/in.h>
 #include <stddef.h>
@@ -20,12 +20,12 @@ static size_t place(const struct sockaddr_storage *to)
 					       : v6->sin6_addr.s6_addr[15];
 
 	/* Both families have the port in one place. */
-	return (ntohs(v4->sin_port) + to->ss_family + last) % SRCMARK_TARGETS;
+	return (ntohs(v4->sin_port) + to->ss_family + last) % MARKCACHE_SIZE;
 }
 
-int srcmarks_find(struct srcmarks *m, const struct sockaddr_storage *to)
+int markcache_find(struct markcache *m, const struct sockaddr_storage *to)
 {
-	struct srcmark *k = &m->of[place(to)];
+	struct markcache_entry *k = &m->of[place(to)];
 	unsigned long long now = fd_now_ms();
 
 	if (k->mark == 0 || !transparent_is_same(&k->to, to))
@@ -39,15 +39,16 @@ int srcmarks_find(struct srcmarks *m, const struct sockaddr_storage *to)
 	return 0;
 }
 
-void srcmarks_note(struct srcmarks *m, const struct sockaddr_storage *to, int mark)
+void markcache_note(struct markcache *m, const struct sockaddr_storage *to, int mark)
 {
-	m->of[place(to)] =
-		(struct srcmark){ .to = *to, .mark = mark, .until_ms = fd_now_ms() + KEEP_MS };
+	m->of[place(to)] = (struct markcache_entry){ .to = *to,
+						     .mark = mark,
+						     .until_ms = fd_now_ms() + KEEP_MS };
 }
 
-void srcmarks_forget(struct srcmarks *m, const struct sockaddr_storage *to)
+void markcache_forget(struct markcache *m, const struct sockaddr_storage *to)
 {
-	struct srcmark *k = &m->of[place(to)];
+	struct markcache_entry *k = &m->of[place(to)];
 
 	if (transparent_is_same(&k->to, to))
 		k->mark = 0;
