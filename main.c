@@ -17,10 +17,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "applets/ctl.h"
 #include "applets/demo.h"
 #include "applets/dockerproxy.h"
-#include "applets/launcher.h"
+#include "applets/rootlessctl.h"
+#include "applets/rootlesskit.h"
 #include "base/err.h"
 #include "base/text.h"
 #include "base/version.h"
@@ -31,9 +31,11 @@ static const struct applet {
 	bool installed; /* has a link of its own */
 	const char *help;
 } applets[] = {
-	{ "rootlesskit", launcher_main, true, "runs a command in a user namespace" },
-	{ "docker-rootlesskit", launcher_main, true, "the same; Docker looks for this name too" },
-	{ "rootlessctl", ctl_main, true, "client of a launcher's API: ports and information" },
+	{ "rootlesskit", rootlesskit_main, true, "runs a command in a user namespace" },
+	{ "docker-rootlesskit", rootlesskit_main, true,
+	  "the same; Docker looks for this name too" },
+	{ "rootlessctl", rootlessctl_main, true,
+	  "client of a launcher's API: ports and information" },
 	{ "rootlesskit-docker-proxy", dockerproxy_main, true,
 	  "publishes ports for Docker before version 28" },
 	{ "demo-httpd", demo_server_main, false, "a tiny web server that tells what it sees" },
@@ -314,11 +316,11 @@ int main(int argc, char **argv)
 	if (argc < 1)
 		return 1;
 	if (launcher_is_child(argv))
-		return launcher_main(argc, argv);
+		return rootlesskit_main(argc, argv);
 	applet = find_applet(base_name(argv[0]));
 	if (applet != NULL)
 		return applet->main(argc, argv);
 	if (strncmp(base_name(argv[0]), "rlkbox", strlen("rlkbox")) == 0)
 		return rlkbox_main(argc, argv);
-	return launcher_main(argc, argv);
+	return rootlesskit_main(argc, argv);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The applet rootlessctl. See ctl.h.
+/* The applet rootlessctl. See rootlessctl.h.
  *
  * Two tables say what there is, commands and options: lines are read by them and help is printed
  * from them. Options stand in front of the command, or between its name and its arguments.
@@ -8,7 +8,7 @@
  * All arguments are checked before the first request. Requests are made one after the other, and
  * each result is shown at once: what was done before an error stays done and is known.
  */
-#include "applets/ctl.h"
+#include "applets/rootlessctl.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -448,7 +448,7 @@ static int run_command(struct ctl *ctl, const struct command *cmd, char *const *
 	return finish(&e, ret);
 }
 
-int ctl_main(int argc, char **argv)
+int rootlessctl_main(int argc, char **argv)
 {
 	struct ctl ctl = { .debug = false };
 	char *const *words = argv + (argc > 0);

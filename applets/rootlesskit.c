@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The launcher's command line, and which of its two processes this is. See launcher.h. */
-#include "applets/launcher.h"
+/* The launcher's command line, and which of its two processes this is. See rootlesskit.h. */
+#include "applets/rootlesskit.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -83,7 +83,7 @@ bool launcher_is_child(char *const *argv)
 	return reexec_is_child(argv);
 }
 
-int launcher_main(int argc, char **argv)
+int rootlesskit_main(int argc, char **argv)
 {
 	bool is_child = reexec_is_child(argv);
 	struct opts o;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef LAUNCHER_H
-#define LAUNCHER_H
+#ifndef ROOTLESSKIT_H
+#define ROOTLESSKIT_H
 
 #include <stdbool.h>
 
 /* The applet rootlesskit: reads the command line, and becomes the parent, or, executed by a parent
  * in new namespaces, the child. */
-int launcher_main(int argc, char **argv);
+int rootlesskit_main(int argc, char **argv);
 
 /* Was this process executed by a parent to be its child? */
 bool launcher_is_child(char *const *argv);

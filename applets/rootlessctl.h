@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef CTL_H
-#define CTL_H
+#ifndef ROOTLESSCTL_H
+#define ROOTLESSCTL_H
 
 /* The applet rootlessctl: asks a running rootlesskit through its API socket.
  *
  * Returns the exit status: 0; 1 for any error, which stands on standard error; 3 for an unknown
  * command (compat: 3.0.1). Blocks at most CLIENT_DEADLINE_MS for each port. */
-int ctl_main(int argc, char **argv);
+int rootlessctl_main(int argc, char **argv);
 
 #endif
