@@ -440,7 +440,7 @@ static bool take_fds(struct udp *u)
 }
 
 /* The oldest new flow of the port that has the most of them; NULL if there are none. */
-static struct flow_entry *dearest(const struct udp *u)
+static struct flow_entry *oldest_of_busiest_port(const struct udp *u)
 {
 	struct flow_entry *oldest = NULL;
 	size_t most = 0;
@@ -463,7 +463,7 @@ static bool make_room(struct udp_port *p)
 		end_flow(flow_of(victim));
 	/* An open flow gives one descriptor. */
 	for (size_t i = 0; !take_fds(p->udp); i++) {
-		victim = i < DIAL_FDS ? dearest(p->udp) : NULL;
+		victim = i < DIAL_FDS ? oldest_of_busiest_port(p->udp) : NULL;
 		if (victim == NULL) {
 			fdquota_complain(p->udp->quota, "cannot open UDP flows for now",
 					 "too many are in use", "their datagrams are dropped");
@@ -574,8 +574,8 @@ static void on_datagrams(struct watch *watch, short revents)
 
 /* ---- ports ---- */
 
-/* Ports of other workers draw on the same total, and only the dearest flow of one's own can be
- * made to go. */
+/* Ports of other workers draw on the same total, and only the oldest_of_busiest_port flow of one's
+ * own can be made to go. */
 static void reserve_fds(struct udp *u)
 {
 	fdquota_reserve(u->quota, u->ports == NULL ? 0 : u->fds_own);
