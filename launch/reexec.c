@@ -90,7 +90,7 @@ static int namespaces(const struct opts *o)
 }
 
 /* What the new process is given; it is a copy of the parent until it executes itself. */
-struct birth {
+struct clone_args {
 	struct reexec reexec;
 	const struct opts *o;
 	char *const *argv;
@@ -98,7 +98,7 @@ struct birth {
 };
 
 /* Waits for the ID maps, becomes root of its namespace and executes itself. */
-static int be_born(const struct birth *b, struct err *e)
+static int child_entry(const struct clone_args *b, struct err *e)
 {
 	const struct reexec *r = &b->reexec;
 	int result;
@@ -122,14 +122,14 @@ static int be_born(const struct birth *b, struct err *e)
 
 static int run_birth(void *arg)
 {
-	const struct birth *b = arg;
+	const struct clone_args *b = arg;
 	struct err e;
 	int r;
 
 	close(b->parents_ends[0]);
 	close(b->parents_ends[1]);
 	log_init("child ", b->o->debug);
-	r = be_born(b, &e);
+	r = child_entry(b, &e);
 	if (r == -EPERM || r == -EACCES)
 		userns_explain(&e, -r, 0);
 	/* An end of file: the parent has gone away, and has said why. */
@@ -156,7 +156,7 @@ static int set_environment(const char *state_dir)
 pid_t reexec_start(const struct opts *o, char *const *argv, const char *state_dir,
 		   int activation_fds, int *to_child, int *from_child, struct err *e)
 {
-	struct birth b = { .o = o, .argv = argv };
+	struct clone_args b = { .o = o, .argv = argv };
 	int down[2], up[2];
 	pid_t pid;
 

@@ -164,7 +164,7 @@ static int place_fds(const struct proc_spec *spec)
 }
 
 /* What the new process needs, and where it leaves the reason why it could not execute. */
-struct birth {
+struct clone_args {
 	const struct proc_spec *spec;
 	char *const *envp;
 	char *listen_pid;
@@ -190,7 +190,7 @@ static void forget_stops(void)
 /* In the new process, while its parent waits (CLONE_VFORK). Their memory is the same. */
 static int exec_program(void *arg)
 {
-	struct birth *b = arg;
+	struct clone_args *b = arg;
 	const struct proc_spec *spec = b->spec;
 
 	b->why = -place_fds(spec);
@@ -242,11 +242,12 @@ static void put_stack(char *stack)
 }
 
 /* Starts the process. Copying nothing of ours, it costs a third of what fork(2) does. */
-static pid_t start(const struct birth *what, struct err *e)
+static pid_t start(const struct clone_args *what, struct err *e)
 {
 	const char *path = what->spec->path;
 	char *stack = take_stack();
-	struct birth *b = (struct birth *)stack; /* far from the end that is used as the stack */
+	struct clone_args *b =
+		(struct clone_args *)stack; /* far from the end that is used as the stack */
 	pid_t pid;
 
 	if (stack == MAP_FAILED)
@@ -279,10 +280,10 @@ static void log_program(const struct proc_spec *spec, pid_t pid)
 pid_t proc_spawn(const struct proc_spec *spec, struct err *e)
 {
 	char listen_pid[LISTEN_PID_LEN] = LISTEN_PID_KEY;
-	struct birth b = { .spec = spec,
-			   .envp = spec->envp != NULL ? spec->envp : environ,
-			   .listen_pid = listen_pid,
-			   .parent = getpid() };
+	struct clone_args b = { .spec = spec,
+				.envp = spec->envp != NULL ? spec->envp : environ,
+				.listen_pid = listen_pid,
+				.parent = getpid() };
 	char **own_env = NULL;
 	pid_t pid;
 
