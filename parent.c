@@ -589,7 +589,7 @@ static int init(struct parent *p, struct err *e)
 	if (p->loop == NULL)
 		return err_sys(e, errno, "starting");
 	p->signals = (struct watch){ .events = POLLIN, .on_event = on_signals };
-	p->signals.fd = proc_take_over();
+	p->signals.fd = proc_block_signals();
 	if (p->signals.fd < 0)
 		return err_sys(e, -p->signals.fd, "taking over signals");
 	return loop_add(p->loop, &p->signals);

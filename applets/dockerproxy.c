@@ -494,7 +494,7 @@ static int serve(struct proxy *p, struct err *e)
 	int status = 0; /* docker-proxy's, if it ended by itself */
 	int r;
 
-	p->signals = proc_take_over();
+	p->signals = proc_block_signals();
 	if (p->signals < 0) {
 		err_sys(e, -p->signals, "taking over signals");
 		return report_failure(e, STATUS_ERROR);

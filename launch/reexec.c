@@ -198,7 +198,7 @@ int reexec_take(struct reexec *r, struct err *e)
 				   &r->activation_fds) != 4)
 		return err_set(e, EINVAL, VARIABLE " is set for no good reason");
 	r->parent = parent;
-	signal_fd = proc_take_over_kept(kept + 1);
+	signal_fd = proc_block_signals_kept(kept + 1);
 	unsetenv(VARIABLE);
 	if (signal_fd < 0)
 		return err_sys(e, -signal_fd, "taking over signals");

@@ -204,7 +204,7 @@ static int exec_program(void *arg)
 		if (spec->own_session)
 			setsid();
 		forget_stops();
-		proc_give_back();
+		proc_restore();
 		execve(spec->path, spec->argv, b->envp);
 		b->why = errno;
 	}
@@ -322,8 +322,8 @@ static void read_output(int *pipe, char *out, size_t cap, size_t *len)
 		fd_close(pipe);
 }
 
-/* Does a signal wait that wants us to end? Only where they were taken over (proc_take_over), else
- * it would have ended us. */
+/* Does a signal wait that wants us to end? Only where they were taken over (proc_block_signals),
+ * else it would have ended us. */
 static bool wants_to_end(void)
 {
 	sigset_t pending;
@@ -537,7 +537,7 @@ static int block_signals(void)
 	return fd;
 }
 
-int proc_take_over(void)
+int proc_block_signals(void)
 {
 	struct sigaction sigpipe;
 	struct rlimit raised;
@@ -570,7 +570,7 @@ void proc_kept_text(char *buf, size_t cap)
 		 (unsigned long long)kept.nofile.rlim_cur);
 }
 
-int proc_take_over_kept(const char *text)
+int proc_block_signals_kept(const char *text)
 {
 	unsigned long long bits, soft;
 	int ignored;
@@ -588,7 +588,7 @@ int proc_take_over_kept(const char *text)
 	return block_signals();
 }
 
-void proc_give_back(void)
+void proc_restore(void)
 {
 	const struct sigaction plain = { .sa_handler = SIG_DFL };
 

@@ -89,17 +89,17 @@ int proc_exit_code(int status);
  * all signals, ignores SIGPIPE, raises the soft limit of open files to the hard one. What they were
  * is kept for the programs that we start. Returns a non-blocking signalfd(2) that hears of all
  * signals, or -errno. */
-int proc_take_over(void);
+int proc_block_signals(void);
 
-/* What proc_take_over has kept, as a text for the environment of a process that goes on in our
- * place, and the other end, which is called there instead of proc_take_over: returns the signalfd,
- * or -errno (-EINVAL for a text that is none). */
+/* What proc_block_signals has kept, as a text for the environment of a process that goes on in our
+ * place, and the other end, which is called there instead of proc_block_signals: returns the
+ * signalfd, or -errno (-EINVAL for a text that is none). */
 #define PROC_KEPT_LEN 64
 void proc_kept_text(char *buf, size_t cap);
-int proc_take_over_kept(const char *text);
+int proc_block_signals_kept(const char *text);
 
 /* In a forked process, before it executes a program: everything as it was. Async-signal-safe. */
-void proc_give_back(void);
+void proc_restore(void);
 
 /* Does this signal end a launcher that has not started its command yet? Not one that was ignored
  * when we were started, as by nohup(1). */
