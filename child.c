@@ -168,7 +168,7 @@ static int copy_up(struct child *c, struct err *e)
 	char aside[PATH_MAX];
 	int r = 0;
 
-	statedir_path(c->state_dir, STATE_ASIDE, aside);
+	statedir_path(c->state_dir, STATE_COPY_UP_TMP, aside);
 	for (size_t i = 0; r == 0 && i < c->o->copy_up.count; i++) {
 		r = mount_copy_up(c->o->copy_up.items[i], aside, e);
 		if (r == 0)

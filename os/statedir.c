@@ -54,7 +54,7 @@
 static const char *const own_files[] = {
 	STATE_CHILD_PID, STATE_API_SOCKET,	 STATE_BP_SOCKET,
 	STATE_BP_READY,	 STATE_SLIRP_SOCKET,	 STATE_NETNS,
-	STATE_HOSTS,	 STATE_RESOLV,		 STATE_ASIDE,
+	STATE_HOSTS,	 STATE_RESOLV,		 STATE_COPY_UP_TMP,
 	STATE_NEW,	 STATE_NET_READY,	 STATE_LOCK,
 	GVISOR_DIR,	 "vpnkit-ethernet.sock", ".pasta.sock",
 };
@@ -295,7 +295,7 @@ static enum rmtree_how how_to_clear(const char *name, const void *arg)
 	if (strcmp(name, GVISOR_DIR) == 0)
 		return RMTREE_DEEP;
 	/* A copied-up directory's content was seen there once: it is the user's. */
-	if (strcmp(name, STATE_ASIDE) == 0 || !c->deep)
+	if (strcmp(name, STATE_COPY_UP_TMP) == 0 || !c->deep)
 		return RMTREE_FLAT;
 	return RMTREE_DEEP;
 }

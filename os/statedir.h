@@ -28,7 +28,7 @@
 #define STATE_NETNS	   "netns"
 #define STATE_HOSTS	   "hosts"
 #define STATE_RESOLV	   "resolv.conf"
-#define STATE_ASIDE	   ".copy-up" /* a directory, for a moment at each copy-up */
+#define STATE_COPY_UP_TMP  ".copy-up" /* a directory, for a moment at each copy-up */
 #define STATE_NEW	   ".new"     /* a file that is being written */
 
 struct statedir {

@@ -463,7 +463,7 @@ END_TEST
 static const char *const stale_names[] = {
 	STATE_CHILD_PID,    STATE_API_SOCKET, STATE_BP_SOCKET, STATE_BP_READY,
 	STATE_SLIRP_SOCKET, STATE_NETNS,      STATE_HOSTS,     STATE_RESOLV,
-	STATE_ASIDE,	    STATE_NEW,	      STATE_NET_READY,
+	STATE_COPY_UP_TMP,  STATE_NEW,	      STATE_NET_READY,
 };
 
 enum stale {
@@ -549,9 +549,9 @@ START_TEST(an_empty_directory_aside_is_cleared)
 {
 	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
 	fixture_file("d/" STATE_LOCK, "", 0600);
-	ck_assert_int_eq(mkdir(fixture_path("d/" STATE_ASIDE), 0755), 0);
+	ck_assert_int_eq(mkdir(fixture_path("d/" STATE_COPY_UP_TMP), 0755), 0);
 	open_ok(fixture_path("d"));
-	ck_assert(!exists(fixture_path("d/" STATE_ASIDE)));
+	ck_assert(!exists(fixture_path("d/" STATE_COPY_UP_TMP)));
 	statedir_remove(&sd);
 }
 END_TEST
@@ -585,12 +585,12 @@ START_TEST(a_full_directory_aside_is_refused)
 	hush();
 	ck_assert_int_eq(mkdir(fixture_path("d"), 0755), 0);
 	fixture_file("d/" STATE_LOCK, "", 0600);
-	ck_assert_int_eq(mkdir(fixture_path("d/" STATE_ASIDE), 0755), 0);
-	fixture_file("d/" STATE_ASIDE "/passwd", "kept", 0644);
-	open_fails(fixture_path("d"), ENOTEMPTY, STATE_ASIDE ": directory not empty");
-	fixture_assert_content(fixture_path("d/" STATE_ASIDE "/passwd"), "kept");
+	ck_assert_int_eq(mkdir(fixture_path("d/" STATE_COPY_UP_TMP), 0755), 0);
+	fixture_file("d/" STATE_COPY_UP_TMP "/passwd", "kept", 0644);
+	open_fails(fixture_path("d"), ENOTEMPTY, STATE_COPY_UP_TMP ": directory not empty");
+	fixture_assert_content(fixture_path("d/" STATE_COPY_UP_TMP "/passwd"), "kept");
 	/* The mark stays, so that the next launcher says the same. */
-	open_fails(fixture_path("d"), ENOTEMPTY, STATE_ASIDE ": directory not empty");
+	open_fails(fixture_path("d"), ENOTEMPTY, STATE_COPY_UP_TMP ": directory not empty");
 }
 END_TEST
 
@@ -683,16 +683,16 @@ START_TEST(what_cannot_be_removed_keeps_both_marks)
 	hush();
 	open_ok(fixture_path("d"));
 	ck_assert_int_eq(statedir_write(sd.path, STATE_CHILD_PID, 0444, "4711", &e), 0);
-	ck_assert_int_eq(mkdir(fixture_path("d/" STATE_ASIDE), 0755), 0);
-	fixture_file("d/" STATE_ASIDE "/passwd", "kept", 0644);
+	ck_assert_int_eq(mkdir(fixture_path("d/" STATE_COPY_UP_TMP), 0755), 0);
+	fixture_file("d/" STATE_COPY_UP_TMP "/passwd", "kept", 0644);
 	statedir_remove(&sd);
 	fixture_assert_content(fixture_path("d/" STATE_CHILD_PID), "4711");
 	ck_assert(exists(fixture_path("d/" STATE_LOCK)));
 	fixture_file("d/my.pid", "1", 0644);
-	open_fails(fixture_path("d"), ENOTEMPTY, STATE_ASIDE ": directory not empty");
+	open_fails(fixture_path("d"), ENOTEMPTY, STATE_COPY_UP_TMP ": directory not empty");
 	ck_assert(!exists(fixture_path("d/my.pid")));
 	fixture_assert_content(fixture_path("d/" STATE_CHILD_PID), "4711");
-	ck_assert_int_eq(unlink(fixture_path("d/" STATE_ASIDE "/passwd")), 0);
+	ck_assert_int_eq(unlink(fixture_path("d/" STATE_COPY_UP_TMP "/passwd")), 0);
 	open_ok(fixture_path("d"));
 	ck_assert(!exists(fixture_path("d/" STATE_CHILD_PID)));
 	/* The command may put a directory in its place. */
