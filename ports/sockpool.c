@@ -62,7 +62,7 @@ struct store {
 	size_t count;
 	size_t want;
 	size_t taken; /* since the last look */
-	bool dry;     /* somebody found nothing though a batch was on its way */
+	bool missed;  /* somebody found nothing though a batch was on its way */
 	struct sockpool_queue queue;
 
 	struct watch watch; /* on the connection to the child, which it owns; -1: no batch */
@@ -188,7 +188,7 @@ void sockpool_drop(struct sockpool *pool)
 	}
 }
 
-static bool look_at(struct store *s)
+static bool adapt(struct store *s)
 {
 	if (s->taken < s->want)
 		s->want /= 2;
@@ -207,7 +207,7 @@ static void on_look(struct timer *t)
 	bool again = false;
 
 	for (int i = 0; i < SOCKPOOL_KINDS; i++)
-		again = look_at(&pool->stores[i]) || again;
+		again = adapt(&pool->stores[i]) || again;
 	if (again)
 		loop_timer(pool->loop, t, LOOK_MS);
 }
@@ -279,9 +279,9 @@ static void store_batch(struct store *s, const int *fds, size_t count)
 		return;
 	}
 	end_batch(s, kept);
-	if ((s->dry || s->taken >= BUSY * s->want) && s->want < SOCKPOOL_HELD_MAX)
+	if ((s->missed || s->taken >= BUSY * s->want) && s->want < SOCKPOOL_HELD_MAX)
 		s->want *= 2;
-	s->dry = false;
+	s->missed = false;
 	s->pause_ms = 0;
 	if (kept < asked)
 		pause_asking(s); /* it is short of something */
@@ -409,7 +409,7 @@ int sockpool_take(struct sockpool *pool, enum sockpool_kind kind)
 	if (s->count > 0)
 		fd = pop(s);
 	else
-		s->dry = is_asking(s);
+		s->missed = is_asking(s);
 	if (s->count <= s->want / 2)
 		ask(s);
 	if (fd >= 0)
