@@ -295,7 +295,7 @@ static void not_connected(struct dial *d, int errnum)
 	if (mark != 0)
 		markcache_forget(d->dialler->marks, &d->to);
 	end_try(d);
-	d->only_asks = true;
+	d->via_child = true;
 	ask_child(d);
 }
 
@@ -418,7 +418,7 @@ static bool try_by_itself(struct dial *d)
 	enum sockpool_kind kind;
 	int fd;
 
-	if (pool == NULL || d->only_asks || d->to.ss_family == AF_UNSPEC)
+	if (pool == NULL || d->via_child || d->to.ss_family == AF_UNSPEC)
 		return false;
 	kind = sockpool_kind(proto_is_udp(d->req.proto), d->to.ss_family);
 	d->mark = 0;

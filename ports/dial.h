@@ -68,7 +68,7 @@ struct dial {
 	socklen_t to_len;
 	struct sockaddr_storage from; /* the client's address; AF_UNSPEC if it is not to be kept */
 	int mark;		      /* what it connects from there with; 0: it does not */
-	bool only_asks;		      /* connecting is the child's */
+	bool via_child;		      /* connecting is the child's */
 	bool has_ip;		      /* the request came with a child IP, which stays as it is */
 	bool timed_out;		      /* from the client's address there was no answer */
 	bool asks_probe;	      /* what the child is asked for is a probe */
