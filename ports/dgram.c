@@ -14,15 +14,15 @@
  * The interface is left open, so that an answer may take another way than the question; only where
  * an address is link-local it says which link is meant.
  *
- * Trains. What a system call and the way through the kernel's network stack cost, they cost once
- * for up to 64 datagrams. The kernel puts trains together where a network card's driver does, and
- * leaves those together that a sender on this machine sent as one: UDP_GRO says of what size the
- * datagrams were. Here, those of a list that follow each other are put together without a copy:
+ * GSO batches. What a system call and the way through the kernel's network stack cost, they cost
+ * once for up to 64 datagrams. The kernel puts batches together where a network card's driver does,
+ * and leaves those together that a sender on this machine sent as one: UDP_GRO says of what size
+ * the datagrams were. Here, those of a list that follow each other are put together without a copy:
  *
  *     received    a 1400   b 1400   c 1400   d 700   e 700   f 0   g 1400
  *     messages    [ a b c d, segment 1400 ]  [ e ]  [ f ]  [ g ]
  *
- * A train gets through only where each of its datagrams needs no fragments, and the device or the
+ * A batch gets through only where each of its datagrams needs no fragments, and the device or the
  * kernel can cut it. Where it was refused its datagrams go one by one, and so do all of that size
  * and above on that way from then on.
  */
@@ -48,8 +48,8 @@
 #define DGRAM_STRIDE (DGRAM_ROOM + 1536)
 /* Bytes that a call should bring at most, judged by what the last one brought. */
 #define BATCH_BYTES  (128 * 1024)
-#define TRAIN_MAX    64	   /* datagrams: the kernel's limit until 6.8, 128 since */
-#define TRAIN_BYTES  65507 /* IPv4's limit, the lower one */
+#define GSO_MAX	     64	   /* datagrams: the kernel's limit until 6.8, 128 since */
+#define GSO_BYTES    65507 /* IPv4's limit, the lower one */
 #define SEND_TRIES   4	   /* each may be told of an ICMP error that came before */
 /* Bytes of a socket's buffers, as far as the user may (net.core.rmem_max, wmem_max): a short burst
  * of large datagrams shall not be lost while others have their turn, or while the network takes it.
@@ -89,7 +89,7 @@ struct outgoing {
 };
 
 struct dgrams {
-	bool sends_trains;
+	bool sends_batches;
 	bool may_be_more;
 	bool one_by_one;   /* there is no recvmmsg(2) */
 	unsigned int want; /* to be received at once */
@@ -113,8 +113,8 @@ struct dgrams *dgrams_new(int fd)
 
 	if (d == NULL)
 		return NULL;
-	/* Kernels before 4.18 do not know the control message and would send a train as one. */
-	d->sends_trains = getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &segment, &len) == 0;
+	/* Kernels before 4.18 do not know the control message and would send a batch as one. */
+	d->sends_batches = getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &segment, &len) == 0;
 	d->one_by_one = false;
 	d->used[0] = d->used[1] = DGRAMS_MAX;
 	d->want = DGRAMS_MAX;
@@ -134,7 +134,7 @@ static int turn_on(int fd, int level, int name)
 	return setsockopt(fd, level, name, &one, sizeof(one)) < 0 ? -errno : 0;
 }
 
-void dgram_take_trains(int fd)
+void dgram_take_batches(int fd)
 {
 	turn_on(fd, IPPROTO_UDP, UDP_GRO);
 }
@@ -153,7 +153,7 @@ int dgram_listener_options(int fd, sa_family_t family)
 
 	if (r == 0 && family == AF_INET6)
 		r = turn_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO);
-	dgram_take_trains(fd);
+	dgram_take_batches(fd);
 	dgram_more_room(fd);
 	return r;
 }
@@ -209,7 +209,7 @@ static void read_key(struct flow_key *key, struct msghdr *mh)
 	}
 }
 
-/* Of what size are those of a train? */
+/* Of what size are those of a batch? */
 static size_t read_segment(struct msghdr *mh, size_t len)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c != NULL; c = CMSG_NXTHDR(mh, c)) {
@@ -391,15 +391,15 @@ static void add_local(struct msghdr *mh, const struct flow_key *key)
 	}
 }
 
-static bool is_train(const struct outgoing *o, int index)
+static bool is_batch(const struct outgoing *o, int index)
 {
 	return o->lens[index] > o->segments[index];
 }
 
 /* Addresses the messages. All go the same way, so they share the name. */
-static void address(struct outgoing *o, const struct dgram_way *way, union name *name)
+static void address(struct outgoing *o, const struct dgram_dest *dest, union name *name)
 {
-	socklen_t name_len = way->key != NULL ? write_name(name, way->family, way->key) : 0;
+	socklen_t name_len = dest->key != NULL ? write_name(name, dest->family, dest->key) : 0;
 
 	for (int i = 0; i < o->count; i++) {
 		struct msghdr *mh = &o->heads[i].msg_hdr;
@@ -409,9 +409,9 @@ static void address(struct outgoing *o, const struct dgram_way *way, union name 
 		mh->msg_namelen = name_len;
 		mh->msg_control = o->controls[i].space;
 		mh->msg_controllen = 0;
-		if (way->key != NULL)
-			add_local(mh, way->key);
-		if (is_train(o, i))
+		if (dest->key != NULL)
+			add_local(mh, dest->key);
+		if (is_batch(o, i))
 			add_control(mh, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment));
 		if (mh->msg_controllen == 0)
 			mh->msg_control = NULL;
@@ -421,15 +421,15 @@ static void address(struct outgoing *o, const struct dgram_way *way, union name 
 /* How many bytes may one message have, of datagrams of this size? */
 static size_t message_max(size_t segment, size_t segment_max)
 {
-	size_t count = segment > 0 ? TRAIN_BYTES / segment : 0;
+	size_t count = segment > 0 ? GSO_BYTES / segment : 0;
 
 	if (segment > segment_max || count < 1)
 		return segment;
-	return segment * (count < TRAIN_MAX ? count : TRAIN_MAX);
+	return segment * (count < GSO_MAX ? count : GSO_MAX);
 }
 
 /* Could the last message take on datagrams of this size, `left` bytes in all? A shorter one ends a
- * train, so there must be no more than one of it. */
+ * batch, so there must be no more than one of it. */
 static bool joins(const struct outgoing *o, size_t left, size_t segment)
 {
 	size_t size = o->count > 0 ? o->segments[o->count - 1] : 0;
@@ -437,7 +437,7 @@ static bool joins(const struct outgoing *o, size_t left, size_t segment)
 	return o->room > 0 && left > 0 && (segment == size || (segment < size && left == segment));
 }
 
-/* Adds to the messages what is at a place, all or a part of the datagram or train there. Returns
+/* Adds to the messages what is at a place, all or a part of the datagram or batch there. Returns
  * how many bytes that was. There is room for one more message. */
 static size_t add_some(struct outgoing *o, struct place at, size_t segment_max)
 {
@@ -479,33 +479,33 @@ static struct place fill(struct outgoing *o, struct place at, size_t segment_max
 	return at;
 }
 
-/* A train that is refused: its datagrams may get through one by one. The answers of the kernel: a
+/* A batch that is refused: its datagrams may get through one by one. The answers of the kernel: a
  * datagram that needs fragments, a device that computes no checksums. */
 static bool is_refusal(const struct outgoing *o, int index, int why, uint16_t *segment_max)
 {
-	if (!is_train(o, index) || (why != EINVAL && why != EMSGSIZE && why != EIO))
+	if (!is_batch(o, index) || (why != EINVAL && why != EMSGSIZE && why != EIO))
 		return false;
 	*segment_max = why == EIO ? 0 : (uint16_t)(o->segments[index] - 1);
 	return true;
 }
 
-/* Sends the messages, up to one that is a refused train. Returns how many have been sent or are
+/* Sends the messages, up to one that is a refused batch. Returns how many have been sent or are
  * lost, or -errno. A send may fail with the ICMP error of an earlier one: then this message has not
  * gone out. */
-static int send_messages(struct outgoing *o, const struct dgram_way *way)
+static int send_messages(struct outgoing *o, const struct dgram_dest *dest)
 {
 	int done = 0;
 	int tries = 0;
 
 	while (done < o->count) {
-		int n = send_some(o, way->fd, done);
+		int n = send_some(o, dest->fd, done);
 
 		if (n > 0) {
 			done += n;
 			tries = 0;
 			continue;
 		}
-		if (is_refusal(o, done, errno, way->segment_max))
+		if (is_refusal(o, done, errno, dest->segment_max))
 			break;
 		if (!dgram_is_passing(errno) || errno == EAGAIN)
 			return -errno;
@@ -517,17 +517,17 @@ static int send_messages(struct outgoing *o, const struct dgram_way *way)
 	return done;
 }
 
-int dgrams_send(struct dgrams *d, const struct dgram_way *way, struct dgram *first)
+int dgrams_send(struct dgrams *d, const struct dgram_dest *dest, struct dgram *first)
 {
 	struct place at = { first, 0 };
 	union name name;
 
 	while (at.dgram != NULL) {
-		struct place end = fill(&d->out, at, d->sends_trains ? *way->segment_max : 0);
+		struct place end = fill(&d->out, at, d->sends_batches ? *dest->segment_max : 0);
 		int done;
 
-		address(&d->out, way, &name);
-		done = send_messages(&d->out, way);
+		address(&d->out, dest, &name);
+		done = send_messages(&d->out, dest);
 		if (done < 0)
 			return done == -EAGAIN ? 0 : done;
 		at = done == d->out.count ? end : d->out.from[done];

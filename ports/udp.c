@@ -46,7 +46,7 @@
 #define RESERVED     32	   /* descriptors that flows of a worker find whatever others hold, */
 #define RESERVED_OF  8	   /* but for all workers no more than this part of all */
 #define DIALS_MAX    32	   /* of a port at a time: the child answers one in less than 1 ms */
-#define TURN	     4	   /* batches of DGRAMS_MAX datagrams or trains, */
+#define TURN	     4	   /* batches of DGRAMS_MAX datagrams or batches, */
 #define TURN_BYTES   (256 * 1024) /* and no further one after so many bytes */
 #define LAST_TURN    32		  /* batches of a flow's last words: more than its buffer holds */
 #define BUSY	     (DGRAMS_MAX / 2)	/* answers at once: the flow needs a larger buffer */
@@ -77,7 +77,7 @@ struct flow {
 	struct coalesced coalesced; /* on the socket inside, which it owns; -1 while it opens */
 	struct udp_port *port;
 	struct opening *opening; /* NULL when it is open */
-	uint16_t segment_max;	 /* of trains to the server, */
+	uint16_t segment_max;	 /* of batches to the server, */
 	uint16_t answer_max;	 /* and to the client */
 	bool is_busy;
 	unsigned char group; /* in the present batch, if that is this flow's */
@@ -278,9 +278,9 @@ static void end_unusable(struct flow *f, int errnum)
 /* Sends a list to the server. The flow may end. */
 static void send_inside(struct flow *f, struct dgram *first)
 {
-	const struct dgram_way way = { .fd = f->coalesced.watch.fd,
-				       .segment_max = &f->segment_max };
-	int r = dgrams_send(f->port->udp->batch, &way, first);
+	const struct dgram_dest dest = { .fd = f->coalesced.watch.fd,
+					 .segment_max = &f->segment_max };
+	int r = dgrams_send(f->port->udp->batch, &dest, first);
 
 	if (r < 0 && !dgram_is_passing(-r))
 		end_unusable(f, -r);
@@ -290,8 +290,8 @@ static void send_inside(struct flow *f, struct dgram *first)
 static int pass_answers(struct flow *f, size_t *bytes)
 {
 	struct udp_port *p = f->port;
-	const struct dgram_way way = { p->coalesced.watch.fd, p->family, &f->entry.key,
-				       &f->answer_max };
+	const struct dgram_dest dest = { p->coalesced.watch.fd, p->family, &f->entry.key,
+					 &f->answer_max };
 	struct dgrams *batch = p->udp->batch;
 	struct dgram *first = NULL;
 	int n = dgrams_receive(batch, f->coalesced.watch.fd, false);
@@ -304,7 +304,7 @@ static int pass_answers(struct flow *f, size_t *bytes)
 		*bytes += d->len;
 	}
 	/* What cannot be sent is lost on the way. */
-	dgrams_send(batch, &way, first);
+	dgrams_send(batch, &dest, first);
 	if (!f->is_busy && (n >= BUSY || dgrams_may_be_more(batch))) {
 		f->is_busy = true;
 		dgram_more_room(f->coalesced.watch.fd);
@@ -381,7 +381,7 @@ static void open_flow(struct flow *f, int fd)
 	release_fds(p->udp, DIAL_FDS - 1);
 	f->coalesced.watch =
 		(struct watch){ .fd = fd, .events = POLLIN | POLLRDHUP, .on_event = on_answers };
-	dgram_take_trains(fd);
+	dgram_take_batches(fd);
 	r = coalesce_add(&p->udp->coalesce, &f->coalesced);
 	if (r < 0) {
 		end_unusable(f, -r);

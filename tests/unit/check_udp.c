@@ -40,9 +40,9 @@
 #endif
 
 static const struct kernel {
-	bool sends_trains;
-	bool takes_trains;
-	int refuses;	     /* this error is the answer to trains, */
+	bool sends_batches;
+	bool takes_batches;
+	int refuses;	     /* this error is the answer to batches, */
 	size_t above;	     /* with larger datagrams than this */
 	bool is_interrupted; /* sends a part of what it is given */
 } kernels[] = {
@@ -53,11 +53,11 @@ static const struct kernel {
 };
 
 static const struct kernel *kernel = &kernels[0];
-static size_t trains_sent, trains_refused;
+static size_t batches_sent, batches_refused;
 
 int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {
-	if (level == IPPROTO_UDP && name == UDP_GRO && !kernel->takes_trains) {
+	if (level == IPPROTO_UDP && name == UDP_GRO && !kernel->takes_batches) {
 		errno = ENOPROTOOPT;
 		return -1;
 	}
@@ -66,14 +66,14 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 
 int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict len)
 {
-	if (level == IPPROTO_UDP && name == UDP_SEGMENT && !kernel->sends_trains) {
+	if (level == IPPROTO_UDP && name == UDP_SEGMENT && !kernel->sends_batches) {
 		errno = ENOPROTOOPT;
 		return -1;
 	}
 	return (int)syscall(SYS_getsockopt, fd, level, name, value, len);
 }
 
-/* Of what size are the datagrams of a message? 0: it is no train. */
+/* Of what size are the datagrams of a message? 0: it is no batch. */
 static size_t segment_of(struct msghdr *mh)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c != NULL; c = CMSG_NXTHDR(mh, c))
@@ -91,13 +91,13 @@ int sendmmsg(int fd, struct mmsghdr *heads, unsigned int count, int flags)
 	for (; at < count; at++) {
 		size_t segment = segment_of(&heads[at].msg_hdr);
 
-		ck_assert(segment == 0 || kernel->sends_trains);
+		ck_assert(segment == 0 || kernel->sends_batches);
 		if (segment > 0 && kernel->refuses != 0 && segment > kernel->above) {
-			trains_refused++;
+			batches_refused++;
 			errno = kernel->refuses;
 			break;
 		}
-		trains_sent += segment > 0;
+		batches_sent += segment > 0;
 	}
 	return at > 0 ? (int)syscall(SYS_sendmmsg, fd, heads, at, flags) : -1;
 }
@@ -576,7 +576,7 @@ START_TEST(clients_do_not_mix)
 }
 END_TEST
 
-/* ---- trains ---- */
+/* ---- batches ---- */
 
 #define FLOWS	    6
 #define EACH	    3600  /* datagrams of a flow, either way */
@@ -610,22 +610,22 @@ static void make_datagram(char *to, size_t len, int flow, int number)
 	}
 }
 
-/* Sends `count` that stand in memory, as a sender of trains or as any other. */
+/* Sends `count` that stand in memory, as a sender of batches or as any other. */
 static void send_run(int fd, const struct sockaddr_storage *to, char *bytes, size_t len, int count,
-		     bool as_train)
+		     bool as_batch)
 {
 	union {
 		struct cmsghdr head;
 		char space[CMSG_SPACE(sizeof(uint16_t))];
 	} control = { { CMSG_LEN(sizeof(uint16_t)), IPPROTO_UDP, UDP_SEGMENT } };
-	struct iovec iov = { bytes, as_train ? len * (size_t)count : len };
+	struct iovec iov = { bytes, as_batch ? len * (size_t)count : len };
 	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
 
 	if (to != NULL) {
 		mh.msg_name = (void *)(uintptr_t)to;
 		mh.msg_namelen = sizeof(struct sockaddr_in);
 	}
-	if (as_train) {
+	if (as_batch) {
 		memcpy(CMSG_DATA(&control.head), &(uint16_t){ (uint16_t)len }, sizeof(uint16_t));
 		mh.msg_control = &control;
 		mh.msg_controllen = sizeof(control);
@@ -734,8 +734,8 @@ static void expect_all_at_server(void)
 			expect_next(-1, true);
 }
 
-/* On trains or not, whatever the kernel and the devices can: none is changed, lost, split or joined
- * with another one, and each flow keeps its order. */
+/* On batches or not, whatever the kernel and the devices can: none is changed, lost, split or
+ * joined with another one, and each flow keeps its order. */
 START_TEST(datagrams_stay_what_they_are)
 {
 	bool up = _i % 2 == 0;
@@ -765,9 +765,9 @@ START_TEST(datagrams_stay_what_they_are)
 		expect_nothing(ends[i].client);
 		close(ends[i].client);
 	}
-	ck_assert(!kernel->sends_trains || kernel->refuses == EIO || trains_sent > 100);
+	ck_assert(!kernel->sends_batches || kernel->refuses == EIO || batches_sent > 100);
 	/* One refusal of each size of a flow is enough. */
-	ck_assert(kernel->refuses == 0 || (trains_refused > 0 && trains_refused <= 5 * FLOWS));
+	ck_assert(kernel->refuses == 0 || (batches_refused > 0 && batches_refused <= 5 * FLOWS));
 	close(listener);
 }
 END_TEST
