@@ -38,11 +38,11 @@
 static int wait_for(int sock, short events, unsigned long long until_ms, struct err *e)
 {
 	unsigned long long now = fd_now_ms();
-	int ret = now < until_ms ? fd_wait(sock, events, (int)(until_ms - now)) : 0;
+	int r = now < until_ms ? fd_wait(sock, events, (int)(until_ms - now)) : 0;
 
-	if (ret < 0)
-		return err_sys(e, -ret, "poll");
-	if (ret == 0)
+	if (r < 0)
+		return err_sys(e, -r, "poll");
+	if (r == 0)
 		return err_set(e, ETIMEDOUT, "no answer in time");
 	return 0;
 }
@@ -52,7 +52,7 @@ static int send_all(int sock, const char *data, size_t len, unsigned long long u
 {
 	while (len > 0) {
 		ssize_t n = send(sock, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-		int ret = 0;
+		int r = 0;
 
 		if (n > 0) {
 			data += n;
@@ -60,12 +60,12 @@ static int send_all(int sock, const char *data, size_t len, unsigned long long u
 		} else if (errno == EPIPE) { /* it may have answered before it closed */
 			return 0;
 		} else if (errno == EAGAIN) {
-			ret = wait_for(sock, POLLOUT, until_ms, e);
+			r = wait_for(sock, POLLOUT, until_ms, e);
 		} else if (errno != EINTR) {
-			ret = err_sys(e, errno, "write");
+			r = err_sys(e, errno, "write");
 		}
-		if (ret < 0)
-			return ret;
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -75,11 +75,11 @@ static ssize_t receive_some(int sock, char *buf, size_t cap, unsigned long long 
 			    struct err *e)
 {
 	for (;;) {
-		int ret = wait_for(sock, POLLIN, until_ms, e);
+		int r = wait_for(sock, POLLIN, until_ms, e);
 		ssize_t n;
 
-		if (ret < 0)
-			return ret;
+		if (r < 0)
+			return r;
 		n = recv(sock, buf, cap, MSG_DONTWAIT);
 		if (n >= 0)
 			return n;
@@ -111,23 +111,23 @@ static int receive(int sock, unsigned long long until_ms, struct client_answer *
 	struct http_response res = { .status = 0 };
 	size_t len = 0, cap = 0;
 	ssize_t n;
-	int ret;
+	int r;
 
 	do {
-		ret = len == cap ? grow(&answer->buf, &cap, e) : 0;
-		if (ret < 0)
-			return ret;
+		r = len == cap ? grow(&answer->buf, &cap, e) : 0;
+		if (r < 0)
+			return r;
 		n = receive_some(sock, answer->buf + len, cap - len, until_ms, e);
 		if (n < 0)
 			return (int)n;
 		len += (size_t)n;
-		ret = http_parse_response(answer->buf, len, n == 0, &res);
-		if (ret < 0 || (ret == 0 && res.status == 0 && len >= MAX_HEADS))
+		r = http_parse_response(answer->buf, len, n == 0, &res);
+		if (r < 0 || (r == 0 && res.status == 0 && len >= MAX_HEADS))
 			return err_set(e, EPROTO, "%s",
 				       n > 0	 ? "malformed HTTP response"
 				       : len > 0 ? "unexpected EOF"
 						 : "EOF");
-	} while (ret == 0);
+	} while (r == 0);
 	answer->status = res.status;
 	answer->body = res.body;
 	answer->body_len = res.body_len;
@@ -137,15 +137,15 @@ static int receive(int sock, unsigned long long until_ms, struct client_answer *
 int client_exchange(int sock, const char *request, size_t len, unsigned long long until_ms,
 		    struct client_answer *answer, struct err *e)
 {
-	int ret;
+	int r;
 
 	*answer = (struct client_answer){ 0 };
-	ret = send_all(sock, request, len, until_ms, e);
-	if (ret == 0)
-		ret = receive(sock, until_ms, answer, e);
-	if (ret < 0)
+	r = send_all(sock, request, len, until_ms, e);
+	if (r == 0)
+		r = receive(sock, until_ms, answer, e);
+	if (r < 0)
 		client_answer_free(answer);
-	return ret;
+	return r;
 }
 
 void client_answer_free(struct client_answer *answer)
@@ -163,7 +163,7 @@ static int dial(const char *path, struct err *e)
 	const struct timeval limit = { .tv_sec = CLIENT_DEADLINE_MS / 1000 };
 	struct sockaddr_un sa;
 	FD_AUTO int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int ret;
+	int r;
 
 	if (sock < 0)
 		return err_sys(e, errno, "dial unix %s: socket", path);
@@ -171,9 +171,9 @@ static int dial(const char *path, struct err *e)
 		return err_sys(e, EINVAL, "dial unix %s: connect", path);
 	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	do {
-		ret = connect(sock, (const struct sockaddr *)&sa, sizeof(sa));
-	} while (ret < 0 && errno == EINTR);
-	if (ret < 0)
+		r = connect(sock, (const struct sockaddr *)&sa, sizeof(sa));
+	} while (r < 0 && errno == EINTR);
+	if (r < 0)
 		return err_sys(e, errno == EAGAIN ? ETIMEDOUT : errno, "dial unix %s: connect",
 			       path);
 	return fd_take(&sock);
@@ -249,22 +249,22 @@ int client_call(const char *socket_path, const char *method, const char *target,
 	char request[MAX_REQUEST], verb[HTTP_MAX_METHOD];
 	int len = format_request(request, sizeof(request), method, target, json);
 	struct stat st;
-	int ret;
+	int r;
 
 	*answer = (struct client_answer){ 0 };
 	if (len < 0 || (size_t)len >= sizeof(request))
 		return err_set(e, EMSGSIZE, "too long a request");
 	if (stat(socket_path, &st) < 0)
 		return err_sys(e, errno, "stat %s", socket_path);
-	ret = call(socket_path, request, (size_t)len, answer, e);
-	if (ret < 0) {
+	r = call(socket_path, request, (size_t)len, answer, e);
+	if (r < 0) {
 		title(verb, sizeof(verb), method);
 		err_wrap(e, "%s \"http://rootlesskit%s\"", verb, target);
-		return ret;
+		return r;
 	}
 	if (answer->status / 100 == 2)
 		return 0;
-	ret = refused(answer, e);
+	r = refused(answer, e);
 	client_answer_free(answer);
-	return ret;
+	return r;
 }

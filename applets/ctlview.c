@@ -82,23 +82,22 @@ static int read_port(struct port *p, const struct json_doc *doc, struct err *e)
 {
 	const struct json_node *root = &doc->nodes[0];
 	const struct json_node *spec = json_member(doc, root, "spec");
-	int ret;
+	int r;
 
 	if (root->type != JSON_OBJECT || spec == NULL || spec->type != JSON_OBJECT)
 		return err_set(e, EPROTO, "a port that is none");
-	ret = json_field_int(doc, root, "id", &p->id, e);
-	if (ret == 0)
-		ret = json_field_string(doc, spec, "proto", p->proto, sizeof(p->proto), e);
-	if (ret == 0)
-		ret = json_field_string(doc, spec, "parentIP", p->parent_ip, sizeof(p->parent_ip),
-					e);
-	if (ret == 0)
-		ret = json_field_int(doc, spec, "parentPort", &p->parent_port, e);
-	if (ret == 0)
-		ret = json_field_string(doc, spec, "childIP", p->child_ip, sizeof(p->child_ip), e);
-	if (ret == 0)
-		ret = json_field_int(doc, spec, "childPort", &p->child_port, e);
-	return ret;
+	r = json_field_int(doc, root, "id", &p->id, e);
+	if (r == 0)
+		r = json_field_string(doc, spec, "proto", p->proto, sizeof(p->proto), e);
+	if (r == 0)
+		r = json_field_string(doc, spec, "parentIP", p->parent_ip, sizeof(p->parent_ip), e);
+	if (r == 0)
+		r = json_field_int(doc, spec, "parentPort", &p->parent_port, e);
+	if (r == 0)
+		r = json_field_string(doc, spec, "childIP", p->child_ip, sizeof(p->child_ip), e);
+	if (r == 0)
+		r = json_field_int(doc, spec, "childPort", &p->child_port, e);
+	return r;
 }
 
 static void print_port_json(FILE *out, const struct port *p)
@@ -219,13 +218,13 @@ static int walk_ports(FILE *out, const char *json, size_t len, bool as_json, int
 	struct json_walk walk;
 	struct json_doc doc;
 	struct port p = { .id = 0 };
-	int ret;
+	int r;
 
 	json_walk_init(&walk, json, len);
-	while ((ret = json_walk_next(&walk, &doc, e)) > 0) {
-		ret = read_port(&p, &doc, e);
-		if (ret < 0)
-			return ret;
+	while ((r = json_walk_next(&walk, &doc, e)) > 0) {
+		r = read_port(&p, &doc, e);
+		if (r < 0)
+			return r;
 		if (out == NULL)
 			measure(&p, widths);
 		else if (as_json)
@@ -233,20 +232,20 @@ static int walk_ports(FILE *out, const char *json, size_t len, bool as_json, int
 		else
 			print_row(out, &p, widths);
 	}
-	return ret;
+	return r;
 }
 
 int ctlview_ports(FILE *out, const char *json, size_t len, bool as_json, struct err *e)
 {
 	int widths[COLUMN_COUNT] = { 0 };
-	int ret;
+	int r;
 
 	for (int c = 0; c < COLUMN_COUNT; c++)
 		widen(&widths[c], titles[c]);
-	ret = walk_ports(NULL, json, len, as_json, widths, e);
-	if (ret < 0) {
+	r = walk_ports(NULL, json, len, as_json, widths, e);
+	if (r < 0) {
 		err_wrap(e, "the list of ports cannot be read");
-		return ret;
+		return r;
 	}
 	if (!as_json)
 		print_titles(out, widths);
@@ -257,13 +256,13 @@ int ctlview_port(FILE *out, const char *json, size_t len, bool as_json, struct e
 {
 	struct json_doc doc;
 	struct port p = { .id = 0 };
-	int ret = json_parse(&doc, json, len, e);
+	int r = json_parse(&doc, json, len, e);
 
-	if (ret == 0)
-		ret = read_port(&p, &doc, e);
-	if (ret < 0) {
+	if (r == 0)
+		r = read_port(&p, &doc, e);
+	if (r < 0) {
 		err_wrap(e, "the port was added, but the answer cannot be read");
-		return ret;
+		return r;
 	}
 	if (as_json)
 		print_port_json(out, &p);
@@ -294,10 +293,10 @@ static int print_string(FILE *out, const char *label, const struct json_doc *doc
 			const struct json_node *obj, const char *key, struct err *e)
 {
 	char value[PATH_MAX];
-	int ret = json_field_string(doc, obj, key, value, sizeof(value), e);
+	int r = json_field_string(doc, obj, key, value, sizeof(value), e);
 
-	if (ret < 0)
-		return ret;
+	if (r < 0)
+		return r;
 	ctlview_clean(value);
 	fprintf(out, "%s: %s\n", label, value);
 	return 0;
@@ -344,50 +343,50 @@ static int print_network(FILE *out, const struct json_doc *doc, struct err *e)
 {
 	const struct json_node *net;
 	char ip[NAME_LEN];
-	int ret = get_object(&net, doc, "networkDriver", e);
+	int r = get_object(&net, doc, "networkDriver", e);
 
-	if (ret < 0 || net == NULL)
-		return ret;
-	ret = print_string(out, "- Network Driver", doc, net, "driver", e);
-	if (ret == 0)
-		ret = print_list(out, "  - DNS", doc, net, "dns", e);
-	if (ret == 0)
-		ret = json_field_string(doc, net, "childIP", ip, sizeof(ip), e);
-	if (ret == 0 && ip[0] != '\0')
-		ret = print_string(out, "  - IP", doc, net, "childIP", e);
-	return ret;
+	if (r < 0 || net == NULL)
+		return r;
+	r = print_string(out, "- Network Driver", doc, net, "driver", e);
+	if (r == 0)
+		r = print_list(out, "  - DNS", doc, net, "dns", e);
+	if (r == 0)
+		r = json_field_string(doc, net, "childIP", ip, sizeof(ip), e);
+	if (r == 0 && ip[0] != '\0')
+		r = print_string(out, "  - IP", doc, net, "childIP", e);
+	return r;
 }
 
 static int print_port_driver(FILE *out, const struct json_doc *doc, struct err *e)
 {
 	const struct json_node *driver;
-	int ret = get_object(&driver, doc, "portDriver", e);
+	int r = get_object(&driver, doc, "portDriver", e);
 
-	if (ret < 0 || driver == NULL)
-		return ret;
-	ret = print_string(out, "- Port Driver", doc, driver, "driver", e);
-	if (ret == 0)
-		ret = print_list(out, "  - Supported protocols", doc, driver, "protos", e);
-	return ret;
+	if (r < 0 || driver == NULL)
+		return r;
+	r = print_string(out, "- Port Driver", doc, driver, "driver", e);
+	if (r == 0)
+		r = print_list(out, "  - Supported protocols", doc, driver, "protos", e);
+	return r;
 }
 
 static int print_info_text(FILE *out, const struct json_doc *doc, struct err *e)
 {
 	const struct json_node *root = &doc->nodes[0];
 	int64_t pid;
-	int ret = print_string(out, "- REST API version", doc, root, "apiVersion", e);
+	int r = print_string(out, "- REST API version", doc, root, "apiVersion", e);
 
-	if (ret == 0)
-		ret = print_string(out, "- Implementation version", doc, root, "version", e);
-	if (ret == 0)
-		ret = print_string(out, "- State Directory", doc, root, "stateDir", e);
-	if (ret == 0)
-		ret = json_field_int(doc, root, "childPID", &pid, e);
-	if (ret < 0)
-		return ret;
+	if (r == 0)
+		r = print_string(out, "- Implementation version", doc, root, "version", e);
+	if (r == 0)
+		r = print_string(out, "- State Directory", doc, root, "stateDir", e);
+	if (r == 0)
+		r = json_field_int(doc, root, "childPID", &pid, e);
+	if (r < 0)
+		return r;
 	fprintf(out, "- Child PID: %" PRId64 "\n", pid);
-	ret = print_network(out, doc, e);
-	return ret == 0 ? print_port_driver(out, doc, e) : ret;
+	r = print_network(out, doc, e);
+	return r == 0 ? print_port_driver(out, doc, e) : r;
 }
 
 /* As text it is printed to memory first, so that a bad answer shows nothing. */
@@ -396,31 +395,31 @@ static int print_info_whole(FILE *out, const struct json_doc *doc, struct err *e
 	char *text = NULL;
 	size_t len = 0;
 	FILE *memory = open_memstream(&text, &len);
-	int ret;
+	int r;
 
 	if (memory == NULL)
 		return err_sys(e, errno, "laying out the answer");
-	ret = print_info_text(memory, doc, e);
-	if (fclose(memory) != 0 && ret == 0)
-		ret = err_sys(e, ENOMEM, "laying out the answer");
-	if (ret == 0)
+	r = print_info_text(memory, doc, e);
+	if (fclose(memory) != 0 && r == 0)
+		r = err_sys(e, ENOMEM, "laying out the answer");
+	if (r == 0)
 		fwrite(text, 1, len, out);
 	free(text);
-	return ret;
+	return r;
 }
 
 int ctlview_info(FILE *out, const char *json, size_t len, bool as_json, struct err *e)
 {
 	struct json_doc doc;
-	int ret = json_parse(&doc, json, len, e);
+	int r = json_parse(&doc, json, len, e);
 
-	if (ret == 0 && doc.nodes[0].type != JSON_OBJECT)
-		ret = err_set(e, EPROTO, "json: cannot unmarshal %s into an object",
-			      json_type_name(doc.nodes[0].type));
-	if (ret == 0)
-		ret = as_json ? print_info_json(out, &doc, doc.nodes[0].len, e)
-			      : print_info_whole(out, &doc, e);
-	if (ret < 0)
+	if (r == 0 && doc.nodes[0].type != JSON_OBJECT)
+		r = err_set(e, EPROTO, "json: cannot unmarshal %s into an object",
+			    json_type_name(doc.nodes[0].type));
+	if (r == 0)
+		r = as_json ? print_info_json(out, &doc, doc.nodes[0].len, e)
+			    : print_info_whole(out, &doc, e);
+	if (r < 0)
 		err_wrap(e, "the answer cannot be read");
-	return ret;
+	return r;
 }

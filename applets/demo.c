@@ -168,7 +168,7 @@ static void read_request(struct visit *v)
 {
 	struct http_request req;
 	ssize_t n = recv(v->watch.fd, v->input + v->input_len, sizeof(v->input) - v->input_len, 0);
-	int ret;
+	int r;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -177,9 +177,9 @@ static void read_request(struct visit *v)
 		return;
 	}
 	v->input_len += (size_t)n;
-	ret = http_parse_request(v->input, v->input_len, &req);
-	if (ret != 0)
-		write_answer(v, &req, ret > 0);
+	r = http_parse_request(v->input, v->input_len, &req);
+	if (r != 0)
+		write_answer(v, &req, r > 0);
 }
 
 static void send_answer(struct visit *v)
@@ -282,23 +282,23 @@ static int serve(int sock, const struct sockaddr_storage *sa, struct err *e)
 		.signals = { .fd = signals, .events = POLLIN, .on_event = on_signal },
 	};
 	char text[ADDRESS_LEN];
-	int ret;
+	int r;
 
 	if (signals < 0)
 		return signals;
 	server.loop = loop_new(LOOP_POLL);
 	if (server.loop == NULL)
 		return err_sys(e, errno, "starting");
-	ret = loop_add(server.loop, &server.listener);
-	if (ret == 0)
-		ret = loop_add(server.loop, &server.signals);
-	if (ret == 0) {
+	r = loop_add(server.loop, &server.listener);
+	if (r == 0)
+		r = loop_add(server.loop, &server.signals);
+	if (r == 0) {
 		printf("listening on %s\n", address_text(sa, text, sizeof(text)));
 		fflush(stdout);
-		ret = loop_run(server.loop);
+		r = loop_run(server.loop);
 	}
 	loop_free(server.loop);
-	return ret < 0 ? err_sys(e, -ret, "serving") : 0;
+	return r < 0 ? err_sys(e, -r, "serving") : 0;
 }
 
 int demo_server_main(int argc, char **argv)
@@ -307,20 +307,20 @@ int demo_server_main(int argc, char **argv)
 	struct sockaddr_storage sa = { .ss_family = AF_UNSPEC };
 	struct err e = { "" };
 	FD_AUTO int sock = -1;
-	int ret;
+	int r;
 
 	if (argc < 2 || argc > 3 || argv[1][0] == '-') {
 		fprintf(stderr, "Usage: demo-httpd [IP] PORT\n");
 		return 1;
 	}
-	ret = read_address(&sa, ip, argv[argc - 1], &e);
-	if (ret > 0)
-		ret = sock = listen_at(&sa, (socklen_t)ret, &e);
-	if (ret >= 0)
-		ret = serve(sock, &sa, &e);
-	if (ret < 0)
+	r = read_address(&sa, ip, argv[argc - 1], &e);
+	if (r > 0)
+		r = sock = listen_at(&sa, (socklen_t)r, &e);
+	if (r >= 0)
+		r = serve(sock, &sa, &e);
+	if (r < 0)
 		fprintf(stderr, "demo-httpd: %s\n", e.msg);
-	return ret < 0;
+	return r < 0;
 }
 
 /* ---- the client ---- */
@@ -329,15 +329,15 @@ int demo_server_main(int argc, char **argv)
 static int connect_until(int sock, const struct sockaddr_storage *sa, socklen_t len,
 			 unsigned long long until_ms, struct err *e)
 {
-	int error = 0, ret;
+	int error = 0, r;
 	socklen_t size = sizeof(error);
 
 	if (connect(sock, (const struct sockaddr *)sa, len) < 0) {
 		if (errno != EINPROGRESS)
 			return err_sys(e, errno, "connect");
-		ret = fd_wait(sock, POLLOUT, (int)(until_ms - fd_now_ms()));
-		if (ret <= 0)
-			return err_sys(e, ret < 0 ? -ret : ETIMEDOUT, "connect");
+		r = fd_wait(sock, POLLOUT, (int)(until_ms - fd_now_ms()));
+		if (r <= 0)
+			return err_sys(e, r < 0 ? -r : ETIMEDOUT, "connect");
 		getsockopt(sock, SOL_SOCKET, SO_ERROR, &error, &size);
 		if (error != 0)
 			return err_sys(e, error, "connect");
@@ -352,7 +352,7 @@ static int fetch(const struct sockaddr_storage *sa, socklen_t len, const char *p
 	FD_AUTO int sock = socket(sa->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	char request[HTTP_MAX_PATH + 2 * ADDRESS_LEN], host[ADDRESS_LEN];
 	struct client_answer answer = { .buf = NULL };
-	int n, ret, status;
+	int n, r, status;
 
 	if (sock < 0)
 		return err_sys(e, errno, "socket");
@@ -361,11 +361,11 @@ static int fetch(const struct sockaddr_storage *sa, socklen_t len, const char *p
 		     address_text(sa, host, sizeof(host)));
 	if ((size_t)n >= sizeof(request))
 		return err_set(e, EINVAL, "too long a path");
-	ret = connect_until(sock, sa, len, until_ms, e);
-	if (ret == 0)
-		ret = client_exchange(sock, request, (size_t)n, until_ms, &answer, e);
-	if (ret < 0)
-		return ret;
+	r = connect_until(sock, sa, len, until_ms, e);
+	if (r == 0)
+		r = client_exchange(sock, request, (size_t)n, until_ms, &answer, e);
+	if (r < 0)
+		return r;
 	fwrite(answer.body, 1, answer.body_len, stdout);
 	status = answer.status;
 	client_answer_free(&answer);
@@ -393,16 +393,16 @@ int demo_client_main(int argc, char **argv)
 	const char *path = argc == 4 ? argv[3] : "/";
 	struct sockaddr_storage sa = { .ss_family = AF_UNSPEC };
 	struct err e = { "" };
-	int ret;
+	int r;
 
 	if (argc < 3 || argc > 4 || argv[1][0] == '-' || !is_path(path)) {
 		fprintf(stderr, "Usage: demo-get IP PORT [PATH]\n");
 		return 1;
 	}
-	ret = read_address(&sa, argv[1], argv[2], &e);
-	if (ret > 0)
-		ret = fetch(&sa, (socklen_t)ret, path, &e);
-	if (ret < 0)
+	r = read_address(&sa, argv[1], argv[2], &e);
+	if (r > 0)
+		r = fetch(&sa, (socklen_t)r, path, &e);
+	if (r < 0)
 		fprintf(stderr, "demo-get: %s port %s: %s\n", argv[1], argv[2], e.msg);
-	return ret < 0;
+	return r < 0;
 }

@@ -248,13 +248,13 @@ static int get(const struct ctl *ctl, const char *target,
 	       struct err *e)
 {
 	struct client_answer answer = { .buf = NULL };
-	int ret = client_call(ctl->socket_path, "GET", target, NULL, &answer, e);
+	int r = client_call(ctl->socket_path, "GET", target, NULL, &answer, e);
 
-	if (ret < 0)
-		return ret;
-	ret = view(stdout, answer.body, answer.body_len, ctl->json, e);
+	if (r < 0)
+		return r;
+	r = view(stdout, answer.body, answer.body_len, ctl->json, e);
 	client_answer_free(&answer);
-	return ret;
+	return r;
 }
 
 /* compat: 3.0.1 takes no notice of arguments here and in show_info. */
@@ -275,19 +275,19 @@ static int add_port(const struct ctl *ctl, const struct portspec *spec, struct e
 	struct client_answer answer = { .buf = NULL };
 	char body[SPEC_LEN];
 	struct jsonout out;
-	int ret;
+	int r;
 
 	jsonout_init(&out, body, sizeof(body));
 	portspec_to_json(spec, &out, NULL);
 	if (out.overflow)
 		return err_set(e, EMSGSIZE, "too long a port spec");
-	ret = client_call(ctl->socket_path, "POST", PORTS, body, &answer, e);
-	if (ret < 0)
-		return ret;
-	ret = ctlview_port(stdout, answer.body, answer.body_len, ctl->json, e);
+	r = client_call(ctl->socket_path, "POST", PORTS, body, &answer, e);
+	if (r < 0)
+		return r;
+	r = ctlview_port(stdout, answer.body, answer.body_len, ctl->json, e);
 	fflush(stdout); /* the next port may take a while */
 	client_answer_free(&answer);
-	return ret;
+	return r;
 }
 
 /* Adds what was not done, args up to NULL, if there was more than one thing to do. */
@@ -304,35 +304,35 @@ static int add_ports(const struct ctl *ctl, char *const *args, struct err *e)
 {
 	bool is_only = args[0] != NULL && args[1] == NULL;
 	struct portspec spec;
-	int ret = 0;
+	int r = 0;
 
 	if (*args == NULL)
 		return err_set(e, EINVAL,
 			       "no port specified; try rootlessctl add-ports " PORTSPEC_EXAMPLE);
-	for (char *const *arg = args; ret == 0 && *arg != NULL; arg++)
-		ret = portspec_parse(&spec, *arg, e);
-	for (; ret == 0 && *args != NULL; args++) {
-		ret = portspec_parse(&spec, *args, e);
-		if (ret == 0)
-			ret = add_port(ctl, &spec, e);
-		if (ret < 0)
+	for (char *const *arg = args; r == 0 && *arg != NULL; arg++)
+		r = portspec_parse(&spec, *arg, e);
+	for (; r == 0 && *args != NULL; args++) {
+		r = portspec_parse(&spec, *args, e);
+		if (r == 0)
+			r = add_port(ctl, &spec, e);
+		if (r < 0)
 			break;
 	}
-	if (ret < 0)
+	if (r < 0)
 		tell_what_is_left("not added", args, is_only, e);
-	return ret;
+	return r;
 }
 
 static int remove_port(const struct ctl *ctl, long long id, struct err *e)
 {
 	char target[sizeof(PORTS) + sizeof("/-9223372036854775808")];
 	struct client_answer answer = { .buf = NULL };
-	int ret;
+	int r;
 
 	snprintf(target, sizeof(target), PORTS "/%lld", id);
-	ret = client_call(ctl->socket_path, "DELETE", target, NULL, &answer, e);
-	if (ret < 0)
-		return ret;
+	r = client_call(ctl->socket_path, "DELETE", target, NULL, &answer, e);
+	if (r < 0)
+		return r;
 	client_answer_free(&answer);
 	printf("%lld\n", id);
 	fflush(stdout);
@@ -343,33 +343,33 @@ static int remove_ports(const struct ctl *ctl, char *const *args, struct err *e)
 {
 	bool is_only = args[0] != NULL && args[1] == NULL;
 	long long id = 0;
-	int ret = 0;
+	int r = 0;
 
 	if (*args == NULL)
 		return err_set(e, EINVAL,
 			       "no ID specified; `rootlessctl list-ports` shows the IDs");
-	for (char *const *arg = args; ret == 0 && *arg != NULL; arg++)
-		ret = port_id_parse(&id, *arg, e);
-	for (; ret == 0 && *args != NULL; args++) {
-		ret = port_id_parse(&id, *args, e);
-		if (ret == 0)
-			ret = remove_port(ctl, id, e);
-		if (ret < 0)
+	for (char *const *arg = args; r == 0 && *arg != NULL; arg++)
+		r = port_id_parse(&id, *arg, e);
+	for (; r == 0 && *args != NULL; args++) {
+		r = port_id_parse(&id, *args, e);
+		if (r == 0)
+			r = remove_port(ctl, id, e);
+		if (r < 0)
 			break;
 	}
-	if (ret < 0)
+	if (r < 0)
 		tell_what_is_left("not removed", args, is_only, e);
-	return ret;
+	return r;
 }
 
 /* ---- the applet ---- */
 
 /* The end of all ways: shows what went wrong. Returns the exit status. */
-static int finish(struct err *e, int ret)
+static int finish(struct err *e, int r)
 {
-	if ((fflush(stdout) != 0 || ferror(stdout)) && ret == 0)
-		ret = err_sys(e, errno, "write to standard output");
-	if (ret == 0)
+	if ((fflush(stdout) != 0 || ferror(stdout)) && r == 0)
+		r = err_sys(e, errno, "write to standard output");
+	if (r == 0)
 		return 0;
 	ctlview_clean(e->msg);
 	fprintf(stderr, "error: %s\n", e->msg);
@@ -377,14 +377,14 @@ static int finish(struct err *e, int ret)
 }
 
 /* For a line that cannot be read. `cmd` NULL: in front of the command. */
-static int finish_with_usage(struct err *e, int ret, const struct command *cmd)
+static int finish_with_usage(struct err *e, int r, const struct command *cmd)
 {
 	char name[64];
 
 	snprintf(name, sizeof(name), "rootlessctl%s%s", cmd != NULL ? " " : "",
 		 cmd != NULL ? cmd->name : "");
 	flags_complain(name, e);
-	return finish(e, ret);
+	return finish(e, r);
 }
 
 /* Adds the command that may have been meant, or else all of them. */
@@ -424,10 +424,10 @@ static int finish_help_command(struct err *e, char *const *args)
 static int run_command(struct ctl *ctl, const struct command *cmd, char *const *argv)
 {
 	struct err e = { "" };
-	int ret = flags_read(cmd->flags, &argv, ctl, &e);
+	int r = flags_read(cmd->flags, &argv, ctl, &e);
 
-	if (ret < 0)
-		return finish_with_usage(&e, ret, cmd);
+	if (r < 0)
+		return finish_with_usage(&e, r, cmd);
 	if (ctl->help) {
 		print_help(cmd);
 		return finish(&e, 0);
@@ -439,13 +439,13 @@ static int run_command(struct ctl *ctl, const struct command *cmd, char *const *
 		print_help(cmd);
 		return finish(&e, 0);
 	}
-	ret = find_socket(ctl, &e);
-	if (ret == 0) {
-		ret = cmd->run(ctl, argv, &e);
-		explain_socket(ctl->socket_path, ret, &e);
+	r = find_socket(ctl, &e);
+	if (r == 0) {
+		r = cmd->run(ctl, argv, &e);
+		explain_socket(ctl->socket_path, r, &e);
 	}
 	free(ctl->socket_path);
-	return finish(&e, ret);
+	return finish(&e, r);
 }
 
 int rootlessctl_main(int argc, char **argv)
@@ -454,10 +454,10 @@ int rootlessctl_main(int argc, char **argv)
 	char *const *words = argv + (argc > 0);
 	const struct command *cmd;
 	struct err e = { "" };
-	int ret = flags_read(global_flags, &words, &ctl, &e);
+	int r = flags_read(global_flags, &words, &ctl, &e);
 
-	if (ret < 0)
-		return finish_with_usage(&e, ret, NULL);
+	if (r < 0)
+		return finish_with_usage(&e, r, NULL);
 	if (ctl.version && !ctl.help) {
 		printf("rootlessctl version %s\n", COMPAT_VERSION);
 		return finish(&e, 0);

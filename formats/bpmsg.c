@@ -96,10 +96,10 @@ static int read_ip(const struct json_doc *doc, const char *key, char *ip, struct
 {
 	char text[FIELD_LEN];
 	struct ipaddr addr;
-	int ret = json_field_string(doc, &doc->nodes[0], key, text, sizeof(text), e);
+	int r = json_field_string(doc, &doc->nodes[0], key, text, sizeof(text), e);
 
-	if (ret < 0)
-		return ret;
+	if (r < 0)
+		return r;
 	if (text[0] != '\0' && ipaddr_parse(&addr, text) < 0)
 		return err_set(e, EINVAL, "invalid %s: \"%s\"", key, text);
 	snprintf(ip, PORTSPEC_IP_LEN, "%.*s", PORTSPEC_IP_LEN - 1, text);
@@ -110,10 +110,10 @@ static int read_number(const struct json_doc *doc, const char *key, int least, i
 		       int *number, struct err *e)
 {
 	int64_t value;
-	int ret = json_field_int(doc, &doc->nodes[0], key, &value, e);
+	int r = json_field_int(doc, &doc->nodes[0], key, &value, e);
 
-	if (ret < 0)
-		return ret;
+	if (r < 0)
+		return r;
 	if (value < least || value > most)
 		return err_set(e, EINVAL, "invalid %s: %" PRId64, key, value);
 	*number = (int)value;
@@ -123,10 +123,10 @@ static int read_number(const struct json_doc *doc, const char *key, int least, i
 static int read_type(const struct json_doc *doc, enum bpmsg_type *type, struct err *e)
 {
 	char text[FIELD_LEN];
-	int ret = json_field_string(doc, &doc->nodes[0], "Type", text, sizeof(text), e);
+	int r = json_field_string(doc, &doc->nodes[0], "Type", text, sizeof(text), e);
 
-	if (ret < 0)
-		return ret;
+	if (r < 0)
+		return r;
 	for (int i = 0; i < BPMSG_TYPE_COUNT; i++) {
 		if (strcmp(text, type_names[i]) == 0) {
 			*type = (enum bpmsg_type)i;
@@ -139,36 +139,36 @@ static int read_type(const struct json_doc *doc, enum bpmsg_type *type, struct e
 static int read_proto(const struct json_doc *doc, enum proto *proto, struct err *e)
 {
 	char text[FIELD_LEN];
-	int ret = json_field_string(doc, &doc->nodes[0], "Proto", text, sizeof(text), e);
+	int r = json_field_string(doc, &doc->nodes[0], "Proto", text, sizeof(text), e);
 
-	return ret < 0 ? ret : proto_parse(proto, text, e);
+	return r < 0 ? r : proto_parse(proto, text, e);
 }
 
 static int read_connect(const struct json_doc *doc, struct bpmsg *req, struct err *e)
 {
-	int ret = read_proto(doc, &req->proto, e);
+	int r = read_proto(doc, &req->proto, e);
 
-	if (ret == 0)
-		ret = read_ip(doc, "IP", req->ip, e);
-	if (ret == 0)
-		ret = read_number(doc, "Port", 1, PORT_MAX, &req->port, e);
-	if (ret == 0)
-		ret = read_ip(doc, "ParentIP", req->parent_ip, e);
-	if (ret == 0)
-		ret = read_ip(doc, "HostGatewayIP", req->host_gateway_ip, e);
-	if (ret == 0)
-		ret = read_ip(doc, "SourceIP", req->source_ip, e);
-	if (ret == 0)
-		ret = read_number(doc, "SourcePort", 0, PORT_MAX, &req->source_port, e);
-	return ret;
+	if (r == 0)
+		r = read_ip(doc, "IP", req->ip, e);
+	if (r == 0)
+		r = read_number(doc, "Port", 1, PORT_MAX, &req->port, e);
+	if (r == 0)
+		r = read_ip(doc, "ParentIP", req->parent_ip, e);
+	if (r == 0)
+		r = read_ip(doc, "HostGatewayIP", req->host_gateway_ip, e);
+	if (r == 0)
+		r = read_ip(doc, "SourceIP", req->source_ip, e);
+	if (r == 0)
+		r = read_number(doc, "SourcePort", 0, PORT_MAX, &req->source_port, e);
+	return r;
 }
 
 static int read_sockets(const struct json_doc *doc, struct bpmsg *req, struct err *e)
 {
-	int ret = read_proto(doc, &req->proto, e);
+	int r = read_proto(doc, &req->proto, e);
 
-	if (ret < 0)
-		return ret;
+	if (r < 0)
+		return r;
 	switch (req->proto) {
 	case PROTO_TCP4:
 	case PROTO_TCP6:
@@ -183,29 +183,29 @@ static int read_sockets(const struct json_doc *doc, struct bpmsg *req, struct er
 int bpmsg_decode(struct bpmsg *req, const char *text, size_t len, struct err *e)
 {
 	struct json_doc doc;
-	int ret;
+	int r;
 
 	memset(req, 0, sizeof(*req));
-	ret = parse_object(&doc, text, len, "a request", e);
-	if (ret == 0)
-		ret = read_type(&doc, &req->type, e);
-	if (ret == 0 && req->type == BPMSG_CONNECT)
-		ret = read_connect(&doc, req, e);
-	if (ret == 0 && req->type == BPMSG_SOCKETS)
-		ret = read_sockets(&doc, req, e);
-	return ret;
+	r = parse_object(&doc, text, len, "a request", e);
+	if (r == 0)
+		r = read_type(&doc, &req->type, e);
+	if (r == 0 && req->type == BPMSG_CONNECT)
+		r = read_connect(&doc, req, e);
+	if (r == 0 && req->type == BPMSG_SOCKETS)
+		r = read_sockets(&doc, req, e);
+	return r;
 }
 
 int bpmsg_decode_answer(const char *text, size_t len, struct err *e)
 {
 	char reason[BPMSG_ERROR_MAX] = ""; /* a longer one is not an answer of ours */
 	struct json_doc doc;
-	int ret = parse_object(&doc, text, len, "an answer", e);
+	int r = parse_object(&doc, text, len, "an answer", e);
 
-	if (ret == 0)
-		ret = json_field_string(&doc, &doc.nodes[0], "Error", reason, sizeof(reason), e);
-	if (ret < 0)
-		return ret;
+	if (r == 0)
+		r = json_field_string(&doc, &doc.nodes[0], "Error", reason, sizeof(reason), e);
+	if (r < 0)
+		return r;
 	return reason[0] == '\0' ? 0 : err_set(e, EREMOTEIO, "%s", reason);
 }
 
@@ -227,10 +227,10 @@ int bpmsg_target(const struct bpmsg *req, struct sockaddr_storage *to, socklen_t
 		 struct err *e)
 {
 	struct ipaddr ip = { .family = AF_UNSPEC };
-	int ret = find_target(req, &ip, e);
+	int r = find_target(req, &ip, e);
 
-	if (ret < 0)
-		return ret;
+	if (r < 0)
+		return r;
 	/* The kernel would take "any" for the client's address where that is kept. */
 	if (ipaddr_is_any(&ip))
 		ip = ip.family == AF_INET
@@ -256,10 +256,10 @@ int bpmsg_dial_error(const struct bpmsg *req, int errnum, struct err *e)
 {
 	char text[INET6_ADDRSTRLEN] = "";
 	struct ipaddr ip = { .family = AF_UNSPEC };
-	int ret = find_target(req, &ip, e);
+	int r = find_target(req, &ip, e);
 
-	if (ret < 0)
-		return ret;
+	if (r < 0)
+		return r;
 	ipaddr_text(&ip, text, sizeof(text));
 	return err_sys(e, errnum,
 		       ip.family == AF_INET6 ? "dial %s [%s]:%d: connect"

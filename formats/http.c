@@ -440,7 +440,7 @@ int http_parse_request(char *buf, size_t len, struct http_request *req)
 	struct text head, line, rest = { buf, len };
 	struct headers h;
 	size_t head_len;
-	int ret;
+	int r;
 
 	memset(req, 0, sizeof(*req));
 	if (!take_head(&rest, &head))
@@ -450,21 +450,21 @@ int http_parse_request(char *buf, size_t len, struct http_request *req)
 		return refuse_head(req);
 	if (!take_line(&head, &line))
 		return refuse_bad(req);
-	ret = read_request_line(req, line);
-	if (ret < 0)
-		return ret;
+	r = read_request_line(req, line);
+	if (r < 0)
+		return r;
 	if (!read_headers(&h, head))
 		return refuse_bad(req);
-	ret = check_headers(req, &h);
-	if (ret < 0)
-		return ret;
+	r = check_headers(req, &h);
+	if (r < 0)
+		return r;
 	req->keep_alive = wants_keep_alive(&h, req->minor);
 	req->expect_continue = h.expect_continue && req->minor >= 1;
 	req->body = buf + head_len;
 	req->body_len = (size_t)h.length;
 	if (h.chunked) {
-		ret = read_chunked_body(req, buf + head_len, rest);
-		return ret > 0 ? (int)head_len + ret : ret;
+		r = read_chunked_body(req, buf + head_len, rest);
+		return r > 0 ? (int)head_len + r : r;
 	}
 	return rest.len >= req->body_len ? (int)(head_len + req->body_len) : 0;
 }

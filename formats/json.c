@@ -39,29 +39,29 @@ struct reader {
 };
 
 /* The byte at the reader's position, or -1 at the end of the text. */
-static int peek(const struct reader *r)
+static int peek(const struct reader *in)
 {
-	return r->pos < r->len ? (unsigned char)r->doc->text[r->pos] : -1;
+	return in->pos < in->len ? (unsigned char)in->doc->text[in->pos] : -1;
 }
 
-static void skip_space(struct reader *r)
+static void skip_space(struct reader *in)
 {
-	int c = peek(r);
+	int c = peek(in);
 
 	while (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
-		r->pos++;
-		c = peek(r);
+		in->pos++;
+		c = peek(in);
 	}
 }
 
 /* Moves past the digits that are next. Returns whether there were any. */
-static bool skip_digits(struct reader *r)
+static bool skip_digits(struct reader *in)
 {
-	size_t start = r->pos;
+	size_t start = in->pos;
 
-	while (text_is_digit(peek(r)))
-		r->pos++;
-	return r->pos > start;
+	while (text_is_digit(peek(in)))
+		in->pos++;
+	return in->pos > start;
 }
 
 /* Writes a byte as the reference quotes it, taken for Latin-1: 'g', '\n', '\x00', 'é'. */
@@ -85,28 +85,28 @@ static void quote_byte(unsigned char c, char *buf, size_t cap)
 }
 
 /* Says that the byte at the reader's position, or the end there, does not belong. */
-static int refuse(const struct reader *r, const char *where)
+static int refuse(const struct reader *in, const char *where)
 {
 	char quoted[sizeof("'\\uffff'")];
-	int c = peek(r);
+	int c = peek(in);
 
 	if (c < 0)
-		return err_set(r->e, EINVAL, "unexpected EOF");
+		return err_set(in->e, EINVAL, "unexpected EOF");
 	quote_byte((unsigned char)c, quoted, sizeof(quoted));
-	return err_set(r->e, EINVAL, "invalid character %s %s", quoted, where);
+	return err_set(in->e, EINVAL, "invalid character %s %s", quoted, where);
 }
 
 /* Adds a leaf node that begins at the reader's position. Returns its index or -E2BIG. */
-static int add_node(struct reader *r, enum json_type type)
+static int add_node(struct reader *in, enum json_type type)
 {
-	struct json_doc *doc = r->doc;
+	struct json_doc *doc = in->doc;
 	uint32_t index = doc->count;
 
 	if (index == JSON_MAX_NODES)
-		return err_set(r->e, E2BIG, "too many JSON values");
+		return err_set(in->e, E2BIG, "too many JSON values");
 	doc->nodes[index] = (struct json_node){
 		.type = type,
-		.start = (uint32_t)r->pos,
+		.start = (uint32_t)in->pos,
 		.next = index + 1,
 	};
 	doc->count++;
@@ -114,206 +114,206 @@ static int add_node(struct reader *r, enum json_type type)
 }
 
 /* Ends a node at the reader's position. */
-static int end_node(struct reader *r, int index)
+static int end_node(struct reader *in, int index)
 {
-	struct json_node *node = &r->doc->nodes[index];
+	struct json_node *node = &in->doc->nodes[index];
 
-	node->len = (uint32_t)r->pos - node->start;
-	node->next = r->doc->count;
+	node->len = (uint32_t)in->pos - node->start;
+	node->next = in->doc->count;
 	return 0;
 }
 
 /* Behind a backslash. */
-static int read_escape(struct reader *r)
+static int read_escape(struct reader *in)
 {
-	int c = peek(r);
+	int c = peek(in);
 
 	if (c != 'u') {
 		if (c < 0 || memchr("\"\\/bfnrt", c, 8) == NULL)
-			return refuse(r, "in string escape code");
-		r->pos++;
+			return refuse(in, "in string escape code");
+		in->pos++;
 		return 0;
 	}
-	r->pos++;
-	for (int i = 0; i < 4; i++, r->pos++) {
-		if (text_hex_value(peek(r)) < 0)
-			return refuse(r, "in \\u hexadecimal character escape");
+	in->pos++;
+	for (int i = 0; i < 4; i++, in->pos++) {
+		if (text_hex_value(peek(in)) < 0)
+			return refuse(in, "in \\u hexadecimal character escape");
 	}
 	return 0;
 }
 
 /* At the opening quote. */
-static int read_string(struct reader *r)
+static int read_string(struct reader *in)
 {
-	int index, c, ret = 0;
+	int index, c, r = 0;
 
-	r->pos++;
-	index = add_node(r, JSON_STRING);
+	in->pos++;
+	index = add_node(in, JSON_STRING);
 	if (index < 0)
 		return index;
-	for (c = peek(r); c != '"' && ret == 0; c = peek(r)) {
+	for (c = peek(in); c != '"' && r == 0; c = peek(in)) {
 		if (c < 0x20) /* a control character, or the end */
-			return refuse(r, "in string literal");
-		r->pos++;
+			return refuse(in, "in string literal");
+		in->pos++;
 		if (c == '\\')
-			ret = read_escape(r);
+			r = read_escape(in);
 	}
-	if (ret < 0)
-		return ret;
-	end_node(r, index);
-	r->pos++;
+	if (r < 0)
+		return r;
+	end_node(in, index);
+	in->pos++;
 	return 0;
 }
 
-static int read_number(struct reader *r)
+static int read_number(struct reader *in)
 {
-	int index = add_node(r, JSON_NUMBER);
+	int index = add_node(in, JSON_NUMBER);
 
 	if (index < 0)
 		return index;
-	if (peek(r) == '-')
-		r->pos++;
-	if (peek(r) == '0')
-		r->pos++;
-	else if (!skip_digits(r))
-		return refuse(r, "in numeric literal");
-	if (peek(r) == '.') {
-		r->pos++;
-		if (!skip_digits(r))
-			return refuse(r, "after decimal point in numeric literal");
+	if (peek(in) == '-')
+		in->pos++;
+	if (peek(in) == '0')
+		in->pos++;
+	else if (!skip_digits(in))
+		return refuse(in, "in numeric literal");
+	if (peek(in) == '.') {
+		in->pos++;
+		if (!skip_digits(in))
+			return refuse(in, "after decimal point in numeric literal");
 	}
-	if (peek(r) == 'e' || peek(r) == 'E') {
-		r->pos++;
-		if (peek(r) == '+' || peek(r) == '-')
-			r->pos++;
-		if (!skip_digits(r))
-			return refuse(r, "in exponent of numeric literal");
+	if (peek(in) == 'e' || peek(in) == 'E') {
+		in->pos++;
+		if (peek(in) == '+' || peek(in) == '-')
+			in->pos++;
+		if (!skip_digits(in))
+			return refuse(in, "in exponent of numeric literal");
 	}
-	return end_node(r, index);
+	return end_node(in, index);
 }
 
-static int read_literal(struct reader *r, const char *word, enum json_type type)
+static int read_literal(struct reader *in, const char *word, enum json_type type)
 {
 	char where[sizeof("in literal false (expecting 'x')")];
-	int index = add_node(r, type);
+	int index = add_node(in, type);
 
 	if (index < 0)
 		return index;
-	for (const char *w = word; *w != '\0'; w++, r->pos++) {
-		if (peek(r) != *w) {
+	for (const char *w = word; *w != '\0'; w++, in->pos++) {
+		if (peek(in) != *w) {
 			snprintf(where, sizeof(where), "in literal %s (expecting '%c')", word, *w);
-			return refuse(r, where);
+			return refuse(in, where);
 		}
 	}
-	return end_node(r, index);
+	return end_node(in, index);
 }
 
-static int read_value(struct reader *r);
+static int read_value(struct reader *in);
 
 /* A key and its value. */
-static int read_member(struct reader *r)
+static int read_member(struct reader *in)
 {
-	int ret;
+	int r;
 
-	skip_space(r);
-	if (peek(r) != '"')
-		return refuse(r, "looking for beginning of object key string");
-	ret = read_string(r);
-	if (ret < 0)
-		return ret;
-	skip_space(r);
-	if (peek(r) != ':')
-		return refuse(r, "after object key");
-	r->pos++;
-	return read_value(r);
+	skip_space(in);
+	if (peek(in) != '"')
+		return refuse(in, "looking for beginning of object key string");
+	r = read_string(in);
+	if (r < 0)
+		return r;
+	skip_space(in);
+	if (peek(in) != ':')
+		return refuse(in, "after object key");
+	in->pos++;
+	return read_value(in);
 }
 
 /* The elements of an array or the members of an object, up to the closing bracket. */
-static int read_elements(struct reader *r, bool is_object)
+static int read_elements(struct reader *in, bool is_object)
 {
 	const int end = is_object ? '}' : ']';
-	int ret;
+	int r;
 
-	skip_space(r);
-	if (peek(r) == end)
+	skip_space(in);
+	if (peek(in) == end)
 		return 0;
 	for (;;) {
-		ret = is_object ? read_member(r) : read_value(r);
-		if (ret < 0)
-			return ret;
-		skip_space(r);
-		if (peek(r) == end)
+		r = is_object ? read_member(in) : read_value(in);
+		if (r < 0)
+			return r;
+		skip_space(in);
+		if (peek(in) == end)
 			return 0;
-		if (peek(r) != ',')
-			return refuse(r, is_object ? "after object key:value pair"
-						   : "after array element");
-		r->pos++;
+		if (peek(in) != ',')
+			return refuse(in, is_object ? "after object key:value pair"
+						    : "after array element");
+		in->pos++;
 	}
 }
 
 /* At the opening bracket. */
-static int read_container(struct reader *r, enum json_type type)
+static int read_container(struct reader *in, enum json_type type)
 {
-	int index = add_node(r, type);
-	int ret;
+	int index = add_node(in, type);
+	int r;
 
 	if (index < 0)
 		return index;
-	if (r->depth == JSON_MAX_DEPTH)
-		return err_set(r->e, E2BIG, "exceeded max depth");
-	r->depth++;
-	r->pos++;
-	ret = read_elements(r, type == JSON_OBJECT);
-	if (ret < 0)
-		return ret;
-	r->depth--;
-	r->pos++;
-	return end_node(r, index);
+	if (in->depth == JSON_MAX_DEPTH)
+		return err_set(in->e, E2BIG, "exceeded max depth");
+	in->depth++;
+	in->pos++;
+	r = read_elements(in, type == JSON_OBJECT);
+	if (r < 0)
+		return r;
+	in->depth--;
+	in->pos++;
+	return end_node(in, index);
 }
 
-static int read_value(struct reader *r)
+static int read_value(struct reader *in)
 {
 	int c;
 
-	skip_space(r);
-	c = peek(r);
+	skip_space(in);
+	c = peek(in);
 	switch (c) {
 	case '{':
-		return read_container(r, JSON_OBJECT);
+		return read_container(in, JSON_OBJECT);
 	case '[':
-		return read_container(r, JSON_ARRAY);
+		return read_container(in, JSON_ARRAY);
 	case '"':
-		return read_string(r);
+		return read_string(in);
 	case 't':
-		return read_literal(r, "true", JSON_BOOL);
+		return read_literal(in, "true", JSON_BOOL);
 	case 'f':
-		return read_literal(r, "false", JSON_BOOL);
+		return read_literal(in, "false", JSON_BOOL);
 	case 'n':
-		return read_literal(r, "null", JSON_NULL);
+		return read_literal(in, "null", JSON_NULL);
 	default:
 		if (c == '-' || text_is_digit(c))
-			return read_number(r);
-		return refuse(r, "looking for beginning of value");
+			return read_number(in);
+		return refuse(in, "looking for beginning of value");
 	}
 }
 
 int json_parse(struct json_doc *doc, const char *text, size_t len, struct err *e)
 {
-	struct reader r = { .doc = doc, .len = len, .e = e };
-	int ret;
+	struct reader in = { .doc = doc, .len = len, .e = e };
+	int r;
 
 	doc->text = text;
 	doc->count = 0;
 	doc->go_type = NULL;
 	if (len > INT_MAX)
 		return err_set(e, E2BIG, "too long a JSON text");
-	skip_space(&r);
-	if (peek(&r) < 0)
+	skip_space(&in);
+	if (peek(&in) < 0)
 		return err_set(e, EINVAL, "EOF");
-	ret = read_value(&r);
-	if (ret < 0)
+	r = read_value(&in);
+	if (r < 0)
 		doc->count = 0;
-	return ret;
+	return r;
 }
 
 /* ---- long arrays ---- */
@@ -324,46 +324,46 @@ void json_walk_init(struct json_walk *walk, const char *text, size_t len)
 }
 
 /* Reads what opens the array. */
-static int walk_in(struct json_walk *walk, struct reader *r)
+static int walk_in(struct json_walk *walk, struct reader *in)
 {
-	int ret;
+	int r;
 
 	walk->at = JSON_WALK_END;
-	skip_space(r);
-	if (peek(r) == '[') {
-		r->pos++;
-		skip_space(r);
-		if (peek(r) != ']')
+	skip_space(in);
+	if (peek(in) == '[') {
+		in->pos++;
+		skip_space(in);
+		if (peek(in) != ']')
 			walk->at = JSON_WALK_INSIDE;
 		return 0;
 	}
-	ret = peek(r) < 0 ? err_set(r->e, EINVAL, "EOF") : read_value(r);
-	if (ret == 0 && r->doc->nodes[0].type != JSON_NULL)
-		ret = err_set(r->e, EINVAL, "json: cannot unmarshal %s into an array",
-			      json_type_name(r->doc->nodes[0].type));
-	return ret;
+	r = peek(in) < 0 ? err_set(in->e, EINVAL, "EOF") : read_value(in);
+	if (r == 0 && in->doc->nodes[0].type != JSON_NULL)
+		r = err_set(in->e, EINVAL, "json: cannot unmarshal %s into an array",
+			    json_type_name(in->doc->nodes[0].type));
+	return r;
 }
 
 /* Reads an element and what closes it. */
-static int walk_on(struct json_walk *walk, struct reader *r)
+static int walk_on(struct json_walk *walk, struct reader *in)
 {
-	int ret = read_value(r);
+	int r = read_value(in);
 
-	if (ret < 0)
-		return ret;
-	skip_space(r);
-	if (peek(r) == ']')
+	if (r < 0)
+		return r;
+	skip_space(in);
+	if (peek(in) == ']')
 		walk->at = JSON_WALK_END;
-	else if (peek(r) != ',')
-		return refuse(r, "after array element");
-	walk->pos = r->pos + 1;
+	else if (peek(in) != ',')
+		return refuse(in, "after array element");
+	walk->pos = in->pos + 1;
 	return 1;
 }
 
 int json_walk_next(struct json_walk *walk, struct json_doc *doc, struct err *e)
 {
-	struct reader r = { .doc = doc, .pos = walk->pos, .len = walk->len, .e = e };
-	int ret = 0;
+	struct reader in = { .doc = doc, .pos = walk->pos, .len = walk->len, .e = e };
+	int r = 0;
 
 	doc->text = walk->text;
 	doc->count = 0;
@@ -371,14 +371,14 @@ int json_walk_next(struct json_walk *walk, struct json_doc *doc, struct err *e)
 	if (walk->len > INT_MAX)
 		return err_set(e, E2BIG, "too long a JSON text");
 	if (walk->at == JSON_WALK_START)
-		ret = walk_in(walk, &r);
-	if (ret == 0 && walk->at == JSON_WALK_INSIDE)
-		ret = walk_on(walk, &r);
-	if (ret <= 0) {
+		r = walk_in(walk, &in);
+	if (r == 0 && walk->at == JSON_WALK_INSIDE)
+		r = walk_on(walk, &in);
+	if (r <= 0) {
 		walk->at = JSON_WALK_END;
 		doc->count = 0;
 	}
-	return ret;
+	return r;
 }
 
 /* ---- the index ---- */

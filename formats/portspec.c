@@ -240,64 +240,64 @@ struct reading {
 	struct err *e;
 };
 
-static int refuse(const struct reading *r, const char *what)
+static int refuse(const struct reading *in, const char *what)
 {
-	return err_set(r->e, EINVAL, "unexpected %s PortSpec string: \"%s\"", what, r->text);
+	return err_set(in->e, EINVAL, "unexpected %s PortSpec string: \"%s\"", what, in->text);
 }
 
 /* `which` is "ParentPort" or "ChildPort". */
-static int check_port(const struct reading *r, struct text part, const char *which, int *port)
+static int check_port(const struct reading *in, struct text part, const char *which, int *port)
 {
-	int ret = read_port(part, port);
+	int r = read_port(part, port);
 
-	if (ret == -ERANGE)
-		return err_set(r->e, ERANGE, "invalid %s: %.*s", which, (int)part.len, part.p);
-	if (ret < 0)
-		return err_set(r->e, EINVAL,
+	if (r == -ERANGE)
+		return err_set(in->e, ERANGE, "invalid %s: %.*s", which, (int)part.len, part.p);
+	if (r < 0)
+		return err_set(in->e, EINVAL,
 			       "unexpected %s in PortSpec string: \"%s\": strconv.Atoi: parsing "
 			       "\"%.*s\": invalid syntax",
-			       which, r->text, (int)part.len, part.p);
+			       which, in->text, (int)part.len, part.p);
 	return 0;
 }
 
 /* What stands in front of the slash, which is at `end`. */
-static int read_places(const struct reading *r, const char *end, struct portspec *spec)
+static int read_places(const struct reading *in, const char *end, struct portspec *spec)
 {
 	struct text parts[PARTS_MAX];
-	size_t count = split(r->text, end, parts);
-	int ret;
+	size_t count = split(in->text, end, parts);
+	int r;
 
 	if (count < PARTS_MAX - 1 || read_ip(parts[0], spec->parent_ip) < 0)
-		return refuse(r, "ParentIP in");
+		return refuse(in, "ParentIP in");
 	/* "::1:8080:80" is an address that lacks its brackets. */
 	if (count > PARTS_MAX)
-		return refuse(r, strncmp(r->text, "::", 2) == 0 ? "ParentIP in" : "format of");
-	ret = check_port(r, parts[1], "ParentPort", &spec->parent_port);
-	if (ret < 0)
-		return ret;
+		return refuse(in, strncmp(in->text, "::", 2) == 0 ? "ParentIP in" : "format of");
+	r = check_port(in, parts[1], "ParentPort", &spec->parent_port);
+	if (r < 0)
+		return r;
 	if (count == PARTS_MAX && read_ip(parts[2], spec->child_ip) < 0)
-		return refuse(r, "ChildIP in");
-	return check_port(r, parts[count - 1], "ChildPort", &spec->child_port);
+		return refuse(in, "ChildIP in");
+	return check_port(in, parts[count - 1], "ChildPort", &spec->child_port);
 }
 
 static int parse(struct portspec *spec, const char *text, struct err *e)
 {
-	const struct reading r = { text, e };
+	const struct reading in = { text, e };
 	const char *slash = strrchr(text, '/');
 	struct portspec new = { 0 };
-	int ret;
+	int r;
 
 	if (slash == NULL)
 		return err_set(e, EINVAL, "missing proto in PortSpec string: \"%s\"", text);
-	ret = proto_parse(&new.proto, slash + 1, e);
-	if (ret < 0) {
+	r = proto_parse(&new.proto, slash + 1, e);
+	if (r < 0) {
 		err_wrap(e, "invalid PortSpec string: \"%s\"", text);
-		return ret;
+		return r;
 	}
-	ret = read_places(&r, slash, &new);
-	if (ret == 0)
+	r = read_places(&in, slash, &new);
+	if (r == 0)
 		*spec = new;
-	return ret;
+	return r;
 }
 
 /* ---- what would be right ---- */
@@ -374,15 +374,15 @@ static void advise(const char *text, struct err *e)
 
 int portspec_parse(struct portspec *spec, const char *text, struct err *e)
 {
-	int ret = parse(spec, text, e);
+	int r = parse(spec, text, e);
 
-	if (ret == -ERANGE) {
+	if (r == -ERANGE) {
 		err_add(e, PORTS_ARE);
 		return -EINVAL;
 	}
-	if (ret < 0)
+	if (r < 0)
 		advise(text, e);
-	return ret;
+	return r;
 }
 
 int port_id_parse(long long *id, const char *text, struct err *e)
@@ -418,18 +418,17 @@ struct fields {
 static int read_fields(struct fields *f, const struct json_doc *doc, const struct json_node *node,
 		       struct err *e)
 {
-	int ret = json_field_string(doc, node, "proto", f->proto, sizeof(f->proto), e);
+	int r = json_field_string(doc, node, "proto", f->proto, sizeof(f->proto), e);
 
-	if (ret == 0)
-		ret = json_field_string(doc, node, "parentIP", f->parent_ip, sizeof(f->parent_ip),
-					e);
-	if (ret == 0)
-		ret = json_field_int(doc, node, "parentPort", &f->parent_port, e);
-	if (ret == 0)
-		ret = json_field_int(doc, node, "childPort", &f->child_port, e);
-	if (ret == 0)
-		ret = json_field_string(doc, node, "childIP", f->child_ip, sizeof(f->child_ip), e);
-	return ret;
+	if (r == 0)
+		r = json_field_string(doc, node, "parentIP", f->parent_ip, sizeof(f->parent_ip), e);
+	if (r == 0)
+		r = json_field_int(doc, node, "parentPort", &f->parent_port, e);
+	if (r == 0)
+		r = json_field_int(doc, node, "childPort", &f->child_port, e);
+	if (r == 0)
+		r = json_field_string(doc, node, "childIP", f->child_ip, sizeof(f->child_ip), e);
+	return r;
 }
 
 /* `which` is "ParentIP" or "ChildIP"; the text may be empty. */
@@ -456,27 +455,27 @@ int portspec_from_json(struct portspec *spec, struct json_doc *doc, const struct
 {
 	struct portspec new = { 0 };
 	struct fields f;
-	int ret;
+	int r;
 
 	if (node->type != JSON_OBJECT && node->type != JSON_NULL)
 		return err_set(e, EINVAL,
 			       "json: cannot unmarshal %s into Go value of type port.Spec",
 			       json_type_name(node->type));
 	doc->go_type = "Spec";
-	ret = read_fields(&f, doc, node, e);
-	if (ret == 0)
-		ret = proto_parse(&new.proto, f.proto, e);
-	if (ret == 0)
-		ret = check_ip_field(f.parent_ip, "ParentIP", new.parent_ip, e);
-	if (ret == 0)
-		ret = check_ip_field(f.child_ip, "ChildIP", new.child_ip, e);
-	if (ret == 0)
-		ret = check_port_field(f.parent_port, "ParentPort", &new.parent_port, e);
-	if (ret == 0)
-		ret = check_port_field(f.child_port, "ChildPort", &new.child_port, e);
-	if (ret == 0)
+	r = read_fields(&f, doc, node, e);
+	if (r == 0)
+		r = proto_parse(&new.proto, f.proto, e);
+	if (r == 0)
+		r = check_ip_field(f.parent_ip, "ParentIP", new.parent_ip, e);
+	if (r == 0)
+		r = check_ip_field(f.child_ip, "ChildIP", new.child_ip, e);
+	if (r == 0)
+		r = check_port_field(f.parent_port, "ParentPort", &new.parent_port, e);
+	if (r == 0)
+		r = check_port_field(f.child_port, "ChildPort", &new.child_port, e);
+	if (r == 0)
 		*spec = new;
-	return ret;
+	return r;
 }
 
 void portspec_to_json(const struct portspec *spec, struct jsonout *out, const char *key)
@@ -537,14 +536,14 @@ int portspec_dial_ip(struct ipaddr *ip, const char *child_ip, const char *parent
 		     const char *host_gateway_ip, struct err *e)
 {
 	struct ipaddr child = { 0 }, parent = { 0 }, gateway = { 0 };
-	int ret = parse_given(&child, child_ip, "ChildIP", e);
+	int r = parse_given(&child, child_ip, "ChildIP", e);
 
-	if (ret == 0)
-		ret = parse_given(&parent, parent_ip, "ParentIP", e);
-	if (ret == 0)
-		ret = parse_given(&gateway, host_gateway_ip, "HostGatewayIP", e);
-	if (ret < 0)
-		return ret;
+	if (r == 0)
+		r = parse_given(&parent, parent_ip, "ParentIP", e);
+	if (r == 0)
+		r = parse_given(&gateway, host_gateway_ip, "HostGatewayIP", e);
+	if (r < 0)
+		return r;
 	if (child.family != AF_UNSPEC) {
 		*ip = child;
 	} else if (parent.family == AF_UNSPEC || ipaddr_equal(&parent, &gateway) ||

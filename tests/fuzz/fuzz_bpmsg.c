@@ -40,10 +40,10 @@ static void check_request(const char *text, size_t size)
 	struct ipaddr ip;
 	struct bpmsg req;
 	struct err e = { "" };
-	int ret = bpmsg_decode(&req, text, size, &e);
+	int r = bpmsg_decode(&req, text, size, &e);
 
-	if (ret != 0) {
-		REQUIRE(ret == -EINVAL && e.msg[0] != '\0');
+	if (r != 0) {
+		REQUIRE(r == -EINVAL && e.msg[0] != '\0');
 		return;
 	}
 	REQUIRE(req.type < BPMSG_TYPE_COUNT);
@@ -85,12 +85,12 @@ static void check_reason(const struct err *reason)
 static void check_answer(const char *text, size_t size)
 {
 	struct err e = { "" };
-	int ret = bpmsg_decode_answer(text, size, &e);
+	int r = bpmsg_decode_answer(text, size, &e);
 
-	REQUIRE(ret == 0 || ret == -EREMOTEIO || ret == -EINVAL);
-	REQUIRE((ret == 0) == (e.msg[0] == '\0'));
+	REQUIRE(r == 0 || r == -EREMOTEIO || r == -EINVAL);
+	REQUIRE((r == 0) == (e.msg[0] == '\0'));
 	REQUIRE(memchr(e.msg, '\0', sizeof(e.msg)) != NULL);
-	if (ret == -EREMOTEIO)
+	if (r == -EREMOTEIO)
 		check_reason(&e);
 }
 

@@ -85,34 +85,34 @@ static int parse_beginning(const uint8_t *data, size_t size)
 {
 	char *buf = exact_copy(data, size);
 	struct http_request req;
-	int ret = http_parse_request(buf, size, &req);
+	int r = http_parse_request(buf, size, &req);
 
 	free(buf);
-	return ret;
+	return r;
 }
 
 static void check_request(const uint8_t *data, size_t size)
 {
 	char *buf = exact_copy(data, size);
 	struct http_request req;
-	int ret = http_parse_request(buf, size, &req);
+	int r = http_parse_request(buf, size, &req);
 
-	REQUIRE(ret >= -1 && ret <= LONGEST && (ret < 0 || (size_t)ret <= size));
-	if (ret > 0) {
+	REQUIRE(r >= -1 && r <= LONGEST && (r < 0 || (size_t)r <= size));
+	if (r > 0) {
 		REQUIRE(req.refusal == HTTP_OK_TO_GO_ON && req.problem == NULL);
 		REQUIRE(req.path[0] == '/');
 		REQUIRE(req.minor == 0 || req.minor == 1);
 		REQUIRE(req.body_len <= HTTP_MAX_BODY);
-		REQUIRE(req.body > buf && req.body + req.body_len <= buf + ret);
+		REQUIRE(req.body > buf && req.body + req.body_len <= buf + r);
 		check_round_trip(&req);
-		REQUIRE(parse_beginning(data, (size_t)ret) == ret);
-		REQUIRE(parse_beginning(data, (size_t)ret - 1) == 0);
-		REQUIRE(parse_beginning(data, (size_t)ret / 2) == 0);
+		REQUIRE(parse_beginning(data, (size_t)r) == r);
+		REQUIRE(parse_beginning(data, (size_t)r - 1) == 0);
+		REQUIRE(parse_beginning(data, (size_t)r / 2) == 0);
 	} else {
 		REQUIRE(memcmp(buf, data, size) == 0);
-		if (ret < 0)
+		if (r < 0)
 			check_refusal(&req);
-		if (ret == 0) {
+		if (r == 0) {
 			REQUIRE(size < LONGEST);
 			REQUIRE(parse_beginning(data, size / 2) == 0);
 		}
@@ -126,16 +126,16 @@ static int check_response(const uint8_t *data, size_t size, bool eof)
 {
 	char *buf = exact_copy(data, size);
 	struct http_response res;
-	int ret = http_parse_response(buf, size, eof, &res);
+	int r = http_parse_response(buf, size, eof, &res);
 
-	REQUIRE(ret >= -1 && (ret < 0 || (size_t)ret <= size));
-	REQUIRE(!eof || ret != 0);
-	if (ret > 0) {
+	REQUIRE(r >= -1 && (r < 0 || (size_t)r <= size));
+	REQUIRE(!eof || r != 0);
+	if (r > 0) {
 		REQUIRE(res.status >= 200 && res.status <= 999);
-		REQUIRE(res.body > buf && res.body + res.body_len <= buf + ret);
+		REQUIRE(res.body > buf && res.body + res.body_len <= buf + r);
 	}
 	free(buf);
-	return ret;
+	return r;
 }
 
 static void check_responses(const uint8_t *data, size_t size)

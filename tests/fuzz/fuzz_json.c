@@ -165,16 +165,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *text = exact_copy(data, size);
 	struct json_doc doc;
 	struct err e = { "" };
-	int ret = json_parse(&doc, text, size, &e);
+	int r = json_parse(&doc, text, size, &e);
 
-	if (ret == 0) {
+	if (r == 0) {
 		REQUIRE(e.msg[0] == '\0');
 		REQUIRE(doc.nodes[0].next == doc.count);
 		check_tree(&doc, 0, size);
 		check_end(&doc, data);
 		check_round_trip(&doc, size);
 	} else {
-		REQUIRE(ret == -EINVAL || ret == -E2BIG);
+		REQUIRE(r == -EINVAL || r == -E2BIG);
 		REQUIRE(e.msg[0] != '\0');
 		REQUIRE(doc.count == 0);
 	}

@@ -25,11 +25,11 @@ static struct portspec untouched(void)
 	return spec;
 }
 
-static void check_refused(const struct portspec *spec, int ret, const struct err *e)
+static void check_refused(const struct portspec *spec, int r, const struct err *e)
 {
 	const struct portspec want = untouched();
 
-	REQUIRE(ret == -EINVAL);
+	REQUIRE(r == -EINVAL);
 	REQUIRE(e->msg[0] != '\0');
 	REQUIRE(memcmp(spec, &want, sizeof(want)) == 0);
 }
@@ -81,12 +81,12 @@ static void check_text(const char *text)
 {
 	struct portspec spec = untouched();
 	struct err e = { "" };
-	int ret = portspec_parse(&spec, text, &e);
+	int r = portspec_parse(&spec, text, &e);
 
-	if (ret == 0)
+	if (r == 0)
 		check_spec(&spec);
 	else
-		check_refused(&spec, ret, &e);
+		check_refused(&spec, r, &e);
 }
 
 static void check_json(const uint8_t *data, size_t size)
@@ -95,14 +95,14 @@ static void check_json(const uint8_t *data, size_t size)
 	struct portspec spec = untouched();
 	struct json_doc doc;
 	struct err e = { "" };
-	int ret;
+	int r;
 
 	if (json_parse(&doc, text, size, NULL) == 0) {
-		ret = portspec_from_json(&spec, &doc, &doc.nodes[0], &e);
-		if (ret == 0)
+		r = portspec_from_json(&spec, &doc, &doc.nodes[0], &e);
+		if (r == 0)
 			check_spec(&spec);
 		else
-			check_refused(&spec, ret, &e);
+			check_refused(&spec, r, &e);
 	}
 	free(text);
 }

@@ -13,13 +13,13 @@ static void check_answer(const char *text, size_t size)
 {
 	struct err e = { "" };
 	int64_t id = -1;
-	int ret = slirpapi_decode(text, size, &id, &e);
+	int r = slirpapi_decode(text, size, &id, &e);
 
-	REQUIRE(ret == 0 || ret == -EREMOTEIO || ret == -EPROTO);
-	REQUIRE((ret == 0) == (e.msg[0] == '\0'));
+	REQUIRE(r == 0 || r == -EREMOTEIO || r == -EPROTO);
+	REQUIRE((r == 0) == (e.msg[0] == '\0'));
 	REQUIRE(memchr(e.msg, '\0', sizeof(e.msg)) != NULL);
 	/* Who does not ask for an ID is content with less. */
-	REQUIRE(slirpapi_decode(text, size, NULL, NULL) == ret || ret == -EPROTO);
+	REQUIRE(slirpapi_decode(text, size, NULL, NULL) == r || r == -EPROTO);
 }
 
 static void check_request(const char *text)

@@ -9,28 +9,28 @@
 static int decode(struct bpmsg *req, const char *text, size_t len, struct err *e)
 {
 	char *copy = malloc(len > 0 ? len : 1);
-	int ret;
+	int r;
 
 	ck_assert_ptr_nonnull(copy);
 	memcpy(copy, text, len);
 	memset(req, 0x5a, sizeof(*req));
 	e->msg[0] = '\0';
-	ret = bpmsg_decode(req, copy, len, e);
+	r = bpmsg_decode(req, copy, len, e);
 	free(copy);
-	return ret;
+	return r;
 }
 
 static int decode_answer(const char *text, size_t len, struct err *e)
 {
 	char *copy = malloc(len > 0 ? len : 1);
-	int ret;
+	int r;
 
 	ck_assert_ptr_nonnull(copy);
 	memcpy(copy, text, len);
 	e->msg[0] = '\0';
-	ret = bpmsg_decode_answer(copy, len, e);
+	r = bpmsg_decode_answer(copy, len, e);
 	free(copy);
-	return ret;
+	return r;
 }
 
 static void assert_request(const struct bpmsg *req, const struct bpmsg *want)
@@ -306,7 +306,7 @@ END_TEST
 
 static const struct {
 	const char *text;
-	int ret;
+	int r;
 	const char *msg;
 } answers[] = {
 	{ "null", 0, "" },
@@ -337,9 +337,9 @@ START_TEST(reads_an_answer)
 	const char *text = answers[_i].text;
 	struct err e;
 
-	ck_assert_int_eq(decode_answer(text, strlen(text), &e), answers[_i].ret);
+	ck_assert_int_eq(decode_answer(text, strlen(text), &e), answers[_i].r);
 	ck_assert_str_eq(e.msg, answers[_i].msg);
-	ck_assert_int_eq(bpmsg_decode_answer(text, strlen(text), NULL), answers[_i].ret);
+	ck_assert_int_eq(bpmsg_decode_answer(text, strlen(text), NULL), answers[_i].r);
 }
 END_TEST
 

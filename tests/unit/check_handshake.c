@@ -119,7 +119,7 @@ END_TEST
 /* Unknown members are passed over: another version may send more. */
 static const struct {
 	const char *text;
-	int ret;
+	int r;
 } texts[] = {
 	{ "{\"Name\":\"ChildHello\",\"U\":{\"ChildHello\":{}}}", 0 },
 	{ " {\n\"U\" : {\"ChildHello\":{\"More\":[1]},\"X\":null} , \"Y\":{}, "
@@ -146,8 +146,8 @@ static const struct {
 START_TEST(other_texts_are_refused)
 {
 	send_text(texts[_i].text);
-	ck_assert_int_eq(handshake_recv(fds[0], HS_CHILD_HELLO, NULL, &e), texts[_i].ret);
-	if (texts[_i].ret < 0)
+	ck_assert_int_eq(handshake_recv(fds[0], HS_CHILD_HELLO, NULL, &e), texts[_i].r);
+	if (texts[_i].r < 0)
 		ck_assert_ptr_nonnull(strstr(e.msg, "waiting for ChildHello: "));
 }
 END_TEST
@@ -155,7 +155,7 @@ END_TEST
 static const struct {
 	const char *bytes;
 	size_t len;
-	int ret;
+	int r;
 	const char *msg;
 } ends[] = {
 	{ "", 0, -ENODATA, "EOF" },
@@ -169,7 +169,7 @@ START_TEST(an_end_is_told_from_an_error)
 {
 	ck_assert_int_eq(write(fds[1], ends[_i].bytes, ends[_i].len), (ssize_t)ends[_i].len);
 	end_writing();
-	ck_assert_int_eq(handshake_recv(fds[0], HS_CHILD_HELLO, NULL, &e), ends[_i].ret);
+	ck_assert_int_eq(handshake_recv(fds[0], HS_CHILD_HELLO, NULL, &e), ends[_i].r);
 	ck_assert_str_eq(e.msg, ends[_i].msg);
 	ck_assert_int_eq(handshake_recv(fds[0], HS_CHILD_HELLO, NULL, NULL), -ENODATA);
 }

@@ -69,10 +69,10 @@ static void fill(struct text *t, char c, size_t len)
 /* Parses and frees the message. */
 static int finish_request(struct text *t, struct http_request *req)
 {
-	int ret = parse_request(t->p, t->len, req);
+	int r = parse_request(t->p, t->len, req);
 
 	free(t->p);
-	return ret;
+	return r;
 }
 
 /* ---- requests ---- */
@@ -189,12 +189,12 @@ START_TEST(pipelined_requests_come_byte_by_byte)
 	message = fixture_exact_copy(t.p, t.len);
 	free(t.p);
 	for (size_t end = 0; end <= t.len; end++) {
-		int ret = http_parse_request(message + start, end - start, &req);
+		int r = http_parse_request(message + start, end - start, &req);
 
-		ck_assert_int_ge(ret, 0);
-		if (ret == 0)
+		ck_assert_int_ge(r, 0);
+		if (r == 0)
 			continue;
-		ck_assert_uint_eq(start + (size_t)ret, end);
+		ck_assert_uint_eq(start + (size_t)r, end);
 		ck_assert_str_eq(req.path, requests[done].path);
 		assert_body(req.body, req.body_len, requests[done].body);
 		start = end;
@@ -395,11 +395,11 @@ START_TEST(a_refusal_stays)
 	bool refused = false;
 
 	for (size_t len = 0; len <= strlen(text); len++) {
-		int ret = parse_request(text, len, &req);
+		int r = parse_request(text, len, &req);
 
-		ck_assert_int_le(ret, 0);
-		ck_assert_msg(ret < 0 || !refused, "taken back with %zu bytes", len);
-		refused = ret < 0;
+		ck_assert_int_le(r, 0);
+		ck_assert_msg(r < 0 || !refused, "taken back with %zu bytes", len);
+		refused = r < 0;
 	}
 	ck_assert(refused);
 }
@@ -603,15 +603,15 @@ START_TEST(a_full_buffer_never_wants_more)
 {
 	struct http_request req;
 	struct text t = text_new();
-	int ret;
+	int r;
 
 	add(&t, "%s", full_buffers[_i].start);
 	fill(&t, full_buffers[_i].filler, HTTP_MAX_HEAD + HTTP_MAX_BODY);
-	ret = finish_request(&t, &req);
+	r = finish_request(&t, &req);
 	if (full_buffers[_i].complete)
-		ck_assert_int_gt(ret, 0);
+		ck_assert_int_gt(r, 0);
 	else
-		ck_assert_int_eq(ret, -1);
+		ck_assert_int_eq(r, -1);
 }
 END_TEST
 

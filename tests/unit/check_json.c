@@ -152,14 +152,14 @@ END_TEST
 static int parse_nested(struct json_doc *doc, size_t depth, struct err *e)
 {
 	char *text = malloc(2 * depth);
-	int ret;
+	int r;
 
 	ck_assert_ptr_nonnull(text);
 	memset(text, '[', depth);
 	memset(text + depth, ']', depth);
-	ret = json_parse(doc, text, 2 * depth, e);
+	r = json_parse(doc, text, 2 * depth, e);
 	free(text);
-	return ret;
+	return r;
 }
 
 START_TEST(nesting_is_limited)
@@ -193,7 +193,7 @@ static int parse_many(struct json_doc *doc, size_t count, const char *value, str
 {
 	size_t each = strlen(value) + 1;
 	char *text = malloc(count * each + 1);
-	int ret;
+	int r;
 
 	ck_assert_ptr_nonnull(text);
 	for (size_t i = 0; i < count; i++) {
@@ -201,9 +201,9 @@ static int parse_many(struct json_doc *doc, size_t count, const char *value, str
 		memcpy(text + i * each + 1, value, each - 1);
 	}
 	text[count * each] = ']';
-	ret = json_parse(doc, text, count * each + 1, e);
+	r = json_parse(doc, text, count * each + 1, e);
 	free(text);
-	return ret;
+	return r;
 }
 
 static const char *const any_value[] = { "1", "\"\"", "true", "null", "[]", "{}" };
@@ -355,7 +355,7 @@ END_TEST
 
 static const struct {
 	const char *text;
-	int ret; /* the length, or what is wrong */
+	int r; /* the length, or what is wrong */
 	const char *value;
 } unescaped[] = {
 	{ "\"\"", 0, "" },
@@ -389,8 +389,8 @@ START_TEST(gets_a_string)
 	struct err e;
 
 	ck_assert_int_eq(parse(&doc, unescaped[_i].text, &e), 0);
-	ck_assert_int_eq(json_get_string(&doc, &doc.nodes[0], buf, sizeof(buf)), unescaped[_i].ret);
-	if (unescaped[_i].ret >= 0)
+	ck_assert_int_eq(json_get_string(&doc, &doc.nodes[0], buf, sizeof(buf)), unescaped[_i].r);
+	if (unescaped[_i].r >= 0)
 		ck_assert_str_eq(buf, unescaped[_i].value);
 }
 END_TEST
@@ -403,9 +403,9 @@ START_TEST(a_string_must_fit)
 	ck_assert_int_eq(parse(&doc, "\"a\\u20ac\"", &e), 0); /* 4 bytes */
 	for (size_t cap = 0; cap < 8; cap++) {
 		char *buf = malloc(cap > 0 ? cap : 1);
-		int ret = json_get_string(&doc, &doc.nodes[0], buf, cap);
+		int r = json_get_string(&doc, &doc.nodes[0], buf, cap);
 
-		ck_assert_int_eq(ret, cap > 4 ? 4 : -ENOSPC);
+		ck_assert_int_eq(r, cap > 4 ? 4 : -ENOSPC);
 		free(buf);
 	}
 }
@@ -413,7 +413,7 @@ END_TEST
 
 static const struct {
 	const char *text;
-	int ret;
+	int r;
 	int64_t value;
 } numbers[] = {
 	{ "0", 0, 0 },
@@ -442,7 +442,7 @@ START_TEST(gets_an_int)
 	int64_t value = 0;
 
 	ck_assert_int_eq(parse(&doc, numbers[_i].text, &e), 0);
-	ck_assert_int_eq(json_get_int(&doc, &doc.nodes[0], &value), numbers[_i].ret);
+	ck_assert_int_eq(json_get_int(&doc, &doc.nodes[0], &value), numbers[_i].r);
 	ck_assert_int_eq(value, numbers[_i].value);
 }
 END_TEST
@@ -503,13 +503,13 @@ START_TEST(reads_a_string_field)
 	char buf[8];
 	struct json_doc doc;
 	struct err e;
-	int ret;
+	int r;
 
 	ck_assert_int_eq(parse(&doc, string_fields[_i].text, &e), 0);
-	ret = json_field_string(&doc, &doc.nodes[0], "f", buf, sizeof(buf), &e);
-	ck_assert_int_eq(ret, string_fields[_i].value != NULL ? 0 : -EINVAL);
+	r = json_field_string(&doc, &doc.nodes[0], "f", buf, sizeof(buf), &e);
+	ck_assert_int_eq(r, string_fields[_i].value != NULL ? 0 : -EINVAL);
 	ck_assert_str_eq(e.msg, string_fields[_i].msg);
-	if (ret == 0)
+	if (r == 0)
 		ck_assert_str_eq(buf, string_fields[_i].value);
 }
 END_TEST
@@ -537,13 +537,13 @@ START_TEST(reads_an_int_field)
 	struct json_doc doc;
 	struct err e;
 	int64_t value = 77;
-	int ret;
+	int r;
 
 	ck_assert_int_eq(parse(&doc, int_fields[_i].text, &e), 0);
-	ret = json_field_int(&doc, &doc.nodes[0], "f", &value, &e);
-	ck_assert_int_eq(ret, int_fields[_i].msg[0] == '\0' ? 0 : -EINVAL);
+	r = json_field_int(&doc, &doc.nodes[0], "f", &value, &e);
+	ck_assert_int_eq(r, int_fields[_i].msg[0] == '\0' ? 0 : -EINVAL);
 	ck_assert_str_eq(e.msg, int_fields[_i].msg);
-	if (ret == 0)
+	if (r == 0)
 		ck_assert_int_eq(value, int_fields[_i].value);
 }
 END_TEST

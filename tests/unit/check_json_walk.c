@@ -17,13 +17,13 @@ static int walk_text(const char *text, size_t len, char *seen, size_t cap, struc
 	char *copy = fixture_exact_copy(text, len);
 	size_t used = 0, n;
 	const char *raw;
-	int ret;
+	int r;
 
 	seen[0] = '\0';
 	e->msg[0] = '\0';
 	json_walk_init(&walk, copy, len);
-	while ((ret = json_walk_next(&walk, &doc, e)) > 0) {
-		ck_assert_int_eq(ret, 1);
+	while ((r = json_walk_next(&walk, &doc, e)) > 0) {
+		ck_assert_int_eq(r, 1);
 		ck_assert_uint_gt(doc.count, 0);
 		ck_assert_uint_eq(doc.nodes[0].next, doc.count);
 		raw = json_raw(&doc, &doc.nodes[0], &n);
@@ -33,13 +33,13 @@ static int walk_text(const char *text, size_t len, char *seen, size_t cap, struc
 	ck_assert_uint_eq(doc.count, 0);
 	/* The end is the end. */
 	ck_assert_int_le(json_walk_next(&walk, &doc, NULL), 0);
-	return ret;
+	return r;
 }
 
 static const struct {
 	const char *text;
 	const char *seen;
-	int ret;
+	int r;
 	const char *reason;
 } walks[] = {
 	{ "[]", "", 0, "" },
@@ -72,7 +72,7 @@ START_TEST(walks_an_array)
 	char seen[256];
 	const char *text = walks[_i].text;
 
-	ck_assert_int_eq(walk_text(text, strlen(text), seen, sizeof(seen), &e), walks[_i].ret);
+	ck_assert_int_eq(walk_text(text, strlen(text), seen, sizeof(seen), &e), walks[_i].r);
 	ck_assert_str_eq(seen, walks[_i].seen);
 	ck_assert_str_eq(e.msg, walks[_i].reason);
 }

@@ -101,14 +101,14 @@ END_TEST
 struct sending {
 	int fd;
 	size_t len;
-	int ret;
+	int r;
 };
 
 static void *send_frame(void *arg)
 {
 	struct sending *s = arg;
 
-	s->ret = msg_send(s->fd, body, s->len);
+	s->r = msg_send(s->fd, body, s->len);
 	return NULL;
 }
 
@@ -118,13 +118,13 @@ static const size_t good_lengths[] = { 1, 2, 4, 4095, 65535, MSG_MAX };
 START_TEST(frames_pass)
 {
 	struct channel c = channel_open(_i % CHANNEL_COUNT);
-	struct sending s = { .fd = c.writes, .len = good_lengths[_i / CHANNEL_COUNT], .ret = 1 };
+	struct sending s = { .fd = c.writes, .len = good_lengths[_i / CHANNEL_COUNT], .r = 1 };
 	pthread_t thread = fixture_thread(send_frame, &s);
 	struct msg_reader r = { 0 };
 
 	ck_assert_int_eq(msg_read(&r, c.reads), 1);
 	pthread_join(thread, NULL);
-	ck_assert_int_eq(s.ret, 0);
+	ck_assert_int_eq(s.r, 0);
 	ck_assert_uint_eq(r.len, s.len);
 	ck_assert_mem_eq(r.body, body, s.len);
 	ck_assert_int_eq(r.body[s.len], '\0');
@@ -202,7 +202,7 @@ END_TEST
 
 static const struct {
 	int len; /* bytes of the frame that come before the end of file */
-	int ret;
+	int r;
 } ends[] = {
 	{ 0, -ENODATA },	  { 1, -EPIPE },
 	{ MSG_HEAD - 1, -EPIPE }, { MSG_HEAD, -EPIPE },
@@ -219,7 +219,7 @@ START_TEST(tells_ends_of_file_apart)
 	if (len > 0)
 		put(c.writes, two_frames, (size_t)len);
 	close(c.writes);
-	ck_assert_int_eq(msg_read(&r, c.reads), ends[_i / CHANNEL_COUNT].ret);
+	ck_assert_int_eq(msg_read(&r, c.reads), ends[_i / CHANNEL_COUNT].r);
 	msg_reader_reset(&r);
 	ck_assert_int_eq(msg_read(&r, c.reads), -ENODATA);
 	close(c.reads);

@@ -279,14 +279,14 @@ START_TEST(reads_the_ID_of_a_port)
 	char want[ERR_LEN];
 	long long id = 0;
 	struct err e;
-	int ret = port_id_parse(&id, ids[_i].text, &e);
+	int r = port_id_parse(&id, ids[_i].text, &e);
 
 	if (ids[_i].why == NULL) {
-		ck_assert_int_eq(ret, 0);
+		ck_assert_int_eq(r, 0);
 		ck_assert_int_eq(id, ids[_i].id);
 		return;
 	}
-	ck_assert_int_lt(ret, 0);
+	ck_assert_int_lt(r, 0);
 	snprintf(
 		want, sizeof(want),
 		"strconv.Atoi: parsing \"%s\": %s; an ID is a number that `rootlessctl list-ports` "
