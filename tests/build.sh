@@ -44,11 +44,11 @@ entries() {
 
 case_one_short_line_for_each_file() {
 	copy_sources "$tmp/src"
-	build "$tmp/src" CFLAGS=-O0 all build/unit/check_text build/tools/stream
+	build "$tmp/src" CFLAGS=-O0 all build/unit/base/check_text build/tools/stream
 	objects=$(cd "$tmp/src" && find . -maxdepth 2 -name '*.c' ! -path './tests/*' | wc -l)
 	assert_eq 'lines for objects' "$objects" "$(grep -cE '^  CC      ([a-z]+/)?[a-z0-9]+\.o$' "$tmp/made")"
 	assert_eq 'other lines' '  AR      librlkbox.a
-  CHECK   unit/check_text
+  CHECK   unit/base/check_text
   LD      rlkbox
   TOOL    tools/stream' "$(grep -v '^  CC ' "$tmp/made" | sort)"
 	# With V=1 the command, and no other line.

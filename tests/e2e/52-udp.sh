@@ -1,6 +1,6 @@
 #!/bin/sh
 # The builtin port driver for UDP, with real clients and servers. What needs the clock to be set, or
-# a child that misbehaves, is in tests/unit/check_udp.c.
+# a child that misbehaves, is in tests/unit/ports/check_udp.c.
 . "$(dirname "$0")/lib.sh"
 
 # Scripts for both ends. The server answers each datagram with "ADDRESS-IT-LISTENS-ON CLIENT-PORT "

@@ -7,7 +7,7 @@
  * All runs in one thread, and the pair's own sockets are blocking ones: a pair that blocked would
  * never let its test end. */
 #include "bicopy.h"
-#include "fixture.h"
+#include "tests/unit/fixture.h"
 
 #include <netinet/in.h>
 #include <poll.h>

@@ -2,7 +2,7 @@
 
 /* What the other suites' fixture does where a machine lacks something: it sees that, and the
  * skipped tests are marked in the TAP file. */
-#include "fixture.h"
+#include "tests/unit/fixture.h"
 
 #include <sched.h>
 

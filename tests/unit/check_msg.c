@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Frames in pieces, and descriptors: what is refused, and that nothing of it stays open. */
-#include "fixture.h"
 #include "msg.h"
+#include "tests/unit/fixture.h"
 
 #include <netinet/in.h>
 #include <sys/un.h>

@@ -5,7 +5,7 @@
 /* A child that answers on a .bp.sock of the test's own, well or badly, within the test's thread and
  * loop (loopclock.h).
  */
-#include "loopclock.h"
+#include "tests/unit/loopclock.h"
 
 #include <netinet/in.h>
 

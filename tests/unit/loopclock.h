@@ -6,7 +6,7 @@
  * clock_gettime(2) here is the one that the launcher's code finds. The clock stands still while
  * this process waits for a processor, so that no pause ends unseen on a busy machine.
  */
-#include "fixture.h"
+#include "tests/unit/fixture.h"
 
 #include <sys/syscall.h>
 #include <time.h>

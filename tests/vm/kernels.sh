@@ -66,16 +66,20 @@ make_tools() {
 	strip -o "$root/t/build/rlkbox" "$BUILD/rlkbox"
 	put_libraries "$root" "$BUILD/rlkbox"
 	strip -o "$root/t/build/tools/stream" "$BUILD/tools/stream"
-	for program in "$BUILD"/unit/check_*[!.]?; do
+	for program in $(unit_programs); do
 		put_libraries "$root" "$program"
 	done
+}
+
+unit_programs() {
+	find "$BUILD/unit" -name 'check_*' ! -name '*.d' | sort
 }
 
 # The unit tests, apart: they do not fit into 160 MB.
 make_units() {
 	local program
 	mkdir -p "$1/t/build/unit"
-	for program in "$BUILD"/unit/check_*[!.]?; do
+	for program in $(unit_programs); do
 		strip -o "$1/t/build/unit/${program##*/}" "$program"
 	done
 }
@@ -146,7 +150,7 @@ planned_files() {
 			echo "$name"
 			continue
 		fi
-		for program in "$BUILD"/unit/check_*[!.]?; do
+		for program in $(unit_programs); do
 			echo "${program##*/}"
 		done
 	done

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Options of TCP sockets: which they have, and that accepted ones have them too. */
+#include "os/sockopt.h"
+#include "tests/unit/fixture.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int listener, client, accepted;
+
+static void set_up(void)
+{
+	fixture_note_fds();
+	listener = socket(AF_INET, SOCK_STREAM, 0);
+	ck_assert_int_ge(listener, 0);
+	client = accepted = -1;
+}
+
+static void tear_down(void)
+{
+	close(listener);
+	close(client);
+	close(accepted);
+	fixture_check_fds();
+}
+
+static void make_connection(void)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(sa);
+
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&sa, len), 0);
+	ck_assert_int_eq(listen(listener, SOCKOPT_BACKLOG), 0);
+	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&sa, &len), 0);
+	client = socket(AF_INET, SOCK_STREAM, 0);
+	ck_assert_int_eq(connect(client, (struct sockaddr *)&sa, len), 0);
+	accepted = accept(listener, NULL, NULL);
+	ck_assert_int_ge(accepted, 0);
+}
+
+static int option(int fd, int level, int name)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	ck_assert_int_eq(getsockopt(fd, level, name, &value, &len), 0);
+	return value;
+}
+
+static const char *congestion(int fd)
+{
+	static char name[32];
+	socklen_t len = sizeof(name) - 1;
+
+	memset(name, 0, sizeof(name));
+	ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len), 0);
+	return name;
+}
+
+START_TEST(defaults_are_those_of_go_and_inherited)
+{
+	sockopt_tcp_defaults(listener);
+	make_connection();
+	ck_assert_int_eq(option(accepted, IPPROTO_TCP, TCP_NODELAY), 1);
+	ck_assert_int_eq(option(accepted, SOL_SOCKET, SO_KEEPALIVE), 1);
+	ck_assert_int_eq(option(accepted, SOL_SOCKET, SO_OOBINLINE), 1);
+	ck_assert_int_eq(option(accepted, IPPROTO_TCP, TCP_KEEPIDLE), 15);
+	ck_assert_int_eq(option(accepted, IPPROTO_TCP, TCP_KEEPINTVL), 15);
+}
+END_TEST
+
+START_TEST(a_local_path_is_not_paced)
+{
+	/* A system may not have it, or not let us: then there is nothing to replace. */
+	bool has_bbr = setsockopt(listener, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3) == 0;
+	char usual[32];
+
+	strcpy(usual, congestion(listener));
+	ck_assert(!has_bbr || strcmp(usual, "bbr") == 0);
+	sockopt_tcp_local(listener);
+	ck_assert_str_eq(congestion(listener), has_bbr ? "reno" : usual);
+	make_connection();
+	ck_assert_str_eq(congestion(accepted), has_bbr ? "reno" : usual);
+}
+END_TEST
+
+/* What recv() says when the accepted socket is gone: 0 or an error number. */
+static int end_seen_by_client(void)
+{
+	char byte;
+	ssize_t n = recv(client, &byte, 1, 0);
+
+	return n < 0 ? errno : (int)n;
+}
+
+START_TEST(closing_resets_where_nothing_else_was_said)
+{
+	sockopt_tcp_reset_on_close(listener);
+	make_connection();
+	close(accepted);
+	accepted = -1;
+	ck_assert_int_eq(end_seen_by_client(), ECONNRESET);
+}
+END_TEST
+
+START_TEST(closing_well_sends_what_is_there_and_an_end)
+{
+	enum { LEN = 100000 };
+	static char sent[LEN], got[LEN];
+
+	memset(sent, 'x', sizeof(sent));
+	sockopt_tcp_reset_on_close(listener);
+	make_connection();
+	ck_assert_int_eq(send(accepted, sent, LEN, 0), LEN);
+	sockopt_close(&accepted);
+	ck_assert_int_eq(accepted, -1);
+	sockopt_close(&accepted);
+	ck_assert_int_eq(recv(client, got, LEN, MSG_WAITALL), LEN);
+	ck_assert_int_eq(memcmp(sent, got, LEN), 0);
+	ck_assert_int_eq(end_seen_by_client(), 0);
+}
+END_TEST
+
+START_TEST(another_control_stays)
+{
+	ck_assert_int_eq(setsockopt(listener, IPPROTO_TCP, TCP_CONGESTION, "reno", 4), 0);
+	sockopt_tcp_local(listener);
+	ck_assert_str_eq(congestion(listener), "reno");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("sockopt");
+	TCase *tc = fixture_case("sockopt");
+
+	tcase_add_checked_fixture(tc, set_up, tear_down);
+	tcase_add_test(tc, defaults_are_those_of_go_and_inherited);
+	tcase_add_test(tc, a_local_path_is_not_paced);
+	tcase_add_test(tc, another_control_stays);
+	tcase_add_test(tc, closing_resets_where_nothing_else_was_said);
+	tcase_add_test(tc, closing_well_sends_what_is_there_and_an_end);
+	suite_add_tcase(s, tc);
+	return fixture_run(s);
+}
