@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -118,7 +119,7 @@ static int check_signals(struct parent *p, struct err *e)
 /* Waits until `fd` has something to read, the child or the network program dies, or time is up. */
 static int wait_for(struct parent *p, int fd, int deadline_ms, const char *what, struct err *e)
 {
-	unsigned long long until = fd_now_ms() + (unsigned long long)deadline_ms;
+	unsigned long long until = clock_now_ms() + (unsigned long long)deadline_ms;
 
 	for (;;) {
 		struct pollfd polls[] = {
@@ -128,13 +129,13 @@ static int wait_for(struct parent *p, int fd, int deadline_ms, const char *what,
 			{ .fd = p->from_child, .events = 0 },
 			{ .fd = p->keep.prog.log_fd, .events = POLLIN },
 		};
-		unsigned long long now = fd_now_ms();
-		int r = poll(polls, 4, now < until ? (int)(until - now) : 0);
+		int left_ms = clock_left_ms(until);
+		int r = poll(polls, 4, left_ms);
 
 		if (r < 0 && errno != EINTR)
 			return err_sys(e, errno, "poll");
 		/* A network program that only prints does not stop the clock. */
-		if (r == 0 || (now >= until && polls[0].revents == 0))
+		if (r == 0 || (left_ms == 0 && polls[0].revents == 0))
 			return err_set(e, ETIMEDOUT, "%s: nothing happened for %d ms", what,
 				       deadline_ms);
 		if (r < 0)
@@ -687,10 +688,10 @@ static bool are_left(struct parent *p, unsigned int wait_ms)
  * inside likes. Waits for that a little, and kills all processes inside then. */
 static void free_blocked(struct parent *p)
 {
-	unsigned long long began = fd_now_ms(), killed = 0;
+	unsigned long long began = clock_now_ms(), killed = 0;
 
 	while (are_left(p, 0)) {
-		unsigned long long now = fd_now_ms();
+		unsigned long long now = clock_now_ms();
 
 		if (killed != 0 && now - killed >= FREEING_MS) {
 			log_error("a descriptor from inside is still blocked");

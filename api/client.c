@@ -19,6 +19,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "formats/http.h"
 #include "formats/json.h"
@@ -37,8 +38,8 @@
 /* Waits for `events`. Returns 0, or -errno with the reason. */
 static int wait_for(int sock, short events, unsigned long long until_ms, struct err *e)
 {
-	unsigned long long now = fd_now_ms();
-	int r = now < until_ms ? fd_wait(sock, events, (int)(until_ms - now)) : 0;
+	int left_ms = clock_left_ms(until_ms);
+	int r = left_ms > 0 ? fd_wait(sock, events, left_ms) : 0;
 
 	if (r < 0)
 		return err_sys(e, -r, "poll");
@@ -182,7 +183,7 @@ static int dial(const char *path, struct err *e)
 static int call(const char *socket_path, const char *request, size_t len,
 		struct client_answer *answer, struct err *e)
 {
-	const unsigned long long until_ms = fd_now_ms() + CLIENT_DEADLINE_MS;
+	const unsigned long long until_ms = clock_now_ms() + CLIENT_DEADLINE_MS;
 	FD_AUTO int sock = dial(socket_path, e);
 
 	if (sock < 0)

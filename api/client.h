@@ -21,8 +21,8 @@ struct client_answer {
 };
 
 /* Sends a request, which asks for the connection to be closed, on a connected socket and reads the
- * answer, until `until_ms` on fd_now_ms()'s clock. The socket may be of either blocking mode, and
- * is good for nothing afterwards. Returns 0, or -errno with the reason. */
+ * answer, until `until_ms` on clock_now_ms()'s clock. The socket may be of either blocking mode,
+ * and is good for nothing afterwards. Returns 0, or -errno with the reason. */
 int client_exchange(int sock, const char *request, size_t len, unsigned long long until_ms,
 		    struct client_answer *answer, struct err *e);
 

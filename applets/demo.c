@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "api/client.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/loop.h"
@@ -335,7 +336,7 @@ static int connect_until(int sock, const struct sockaddr_storage *sa, socklen_t 
 	if (connect(sock, (const struct sockaddr *)sa, len) < 0) {
 		if (errno != EINPROGRESS)
 			return err_sys(e, errno, "connect");
-		r = fd_wait(sock, POLLOUT, (int)(until_ms - fd_now_ms()));
+		r = fd_wait(sock, POLLOUT, clock_left_ms(until_ms));
 		if (r <= 0)
 			return err_sys(e, r < 0 ? -r : ETIMEDOUT, "connect");
 		getsockopt(sock, SOL_SOCKET, SO_ERROR, &error, &size);
@@ -348,7 +349,7 @@ static int connect_until(int sock, const struct sockaddr_storage *sa, socklen_t 
 /* Fetches a page and prints it. Returns 0, or -errno with the reason. */
 static int fetch(const struct sockaddr_storage *sa, socklen_t len, const char *path, struct err *e)
 {
-	const unsigned long long until_ms = fd_now_ms() + GET_DEADLINE_MS;
+	const unsigned long long until_ms = clock_now_ms() + GET_DEADLINE_MS;
 	FD_AUTO int sock = socket(sa->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	char request[HTTP_MAX_PATH + 2 * ADDRESS_LEN], host[ADDRESS_LEN];
 	struct client_answer answer = { .buf = NULL };

@@ -10,8 +10,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2) /* linux/close_range.h, Linux 5.11 */
@@ -228,25 +229,15 @@ int fd_write_file(const char *path, const char *text, struct err *e)
 
 int fd_wait(int fd, short events, int timeout_ms)
 {
-	unsigned long long until = fd_now_ms() + (unsigned long long)timeout_ms;
+	unsigned long long until = clock_now_ms() + (unsigned long long)timeout_ms;
 	struct pollfd p = { .fd = fd, .events = events };
 	int n;
 
-	while ((n = poll(&p, 1, timeout_ms)) < 0 && errno == EINTR) {
-		unsigned long long now = fd_now_ms();
-
+	while ((n = poll(&p, 1, timeout_ms)) < 0 && errno == EINTR)
 		if (timeout_ms >= 0)
-			timeout_ms = now < until ? (int)(until - now) : 0;
-	}
+			timeout_ms = clock_left_ms(until);
+
 	if (n < 0)
 		return -errno;
 	return n == 0 ? 0 : p.revents;
-}
-
-unsigned long long fd_now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (unsigned long long)ts.tv_sec * 1000 + (unsigned long long)ts.tv_nsec / 1000000;
 }

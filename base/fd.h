@@ -61,7 +61,4 @@ int fd_write_file(const char *path, const char *text, struct err *e);
  * Returns the events (> 0), 0 on time-out, or -errno. */
 int fd_wait(int fd, short events, int timeout_ms);
 
-/* Milliseconds of CLOCK_MONOTONIC. */
-unsigned long long fd_now_ms(void);
-
 #endif

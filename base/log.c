@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/text.h"
 
@@ -176,7 +177,7 @@ void log_at(enum log_level level, const char *fmt, ...)
 
 bool log_is_due(atomic_uint *last_s, unsigned int every_s)
 {
-	unsigned int now = (unsigned int)(fd_now_ms() / 1000) + 1;
+	unsigned int now = (unsigned int)(clock_now_ms() / 1000) + 1;
 	unsigned int last = atomic_load(last_s);
 
 	/* Another thread may have logged it since we looked at the clock. */

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #define EPOLL_BATCH 256 /* events of one epoll_wait(2) */
@@ -257,7 +258,7 @@ int loop_timer(struct loop *loop, struct timer *t, unsigned int delay_ms)
 		loop->heap = heap;
 		loop->heap_cap = cap;
 	}
-	t->due_ms = fd_now_ms() + delay_ms;
+	t->due_ms = clock_now_ms() + delay_ms;
 	heap_up(loop, t, ++loop->heap_len);
 	return 0;
 }
@@ -283,7 +284,7 @@ static void run_timers(struct loop *loop)
 
 	if (loop->heap_len == 0)
 		return;
-	now = fd_now_ms();
+	now = clock_now_ms();
 	while (loop->heap_len > 0 && loop->heap[1]->due_ms <= now) {
 		struct timer *t = loop->heap[1];
 
@@ -301,7 +302,7 @@ static int wait_ms(const struct loop *loop, int timeout_ms)
 		return 0;
 	if (loop->heap_len == 0)
 		return timeout_ms;
-	now = fd_now_ms();
+	now = clock_now_ms();
 	left = loop->heap[1]->due_ms > now ? loop->heap[1]->due_ms - now : 0;
 	if (left > INT_MAX)
 		left = INT_MAX;

@@ -37,7 +37,7 @@ struct watch {
 };
 
 struct timer {
-	unsigned long long due_ms; /* on fd_now_ms()'s clock */
+	unsigned long long due_ms; /* on clock_now_ms()'s clock */
 	void (*on_due)(struct timer *t);
 	size_t slot; /* the loop's own; 0: not set */
 };

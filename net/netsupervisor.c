@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "net/pasta.h"
@@ -154,7 +155,7 @@ static int watch(struct netsupervisor *k, struct watch *w, int fd,
 /* Sets the timer of the next start, and tells why in one line. */
 static void schedule(struct netsupervisor *k, const struct err *why)
 {
-	if (k->state == NETSUPERVISOR_UP && fd_now_ms() - k->up_since_ms >= GOOD_LIFE_MS)
+	if (k->state == NETSUPERVISOR_UP && clock_now_ms() - k->up_since_ms >= GOOD_LIFE_MS)
 		k->pause_ms = PAUSE_MIN_MS;
 	k->state = NETSUPERVISOR_PAUSED;
 	if (loop_timer(k->loop, &k->timer, k->pause_ms) < 0)
@@ -223,7 +224,7 @@ static void on_ready(struct watch *w, short revents)
 		unwatch(k, &k->log);
 	loop_cancel(k->loop, &k->timer);
 	k->state = NETSUPERVISOR_UP;
-	k->up_since_ms = fd_now_ms();
+	k->up_since_ms = clock_now_ms();
 	log_debug("%s is up again", netsupervisor_name(k));
 	if (k->on_again != NULL)
 		k->on_again(k);
@@ -265,7 +266,7 @@ int netsupervisor_watch(struct netsupervisor *k, struct loop *loop, struct err *
 	k->timer.on_due = on_timer;
 	k->ready.fd = -1;
 	k->state = NETSUPERVISOR_UP;
-	k->up_since_ms = fd_now_ms();
+	k->up_since_ms = clock_now_ms();
 	if (watch(k, &k->log, k->prog.log_fd, on_log) < 0)
 		return err_sys(e, ENOMEM, "watching %s", netsupervisor_name(k));
 	return 0;

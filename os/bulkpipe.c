@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #define WANTED	 (1024 * 1024) /* bytes; more than fs.pipe-max-size needs a privilege */
@@ -36,11 +37,11 @@ bool bulkpipe_ready(struct bulkpipe *p)
 {
 	if (p->in >= 0)
 		return true;
-	if (fd_now_ms() < p->retry_ms)
+	if (clock_now_ms() < p->retry_ms)
 		return false;
 	if (make_pipe(p))
 		return true;
-	p->retry_ms = fd_now_ms() + RETRY_MS;
+	p->retry_ms = clock_now_ms() + RETRY_MS;
 	return false;
 }
 

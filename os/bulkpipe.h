@@ -15,7 +15,7 @@
 struct bulkpipe {
 	int in, out; /* to write to, to read from; both non-blocking; -1 if there is none */
 	size_t cap;  /* bytes */
-	unsigned long long retry_ms; /* none is made before, fd_now_ms()'s clock; 0: any time */
+	unsigned long long retry_ms; /* none is made before, clock_now_ms()'s clock; 0: any time */
 };
 
 #define BULKPIPE_INIT               \

@@ -31,6 +31,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #define TABLE		 "rlkbox_source_ip"
@@ -421,7 +422,7 @@ int netfilter_keep_marks(struct netfilter *nf, uint32_t out, uint32_t in, struct
 {
 	int r;
 
-	if (nf->fd < 0 && fd_now_ms() < nf->retry_ms)
+	if (nf->fd < 0 && clock_now_ms() < nf->retry_ms)
 		return err_sys(e, -nf->failed, "netfilter rules");
 	r = look(nf);
 	if (r == 0 && nf->ours)
@@ -435,6 +436,6 @@ int netfilter_keep_marks(struct netfilter *nf, uint32_t out, uint32_t in, struct
 	/* With the socket goes what was not read of a reply. */
 	fd_close(&nf->fd);
 	nf->failed = r;
-	nf->retry_ms = fd_now_ms() + RETRY_MS;
+	nf->retry_ms = clock_now_ms() + RETRY_MS;
 	return err_sys(e, -r, "netfilter rules");
 }

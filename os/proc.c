@@ -25,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 
@@ -338,7 +339,7 @@ static bool wants_to_end(void)
 /* Collects output until the program has ended, whoever else may still hold its pipe. */
 static int collect_output(struct proc_run *run, char *out, size_t cap, int timeout_ms)
 {
-	unsigned long long until = fd_now_ms() + (unsigned long long)timeout_ms;
+	unsigned long long until = clock_now_ms() + (unsigned long long)timeout_ms;
 	/* Without it (Linux before 5.3) the end of the pipe has to do. */
 	FD_AUTO int end = (int)syscall(SYS_pidfd_open, run->pid, 0);
 	size_t len = 0;
@@ -347,13 +348,13 @@ static int collect_output(struct proc_run *run, char *out, size_t cap, int timeo
 	for (;;) {
 		struct pollfd polls[] = { { .fd = run->out, .events = POLLIN },
 					  { .fd = end, .events = POLLIN } };
-		unsigned long long now = fd_now_ms();
+		int left_ms = clock_left_ms(until);
 
-		if (now >= until)
+		if (left_ms == 0)
 			return -ETIMEDOUT;
 		if (wants_to_end())
 			return -EINTR;
-		if (poll(polls, 2, until - now < LOOK_MS ? (int)(until - now) : LOOK_MS) <= 0)
+		if (poll(polls, 2, left_ms < LOOK_MS ? left_ms : LOOK_MS) <= 0)
 			continue;
 		if (run->out >= 0)
 			read_output(&run->out, out, cap, &len);
@@ -439,7 +440,7 @@ int proc_wait(pid_t pid)
 
 int proc_wait_ms(pid_t pid, int timeout_ms)
 {
-	unsigned long long until = fd_now_ms() + (unsigned long long)timeout_ms;
+	unsigned long long until = clock_now_ms() + (unsigned long long)timeout_ms;
 	FD_AUTO int end = (int)syscall(SYS_pidfd_open, pid, 0);
 
 	for (;;) {
@@ -452,7 +453,7 @@ int proc_wait_ms(pid_t pid, int timeout_ms)
 			return status;
 		if (r < 0 && errno != EINTR)
 			return -errno;
-		now = fd_now_ms();
+		now = clock_now_ms();
 		if (now >= until)
 			return -ETIMEDOUT;
 		wait_ms = until - now < INT_MAX ? (int)(until - now) : INT_MAX;

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 /* Bytes; an acknowledgement quotes the request, and all of ours are below 128. A part of a list
@@ -392,20 +393,20 @@ static int get_oper_state(int index)
 
 int rtnl_wait_up(int index, int timeout_ms)
 {
-	unsigned long long until = fd_now_ms() + (unsigned long long)timeout_ms;
+	unsigned long long until = clock_now_ms() + (unsigned long long)timeout_ms;
 	FD_AUTO int changes = watch_groups(RTMGRP_LINK);
 
 	if (changes < 0)
 		return changes;
 	for (;;) {
-		unsigned long long now = fd_now_ms();
+		int left_ms = clock_left_ms(until);
 		int r = get_oper_state(index);
 
 		if (r < 0 || r == OPER_UP)
 			return r < 0 ? r : 0;
-		if (now >= until)
+		if (left_ms == 0)
 			return -ETIMEDOUT;
-		r = fd_wait(changes, POLLIN, (int)(until - now));
+		r = fd_wait(changes, POLLIN, left_ms);
 		if (r < 0)
 			return r;
 		rtnl_drain(changes);

@@ -31,6 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "os/proc.h"
@@ -573,7 +574,7 @@ static int open_and_lock(struct statedir *sd, const char *given, bool *deep, str
 
 int statedir_open(struct statedir *sd, const char *given, struct err *e)
 {
-	const unsigned long long until_ms = fd_now_ms() + OPEN_MS;
+	const unsigned long long until_ms = clock_now_ms() + OPEN_MS;
 	bool deep = false;
 	int r;
 
@@ -584,7 +585,7 @@ int statedir_open(struct statedir *sd, const char *given, struct err *e)
 		r = open_and_lock(sd, given, &deep, e);
 		if (r < 0)
 			undo(sd);
-	} while (r == -EAGAIN && fd_now_ms() < until_ms);
+	} while (r == -EAGAIN && clock_now_ms() < until_ms);
 	if (r == -EAGAIN)
 		r = err_sys(e, ENOENT, "state directory %s", sd->path);
 	if (r < 0)
@@ -612,7 +613,7 @@ int statedir_open(struct statedir *sd, const char *given, struct err *e)
 static int remove_dir(const struct statedir *sd)
 {
 	const struct timespec step = { .tv_nsec = REMOVE_STEP_NS };
-	const unsigned long long until_ms = fd_now_ms() + REMOVE_MS;
+	const unsigned long long until_ms = clock_now_ms() + REMOVE_MS;
 	struct stat st;
 
 	for (;;) {
@@ -624,7 +625,7 @@ static int remove_dir(const struct statedir *sd)
 		why = errno;
 		if (why == ENOENT || fstatat(sd->dir_fd, STATE_LOCK, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			return 0;
-		if ((why != ENOTEMPTY && why != EEXIST) || fd_now_ms() >= until_ms)
+		if ((why != ENOTEMPTY && why != EEXIST) || clock_now_ms() >= until_ms)
 			return -why;
 		nanosleep(&step, NULL);
 	}

@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "bicopy.h"
@@ -116,7 +117,7 @@ static void try_again(struct dial *d, int result)
 	if (!counts)
 		d->tries--;
 	d->timer.on_due = on_next_try;
-	if (d->tries < TRIES && fd_now_ms() < d->until_ms &&
+	if (d->tries < TRIES && clock_now_ms() < d->until_ms &&
 	    loop_timer(d->dialler->loop, &d->timer, delay_ms) == 0)
 		return;
 	log_debug("port %d: giving up after %d tries", d->port_id, d->tries);
@@ -230,11 +231,9 @@ static int send_request(struct dial *d, const struct bpmsg *req)
 
 static unsigned int ms_left(const struct dial *d, unsigned int most_ms)
 {
-	unsigned long long now = fd_now_ms();
+	unsigned int left_ms = (unsigned int)clock_left_ms(d->until_ms);
 
-	if (now >= d->until_ms)
-		return 0;
-	return d->until_ms - now < most_ms ? (unsigned int)(d->until_ms - now) : most_ms;
+	return left_ms < most_ms ? left_ms : most_ms;
 }
 
 static void ask_for(struct dial *d, const struct bpmsg *req)
@@ -564,7 +563,7 @@ void dial_start(struct dial *d, const struct dialler *dialler, int port_id, cons
 	d->req = *req;
 	d->has_ip = req->ip[0] != '\0';
 	d->on_done = on_done;
-	d->until_ms = fd_now_ms() + DEADLINE_MS;
+	d->until_ms = clock_now_ms() + DEADLINE_MS;
 	d->watch.fd = -1;
 	try_dial(d);
 }

@@ -74,7 +74,7 @@ struct dial {
 	bool asks_probe;	      /* what the child is asked for is a probe */
 	int port_id;		      /* for log lines */
 	int tries;
-	unsigned long long until_ms; /* no try goes on after this, fd_now_ms()'s clock */
+	unsigned long long until_ms; /* no try goes on after this, clock_now_ms()'s clock */
 	bool done;
 	int result;
 	void (*on_done)(struct dial *d, int result);

@@ -22,9 +22,9 @@
 struct fdtotal {
 	_Atomic size_t used;
 	size_t max;
-	struct fdtotal *of; /* what is drawn here is drawn there too; or NULL */
-	atomic_uint
-		complained_s; /* of fd_now_ms(); a 64-bit atomic needs libatomic on some machines */
+	struct fdtotal *of;	  /* what is drawn here is drawn there too; or NULL */
+	atomic_uint complained_s; /* of clock_now_ms(); a 64-bit atomic needs libatomic on some
+				     machines */
 };
 
 /* Draws what may be more than there is: for what is there already. */

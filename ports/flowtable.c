@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #define BUCKETS_FIRST 16 /* most ports have few clients */
@@ -29,7 +30,7 @@ int flowtable_init(struct flowtable *t, size_t max_new, size_t max_established)
 	/* With no random bytes for want of a kernel that has them, time is what is left. */
 	if (getrandom(t->seed, sizeof(t->seed), GRND_NONBLOCK) != (ssize_t)sizeof(t->seed))
 		for (size_t i = 0; i < sizeof(t->seed) / sizeof(t->seed[0]); i++)
-			t->seed[i] ^= fd_now_ms() * 0x9e3779b97f4a7c15U * (i + 1);
+			t->seed[i] ^= clock_now_ms() * 0x9e3779b97f4a7c15U * (i + 1);
 	return 0;
 }
 

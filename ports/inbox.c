@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #define READ_BATCH 32 /* messages delivered before others get their turn */
@@ -67,11 +68,10 @@ int inbox_try_send(struct inbox *inbox, const struct inbox_message *m)
 
 int inbox_send(struct inbox *inbox, const struct inbox_message *m, unsigned long long until_ms)
 {
-	unsigned long long now;
-	int r;
+	int left_ms, r;
 
-	while ((r = inbox_try_send(inbox, m)) == -EAGAIN && (now = fd_now_ms()) < until_ms)
-		fd_wait(inbox->in, POLLOUT, (int)(until_ms - now));
+	while ((r = inbox_try_send(inbox, m)) == -EAGAIN && (left_ms = clock_left_ms(until_ms)) > 0)
+		fd_wait(inbox->in, POLLOUT, left_ms);
 	return r;
 }
 

@@ -33,8 +33,8 @@ int inbox_open(struct inbox *inbox, struct loop *loop,
 	       void (*on_message)(struct inbox *inbox, const struct inbox_message *m));
 void inbox_close(struct inbox *inbox);
 
-/* Writes a message; any thread. Waits for room until `until_ms` (fd_now_ms). Returns 0 or -errno;
- * -EAGAIN: there was no room. */
+/* Writes a message; any thread. Waits for room until `until_ms` (clock_now_ms). Returns 0 or
+ * -errno; -EAGAIN: there was no room. */
 int inbox_send(struct inbox *inbox, const struct inbox_message *m, unsigned long long until_ms);
 /* Likewise, but does not wait: the reader is far behind. */
 int inbox_try_send(struct inbox *inbox, const struct inbox_message *m);

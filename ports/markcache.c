@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #define KEEP_MS 1000
@@ -26,7 +27,7 @@ static size_t place(const struct sockaddr_storage *to)
 int markcache_find(struct markcache *m, const struct sockaddr_storage *to)
 {
 	struct markcache_entry *k = &m->of[place(to)];
-	unsigned long long now = fd_now_ms();
+	unsigned long long now = clock_now_ms();
 
 	if (k->mark == 0 || !transparent_is_same(&k->to, to))
 		return 0;
@@ -43,7 +44,7 @@ void markcache_note(struct markcache *m, const struct sockaddr_storage *to, int 
 {
 	m->of[place(to)] = (struct markcache_entry){ .to = *to,
 						     .mark = mark,
-						     .until_ms = fd_now_ms() + KEEP_MS };
+						     .until_ms = clock_now_ms() + KEEP_MS };
 }
 
 void markcache_forget(struct markcache *m, const struct sockaddr_storage *to)

@@ -36,6 +36,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -155,7 +156,7 @@ static void answer_init(struct request *r)
  * and not for a busy server? Then those after it do not wait as well. */
 static void note_answer(struct request *r)
 {
-	if (r->without_ms != 0 && fd_now_ms() - r->without_ms < AT_ONCE_MS)
+	if (r->without_ms != 0 && clock_now_ms() - r->without_ms < AT_ONCE_MS)
 		transparent_note_dead(&r->service->transparent.dead, &r->from, &r->to);
 }
 
@@ -237,7 +238,7 @@ static void on_late(struct watch *w, short revents)
 /* Keeps the socket that did not connect in time. */
 static void keep_late(struct request *r)
 {
-	r->without_ms = fd_now_ms();
+	r->without_ms = clock_now_ms();
 	r->late = (struct watch){ .fd = fd_take(&r->target.fd),
 				  .events = POLLOUT,
 				  .on_event = on_late };

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "formats/slirpapi.h"
 #include "os/unixsock.h"
@@ -36,14 +37,14 @@ static int dial(const char *path)
 /* Reads up to the end of the stream. Returns the length or -errno. */
 static ssize_t read_answer(int fd, char *answer, size_t cap)
 {
-	unsigned long long until = fd_now_ms() + SLIRPPORTS_DEADLINE_MS;
+	unsigned long long until = clock_now_ms() + SLIRPPORTS_DEADLINE_MS;
 	size_t len = 0;
 
 	for (;;) {
-		unsigned long long now = fd_now_ms();
+		int left_ms = clock_left_ms(until);
 		ssize_t n;
 
-		if (now >= until || fd_wait(fd, POLLIN, (int)(until - now)) == 0)
+		if (left_ms == 0 || fd_wait(fd, POLLIN, left_ms) == 0)
 			return -ETIMEDOUT;
 		n = recv(fd, answer + len, cap - len, MSG_DONTWAIT);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))

@@ -34,6 +34,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "formats/bpmsg.h"
@@ -182,8 +183,8 @@ void sockpool_drop(struct sockpool *pool)
 	for (int i = 0; i < SOCKPOOL_KINDS; i++) {
 		struct store *s = &pool->stores[i];
 
-		if (s->retry_ms < fd_now_ms() + PAUSE_MS)
-			s->retry_ms = fd_now_ms() + PAUSE_MS;
+		if (s->retry_ms < clock_now_ms() + PAUSE_MS)
+			s->retry_ms = clock_now_ms() + PAUSE_MS;
 		trim(s, 0);
 	}
 }
@@ -237,7 +238,7 @@ static void pause_asking(struct store *s)
 	s->pause_ms = s->pause_ms == 0 ? PAUSE_MS : 2 * s->pause_ms;
 	if (s->pause_ms > PAUSE_MAX_MS)
 		s->pause_ms = PAUSE_MAX_MS;
-	s->retry_ms = fd_now_ms() + s->pause_ms;
+	s->retry_ms = clock_now_ms() + s->pause_ms;
 }
 
 static void fail_batch(struct store *s, int result, const struct err *why)
@@ -372,7 +373,7 @@ static void ask(struct store *s)
 	char why[128];
 	int r;
 
-	if (is_asking(s) || pool->unknown || fd_now_ms() < s->retry_ms ||
+	if (is_asking(s) || pool->unknown || clock_now_ms() < s->retry_ms ||
 	    closer_pending() >= CLOSER_MAX)
 		return;
 	s->asked = s->want > s->count ? s->want - s->count : 1;

@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "bicopy.h"
@@ -542,7 +543,7 @@ static void drain_pair(struct bicopy *b)
 
 static void drain_conns(struct tcp *t)
 {
-	bool in_time = fd_now_ms() < t->drain_until_ms &&
+	bool in_time = clock_now_ms() < t->drain_until_ms &&
 		       loop_timer(t->loop, &t->drain, DRAIN_LOOK_MS) == 0;
 
 	for (struct port *p = next_port(t, NULL); p != NULL; p = next_port(t, p))
@@ -563,7 +564,7 @@ void tcp_end(struct tcp *t)
 	for (struct port *p = next_port(t, NULL); p != NULL; p = next_port(t, p))
 		loop_remove(t->loop, &p->watch);
 	t->drain.on_due = on_drain;
-	t->drain_until_ms = fd_now_ms() + DRAIN_MS;
+	t->drain_until_ms = clock_now_ms() + DRAIN_MS;
 	drain_conns(t);
 	end_if_idle(t);
 }

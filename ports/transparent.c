@@ -30,6 +30,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "os/sockopt.h"
 
@@ -189,7 +190,7 @@ static bool is_seen_tracked(int family)
 static bool is_tracking(struct transparent *t, int family)
 {
 	struct tracking *k = family == AF_INET ? &t->v4_tracking : &t->v6_tracking;
-	unsigned long long now = fd_now_ms();
+	unsigned long long now = clock_now_ms();
 
 	if (k->active || now - k->looked_ms < LOOK_MS)
 		return k->active;
@@ -215,7 +216,7 @@ static bool is_same_network(const struct sockaddr_storage *a, const struct socka
 bool transparent_is_dead(const struct transparent_dead *dead, const struct sockaddr_storage *from,
 			 const struct sockaddr_storage *to)
 {
-	unsigned long long now = fd_now_ms();
+	unsigned long long now = clock_now_ms();
 	unsigned int networks = 0;
 
 	for (const struct dead_way *w = dead->ways; w < dead->ways + TRANSPARENT_DEAD_WAYS; w++) {
@@ -253,7 +254,7 @@ void transparent_note_dead(struct transparent_dead *dead, const struct sockaddr_
 
 	if (way == NULL)
 		way = &dead->ways[dead->next++ % TRANSPARENT_DEAD_WAYS];
-	*way = (struct dead_way){ .from = *from, .to = *to, .until_ms = fd_now_ms() + DEAD_MS };
+	*way = (struct dead_way){ .from = *from, .to = *to, .until_ms = clock_now_ms() + DEAD_MS };
 }
 
 /* ---- sockets ---- */

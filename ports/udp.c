@@ -32,6 +32,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -249,7 +250,7 @@ static void end_flow(struct flow *f)
 static void on_idle(struct timer *t)
 {
 	struct udp_port *p = LOOP_OWNER(t, struct udp_port, idle);
-	unsigned long long now = fd_now_ms();
+	unsigned long long now = clock_now_ms();
 	struct flow_entry *e;
 
 	for (int i = 0; (e = flowtable_oldest(&p->flows)) != NULL; i++) {
@@ -341,7 +342,7 @@ static void on_answers(struct watch *watch, short revents)
 {
 	struct flow *f = LOOP_OWNER(watch, struct flow, coalesced.watch);
 	struct udp *u = f->port->udp;
-	unsigned long long now = fd_now_ms();
+	unsigned long long now = clock_now_ms();
 	unsigned int count = 0;
 	size_t bytes = 0;
 	int n = 0;
@@ -552,7 +553,7 @@ static void pass_on(struct udp_port *p, int index, unsigned long long now)
 static void on_datagrams(struct watch *watch, short revents)
 {
 	struct udp_port *p = LOOP_OWNER(watch, struct udp_port, coalesced.watch);
-	unsigned long long now = fd_now_ms();
+	unsigned long long now = clock_now_ms();
 	unsigned int count = 0;
 	size_t bytes = 0;
 

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -49,7 +50,7 @@ int worker_add_port(struct worker *w, struct listener *listener)
 
 	if (!proto_is_udp(listener->target.proto))
 		return tcp_add_port(w->tcp, listener);
-	until_ms = fd_now_ms() + WORKER_DEADLINE_MS;
+	until_ms = clock_now_ms() + WORKER_DEADLINE_MS;
 	return worker_answer(w, worker_call(w, WORKER_ADD_UDP_PORT, listener, until_ms), until_ms);
 }
 
@@ -206,7 +207,7 @@ bool worker_failed(struct worker *w)
 	return failed;
 }
 
-/* Deadlines are on fd_now_ms()'s clock. */
+/* Deadlines are on clock_now_ms()'s clock. */
 static void init_lock(struct worker *w)
 {
 	pthread_condattr_t attr;

@@ -65,8 +65,8 @@ enum worker_order {
 struct worker_call;
 
 /* Calls a running worker; no listener for WORKER_END. Main thread; waits only where its inbox is
- * full, until `until_ms` (fd_now_ms). Returns NULL if it could not be told: out of memory, or too
- * late.
+ * full, until `until_ms` (clock_now_ms). Returns NULL if it could not be told: out of memory, or
+ * too late.
  */
 struct worker_call *worker_call(struct worker *w, enum worker_order order,
 				struct listener *listener, unsigned long long until_ms);

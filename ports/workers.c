@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "formats/portspec.h"
 
@@ -120,7 +121,7 @@ struct workers *workers_start(const char *bp_socket, size_t count, size_t max_fd
 static int call(struct worker *const *worker, size_t count, enum worker_order order,
 		struct listener *listener)
 {
-	unsigned long long until_ms = fd_now_ms() + WORKER_DEADLINE_MS;
+	unsigned long long until_ms = clock_now_ms() + WORKER_DEADLINE_MS;
 	struct worker_call *calls[WORKERS_MAX];
 	int result = 0;
 
@@ -220,7 +221,7 @@ int workers_end(struct workers *ws)
 
 bool workers_free(struct workers *ws, unsigned int wait_ms)
 {
-	unsigned long long until_ms = fd_now_ms() + wait_ms;
+	unsigned long long until_ms = clock_now_ms() + wait_ms;
 	bool ended = true;
 
 	if (ws == NULL)

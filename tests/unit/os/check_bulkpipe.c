@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* The pipe for splice(2): how large it is, and when there is none. */
+#include "base/clock.h"
 #include "base/fd.h"
 #include "os/bulkpipe.h"
 #include "tests/unit/fixture.h"
@@ -60,8 +61,8 @@ START_TEST(is_not_tried_for_again_at_once)
 	ck_assert_int_eq(p.out, -1);
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &was), 0);
 	ck_assert(!bulkpipe_ready(&p));
-	ck_assert_uint_gt(p.retry_ms, fd_now_ms());
-	p.retry_ms = fd_now_ms(); /* the second is over */
+	ck_assert_uint_gt(p.retry_ms, clock_now_ms());
+	p.retry_ms = clock_now_ms(); /* the second is over */
 	ck_assert(bulkpipe_ready(&p));
 	bulkpipe_close(&p);
 	fixture_check_fds();
