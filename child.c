@@ -25,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "launch/handshake.h"
@@ -284,7 +285,7 @@ static const struct {
 
 static int set_up(struct child *c, struct err *e)
 {
-	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+	for (size_t i = 0; i < COUNT_OF(steps); i++) {
 		int r = steps[i].take(c, e);
 
 		if (r < 0)
@@ -304,7 +305,7 @@ static void explain_unknown(const char *word, struct err *e)
 					     "umask", "ulimit", "alias",  "exec", "eval" };
 	bool is_shells = false;
 
-	for (size_t i = 0; i < sizeof(shell) / sizeof(shell[0]); i++)
+	for (size_t i = 0; i < COUNT_OF(shell); i++)
 		is_shells = is_shells || strcmp(word, shell[i]) == 0;
 	if (strncmp(word, "\342\200\223", 3) == 0 || strncmp(word, "\342\200\224", 3) == 0)
 		err_add(e, "; it begins with a long dash: options begin with two plain ones, --");

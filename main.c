@@ -21,6 +21,7 @@
 #include "applets/dockerproxy.h"
 #include "applets/rootlessctl.h"
 #include "applets/rootlesskit.h"
+#include "base/array.h"
 #include "base/err.h"
 #include "base/text.h"
 #include "base/version.h"
@@ -42,7 +43,7 @@ static const struct applet {
 	{ "demo-get", demo_client_main, false, "fetches a page of it" },
 };
 
-#define APPLET_COUNT (sizeof(applets) / sizeof(applets[0]))
+#define APPLET_COUNT COUNT_OF(applets)
 
 static const char *base_name(const char *path)
 {
@@ -270,7 +271,7 @@ static void tell_unknown(const char *word)
 	struct text typed = { letters, strlen(letters) };
 	const char *meant = NULL;
 
-	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+	for (size_t i = 0; i < COUNT_OF(options); i++)
 		if (text_typing_errors(typed, options[i] + strlen("--")) >= 0)
 			meant = options[i];
 	for (size_t i = 0; meant == NULL && i < APPLET_COUNT; i++)

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -632,7 +633,7 @@ static const struct {
 
 static int start(struct parent *p, struct err *e)
 {
-	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+	for (size_t i = 0; i < COUNT_OF(steps); i++) {
 		int r = steps[i].take(p, e);
 
 		if (r < 0)

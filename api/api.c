@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "api/httpd.h"
+#include "base/array.h"
 #include "base/version.h"
 #include "formats/http.h"
 #include "formats/httpout.h"
@@ -220,7 +221,7 @@ static void on_request(void *arg, const struct http_request *req, struct httpd_a
 {
 	struct api *api = arg;
 
-	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+	for (size_t i = 0; i < COUNT_OF(routes); i++) {
 		const struct route *route = &routes[i];
 
 		if (!matches(route, req->path) || strcmp(route->method, req->method) != 0)

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "formats/json.h"
 #include "formats/jsonout.h"
 #include "formats/portspec.h"
@@ -140,7 +141,7 @@ static const char *const titles[] = {
 	[COLUMN_CHILD_PORT] = "CHILDPORT",
 };
 
-_Static_assert(sizeof(titles) / sizeof(titles[0]) == COLUMN_COUNT, "a title per column");
+_Static_assert(COUNT_OF(titles) == COLUMN_COUNT, "a title per column");
 
 /* The text of a cell, PORTSPEC_IP_LEN bytes at most. Writes to and returns `buf`. */
 static const char *cell(const struct port *p, enum column column, char *buf, size_t cap)

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "api/client.h"
+#include "base/array.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/flags.h"
@@ -153,10 +154,10 @@ static int parse(struct proxy *p, int argc, char **argv, struct err *e)
 	static char name[] = DOCKER_PROXY, host_ip[] = "-host-ip";
 	char *first[] = { name, host_ip, p->child_ip };
 
-	p->args = calloc((size_t)argc + sizeof(first) / sizeof(first[0]) + 1, sizeof(*p->args));
+	p->args = calloc((size_t)argc + COUNT_OF(first) + 1, sizeof(*p->args));
 	if (p->args == NULL)
 		return err_sys(e, ENOMEM, "reading options");
-	add_args(p, first, sizeof(first) / sizeof(first[0]));
+	add_args(p, first, COUNT_OF(first));
 	return read_line(p, argv + (argc > 0), e);
 }
 

@@ -22,6 +22,7 @@
 
 #include "api/client.h"
 #include "applets/ctlview.h"
+#include "base/array.h"
 #include "base/err.h"
 #include "base/flags.h"
 #include "base/text.h"
@@ -36,8 +37,6 @@
 #define PORTS	 "/v1/ports"
 #define INFO	 "/v1/info"
 #define SPEC_LEN 512 /* of a spec's JSON: two addresses, two ports, a proto, the names */
-
-#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
 struct ctl {
 	bool debug; /* compat: 3.0.1 takes it, and shows nothing more for it */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/version.h"
@@ -25,7 +26,7 @@ static int print_semver(const char *part)
 		{ "patch", COMPAT_PATCH },
 	};
 
-	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+	for (size_t i = 0; i < COUNT_OF(parts); i++) {
 		if (strcmp(parts[i].name, part) == 0) {
 			printf("%s\n", parts[i].value);
 			return 0;

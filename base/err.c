@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
+
 /* The words that clients and people look for, whatever libc would say in their place. */
 static const struct {
 	int errnum;
@@ -68,7 +70,7 @@ void err_add_room(struct err *e, int errnum)
 
 const char *err_text(int errnum, char *buf, int len)
 {
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+	for (size_t i = 0; i < COUNT_OF(words); i++) {
 		if (words[i].errnum == errnum) {
 			snprintf(buf, (size_t)len, "%s", words[i].text);
 			return buf;

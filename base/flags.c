@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/text.h"
 
 static bool is_named(const char *name, const char *text, size_t len)
@@ -113,7 +114,7 @@ static int set_bool(bool *to, const struct flag *flag, const char *value, struct
 	static const char *const yes[] = { "1", "t", "T", "true", "TRUE", "True" };
 	static const char *const no[] = { "0", "f", "F", "false", "FALSE", "False" };
 
-	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++) {
+	for (size_t i = 0; i < COUNT_OF(yes); i++) {
 		bool is_yes = value == NULL || strcmp(value, yes[i]) == 0;
 
 		if (is_yes || strcmp(value, no[i]) == 0) {

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/text.h"
@@ -27,7 +28,7 @@ static const struct {
 	[LOG_WARNING] = { "warning", "WARN", 33 },
 	[LOG_ERROR] = { "error", "ERRO", 31 },
 };
-_Static_assert(sizeof(levels) / sizeof(levels[0]) == LOG_LEVEL_COUNT, "a name for each level");
+_Static_assert(COUNT_OF(levels) == LOG_LEVEL_COUNT, "a name for each level");
 
 static struct {
 	const char *who;

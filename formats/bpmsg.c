@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "formats/json.h"
 #include "formats/jsonout.h"
 
@@ -26,7 +27,7 @@ static const char *const type_names[] = {
 	[BPMSG_SOCKETS] = "sockets",
 };
 
-_Static_assert(sizeof(type_names) / sizeof(type_names[0]) == BPMSG_TYPE_COUNT, "a name per type");
+_Static_assert(COUNT_OF(type_names) == BPMSG_TYPE_COUNT, "a name per type");
 
 /* ---- writing ---- */
 

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/array.h"
 #include "base/text.h"
 
 #define INTERIM	     1 /* of a status divided by 100 */
@@ -180,7 +181,7 @@ static bool read_header(struct headers *h, struct text line)
 	if (name.len == line.len || !is_token(name) || has_control(value))
 		return false;
 	value = text_trim(value);
-	for (size_t i = 0; i < sizeof(known_headers) / sizeof(known_headers[0]); i++) {
+	for (size_t i = 0; i < COUNT_OF(known_headers); i++) {
 		if (is_word(name, known_headers[i].name))
 			known_headers[i].take(h, value);
 	}
@@ -586,7 +587,7 @@ static const struct {
 
 const char *http_reason(int status)
 {
-	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+	for (size_t i = 0; i < COUNT_OF(reasons); i++) {
 		if (reasons[i].status == status)
 			return reasons[i].reason;
 	}

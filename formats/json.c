@@ -14,6 +14,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/array.h"
 #include "base/text.h"
 
 /* ---- the parser ---- */
@@ -23,7 +24,7 @@ static const char *const type_names[] = {
 	[JSON_STRING] = "string", [JSON_ARRAY] = "array", [JSON_OBJECT] = "object",
 };
 
-_Static_assert(sizeof(type_names) / sizeof(type_names[0]) == JSON_TYPE_COUNT, "a name per type");
+_Static_assert(COUNT_OF(type_names) == JSON_TYPE_COUNT, "a name per type");
 
 const char *json_type_name(enum json_type type)
 {

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/text.h"
 
 #define PORT_MAX  65535
@@ -145,7 +146,7 @@ static const char *const proto_names[] = {
 	[PROTO_SCTP] = "sctp", [PROTO_SCTP4] = "sctp4", [PROTO_SCTP6] = "sctp6",
 };
 
-_Static_assert(sizeof(proto_names) / sizeof(proto_names[0]) == PROTO_COUNT, "a name per proto");
+_Static_assert(COUNT_OF(proto_names) == PROTO_COUNT, "a name per proto");
 
 const char *proto_name(enum proto proto)
 {

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/text.h"
 
 #define ID_SPACE (UINT64_C(1) << 32) /* IDs are 32 bits wide */
@@ -436,7 +437,7 @@ bool subid_find_free(const struct subid_space *spaces, size_t count, uint32_t wa
 	struct subid_range gap;
 
 	out->count = 0;
-	for (size_t i = 0; i < sizeof(from) / sizeof(from[0]); i++) {
+	for (size_t i = 0; i < COUNT_OF(from); i++) {
 		for (uint64_t at = from[i]; at < ID_END && out->count < wanted;) {
 			at = find_gap(spaces, count, at, &gap);
 			if (gap.count > out->count)

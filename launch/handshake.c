@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "formats/json.h"
 #include "formats/jsonout.h"
 #include "msg.h"
@@ -21,7 +22,7 @@ static const char *const names[] = {
 	[HS_CHILD_COMPLETED] = "ChildInitCompleted",
 	[HS_INIT_COMPLETED] = "ParentInitCompleted",
 };
-_Static_assert(sizeof(names) / sizeof(names[0]) == HS_COUNT, "a name for each message");
+_Static_assert(COUNT_OF(names) == HS_COUNT, "a name for each message");
 
 int handshake_send(int fd, enum handshake which, const struct network *net, struct err *e)
 {

@@ -14,6 +14,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "os/proc.h"
 #include "os/userns.h"
@@ -39,7 +40,7 @@ static const struct kind {
 	{ "/proc/self/uid_map", "/etc/subuid", "/etc/passwd", "--add-subuids", "cap_setuid" },
 	{ "/proc/self/gid_map", "/etc/subgid", "/etc/group", "--add-subgids", "cap_setgid" },
 };
-#define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
+#define KIND_COUNT COUNT_OF(kinds)
 
 /* Loads a file, to be freed; the text is empty if that cannot be read. */
 static char *load(struct text *t, const char *path)

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "launch/idadvice.h"
@@ -47,7 +48,7 @@ static const struct {
 	[UIDS] = { "subuid", "/etc/subuid", "newuidmap", "/proc/self/uid_map", "UID" },
 	[GIDS] = { "subgid", "/etc/subgid", "newgidmap", "/proc/self/gid_map", "GID" },
 };
-_Static_assert(sizeof(kinds) / sizeof(kinds[0]) == KIND_COUNT, "one for each kind");
+_Static_assert(COUNT_OF(kinds) == KIND_COUNT, "one for each kind");
 
 static char *load(const char *path, size_t *len)
 {

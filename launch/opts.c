@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/version.h"
@@ -204,8 +205,7 @@ static const char *const subid_source_names[] = {
 	[SUBID_STATIC] = "static",
 	[SUBID_SELF] = "self",
 };
-_Static_assert(sizeof(subid_source_names) / sizeof(subid_source_names[0]) == SUBID_SOURCE_COUNT,
-	       "a name for each");
+_Static_assert(COUNT_OF(subid_source_names) == SUBID_SOURCE_COUNT, "a name for each");
 
 static int check_subid_source(struct opts *o, struct err *e)
 {

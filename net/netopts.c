@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "formats/portspec.h"
@@ -17,8 +18,6 @@
 /* slirp4netns' guest is address 100 of the network. */
 #define CIDR_MAX_PREFIX_LEN 25
 #define IFNAME_MAX	    15 /* characters, IFNAMSIZ without the NUL */
-
-#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
 /* ---- drivers ---- */
 

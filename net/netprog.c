@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "os/proc.h"
@@ -189,7 +190,7 @@ static pid_t spawn(const struct netprog *n, struct netprog_args *args, int pipes
 	spec.path = n->program;
 	spec.argv = args->argv;
 	spec.fds = fds;
-	spec.fd_count = n->driver->by_fifo ? 0 : sizeof(fds) / sizeof(fds[0]);
+	spec.fd_count = n->driver->by_fifo ? 0 : COUNT_OF(fds);
 	spec.out = pipes[LOG][1];
 	spec.die_with_us = true;
 	spec.own_group = true;

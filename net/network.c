@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "formats/portspec.h"
@@ -275,7 +276,7 @@ int network_mount_files(const char *state_dir, bool etc_is_copied_up, struct err
 			"on the host. Unless /etc/resolv.conf is statically configured, copying-up "
 			"/etc is highly recommended. Please refer to RootlessKit documentation for "
 			"further information. The option is --copy-up=/etc.");
-	for (size_t i = 0; r == 0 && i < sizeof(files) / sizeof(files[0]); i++) {
+	for (size_t i = 0; r == 0 && i < COUNT_OF(files); i++) {
 		statedir_path(state_dir, files[i], from);
 		if (etc_is_copied_up)
 			r = copy_file(from, files[i], e);

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "os/proc.h"
 #include "os/statedir.h"
@@ -45,7 +46,7 @@ unsigned int pasta_features(const char *help)
 	};
 	unsigned int found = 0;
 
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+	for (size_t i = 0; i < COUNT_OF(known); i++)
 		if (netprog_names_option(help, known[i].option))
 			found |= known[i].feature;
 	return found;
@@ -215,7 +216,7 @@ static bool is_banner(const char *line)
 
 	if (len > 0 && line[len - 1] == ':')
 		return true;
-	for (size_t i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++)
+	for (size_t i = 0; i < COUNT_OF(beginnings); i++)
 		if (strncmp(line, beginnings[i], strlen(beginnings[i])) == 0)
 			return true;
 	return false;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "os/statedir.h"
 
 #define HELP	 "--help"
@@ -74,7 +75,7 @@ static bool is_banner(const char *line)
 	static const char *const beginnings[] = { "* ", "Starting slirp", "apifd event",
 						  "api_handler: got request" };
 
-	for (size_t i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++)
+	for (size_t i = 0; i < COUNT_OF(beginnings); i++)
 		if (strncmp(line, beginnings[i], strlen(beginnings[i])) == 0)
 			return true;
 	return false;

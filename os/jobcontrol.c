@@ -33,6 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 
 #define GOES_ON	     0
@@ -44,7 +45,7 @@ bool jobcontrol_is_terminals(const struct signalfd_siginfo *info)
 	static const uint32_t keys_and_size[] = { SIGINT,  SIGQUIT, SIGTSTP,
 						  SIGTTIN, SIGTTOU, SIGWINCH };
 
-	for (size_t i = 0; i < sizeof(keys_and_size) / sizeof(keys_and_size[0]); i++)
+	for (size_t i = 0; i < COUNT_OF(keys_and_size); i++)
 		if (info->ssi_signo == keys_and_size[i])
 			return info->ssi_code == SI_KERNEL;
 	return false;

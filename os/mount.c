@@ -20,6 +20,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "os/posixacl.h"
@@ -37,7 +38,7 @@ static const struct {
 	{ "shared", MS_SHARED },   { "rshared", MS_REC | MS_SHARED },
 };
 
-#define PROPAGATION_COUNT (sizeof(propagations) / sizeof(propagations[0]))
+#define PROPAGATION_COUNT COUNT_OF(propagations)
 
 static unsigned long propagation_flags(const char *name)
 {
@@ -185,7 +186,7 @@ static int copy_rights(const char *dir, const char *original, unsigned int mode,
 {
 	static const char *const names[] = { POSIXACL_ACCESS, POSIXACL_DEFAULT };
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+	for (size_t i = 0; i < COUNT_OF(names); i++) {
 		struct posixacl acl;
 		ssize_t len = getxattr(original, names[i], &acl, sizeof(acl));
 

@@ -25,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -182,7 +183,7 @@ static void forget_stops(void)
 	const struct sigaction ignore = { .sa_handler = SIG_IGN };
 	struct sigaction old;
 
-	for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++) {
+	for (size_t i = 0; i < COUNT_OF(stops); i++) {
 		sigaction(stops[i], &ignore, &old);
 		sigaction(stops[i], &old, NULL);
 	}
@@ -505,8 +506,7 @@ const char *proc_status_text(int status, char *buf, size_t cap)
 		return buf;
 	}
 	signo = WTERMSIG(status);
-	if ((size_t)signo < sizeof(signal_names) / sizeof(signal_names[0]) &&
-	    signal_names[signo] != NULL)
+	if ((size_t)signo < COUNT_OF(signal_names) && signal_names[signo] != NULL)
 		snprintf(buf, cap, "signal: %s%s", signal_names[signo], core);
 	else
 		snprintf(buf, cap, "signal: signal %d%s", signo, core);

@@ -31,6 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -60,7 +61,7 @@ static const char *const own_files[] = {
 	GVISOR_DIR,	 "vpnkit-ethernet.sock", ".pasta.sock",
 };
 
-#define OWN_FILE_COUNT (sizeof(own_files) / sizeof(own_files[0]))
+#define OWN_FILE_COUNT COUNT_OF(own_files)
 
 /* Files that file systems make when an open file is unlinked: NFS, and FUSE. */
 static const char *const leftover_prefixes[] = { ".nfs", ".fuse_hidden" };
@@ -135,7 +136,7 @@ static int check_length(const char *path, struct err *e)
 
 static bool is_leftover(const char *name)
 {
-	for (size_t i = 0; i < sizeof(leftover_prefixes) / sizeof(leftover_prefixes[0]); i++) {
+	for (size_t i = 0; i < COUNT_OF(leftover_prefixes); i++) {
 		size_t len = strlen(leftover_prefixes[i]);
 
 		if (strncmp(name, leftover_prefixes[i], len) == 0) {

@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "formats/subid.h"
 #include "os/proc.h"
@@ -42,7 +43,7 @@ static const struct {
 	{ CLONE_NEWPID, "pid" },       { CLONE_NEWUTS, "uts" }, { CLONE_NEWIPC, "ipc" },
 	{ CLONE_NEWCGROUP, "cgroup" },
 };
-#define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
+#define KIND_COUNT COUNT_OF(kinds)
 
 static long read_number(const char *path, long otherwise)
 {

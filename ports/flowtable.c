@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/fd.h"
 
@@ -48,7 +49,7 @@ static size_t bucket_of(const struct flowtable *t, const struct flow_key *key)
 	uint64_t sum = t->seed[0];
 
 	memcpy(words, key, sizeof(words));
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+	for (size_t i = 0; i < COUNT_OF(words); i++)
 		sum += t->seed[i + 1] * words[i];
 	return (size_t)(sum >> 32) & (t->bucket_count - 1);
 }

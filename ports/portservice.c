@@ -36,6 +36,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -455,7 +456,7 @@ static void (*const answers[])(struct request *r) = {
 };
 
 _Static_assert(BPMSG_SOCKETS_MAX <= MSG_FDS_MAX, "they fit in one message");
-_Static_assert(sizeof(answers) / sizeof(answers[0]) == BPMSG_TYPE_COUNT, "an answer per type");
+_Static_assert(COUNT_OF(answers) == BPMSG_TYPE_COUNT, "an answer per type");
 
 static void on_request(struct request *r)
 {

@@ -34,6 +34,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -95,7 +96,7 @@ static const struct kind {
 	[SOCKPOOL_UDP6] = { PROTO_UDP6, IPPROTO_UDP, UDP_CORK, false },
 };
 
-_Static_assert(sizeof(kinds) / sizeof(kinds[0]) == SOCKPOOL_KINDS, "a row per kind");
+_Static_assert(COUNT_OF(kinds) == SOCKPOOL_KINDS, "a row per kind");
 _Static_assert(SOCKPOOL_HELD_MAX <= BPMSG_SOCKETS_MAX, "a batch is one request");
 
 enum sockpool_kind sockpool_kind(bool udp, sa_family_t family)
