@@ -41,7 +41,6 @@
 #include "os/userns.h"
 #include "ports/portservice.h"
 
-#define FIRST_FD      (STDERR_FILENO + 1)
 #define UP_TIMEOUT_MS 500 /* for a link that has its carrier already: takes 4 ms at most */
 #define SIGNALS_TURN  32  /* signals that are passed on before others get their turn */
 
@@ -347,7 +346,7 @@ static int start_command(struct child *c, struct err *e)
 	if (*name == '\0')
 		return err_set(e, EINVAL, "exec: no command");
 	for (int i = 0; i < c->reexec.activation_fds && i < PROC_MAX_FDS; i++)
-		fds[i] = (struct proc_fd){ FIRST_FD + i, FIRST_FD + i };
+		fds[i] = (struct proc_fd){ FD_FIRST + i, FD_FIRST + i };
 	spec.path = name;
 	spec.argv = c->o->command;
 	spec.fds = fds;

@@ -51,7 +51,6 @@
 #define FREEING_MS     3000 /* after the first of those was killed */
 #define LOOK_MS	       20   /* between two looks at it */
 #define SIGNALS_TURN   32   /* signals that are read before others get their turn */
-#define FIRST_FD       (STDERR_FILENO + 1)
 #define CHILD_PID_MODE 0444
 #define FIFO_MODE      0600
 #define ID_TEXT_LEN    16 /* bytes of a decimal UID, GID or PID with the NUL */
@@ -569,7 +568,7 @@ static int count_activation_fds(struct err *e)
 	if (count < 0 || count > PROC_MAX_FDS)
 		return err_set(e, EINVAL, "LISTEN_FDS=%s: 0 to %d descriptors can be passed on",
 			       fds, PROC_MAX_FDS);
-	for (int fd = FIRST_FD; fd < FIRST_FD + (int)count; fd++)
+	for (int fd = FD_FIRST; fd < FD_FIRST + (int)count; fd++)
 		if (fcntl(fd, F_GETFD) < 0)
 			return err_sys(e, errno, "LISTEN_FDS=%s, but descriptor %d", fds, fd);
 	return (int)count;
@@ -584,7 +583,7 @@ static int init(struct parent *p, struct err *e)
 		return p->activation_fds;
 	r = fd_open_std();
 	if (r == 0)
-		r = fd_cloexec_from(FIRST_FD);
+		r = fd_cloexec_from(FD_FIRST);
 	if (r < 0)
 		return err_sys(e, -r, "descriptors");
 	p->loop = loop_new(LOOP_POLL);

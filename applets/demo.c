@@ -38,7 +38,6 @@
 #define GET_DEADLINE_MS 10000 /* of demo-get in all */
 #define MAX_ANSWER	4096  /* bytes; the path has up to 1024 */
 #define ADDRESS_LEN	64    /* "[IPv6]:PORT" */
-#define PORT_MAX	65535
 #define INPUT_MAX	(HTTP_MAX_HEAD + HTTP_MAX_BODY)
 
 /* ---- addresses ---- */

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include "base/err.h"
 
@@ -56,6 +57,9 @@ char *fd_load_file(const char *path, size_t max, size_t *len);
 /* Writes text to an existing file such as one in /proc, in one write(2). Returns 0 or -errno with
  * the reason. */
 int fd_write_file(const char *path, const char *text, struct err *e);
+
+/* The first descriptor that is neither standard input, output nor error. */
+#define FD_FIRST (STDERR_FILENO + 1)
 
 /* Waits until `fd` is ready for `events` or has an error, at most `timeout_ms` (-1: for ever).
  * Returns the events (> 0), 0 on time-out, or -errno. */

@@ -17,7 +17,6 @@
 #include "formats/json.h"
 #include "formats/jsonout.h"
 
-#define PORT_MAX     65535
 #define UNKNOWN_TYPE "unknown request type: "
 #define FIELD_LEN    256 /* bytes; what is no address shall be shown in the error */
 

@@ -19,7 +19,6 @@
 #include "base/array.h"
 #include "base/text.h"
 
-#define PORT_MAX  65535
 #define PORTS_ARE "; ports are 1 to 65535"
 #define PARTS_MAX 4 /* parent IP, parent port, child IP, child port */
 /* Bytes of a JSON string that are looked at: what is no address shall be shown in the error. */

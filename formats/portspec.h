@@ -37,6 +37,8 @@ enum proto {
 /* The longest spec: two bracketed addresses, two ports, a proto. */
 #define PORTSPEC_TEXT_LEN 192
 
+#define PORT_MAX 65535
+
 struct portspec {
 	enum proto proto;
 	char parent_ip[PORTSPEC_IP_LEN]; /* "" if not given; without brackets */

@@ -21,7 +21,6 @@
 #define VARIABLE    "_RLKBOX_CHILD" /* "PARENT,FROM,TO,FDS;KEPT" */
 #define VALUE_LEN   (PROC_KEPT_LEN + 64)
 #define ID_TEXT_LEN 16 /* bytes of a decimal UID or GID with the NUL */
-#define FIRST_FD    (STDERR_FILENO + 1)
 
 /* Both are needed: the variable alone might come from a confused caller. */
 bool reexec_is_child(char *const *argv)
@@ -36,7 +35,7 @@ static int inherit(const struct reexec *r)
 	if (result == 0)
 		result = fd_set_cloexec(r->to_parent, false);
 	for (int i = 0; result == 0 && i < r->activation_fds; i++)
-		result = fd_set_cloexec(FIRST_FD + i, false);
+		result = fd_set_cloexec(FD_FIRST + i, false);
 	return result;
 }
 
@@ -202,6 +201,6 @@ int reexec_take(struct reexec *r, struct err *e)
 	unsetenv(VARIABLE);
 	if (signal_fd < 0)
 		return err_sys(e, -signal_fd, "taking over signals");
-	result = fd_cloexec_from(FIRST_FD);
+	result = fd_cloexec_from(FD_FIRST);
 	return result < 0 ? err_sys(e, -result, "closing descriptors") : signal_fd;
 }

@@ -145,7 +145,7 @@ static char **env_with_listen_pid(char *const *envp, char *text)
 /* Gives the program its descriptors. They are moved out of the way of all target numbers first. */
 static int place_fds(const struct proc_spec *spec)
 {
-	int above = STDERR_FILENO + 1;
+	int above = FD_FIRST;
 	int moved[PROC_MAX_FDS];
 
 	if (spec->out >= 0 &&

@@ -149,7 +149,7 @@ static int run_spec(struct proc_spec *spec, char *out)
 	pid_t pid;
 
 	/* What this program got from make(1) is not its own. */
-	ck_assert_int_eq(fd_cloexec_from(STDERR_FILENO + 1), 0);
+	ck_assert_int_eq(fd_cloexec_from(FD_FIRST), 0);
 	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
 	spec->out = fds[1];
 	pid = proc_spawn(spec, &e);
