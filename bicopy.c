@@ -77,14 +77,6 @@ void bicopy_shared_free(struct bicopy_shared *shared)
 	free(shared);
 }
 
-void bicopy_reset(int *fd)
-{
-	if (*fd < 0)
-		return;
-	sockopt_tcp_reset_on_close(*fd);
-	fd_close(fd);
-}
-
 /* ---- the end of a pair ---- */
 
 static void report_end(struct task *t)
@@ -108,7 +100,7 @@ static void finish(struct bicopy *b, enum ending how)
 	for (int i = 0; i < 2; i++) {
 		loop_remove(b->loop, &b->end[i].watch);
 		if (how == RESET || (how == CUT && b->pump[1 - i].state != PUMP_SHUT))
-			bicopy_reset(&b->end[i].watch.fd);
+			sockopt_reset(&b->end[i].watch.fd);
 		sockopt_close(&b->end[i].watch.fd);
 		free(b->pump[i].leftover);
 		b->pump[i].leftover = NULL;
@@ -526,7 +518,7 @@ int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_shared *shar
 	if (r < 0) {
 		for (int i = 0; i < 2; i++) {
 			loop_remove(loop, &b->end[i].watch);
-			bicopy_reset(&b->end[i].watch.fd);
+			sockopt_reset(&b->end[i].watch.fd);
 		}
 	}
 	return r;

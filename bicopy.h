@@ -83,7 +83,4 @@ bool bicopy_is_flowing(const struct bicopy *b);
  * the rest, so it has to be called again now and then. */
 void bicopy_drain(struct bicopy *b);
 
-/* Makes close(2) of a TCP socket send a reset: SO_LINGER 0, socket(7). Takes the descriptor. */
-void bicopy_reset(int *fd);
-
 #endif

@@ -49,6 +49,14 @@ void sockopt_close(int *fd)
 	fd_close(fd);
 }
 
+void sockopt_reset(int *fd)
+{
+	if (*fd < 0)
+		return;
+	sockopt_tcp_reset_on_close(*fd);
+	fd_close(fd);
+}
+
 void sockopt_tcp_local(int fd)
 {
 	static const char pacing[] = "bbr", plain[] = "reno"; /* which every kernel has */

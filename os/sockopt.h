@@ -24,6 +24,9 @@ void sockopt_forget_linger(int fd);
  * been before. */
 void sockopt_close(int *fd);
 
+/* Closes a TCP socket so that its peer sees a reset. *fd is -1 then, and may have been before. */
+void sockopt_reset(int *fd);
+
 /* Says that the path of a TCP socket does not leave this machine. A congestion control that paces
  * (BBR), where it is the system's usual one, sets a timer for every few packets, and is replaced by
  * one that does not: a third of the processor time of a bulk stream. A listening socket passes it

@@ -54,7 +54,7 @@ static void end_try(struct dial *d)
 	if (d->watch.on_event == on_answer)
 		msg_close(&d->watch.fd);
 	else
-		bicopy_reset(&d->watch.fd); /* a socket from inside must not linger */
+		sockopt_reset(&d->watch.fd); /* a socket from inside must not linger */
 	msg_reader_reset(&d->reader);
 }
 
@@ -77,7 +77,7 @@ static void finish(struct dial *d, int result)
 void dial_cancel(struct dial *d)
 {
 	if (d->done) {
-		bicopy_reset(&d->result); /* one that has come but was not yet reported */
+		sockopt_reset(&d->result); /* one that has come but was not yet reported */
 		d->result = -ECANCELED;
 		return;
 	}
@@ -306,7 +306,7 @@ static void connected(struct dial *d)
 		return;
 	}
 	/* Its end must not be in the way of the next one from the same port. */
-	bicopy_reset(&d->watch.fd);
+	sockopt_reset(&d->watch.fd);
 	not_connected(d, ESTALE);
 }
 

@@ -31,6 +31,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "bicopy.h"
+#include "os/sockopt.h"
 #include "ports/dial.h"
 
 #define COPY_BUFFER   (256 * 1024)   /* bytes of one read */
@@ -275,7 +276,7 @@ static void on_dialled(struct dial *d, int result)
 		return;
 	}
 	/* There is no target: the client gets a reset, not a clean end. */
-	bicopy_reset(&c->client);
+	sockopt_reset(&c->client);
 	free_conn(c, FDS_DIALLING);
 }
 
@@ -295,7 +296,7 @@ static void ask_for_source(struct bpmsg *req, const struct sockaddr_storage *fro
 /* Resets an accepted client that nothing was done for. */
 static void drop_client(struct tcp *t, int client)
 {
-	bicopy_reset(&client);
+	sockopt_reset(&client);
 	add_clients(t, -1);
 	add_dialling(t, -1);
 	fdquota_give(&t->quota, FDS_DIALLING);

@@ -7,6 +7,7 @@
  * All runs in one thread, and the pair's own sockets are blocking ones: a pair that blocked would
  * never let its test end. */
 #include "bicopy.h"
+#include "os/sockopt.h"
 #include "tests/unit/fixture.h"
 
 #include <netinet/in.h>
@@ -1008,9 +1009,9 @@ START_TEST(reset_takes_the_descriptor)
 	int none = -1;
 	char byte;
 
-	bicopy_reset(&none);
+	sockopt_reset(&none);
 	tcp_pair(fds, 0);
-	bicopy_reset(&fds[0]);
+	sockopt_reset(&fds[0]);
 	ck_assert_int_eq(fds[0], -1);
 	ck_assert_int_eq(recv(fds[1], &byte, 1, 0), -1);
 	ck_assert_int_eq(errno, ECONNRESET);
