@@ -200,7 +200,7 @@ static void want_events(struct client *c)
 		return;
 	if (c->out == NULL && c->in_len == 0 && !c->leaving)
 		loop_cancel(loop, &c->deadline);
-	else if (c->deadline.slot == 0 && loop_timer(loop, &c->deadline, DEADLINE_MS) < 0)
+	else if (!timer_is_set(&c->deadline) && loop_timer(loop, &c->deadline, DEADLINE_MS) < 0)
 		close_client(c);
 	if (c->watch.fd >= 0)
 		loop_want(loop, &c->watch, c->out != NULL ? POLLOUT : POLLIN);

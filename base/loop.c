@@ -263,6 +263,11 @@ int loop_timer(struct loop *loop, struct timer *t, unsigned int delay_ms)
 	return 0;
 }
 
+bool timer_is_set(const struct timer *t)
+{
+	return t->slot != 0;
+}
+
 void loop_cancel(struct loop *loop, struct timer *t)
 {
 	size_t slot = t->slot;

@@ -71,6 +71,7 @@ void loop_remove(struct loop *loop, struct watch *w);
 /* Sets, or sets anew, a timer that fires once, in `delay_ms` from now. Returns 0 or -ENOMEM. */
 int loop_timer(struct loop *loop, struct timer *t, unsigned int delay_ms);
 void loop_cancel(struct loop *loop, struct timer *t);
+bool timer_is_set(const struct timer *t);
 
 /* Runs a task after the present round; one that is queued already stays where it is. A task queued
  * by a task runs after the next round, which then does not wait. */

@@ -294,7 +294,7 @@ static void store_batch(struct store *s, const int *fds, size_t count)
 		ask(s);
 	if (!is_asking(s))
 		tell_all(s, -ENOTCONN);
-	if (s->pool->look.slot == 0)
+	if (!timer_is_set(&s->pool->look))
 		loop_timer(s->pool->loop, &s->pool->look, LOOK_MS);
 }
 

@@ -496,7 +496,7 @@ static struct flow *new_flow(struct udp_port *p, const struct flow_key *key, uns
 	o->dial.loop_suspected = count_flow(f);
 	p->alive += 2;
 	flowtable_add(&p->flows, &f->entry, now);
-	if (p->idle.slot == 0)
+	if (!timer_is_set(&p->idle))
 		loop_timer(p->udp->loop, &p->idle, IDLE_MS);
 	start_waiting(o);
 	start_dials(p);
