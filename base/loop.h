@@ -60,9 +60,11 @@ struct loop *loop_new(enum loop_engine engine);
 /* Watches, timers and tasks that are left are forgotten, not called. NULL is fine. */
 void loop_free(struct loop *loop);
 
-/* Starts watching; w->fd, events, edge and on_event are set. With epoll(7) another thread may do
- * so: what it wrote before, the callbacks see. Returns 0 or -errno. */
+/* Starts watching; w->fd, events, edge and on_event are set. Returns 0 or -errno. */
 int loop_add(struct loop *loop, struct watch *w);
+/* The same from another thread, while the loop may be running; only for a loop with epoll(7). The
+ * callbacks see what that thread wrote before. */
+int loop_add_from_thread(struct loop *loop, struct watch *w);
 /* Changes what is wanted. Cannot fail for poll and edge-triggered watches; else 0 or -errno. */
 int loop_want(struct loop *loop, struct watch *w, short events);
 /* Stops watching; does nothing if it is not watched. No callback comes after this. */

@@ -502,7 +502,7 @@ int tcp_add_port(struct tcp *t, struct listener *listener)
 	while (!atomic_compare_exchange_weak(&t->arrived, &p->next, p))
 		;
 	/* From now on it is the loop's thread's. */
-	return loop_add(t->loop, &p->watch);
+	return loop_add_from_thread(t->loop, &p->watch);
 }
 
 /* Ends the connections of a port: those that have no target yet, and the others by `end_pair`. */

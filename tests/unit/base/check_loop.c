@@ -1062,6 +1062,28 @@ static TCase *make_case(const char *name)
 	return tc;
 }
 
+/* A port arrives at a worker's loop from the main thread, without a lock: epoll(7) allows that, the
+ * arrays of poll(2) do not. */
+START_TEST(another_thread_may_add_only_to_epoll)
+{
+	struct watch w = { .fd = STDIN_FILENO, .events = POLLIN };
+	pid_t pid;
+	int status;
+
+	loop_free(loop);
+	loop = loop_new(LOOP_POLL);
+	pid = fork();
+	if (pid == 0) {
+		close(STDERR_FILENO);
+		loop_add_from_thread(loop, &w);
+		_exit(0);
+	}
+	ck_assert_int_gt(pid, 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+END_TEST
+
 static TCase *watches_case(void)
 {
 	TCase *tc = make_case("watches");
@@ -1085,6 +1107,7 @@ static TCase *watches_case(void)
 	tcase_add_loop_test(tc, free_forgets_what_is_left, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, an_exclusive_watch_may_rest, 0, ENGINE_COUNT);
 	tcase_add_test(tc, one_of_two_threads_is_woken);
+	tcase_add_test(tc, another_thread_may_add_only_to_epoll);
 	return tc;
 }
 
