@@ -269,8 +269,8 @@ $(BUILD)/openloop: tests/bench/openloop.c Makefile | $(BUILD)/compiling
 	$(call say,TOOL,$(call short,$@))
 	$(Q)$(CC) $(ALL_CPPFLAGS) -std=gnu11 $(WARNINGS) -O2 -o $@ $<
 
-demo: all ## show the main job: a web server inside, reached from the host
-	tests/demo.sh $(BUILD)/rlkbox
+demo: all $(BUILD)/tools/web ## show the main job: a web server inside, reached from the host
+	tests/demo.sh $(BUILD)/rlkbox $(BUILD)/tools/web
 
 # No program that was built runs here: it may be for another machine.
 

@@ -17,7 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "applets/demo.h"
 #include "applets/dockerproxy.h"
 #include "applets/rootlessctl.h"
 #include "applets/rootlesskit.h"
@@ -29,18 +28,13 @@
 static const struct applet {
 	const char *name;
 	int (*main)(int argc, char **argv);
-	bool installed; /* has a link of its own */
 	const char *help;
 } applets[] = {
-	{ "rootlesskit", rootlesskit_main, true, "runs a command in a user namespace" },
-	{ "docker-rootlesskit", rootlesskit_main, true,
-	  "the same; Docker looks for this name too" },
-	{ "rootlessctl", rootlessctl_main, true,
-	  "client of a launcher's API: ports and information" },
-	{ "rootlesskit-docker-proxy", dockerproxy_main, true,
+	{ "rootlesskit", rootlesskit_main, "runs a command in a user namespace" },
+	{ "docker-rootlesskit", rootlesskit_main, "the same; Docker looks for this name too" },
+	{ "rootlessctl", rootlessctl_main, "client of a launcher's API: ports and information" },
+	{ "rootlesskit-docker-proxy", dockerproxy_main,
 	  "publishes ports for Docker before version 28" },
-	{ "demo-httpd", demo_server_main, false, "a tiny web server that tells what it sees" },
-	{ "demo-get", demo_client_main, false, "fetches a page of it" },
 };
 
 #define APPLET_COUNT COUNT_OF(applets)
@@ -81,8 +75,7 @@ static void print_usage(FILE *to)
 static int print_list(void)
 {
 	for (size_t i = 0; i < APPLET_COUNT; i++)
-		if (applets[i].installed)
-			printf("%s\n", applets[i].name);
+		printf("%s\n", applets[i].name);
 	return 0;
 }
 
@@ -219,8 +212,6 @@ static int install_links(const char *dir, bool symbolic, bool force)
 	while (dir_len > 0 && dir[dir_len - 1] == '/')
 		dir_len--;
 	for (size_t i = 0; r >= 0 && i < APPLET_COUNT; i++) {
-		if (!applets[i].installed)
-			continue;
 		if (snprintf(path, sizeof(path), "%.*s/%s", (int)dir_len, dir, applets[i].name) >=
 		    (int)sizeof(path)) {
 			errno = ENAMETOOLONG;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# demo.sh PATH/TO/rlkbox: shows the main job of the program. A web server runs inside a network
+# demo.sh PATH/TO/rlkbox PATH/TO/web: shows the main job of the program. A web server runs inside a network
 # namespace that has no network at all, and is reached from the host through a published port.
 #
 # Runs as whoever calls it, needs a POSIX shell and coreutils, leaves nothing behind. Exits with 1
@@ -99,7 +99,7 @@ netns_of_page() {
 
 # is_refused PORT: nothing listens there on the host
 is_refused() {
-	case $("$rlkbox" demo-get 127.0.0.1 "$1" 2>&1) in
+	case $("$web" get 127.0.0.1 "$1" 2>&1) in
 	*refused*) ;;
 	*) return 1 ;;
 	esac
@@ -203,11 +203,12 @@ is_port_taken() {
 
 # ---- the steps ----
 
-if [ $# -ne 1 ] || [ ! -x "$1" ]; then
-	echo "Usage: $0 PATH/TO/rlkbox" >&2
+if [ $# -ne 2 ] || [ ! -x "$1" ] || [ ! -x "$2" ]; then
+	echo "Usage: $0 PATH/TO/rlkbox PATH/TO/web" >&2
 	exit 1
 fi
 rlkbox=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+web=$(cd "$(dirname "$2")" && pwd)/$(basename "$2") # the server and the client
 user_name=$(id -un 2>/dev/null)
 user_id=$(id -u)
 start_ms=$(now_ms)
@@ -244,7 +245,7 @@ while :; do
 	say "starting a web server at port $inside_port of a namespace without network:"
 	set -- rootlesskit "--state-dir=$state" --net=none --port-driver=builtin \
 		${subid_option:+"$subid_option"} -p "127.0.0.1:$port:$inside_port/tcp" \
-		"$rlkbox" demo-httpd 127.0.0.1 "$inside_port"
+		"$web" serve 127.0.0.1 "$inside_port"
 	echo "rlkbox $*" | show
 	start_launcher "$@"
 	is_port_taken || break
@@ -261,14 +262,14 @@ say "the published port, as rootlessctl list-ports shows it:"
 show <"$tmp/answer"
 
 say "asking for http://127.0.0.1:$port/hello on the host:"
-"$rlkbox" demo-get 127.0.0.1 "$port" /hello >"$tmp/answer" 2>&1 ||
+"$web" get 127.0.0.1 "$port" /hello >"$tmp/answer" 2>&1 ||
 	fail "no answer: $(cat "$tmp/answer")"
 show <"$tmp/answer"
 say "(the host's own network namespace is $(readlink /proc/self/ns/net))"
 
 netns=$(netns_of_page "$tmp/answer")
 [ -n "$netns" ] || fail "the page does not name the server's network namespace"
-refusal=$("$rlkbox" demo-get 127.0.0.1 "$inside_port" 2>&1)
+refusal=$("$web" get 127.0.0.1 "$inside_port" 2>&1)
 case $refusal in
 *"$netns"*) fail "port $inside_port, which is not published, answers on the host" ;;
 *refused*) say "port $inside_port itself is not reachable from the host:" ;;

@@ -164,8 +164,8 @@ case_nothing_but_libc_is_needed() {
 }
 
 case_the_demo() {
-	sh "$here/../demo.sh" "$BUILD/rlkbox" >"$tmp/demo" 2>&1 || fail "$(cat "$tmp/demo")"
-	for part in 'Hello from' 'PARENTPORT' 'api.sock' 'connection refused' 'exit status 0'; do
+	sh "$here/../demo.sh" "$BUILD/rlkbox" "$BUILD/tools/web" >"$tmp/demo" 2>&1 || fail "$(cat "$tmp/demo")"
+	for part in 'Hello from' 'PARENTPORT' 'api.sock' 'Connection refused' 'exit status 0'; do
 		grep -q "$part" "$tmp/demo" || fail "no \"$part\" in: $(cat "$tmp/demo")"
 	done
 }
@@ -177,14 +177,14 @@ case_the_demo_without_newuidmap() {
 		path=$(command -v "$program" || true)
 		case $path in /*) ln -s "$path" "$tmp/bin/$program" ;; esac
 	done
-	env PATH="$tmp/bin" sh "$here/../demo.sh" "$BUILD/rlkbox" >"$tmp/demo" 2>&1 ||
+	env PATH="$tmp/bin" sh "$here/../demo.sh" "$BUILD/rlkbox" "$BUILD/tools/web" >"$tmp/demo" 2>&1 ||
 		fail "$(cat "$tmp/demo")"
 	grep -q -e '--subid-source=self' "$tmp/demo" || fail "it does not say so: $(cat "$tmp/demo")"
 }
 
 # run_demo SCRIPT RLKBOX: it succeeds, within a minute, and leaves no directory.
 run_demo() {
-	timeout -k 5 60 sh "$1" "$2" >"$tmp/demo" 2>&1 || fail "status $?: $(cat "$tmp/demo")"
+	timeout -k 5 60 sh "$1" "$2" "$BUILD/tools/web" >"$tmp/demo" 2>&1 || fail "status $?: $(cat "$tmp/demo")"
 	assert_eq 'directories left' '' "$(find "$tmp" -name 'rlkbox-demo.*')"
 }
 
@@ -206,7 +206,7 @@ case_the_demo_when_another_program_takes_its_port() {
 			for word; do
 				case \$word in 127.0.0.1:*:*) port=\${word#*:} port=\${port%%:*} ;; esac
 			done
-			"$BUILD/rlkbox" demo-httpd 127.0.0.1 "\$port" >"$tmp/taken" &
+			"$BUILD/tools/web" serve 127.0.0.1 "\$port" >"$tmp/taken" &
 			echo \$! >"$tmp/taker"
 			until [ -s "$tmp/taken" ]; do sleep 0.02; done
 		fi
@@ -225,7 +225,7 @@ case_the_demo_ended_by_a_signal() {
 		for delay in 0.002 0.005 0.01 0.015 0.02 0.03 0.04 0.06; do
 			rc=0
 			timeout -k 15 -s "$signal" "$delay" env --default-signal=INT,HUP sh "$here/../demo.sh" \
-				"$BUILD/rlkbox" >"$tmp/demo" 2>&1 || rc=$?
+				"$BUILD/rlkbox" "$BUILD/tools/web" >"$tmp/demo" 2>&1 || rc=$?
 			[ "$rc" -ne 137 ] || fail "SIG$signal after $delay s: it went on for 15 s"
 			assert_eq "directories left by SIG$signal after $delay s" '' \
 				"$(find "$tmp" -name 'rlkbox-demo.*')"
