@@ -38,36 +38,21 @@ static void set_clock(const struct coalesce *coalesce)
 	timerfd_settime(coalesce->clock.fd, 0, &once, NULL);
 }
 
-static void unlink_coalesced(struct coalesce *coalesce, struct coalesced *p)
-{
-	*(p->prev != NULL ? &p->prev->next : &coalesce->first) = p->next;
-	*(p->next != NULL ? &p->next->prev : &coalesce->last) = p->prev;
-	coalesce->count--;
-}
-
-static void append(struct coalesce *coalesce, struct coalesced *p)
-{
-	p->next = NULL;
-	p->prev = coalesce->last;
-	*(p->prev != NULL ? &p->prev->next : &coalesce->first) = p;
-	coalesce->last = p;
-	coalesce->count++;
-}
-
 /* Callbacks may remove any of them: so the one whose turn it is goes to the end first. */
 static void on_clock(struct watch *w, short revents)
 {
 	struct coalesce *coalesce = LOOP_OWNER(w, struct coalesce, clock);
 
 	(void)revents;
-	for (size_t i = coalesce->count; i > 0 && coalesce->first != NULL; i--) {
-		struct coalesced *p = coalesce->first;
+	for (size_t i = coalesce->busy_count; i > 0 && coalesce->busy.first != NULL; i--) {
+		struct list_node *node = coalesce->busy.first;
+		struct coalesced *p = LIST_OWNER(node, struct coalesced, node);
 
-		unlink_coalesced(coalesce, p);
-		append(coalesce, p);
+		list_remove(&coalesce->busy, node);
+		list_append(&coalesce->busy, node);
 		p->watch.on_event(&p->watch, POLLIN);
 	}
-	if (coalesce->first != NULL)
+	if (coalesce->busy.first != NULL)
 		set_clock(coalesce);
 	else
 		coalesce_reset(coalesce);
@@ -97,6 +82,13 @@ void coalesce_reset(struct coalesce *coalesce)
 
 /* ---- watches ---- */
 
+static void unlink_busy(struct coalesce *coalesce, struct coalesced *p)
+{
+	p->busy = false;
+	list_remove(&coalesce->busy, &p->node);
+	coalesce->busy_count--;
+}
+
 int coalesce_add(struct coalesce *coalesce, struct coalesced *p)
 {
 	return loop_add(coalesce->loop, &p->watch);
@@ -106,8 +98,7 @@ void coalesce_remove(struct coalesce *coalesce, struct coalesced *p)
 {
 	loop_remove(coalesce->loop, &p->watch);
 	if (p->busy)
-		unlink_coalesced(coalesce, p);
-	p->busy = false;
+		unlink_busy(coalesce, p);
 }
 
 /* Where it cannot be done, all stays as it is. */
@@ -116,18 +107,18 @@ static void become_busy(struct coalesce *coalesce, struct coalesced *p)
 	p->events = p->watch.events;
 	if (open_clock(coalesce) < 0 || loop_want(coalesce->loop, &p->watch, 0) < 0)
 		return;
-	if (coalesce->first == NULL)
+	if (coalesce->busy.first == NULL)
 		set_clock(coalesce);
 	p->busy = true;
-	append(coalesce, p);
+	list_append(&coalesce->busy, &p->node);
+	coalesce->busy_count++;
 }
 
 static void become_idle(struct coalesce *coalesce, struct coalesced *p)
 {
 	if (loop_want(coalesce->loop, &p->watch, p->events) < 0)
 		return;
-	p->busy = false;
-	unlink_coalesced(coalesce, p);
+	unlink_busy(coalesce, p);
 }
 
 void coalesce_note(struct coalesce *coalesce, struct coalesced *p, unsigned int count,

@@ -2,6 +2,7 @@
 #ifndef COALESCE_H
 #define COALESCE_H
 
+#include "base/list.h"
 #include "base/loop.h"
 
 /* Watches on sockets that datagrams rush through. Such a watch is taken off the loop and called by
@@ -17,9 +18,9 @@
 struct coalesced {
 	struct watch watch; /* as for loop_add; its callback calls coalesce_note */
 	bool busy;
-	short events;		       /* of the watch, while it is busy */
-	struct coalesced *prev, *next; /* of those that are busy */
-	unsigned long long began_ms;   /* in which millisecond it counts */
+	short events;		     /* of the watch, while it is busy */
+	struct list_node node;	     /* of those that are busy */
+	unsigned long long began_ms; /* in which millisecond it counts */
 	unsigned int count;
 };
 
@@ -27,8 +28,8 @@ struct coalesced {
 struct coalesce {
 	struct loop *loop;
 	struct watch clock; /* a timerfd(2) that it owns; -1 until something rushes */
-	struct coalesced *first, *last;
-	size_t count;
+	struct list busy;
+	size_t busy_count;
 };
 
 void coalesce_init(struct coalesce *coalesce, struct loop *loop);

@@ -104,29 +104,21 @@ static void grow(struct flowtable *t)
 
 /* ---- the lists ---- */
 
-static void list_push(struct flow_list *l, struct flow_entry *e)
+static void push(struct flow_list *l, struct flow_entry *e)
 {
-	e->newer = NULL;
-	e->older = l->newest;
-	if (l->newest != NULL)
-		l->newest->newer = e;
-	else
-		l->oldest = e;
-	l->newest = e;
+	list_prepend(&l->flows, &e->node);
 	l->count++;
 }
 
-static void list_take(struct flow_list *l, struct flow_entry *e)
+static void take(struct flow_list *l, struct flow_entry *e)
 {
-	if (e->newer != NULL)
-		e->newer->older = e->older;
-	else
-		l->newest = e->older;
-	if (e->older != NULL)
-		e->older->newer = e->newer;
-	else
-		l->oldest = e->newer;
+	list_remove(&l->flows, &e->node);
 	l->count--;
+}
+
+static struct flow_entry *oldest_of(const struct flow_list *l)
+{
+	return l->flows.last == NULL ? NULL : LIST_OWNER(l->flows.last, struct flow_entry, node);
 }
 
 static struct flow_list *list_of(struct flowtable *t, const struct flow_entry *e)
@@ -139,9 +131,9 @@ static void use(struct flowtable *t, struct flow_entry *e, bool established,
 		unsigned long long now_ms)
 {
 	e->used_ms = now_ms;
-	list_take(list_of(t, e), e);
+	take(list_of(t, e), e);
 	e->established = established;
-	list_push(list_of(t, e), e);
+	push(list_of(t, e), e);
 }
 
 /* May one more flow be established? Where there is no room, makes some if the one longest unused
@@ -149,7 +141,7 @@ static void use(struct flowtable *t, struct flow_entry *e, bool established,
  * counts as just used. */
 static bool has_room(struct flowtable *t, unsigned long long now_ms)
 {
-	struct flow_entry *oldest = t->established.oldest;
+	struct flow_entry *oldest = oldest_of(&t->established);
 
 	if (t->established.count < t->established.max)
 		return true;
@@ -164,7 +156,7 @@ static bool has_room(struct flowtable *t, unsigned long long now_ms)
 
 struct flow_entry *flowtable_victim(const struct flowtable *t)
 {
-	return t->fresh.count < t->fresh.max ? NULL : t->fresh.oldest;
+	return t->fresh.count < t->fresh.max ? NULL : oldest_of(&t->fresh);
 }
 
 void flowtable_add(struct flowtable *t, struct flow_entry *e, unsigned long long now_ms)
@@ -174,13 +166,13 @@ void flowtable_add(struct flowtable *t, struct flow_entry *e, unsigned long long
 	e->used_ms = now_ms;
 	e->answered = e->established = false;
 	chain(t, e);
-	list_push(&t->fresh, e);
+	push(&t->fresh, e);
 }
 
 void flowtable_remove(struct flowtable *t, struct flow_entry *e)
 {
 	unchain(t, e);
-	list_take(list_of(t, e), e);
+	take(list_of(t, e), e);
 }
 
 void flowtable_heard(struct flowtable *t, struct flow_entry *e, unsigned long long now_ms)
@@ -196,10 +188,15 @@ void flowtable_answered(struct flowtable *t, struct flow_entry *e, unsigned long
 	use(t, e, e->established, now_ms);
 }
 
+struct flow_entry *flowtable_oldest_new(const struct flowtable *t)
+{
+	return oldest_of(&t->fresh);
+}
+
 struct flow_entry *flowtable_oldest(const struct flowtable *t)
 {
-	struct flow_entry *a = t->fresh.oldest;
-	struct flow_entry *b = t->established.oldest;
+	struct flow_entry *a = oldest_of(&t->fresh);
+	struct flow_entry *b = oldest_of(&t->established);
 
 	if (a == NULL || b == NULL)
 		return a != NULL ? a : b;

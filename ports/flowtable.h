@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/list.h"
+
 /* The flows of a published UDP port: who is found by what a datagram says of itself, and who has to
  * go when there is no more room or nothing was heard for long.
  *
@@ -38,15 +40,15 @@ struct flow_key {
 /* Embedded in a flow; all but the key is the table's own. */
 struct flow_entry {
 	struct flow_key key;
-	struct flow_entry *chain;	  /* the next in the bucket */
-	struct flow_entry *newer, *older; /* in the list */
+	struct flow_entry *chain; /* the next in the bucket */
+	struct list_node node;	  /* in its flow_list */
 	unsigned long long used_ms;
 	bool answered;
 	bool established;
 };
 
 struct flow_list {
-	struct flow_entry *newest, *oldest;
+	struct list flows; /* the newest use first */
 	size_t count;
 	size_t max;
 };
@@ -78,7 +80,9 @@ void flowtable_remove(struct flowtable *t, struct flow_entry *e);
 void flowtable_heard(struct flowtable *t, struct flow_entry *e, unsigned long long now_ms);
 void flowtable_answered(struct flowtable *t, struct flow_entry *e, unsigned long long now_ms);
 
-/* Returns the flow that has been unused longest, NULL if there is none. */
+/* Returns the new flow that has been unused longest, NULL if there is none. */
+struct flow_entry *flowtable_oldest_new(const struct flowtable *t);
+/* The same among all flows. */
 struct flow_entry *flowtable_oldest(const struct flowtable *t);
 
 #endif

@@ -53,19 +53,15 @@
 #define RESERVE_FDS  256   /* descriptors that are left to connections, */
 #define RESERVE_PART 4	   /* or this part of a small quota */
 
-struct sockpool_queue {
-	struct sockpool_waiter *first, *last;
-};
-
 struct store {
 	struct sockpool *pool;
 	const struct kind *kind;
 	int fds[SOCKPOOL_HELD_MAX];
 	size_t count;
 	size_t want;
-	size_t taken; /* since the last look */
-	bool missed;  /* somebody found nothing though a batch was on its way */
-	struct sockpool_queue queue;
+	size_t taken;	   /* since the last look */
+	bool missed;	   /* somebody found nothing though a batch was on its way */
+	struct list queue; /* of waiters */
 
 	struct watch watch; /* on the connection to the child, which it owns; -1: no batch */
 	struct timer deadline;
@@ -110,29 +106,20 @@ enum sockpool_kind sockpool_kind(bool udp, sa_family_t family)
 
 void sockpool_wait(struct sockpool *pool, enum sockpool_kind kind, struct sockpool_waiter *w)
 {
-	struct sockpool_queue *q = &pool->stores[kind].queue;
-
-	w->queue = q;
-	w->next = NULL;
-	w->prev = q->last;
-	*(q->last != NULL ? &q->last->next : &q->first) = w;
-	q->last = w;
+	w->queue = &pool->stores[kind].queue;
+	list_append(w->queue, &w->node);
 }
 
 void sockpool_unwait(struct sockpool_waiter *w)
 {
-	struct sockpool_queue *q = w->queue;
-
-	if (q == NULL)
-		return;
-	*(w->prev != NULL ? &w->prev->next : &q->first) = w->next;
-	*(w->next != NULL ? &w->next->prev : &q->last) = w->prev;
+	if (w->queue != NULL)
+		list_remove(w->queue, &w->node);
 	w->queue = NULL;
 }
 
 static void tell_first(struct store *s, int fd)
 {
-	struct sockpool_waiter *w = s->queue.first;
+	struct sockpool_waiter *w = LIST_OWNER(s->queue.first, struct sockpool_waiter, node);
 
 	sockpool_unwait(w);
 	w->on_socket(w, fd);
@@ -141,7 +128,7 @@ static void tell_first(struct store *s, int fd)
 /* Tells all who wait by now; others may come meanwhile. */
 static void tell_all(struct store *s, int result)
 {
-	const struct sockpool_waiter *last = s->queue.last;
+	const struct list_node *last = s->queue.last;
 	bool was_last = last == NULL;
 
 	while (!was_last && s->queue.first != NULL) {

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "base/list.h"
 #include "base/loop.h"
 #include "ports/fdquota.h"
 
@@ -36,8 +37,9 @@ struct sockpool_waiter {
 	/* The socket belongs to the owner from then on; -errno: there is none to be had. May call
 	 * the pool. */
 	void (*on_socket)(struct sockpool_waiter *w, int fd);
-	struct sockpool_waiter *prev, *next; /* these and `queue` are the pool's own */
-	struct sockpool_queue *queue;
+	/* The pool's own: */
+	struct list_node node;
+	struct list *queue; /* NULL: it does not wait */
 };
 
 struct sockpool;

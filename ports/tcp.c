@@ -29,6 +29,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "bicopy.h"
 #include "os/sockopt.h"
@@ -52,7 +53,7 @@ struct port {
 	struct watch watch; /* on the listening socket */
 	struct tcp *tcp;
 	struct listener *listener;
-	struct conn *conns;
+	struct list conns;
 	size_t dialling; /* of them have no target yet */
 	bool full;	 /* as many as it may have: its clients wait */
 	bool heard;	 /* an event came: before, the main thread may still be adding the watch */
@@ -68,7 +69,7 @@ struct dialling {
 struct conn {
 	struct bicopy copy;
 	struct port *port;
-	struct conn *prev, *next;  /* among the port's */
+	struct list_node node;	   /* among the port's */
 	int client;		   /* while dialling; then the pair owns it */
 	unsigned char place;	   /* listener_count_in's */
 	struct dialling *dialling; /* NULL when copying */
@@ -199,41 +200,23 @@ static void end_dial(struct port *p)
 
 /* ---- the life of a connection ---- */
 
-static void link_conn(struct conn *c)
-{
-	c->next = c->port->conns;
-	if (c->next != NULL)
-		c->next->prev = c;
-	c->port->conns = c;
-}
-
 /* When it is stopping, its loop ends with the last connection. */
 static void end_if_idle(struct tcp *t)
 {
 	if (!t->stopping)
 		return;
 	for (const struct port *p = next_port(t, NULL); p != NULL; p = next_port(t, p))
-		if (p->conns != NULL)
+		if (p->conns.first != NULL)
 			return;
 	loop_stop(t->loop);
-}
-
-static void unlink_conn(struct conn *c)
-{
-	if (c->next != NULL)
-		c->next->prev = c->prev;
-	if (c->prev != NULL)
-		c->prev->next = c->next;
-	else
-		c->port->conns = c->next;
-	end_if_idle(c->port->tcp);
 }
 
 static void free_conn(struct conn *c, size_t fds)
 {
 	struct tcp *t = c->port->tcp;
 
-	unlink_conn(c);
+	list_remove(&c->port->conns, &c->node);
+	end_if_idle(t);
 	listener_count_out(c->port->listener, c->place);
 	free(c);
 	add_clients(t, -1);
@@ -326,7 +309,7 @@ static int start_conn(struct port *p, int client, const struct sockaddr_storage 
 	c->client = client;
 	c->dialling = dialling;
 	dialling->conn = c;
-	link_conn(c);
+	list_prepend(&p->conns, &c->node);
 	/* It is for others to hear of the next client. */
 	if (++p->dialling >= max_dialling(t) && p->heard)
 		stop_accepting(p);
@@ -508,7 +491,12 @@ int tcp_add_port(struct tcp *t, struct listener *listener)
 /* Ends the connections of a port: those that have no target yet, and the others by `end_pair`. */
 static void end_conns(struct port *p, void (*end_pair)(struct bicopy *b))
 {
-	for (struct conn *c = p->conns; c != NULL; c = c->next) {
+	struct list_node *next;
+
+	for (struct list_node *node = p->conns.first; node != NULL; node = next) {
+		struct conn *c = LIST_OWNER(node, struct conn, node);
+
+		next = node->next;
 		if (c->dialling != NULL)
 			dial_cancel(&c->dialling->dial);
 		else
@@ -529,7 +517,7 @@ bool tcp_remove_port(struct tcp *t, int id)
 	end_conns(p, bicopy_cancel);
 	/* Nothing but the reaping tasks is left to run for them: a few rounds that wait for
 	 * nothing. */
-	while (p->conns != NULL)
+	while (p->conns.first != NULL)
 		loop_run_tasks(t->loop);
 	free(p);
 	return true;

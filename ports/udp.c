@@ -35,6 +35,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "ports/coalesce.h"
 #include "ports/dgram.h"
@@ -66,9 +67,9 @@ struct flow;
 struct opening {
 	struct dial dial;
 	struct udp_port *port;
-	struct flow *flow; /* NULL: it has ended while it was dialled */
-	bool waits;	   /* for its turn to be dialled */
-	struct opening *prev, *next;
+	struct flow *flow;	    /* NULL: it has ended while it was dialled */
+	bool waits;		    /* for its turn to be dialled */
+	struct list_node node;	    /* of those that wait */
 	struct dgram *first, **end; /* of packets */
 	size_t queued;		    /* bytes */
 };
@@ -100,7 +101,7 @@ struct udp_port {
 	sa_family_t family; /* of the listening socket */
 	struct flowtable flows;
 	struct timer idle;
-	struct opening *first_waiting, *last_waiting;
+	struct list waiting; /* openings */
 	size_t dialling;
 	size_t queued; /* bytes */
 	size_t alive;  /* flows and openings that are not freed yet */
@@ -188,10 +189,7 @@ static void free_opening(struct opening *o)
 
 static void stop_waiting(struct opening *o)
 {
-	struct udp_port *p = o->port;
-
-	*(o->prev != NULL ? &o->prev->next : &p->first_waiting) = o->next;
-	*(o->next != NULL ? &o->next->prev : &p->last_waiting) = o->prev;
+	list_remove(&o->port->waiting, &o->node);
 	o->waits = false;
 }
 
@@ -412,8 +410,8 @@ static void on_dialled(struct dial *d, int result)
 
 static void start_dials(struct udp_port *p)
 {
-	while (p->first_waiting != NULL && p->dialling < DIALS_MAX) {
-		struct opening *o = p->first_waiting;
+	while (p->waiting.first != NULL && p->dialling < DIALS_MAX) {
+		struct opening *o = LIST_OWNER(p->waiting.first, struct opening, node);
 
 		stop_waiting(o);
 		p->dialling++;
@@ -424,12 +422,8 @@ static void start_dials(struct udp_port *p)
 
 static void start_waiting(struct opening *o)
 {
-	struct udp_port *p = o->port;
-
 	o->waits = true;
-	o->prev = p->last_waiting;
-	*(o->prev != NULL ? &o->prev->next : &p->first_waiting) = o;
-	p->last_waiting = o;
+	list_append(&o->port->waiting, &o->node);
 }
 
 static bool take_fds(struct udp *u)
@@ -449,7 +443,7 @@ static struct flow_entry *oldest_of_busiest_port(const struct udp *u)
 	for (const struct udp_port *p = u->ports; p != NULL; p = p->next) {
 		if (p->flows.fresh.count > most) {
 			most = p->flows.fresh.count;
-			oldest = p->flows.fresh.oldest;
+			oldest = flowtable_oldest_new(&p->flows);
 		}
 	}
 	return oldest;

@@ -240,10 +240,14 @@ static bool list_is_sound(const struct flow_list *l)
 {
 	size_t count = 0;
 
-	for (struct flow_entry *e = l->newest; e != NULL; e = e->older) {
-		bool ordered = e->older == NULL ? l->oldest == e : e->used_ms >= e->older->used_ms;
+	for (struct list_node *node = l->flows.first; node != NULL; node = node->next) {
+		struct flow_entry *e = LIST_OWNER(node, struct flow_entry, node);
 
-		if (!ordered || find(index_of(e)) != e)
+		if (find(index_of(e)) != e)
+			return false;
+		if (node->next == NULL
+			    ? l->flows.last != node
+			    : e->used_ms < LIST_OWNER(node->next, struct flow_entry, node)->used_ms)
 			return false;
 		count++;
 	}
