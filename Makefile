@@ -222,7 +222,7 @@ valgrind: test-programs ## run the unit tests under valgrind, but for a few
 
 # ---- fuzzing the formats layer ----
 
-FORMATS = base/err base/text formats/json formats/jsonout formats/http formats/httpout formats/portspec formats/subid formats/bpmsg formats/slirpapi
+FORMATS = base/err base/text formats/json formats/jsonout formats/http formats/httpout formats/ipaddr formats/portspec formats/subid formats/bpmsg formats/slirpapi
 FUZZ_TIME ?= 60
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(FORMATS:%=%.c) | $(BUILD)/fuzz

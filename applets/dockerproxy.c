@@ -33,6 +33,7 @@
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "formats/ipaddr.h"
 #include "formats/json.h"
 #include "formats/jsonout.h"
 #include "formats/portspec.h"

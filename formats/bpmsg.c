@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "formats/ipaddr.h"
 #include "formats/json.h"
 #include "formats/jsonout.h"
 

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "base/err.h"
+#include "formats/ipaddr.h"
 #include "formats/portspec.h"
 
 /* A request of the builtin port driver, as it stands in one frame on .bp.sock:

@@ -2,12 +2,11 @@
 #ifndef PORTSPEC_H
 #define PORTSPEC_H
 
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/socket.h>
 
 #include "base/err.h"
+#include "formats/ipaddr.h"
 #include "formats/json.h"
 #include "formats/jsonout.h"
 
@@ -37,8 +36,6 @@ enum proto {
 /* The longest spec: two bracketed addresses, two ports, a proto. */
 #define PORTSPEC_TEXT_LEN 192
 
-#define PORT_MAX 65535
-
 struct portspec {
 	enum proto proto;
 	char parent_ip[PORTSPEC_IP_LEN]; /* "" if not given; without brackets */
@@ -46,29 +43,6 @@ struct portspec {
 	char child_ip[PORTSPEC_IP_LEN]; /* "" if not given; without brackets */
 	int child_port;
 };
-
-/* An IP address of either family. */
-struct ipaddr {
-	sa_family_t family; /* AF_INET, AF_INET6; AF_UNSPEC for none */
-	union {
-		struct in_addr v4;
-		struct in6_addr v6;
-	};
-};
-
-/* Reads an IPv4 or IPv6 address in strict text form (inet_pton(3): no octal, no short forms, no
- * zone). An IPv4-mapped IPv6 address ("::ffff:10.0.2.100") becomes IPv4. Returns 0 or -EINVAL. */
-int ipaddr_parse(struct ipaddr *ip, const char *text);
-bool ipaddr_is_loopback(const struct ipaddr *ip);
-bool ipaddr_is_any(const struct ipaddr *ip); /* 0.0.0.0 or :: */
-bool ipaddr_equal(const struct ipaddr *a, const struct ipaddr *b);
-/* Fills a socket address, returns its length. */
-socklen_t ipaddr_sockaddr(const struct ipaddr *ip, int port, struct sockaddr_storage *sa);
-/* Reads a socket address; an IPv4-mapped IPv6 address becomes IPv4, and what is of another family
- * AF_UNSPEC. Returns the port, 0 if there is none. */
-int ipaddr_from_sockaddr(struct ipaddr *ip, const struct sockaddr_storage *sa);
-/* Text of an address; buf takes at least INET6_ADDRSTRLEN bytes. Returns buf. */
-const char *ipaddr_text(const struct ipaddr *ip, char *buf, size_t cap);
 
 const char *proto_name(enum proto proto);
 /* Returns 0 or -EINVAL ("unknown proto: \"foo\""). Small letters only. */

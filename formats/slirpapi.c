@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "formats/ipaddr.h"
 #include "formats/json.h"
 #include "formats/jsonout.h"
 

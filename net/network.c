@@ -14,7 +14,7 @@
 #include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "formats/portspec.h"
+#include "formats/ipaddr.h"
 #include "net/netopts.h"
 #include "os/mount.h"
 #include "os/rtnl.h"

@@ -27,6 +27,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "bicopy.h"
+#include "formats/ipaddr.h"
 #include "os/closer.h"
 #include "os/sockopt.h"
 #include "os/unixsock.h"

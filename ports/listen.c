@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "formats/ipaddr.h"
 #include "os/sockopt.h"
 #include "ports/dgram.h"
 

@@ -8,24 +8,21 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "formats/ipaddr.h"
 
-#define COMPLAIN_S  60 /* between two log lines about a port */
-#define ADDRESS_LEN (INET6_ADDRSTRLEN + sizeof("[]:65535"))
-#define REFUSED	    "connection refused"
+#define COMPLAIN_S 60 /* between two log lines about a port */
+#define REFUSED	   "connection refused"
 
 /* Writes "127.0.0.1:80" or "[::1]:80", or "its target" if there is no address. */
 static void write_address(char *buf, size_t cap, const struct sockaddr_storage *to)
 {
-	char text[INET6_ADDRSTRLEN] = "";
 	struct ipaddr ip;
 	int port = ipaddr_from_sockaddr(&ip, to);
 
-	if (ip.family == AF_UNSPEC) {
+	if (ip.family == AF_UNSPEC)
 		snprintf(buf, cap, "its target");
-		return;
-	}
-	ipaddr_text(&ip, text, sizeof(text));
-	snprintf(buf, cap, ip.family == AF_INET6 ? "[%s]:%d" : "%s:%d", text, port);
+	else
+		ipaddr_endpoint_text(&ip, port, buf, cap);
 }
 
 static bool ends_with(const char *text, const char *end)
@@ -92,7 +89,7 @@ void listener_name(struct listener *o, const struct portspec *spec)
 void listener_complain(struct listener *o, const struct sockaddr_storage *to, int errnum,
 		       const char *reason)
 {
-	char address[ADDRESS_LEN];
+	char address[IPADDR_ENDPOINT_LEN];
 	char why[128];
 
 	if (!log_is_due(&o->complained_s, COMPLAIN_S))

@@ -42,6 +42,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "formats/bpmsg.h"
+#include "formats/ipaddr.h"
 #include "msg.h"
 #include "netns.h"
 #include "os/sockopt.h"

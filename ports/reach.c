@@ -6,6 +6,7 @@
  * ip_nonlocal_bind it takes any address.
  */
 #include "ports/reach.h"
+#include "formats/ipaddr.h"
 
 #include <arpa/inet.h>
 #include <string.h>

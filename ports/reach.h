@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "formats/portspec.h"
+#include "formats/ipaddr.h"
 
 /* Where packets to an address go, as seen from a network namespace. A UDP socket of that namespace
  * answers, whichever process holds it: connect(2) sends nothing, but chooses a route and a source

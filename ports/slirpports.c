@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "formats/ipaddr.h"
 #include "formats/slirpapi.h"
 #include "os/unixsock.h"
 #include "ports/listen.h"

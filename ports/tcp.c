@@ -32,6 +32,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "bicopy.h"
+#include "formats/ipaddr.h"
 #include "os/sockopt.h"
 #include "ports/dial.h"
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "formats/ipaddr.h"
 #include "fuzz.h"
 
 static void require_same(const struct bpmsg *a, const struct bpmsg *b)

@@ -2,6 +2,7 @@
 
 /* Port specs: any text is read as a spec, as JSON and as an address. What is read is in range, is
  * the same after a way through each form, and is left alone by what is refused. */
+#include "formats/ipaddr.h"
 #include "formats/portspec.h"
 
 #include <errno.h>

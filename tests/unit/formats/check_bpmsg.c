@@ -4,6 +4,7 @@
  * refused and in which words. A message under test lies in a heap buffer of exactly its size, so
  * that reading past it is seen. */
 #include "formats/bpmsg.h"
+#include "formats/ipaddr.h"
 #include "tests/unit/fixture.h"
 
 static int decode(struct bpmsg *req, const char *text, size_t len, struct err *e)

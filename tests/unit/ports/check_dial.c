@@ -7,6 +7,7 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 
+#include "formats/ipaddr.h"
 #include "ports/dial.h"
 
 #define QUOTA 1024

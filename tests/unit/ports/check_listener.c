@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "formats/ipaddr.h"
 #include "ports/listener.h"
 
 #define MINUTE_S 60

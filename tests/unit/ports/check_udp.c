@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 
 #include "base/fd.h"
+#include "formats/ipaddr.h"
 #include "msg.h"
 #include "os/unixsock.h"
 #include "ports/dial.h"
