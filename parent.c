@@ -38,12 +38,12 @@
 #include "os/closer.h"
 #include "os/jobcontrol.h"
 #include "os/proc.h"
-#include "os/rtnl.h"
 #include "os/statedir.h"
 #include "os/userns.h"
-#include "ports/bpclient.h"
+#include "ports/builtin.h"
 #include "ports/hostaddr.h"
 #include "ports/ports.h"
+#include "ports/slirp4netns.h"
 #include "ports/worker.h"
 
 #define DYING_MS       2000 /* for a child that has closed its pipe to be gone */
@@ -65,6 +65,7 @@ struct parent {
 	struct network net;
 	struct netsupervisor keep; /* the network program */
 	struct loop *loop;
+	const struct portdriver *port_driver; /* NULL: none of ours */
 	struct ports *ports;
 	struct api *api;
 
@@ -73,7 +74,6 @@ struct parent {
 	int bp_fd; /* the port service's socket as a file, O_PATH */
 
 	struct watch signals;
-	struct watch addresses;
 	struct watch job;
 	int child_status;
 	struct stat userns; /* the child's; st_ino is 0 before it is there */
@@ -295,21 +295,14 @@ static int start_network(struct parent *p, struct err *e)
 
 /* ---- ports ---- */
 
-static void on_addresses(struct watch *w, short revents)
-{
-	(void)revents;
-	if (rtnl_drain(w->fd) > 0)
-		hostaddr_refresh();
-}
+static const struct portdriver *const port_drivers[PORT_DRIVER_COUNT] = {
+	[PORT_BUILTIN] = &builtin_ports,
+	[PORT_SLIRP4NETNS] = &slirp4netns_ports,
+};
 
-/* Without it only a change of the host's addresses goes unnoticed. */
-static void watch_addresses(struct parent *p)
+static bool uses_port_service(const struct parent *p)
 {
-	p->addresses = (struct watch){ .fd = -1, .events = POLLIN, .on_event = on_addresses };
-	p->addresses.fd = rtnl_watch_addresses();
-	if (p->addresses.fd >= 0)
-		loop_add(p->loop, &p->addresses);
-	hostaddr_refresh();
+	return p->port_driver != NULL && p->port_driver->uses_port_service;
 }
 
 /* Makes the fifo on which the child's port service tells that it is up. Returns the reading end. */
@@ -329,15 +322,15 @@ static int finish_child(struct parent *p, struct err *e)
 	FD_AUTO int ready = -1;
 	int r;
 
-	if (p->o->net.port_driver == PORT_BUILTIN) {
+	if (uses_port_service(p)) {
 		ready = make_ready_fifo(&p->sd, e);
 		if (ready < 0)
 			return ready;
 	}
 	r = tell(p, HS_PORTS_COMPLETED, e);
-	/* What is ours alone is done while the child has enough to do. */
-	if (r == 0 && p->o->net.port_driver == PORT_BUILTIN)
-		watch_addresses(p);
+	/* This does not depend on the child, so do it while the child sets itself up. */
+	if (r == 0 && uses_port_service(p))
+		hostaddr_watch(p->loop);
 	if (r == 0)
 		r = hear(p, HS_CHILD_COMPLETED, e);
 	/* The end of the fifo comes before that message. */
@@ -363,30 +356,24 @@ static int publish(struct parent *p, const char *text, struct err *e)
 	return r;
 }
 
-/* A way to the port service that goes on when its file is removed or the state directory is moved:
- * by a descriptor of the socket's file (proc(5), /proc/pid/fd). Without it the path has to do. */
-static void keep_port_service(struct parent *p, char *path)
+/* The path of the child's port service. It goes by a descriptor of the socket's file (proc(5),
+ * /proc/pid/fd), which works also after the file was removed or the state directory moved; without
+ * that by the state directory. */
+static const char *port_service_path(struct parent *p, char *path)
 {
 	p->bp_fd = openat(p->sd.dir_fd, STATE_BP_SOCKET, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (p->bp_fd >= 0)
-		snprintf(path, PATH_MAX, "/proc/self/fd/%d", p->bp_fd);
-}
-
-/* Returns NULL with a reason. */
-static struct ports *start_builtin(struct parent *p, struct err *e)
-{
-	char path[PATH_MAX];
-
-	statedir_path(p->sd.path, STATE_BP_SOCKET, path);
-	if (bpclient_init(path, e) < 0)
-		return NULL;
-	keep_port_service(p, path);
-	return ports_new(path, (size_t)p->o->workers, p->o->net.source_ip_transparent, e);
+	if (p->bp_fd < 0)
+		return statedir_path(p->sd.path, STATE_BP_SOCKET, path);
+	snprintf(path, PATH_MAX, "/proc/self/fd/%d", p->bp_fd);
+	return path;
 }
 
 static void on_network_again(struct netsupervisor *keep)
 {
-	ports_restore(LOOP_OWNER(keep, struct parent, keep)->ports);
+	struct parent *p = LOOP_OWNER(keep, struct parent, keep);
+
+	if (p->ports != NULL)
+		ports_restore(p->ports);
 }
 
 static void on_network_stuck(void *arg)
@@ -394,36 +381,27 @@ static void on_network_stuck(void *arg)
 	netsupervisor_renew(arg);
 }
 
-static struct ports *start_slirp(struct parent *p, struct err *e)
-{
-	char path[PATH_MAX], ip[INET_ADDRSTRLEN];
-
-	p->keep.on_again = on_network_again;
-	return ports_new_slirp(statedir_path(p->sd.path, STATE_SLIRP_SOCKET, path),
-			       inet_ntop(AF_INET, &p->net.ip, ip, sizeof(ip)), on_network_stuck,
-			       &p->keep, e);
-}
-
 static int start_ports(struct parent *p, struct err *e)
 {
-	static struct ports *(*const starts[PORT_DRIVER_COUNT])(struct parent * p,
-								struct err * e) = {
-		[PORT_BUILTIN] = start_builtin,
-		[PORT_SLIRP4NETNS] = start_slirp,
+	char service[PATH_MAX] = "", api[PATH_MAX], ip[INET_ADDRSTRLEN];
+	const struct port_setup setup = {
+		.child_socket = uses_port_service(p) ? port_service_path(p, service) : service,
+		.workers = (size_t)p->o->workers,
+		.source_ip = p->o->net.source_ip_transparent,
+		.api_socket = statedir_path(p->sd.path, STATE_SLIRP_SOCKET, api),
+		.child_ip = inet_ntop(AF_INET, &p->net.ip, ip, sizeof(ip)),
+		.on_stuck = on_network_stuck,
+		.arg = &p->keep,
 	};
 	int r;
 
-	if (starts[p->o->net.port_driver] == NULL)
+	if (p->port_driver == NULL)
 		return 0;
-	p->ports = starts[p->o->net.port_driver](p, e);
-	if (p->ports == NULL)
-		return -ECANCELED; /* the reason is there */
-	for (size_t i = 0; i < p->o->net.publish.count; i++) {
+	p->keep.on_again = on_network_again;
+	r = ports_new(&p->ports, p->port_driver, &setup, e);
+	for (size_t i = 0; r >= 0 && i < p->o->net.publish.count; i++)
 		r = publish(p, p->o->net.publish.items[i], e);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return r < 0 ? r : 0;
 }
 
 /* ---- API ---- */
@@ -718,7 +696,7 @@ static void end(struct parent *p)
 	cgroup_restore(&p->cgroup);
 	fd_close(&p->bp_fd);
 	statedir_remove(&p->sd);
-	fd_close(&p->addresses.fd);
+	hostaddr_unwatch(p->loop);
 	fd_close(&p->to_child);
 	fd_close(&p->from_child);
 	fd_close(&p->signals.fd);
@@ -729,13 +707,9 @@ int parent_main(const struct opts *o, char *const *argv)
 {
 	static struct parent p = {
 		/* too large for a small stack (ulimit -s) */
-		.sd = STATEDIR_INIT,
-		.keep = { .prog = NETPROG_INIT },
-		.to_child = -1,
-		.from_child = -1,
-		.bp_fd = -1,
-		.signals = { .fd = -1 },
-		.addresses = { .fd = -1 },
+		.sd = STATEDIR_INIT, .keep = { .prog = NETPROG_INIT },
+		.to_child = -1,	     .from_child = -1,
+		.bp_fd = -1,	     .signals = { .fd = -1 },
 	};
 	bool started;
 	struct err e;
@@ -745,6 +719,7 @@ int parent_main(const struct opts *o, char *const *argv)
 		log_warn("Running RootlessKit as the root user is unsupported.");
 	p.o = o;
 	p.argv = argv;
+	p.port_driver = port_drivers[o->net.port_driver];
 	network_plan(&p.net, &o->net);
 	r = start(&p, &e);
 	started = r == 0;

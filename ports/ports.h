@@ -7,29 +7,18 @@
 
 #include "base/err.h"
 #include "formats/portspec.h"
+#include "ports/portdriver.h"
 
-/* The port table: which ports are published, and the port driver that serves them. With the builtin
- * one these are our own listening sockets and workers; with slirp4netns' (slirpports.h) that
- * program listens. The parent's main thread owns the table and is the only one to call this.
+/* The port table: which ports are published, and the port driver that serves them (portdriver.h).
+ * The parent's main thread owns the table and is the only one to call this.
  */
 
 struct ports;
 
-struct port_entry {
-	int id; /* counts from 1, never used twice */
-	struct portspec spec;
-};
-
-/* Starts the builtin driver with `count` workers (1 to WORKERS_MAX, workers.h). It asks the child
- * through the socket `bp_socket` (a path, copied), and with `source_ip` tells it the addresses of
- * TCP clients for servers to see. Returns NULL with a reason. */
-struct ports *ports_new(const char *bp_socket, size_t count, bool source_ip, struct err *e);
-
-/* Likewise slirp4netns' driver, with the program's API socket, and the address inside that ports
- * lead to if they do not say another (both copied). `on_stuck` is called with `arg` when the
- * program does not answer: nobody knows then what it will do, and it should be started again. */
-struct ports *ports_new_slirp(const char *api_socket, const char *child_ip,
-			      void (*on_stuck)(void *arg), void *arg, struct err *e);
+/* Starts a port driver. Blocks until it is ready. Returns 0 and sets *out, or -errno with a reason.
+ */
+int ports_new(struct ports **out, const struct portdriver *driver, const struct port_setup *setup,
+	      struct err *e);
 
 /* Closes all ports and their connections, which get some seconds to take what was sent to them
  * (WORKER_END). Blocks until the workers have answered, and then for `wait_ms` at most

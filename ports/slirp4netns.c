@@ -1,20 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ports that slirp4netns forwards. See slirpports.h. */
-#include "ports/slirpports.h"
+/* The port driver slirp4netns. See slirp4netns.h.
+ *
+ * A port is known by slirp4netns' own ID, the slot's `number`; -1 stands for a port that it does
+ * not have, because it was started again and could not take it.
+ */
+#include "ports/slirp4netns.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "formats/ipaddr.h"
 #include "formats/slirpapi.h"
 #include "os/unixsock.h"
 #include "ports/listen.h"
 
-const char *const slirpports_protos[] = { "tcp", "tcp4", "udp", "udp4", NULL };
+#define DEADLINE_MS 2000 /* for an answer */
+
+struct slirp {
+	char *api_socket;
+	char *child_ip;
+	void (*on_stuck)(void *arg);
+	void *arg;
+};
+
+static const char *const protos[] = { "tcp", "tcp4", "udp", "udp4", NULL };
 
 /* ---- asking ---- */
 
@@ -38,7 +53,7 @@ static int dial(const char *path)
 /* Reads up to the end of the stream. Returns the length or -errno. */
 static ssize_t read_answer(int fd, char *answer, size_t cap)
 {
-	unsigned long long until = clock_now_ms() + SLIRPPORTS_DEADLINE_MS;
+	unsigned long long until = clock_now_ms() + DEADLINE_MS;
 	size_t len = 0;
 
 	for (;;) {
@@ -84,8 +99,7 @@ static int ask(const char *path, const char *request, int len, int64_t *id, stru
 	if (n == -ENOTCONN || n == 0)
 		return err_set(e, ENOTCONN, "slirp4netns is not running now");
 	if (n == -ETIMEDOUT)
-		return err_set(e, ETIMEDOUT, "slirp4netns did not answer for %d ms",
-			       SLIRPPORTS_DEADLINE_MS);
+		return err_set(e, ETIMEDOUT, "slirp4netns did not answer for %d ms", DEADLINE_MS);
 	if (n < 0)
 		return err_sys(e, (int)-n, "asking slirp4netns");
 	r = slirpapi_decode(answer, (size_t)n, id, e);
@@ -126,14 +140,13 @@ static void explain(const struct portspec *spec, struct err *e)
 
 static bool is_supported(enum proto proto)
 {
-	for (size_t i = 0; slirpports_protos[i] != NULL; i++)
-		if (strcmp(slirpports_protos[i], proto_name(proto)) == 0)
+	for (size_t i = 0; protos[i] != NULL; i++)
+		if (strcmp(protos[i], proto_name(proto)) == 0)
 			return true;
 	return false;
 }
 
-int slirpports_add(const char *socket, const struct portspec *spec, const char *child_ip,
-		   int64_t *id, struct err *e)
+static int add(const struct slirp *s, const struct portspec *spec, int64_t *id, struct err *e)
 {
 	char request[SLIRPAPI_REQUEST_MAX];
 	int r;
@@ -141,20 +154,106 @@ int slirpports_add(const char *socket, const struct portspec *spec, const char *
 	if (!is_supported(spec->proto))
 		return err_set(e, ENOTSUP,
 			       "unsupported port protocol %s; the slirp4netns port driver takes "
-			       "tcp, tcp4, "
-			       "udp and udp4",
+			       "tcp, tcp4, udp and udp4",
 			       proto_name(spec->proto));
-	r = slirpapi_add(spec, child_ip, request, sizeof(request));
-	r = ask(socket, request, r, id, e);
+	r = slirpapi_add(spec, s->child_ip, request, sizeof(request));
+	r = ask(s->api_socket, request, r, id, e);
 	if (r == -EREMOTEIO)
 		explain(spec, e);
 	return r;
 }
 
-int slirpports_remove(const char *socket, int64_t id, struct err *e)
+static int check_stuck(const struct slirp *s, int r)
 {
-	char request[SLIRPAPI_REQUEST_MAX];
-	int len = slirpapi_remove(id, request, sizeof(request));
-
-	return ask(socket, request, len, NULL, e);
+	if (r == -ETIMEDOUT)
+		s->on_stuck(s->arg);
+	return r;
 }
+
+static int slirp_open(void *driver, struct port_slot *slot, struct err *e)
+{
+	const struct slirp *s = driver;
+
+	slot->number = -1;
+	return check_stuck(s, add(s, &slot->entry.spec, &slot->number, e));
+}
+
+static int slirp_close(void *driver, struct port_slot *slot, struct err *e)
+{
+	const struct slirp *s = driver;
+	char request[SLIRPAPI_REQUEST_MAX];
+	int r = 0;
+
+	if (slot->number >= 0) {
+		r = slirpapi_remove(slot->number, request, sizeof(request));
+		r = ask(s->api_socket, request, r, NULL, e);
+	}
+	/* When it is not running it has no port. */
+	return r == -ENOTCONN ? 0 : check_stuck(s, r);
+}
+
+static void slirp_restore(void *driver, struct port_slot *slots, size_t count)
+{
+	bool lost = false;
+
+	for (size_t i = 0; i < count; i++) {
+		char brief[PORTSPEC_TEXT_LEN];
+		struct err why;
+		int r;
+
+		slots[i].number = -1;
+		if (lost)
+			continue;
+		r = slirp_open(driver, &slots[i], &why);
+		if (r < 0)
+			log_error("port %d %s is closed: %s", slots[i].entry.id,
+				  portspec_brief(&slots[i].entry.spec, brief, sizeof(brief)),
+				  why.msg);
+		/* One that does not answer is not asked for each of many ports. */
+		lost = r == -ETIMEDOUT || r == -ENOTCONN;
+	}
+}
+
+/* ---- start and end ---- */
+
+/* The ports end with the program. */
+static bool slirp_free(void *driver, struct port_slot *slots, size_t count, unsigned int wait_ms)
+{
+	struct slirp *s = driver;
+
+	(void)slots;
+	(void)count;
+	(void)wait_ms;
+	free(s->api_socket);
+	free(s->child_ip);
+	free(s);
+	return true;
+}
+
+static int slirp_start(void **driver, const struct port_setup *setup, struct err *e)
+{
+	struct slirp *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return err_sys(e, ENOMEM, "starting the port driver");
+	s->on_stuck = setup->on_stuck;
+	s->arg = setup->arg;
+	s->api_socket = strdup(setup->api_socket);
+	s->child_ip = strdup(setup->child_ip);
+	if (s->api_socket == NULL || s->child_ip == NULL) {
+		slirp_free(s, NULL, 0, 0);
+		return err_sys(e, ENOMEM, "starting the port driver");
+	}
+	*driver = s;
+	return 0;
+}
+
+const struct portdriver slirp4netns_ports = {
+	.protos = protos,
+	.disallows_loopback = true,
+	.start = slirp_start,
+	.open = slirp_open,
+	.close = slirp_close,
+	.restore = slirp_restore,
+	.free = slirp_free,
+};

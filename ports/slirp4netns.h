@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SLIRP4NETNS_PORTS_H
+#define SLIRP4NETNS_PORTS_H
+
+#include "ports/portdriver.h"
+
+/* The port driver slirp4netns: the network program itself listens on the host, and is told where by
+ * its API socket. Each call blocks until it has answered, for 2 s at most. */
+extern const struct portdriver slirp4netns_ports;
+
+#endif
