@@ -411,6 +411,7 @@ static int start_api(struct parent *p, struct err *e)
 	char path[PATH_MAX];
 	char ip[INET_ADDRSTRLEN];
 	struct api_info info = { .state_dir = p->sd.path, .child_pid = p->child };
+	int r;
 
 	if (p->o->net.driver != NET_HOST)
 		info.network_driver = p->o->net.driver_name;
@@ -422,9 +423,10 @@ static int start_api(struct parent *p, struct err *e)
 	if (p->ports != NULL)
 		info.port_driver = p->o->net.port_driver_name;
 	statedir_path(p->sd.path, STATE_API_SOCKET, path);
-	p->api = api_start(p->loop, path, &info, p->ports, e);
-	log_debug("the API is up: %s", path);
-	return p->api == NULL ? -EADDRNOTAVAIL : 0;
+	r = api_new(&p->api, p->loop, path, &info, p->ports, e);
+	if (r == 0)
+		log_debug("the API is up: %s", path);
+	return r;
 }
 
 static int announce(struct parent *p, struct err *e)
@@ -688,7 +690,7 @@ static void free_blocked(struct parent *p)
 
 static void end(struct parent *p)
 {
-	api_stop(p->api);
+	api_free(p->api);
 	are_left(p, WORKER_END_MS);
 	end_child(p);
 	free_blocked(p);

@@ -241,32 +241,32 @@ static void on_request(void *arg, const struct http_request *req, struct httpd_a
 
 /* ---- start and stop ---- */
 
-struct api *api_start(struct loop *loop, const char *path, const struct api_info *info,
-		      struct ports *ports, struct err *e)
+int api_new(struct api **out, struct loop *loop, const char *path, const struct api_info *info,
+	    struct ports *ports, struct err *e)
 {
 	struct api *api = calloc(1, sizeof(*api));
 	char *text = info_to_json(info, ports);
+	int r;
 
 	if (api == NULL || text == NULL) {
-		err_sys(e, ENOMEM, "starting the API");
 		free(api);
 		free(text);
-		return NULL;
+		return err_sys(e, ENOMEM, "starting the API");
 	}
 	*api = (struct api){ .info = text, .ports = ports };
-	api->httpd = httpd_start(loop, path, on_request, api, e);
-	if (api->httpd == NULL) {
-		api_stop(api);
-		return NULL;
-	}
-	return api;
+	r = httpd_new(&api->httpd, loop, path, on_request, api, e);
+	if (r < 0)
+		api_free(api);
+	else
+		*out = api;
+	return r;
 }
 
-void api_stop(struct api *api)
+void api_free(struct api *api)
 {
 	if (api == NULL)
 		return;
-	httpd_stop(api->httpd);
+	httpd_free(api->httpd);
 	free(api->info);
 	free(api);
 }

@@ -32,12 +32,12 @@ struct api_info {
 
 struct api;
 
-/* Listens on `path` and serves in `loop`. `ports` is NULL without a port driver. Returns NULL with
- * a reason. */
-struct api *api_start(struct loop *loop, const char *path, const struct api_info *info,
-		      struct ports *ports, struct err *e);
+/* Listens on `path` and serves in `loop`. `ports` is NULL without a port driver. Returns 0 and
+ * sets *out, or -errno with a reason. */
+int api_new(struct api **out, struct loop *loop, const char *path, const struct api_info *info,
+	    struct ports *ports, struct err *e);
 
 /* Closes the socket and all clients. NULL is fine. */
-void api_stop(struct api *api);
+void api_free(struct api *api);
 
 #endif

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "formats/httpout.h"
 #include "msg.h"
@@ -42,8 +43,8 @@ struct client {
 	struct watch watch;
 	struct timer deadline;
 	struct task reap;
-	struct client *newer, *older;
-	char *in; /* owned; http_parse_request refuses what is too long */
+	struct list_node node; /* the one heard of last comes last */
+	char *in;	       /* owned; http_parse_request refuses what is too long */
 	size_t in_len, in_cap;
 	char *out; /* owned; NULL while READING */
 	size_t out_at, out_len;
@@ -60,7 +61,7 @@ struct httpd {
 	struct timer resume;
 	httpd_handler *on_request;
 	void *arg; /* of the handler; borrowed */
-	struct client *newest, *oldest;
+	struct list clients;
 	size_t client_count;
 };
 
@@ -145,33 +146,6 @@ static void free_client(struct task *t)
 	free(c);
 }
 
-static void link_client(struct client *c)
-{
-	struct httpd *httpd = c->httpd;
-
-	c->newer = NULL;
-	c->older = httpd->newest;
-	if (c->older != NULL)
-		c->older->newer = c;
-	else
-		httpd->oldest = c;
-	httpd->newest = c;
-}
-
-static void unlink_client(struct client *c)
-{
-	struct httpd *httpd = c->httpd;
-
-	if (c->newer != NULL)
-		c->newer->older = c->older;
-	else
-		httpd->newest = c->older;
-	if (c->older != NULL)
-		c->older->newer = c->newer;
-	else
-		httpd->oldest = c->newer;
-}
-
 static void close_client(struct client *c)
 {
 	struct httpd *httpd = c->httpd;
@@ -181,7 +155,7 @@ static void close_client(struct client *c)
 	loop_cancel(httpd->loop, &c->deadline);
 	loop_remove(httpd->loop, &c->watch);
 	msg_close(&c->watch.fd);
-	unlink_client(c);
+	list_remove(&httpd->clients, &c->node);
 	httpd->client_count--;
 	loop_defer(httpd->loop, &c->reap);
 }
@@ -227,8 +201,8 @@ static bool take_request(struct client *c)
 		return false;
 	}
 	c->told_to_go_on = false;
-	unlink_client(c); /* the newest from now on */
-	link_client(c);
+	list_remove(&c->httpd->clients, &c->node);
+	list_append(&c->httpd->clients, &c->node);
 	respond(c, &req);
 	c->in_len -= (size_t)used;
 	memmove(c->in, c->in + used, c->in_len);
@@ -342,7 +316,7 @@ static int start_client(struct httpd *httpd, int fd)
 		free(c);
 		return -ENOMEM;
 	}
-	link_client(c);
+	list_append(&httpd->clients, &c->node);
 	httpd->client_count++;
 	return 0;
 }
@@ -359,7 +333,9 @@ static bool is_idle(const struct client *c)
 /* Closes the client that has been idle for the longest. Returns false if none is idle. */
 static bool make_place(struct httpd *httpd)
 {
-	for (struct client *c = httpd->oldest; c != NULL; c = c->newer) {
+	for (struct list_node *node = httpd->clients.first; node != NULL; node = node->next) {
+		struct client *c = LIST_OWNER(node, struct client, node);
+
 		if (is_idle(c)) {
 			close_client(c);
 			return true;
@@ -420,16 +396,14 @@ static void close_listener(int *fd)
 	fd_close(fd);
 }
 
-struct httpd *httpd_start(struct loop *loop, const char *path, httpd_handler *on_request, void *arg,
-			  struct err *e)
+int httpd_new(struct httpd **out, struct loop *loop, const char *path, httpd_handler *on_request,
+	      void *arg, struct err *e)
 {
 	struct httpd *httpd = calloc(1, sizeof(*httpd));
 	int r;
 
-	if (httpd == NULL) {
-		err_sys(e, ENOMEM, "serving %s", path);
-		return NULL;
-	}
+	if (httpd == NULL)
+		return err_sys(e, ENOMEM, "serving %s", path);
 	httpd->loop = loop;
 	httpd->on_request = on_request;
 	httpd->arg = arg;
@@ -438,21 +412,23 @@ struct httpd *httpd_start(struct loop *loop, const char *path, httpd_handler *on
 	r = httpd->listener.fd = unixsock_listen(path, e);
 	if (r >= 0)
 		r = loop_add(loop, &httpd->listener);
-	if (r >= 0)
-		return httpd;
+	if (r >= 0) {
+		*out = httpd;
+		return 0;
+	}
 	if (httpd->listener.fd >= 0)
 		err_sys(e, -r, "serving %s", path);
 	fd_close(&httpd->listener.fd);
 	free(httpd);
-	return NULL;
+	return r;
 }
 
-void httpd_stop(struct httpd *httpd)
+void httpd_free(struct httpd *httpd)
 {
 	if (httpd == NULL)
 		return;
-	while (httpd->newest != NULL)
-		close_client(httpd->newest);
+	while (httpd->clients.first != NULL)
+		close_client(LIST_OWNER(httpd->clients.first, struct client, node));
 	loop_run_tasks(httpd->loop);
 	loop_cancel(httpd->loop, &httpd->resume);
 	loop_remove(httpd->loop, &httpd->listener);

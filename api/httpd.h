@@ -27,7 +27,7 @@ struct httpd_answer {
 };
 
 /* Answers a request that was understood, and whose path is clean. `req` and what it points to live
- * as long as the call. httpd_stop must not be called from here. */
+ * as long as the call. httpd_free must not be called from here. */
 typedef void httpd_handler(void *arg, const struct http_request *req, struct httpd_answer *a);
 
 /* Fills an answer with a copy of a text; leaves it as it is if there is no memory. */
@@ -35,12 +35,12 @@ void httpd_answer_text(struct httpd_answer *a, int status, const char *type, con
 
 struct httpd;
 
-/* Listens on `path`, where nothing may be yet. `arg` is for the handler. Returns NULL with a
- * reason. */
-struct httpd *httpd_start(struct loop *loop, const char *path, httpd_handler *on_request, void *arg,
-			  struct err *e);
+/* Listens on `path`, where nothing may be yet. `arg` is for the handler. Returns 0 and
+ * sets *out, or -errno with a reason. */
+int httpd_new(struct httpd **out, struct loop *loop, const char *path, httpd_handler *on_request,
+	      void *arg, struct err *e);
 
 /* Closes the socket and all clients. NULL is fine. Not from within a callback of the loop. */
-void httpd_stop(struct httpd *httpd);
+void httpd_free(struct httpd *httpd);
 
 #endif

@@ -84,14 +84,13 @@ static int builtin_start(void **driver, const struct port_setup *setup, struct e
 	b = calloc(1, sizeof(*b));
 	if (b == NULL)
 		return err_sys(e, ENOMEM, "starting the port driver");
-	b->workers = workers_start(setup->child_socket, setup->workers, proc_max_fds(),
-				   setup->source_ip, e);
-	if (b->workers == NULL) {
+	r = workers_new(&b->workers, setup->child_socket, setup->workers, proc_max_fds(),
+			setup->source_ip, e);
+	if (r < 0)
 		free(b);
-		return -ECANCELED; /* the reason is there */
-	}
-	*driver = b;
-	return 0;
+	else
+		*driver = b;
+	return r;
 }
 
 /* ---- ports ---- */

@@ -85,20 +85,18 @@ static int start_workers(struct workers *ws, const struct worker_setup *setup)
 	return r;
 }
 
-struct workers *workers_start(const char *bp_socket, size_t count, size_t max_fds, bool source_ip,
-			      struct err *e)
+int workers_new(struct workers **out, const char *bp_socket, size_t count, size_t max_fds,
+		bool source_ip, struct err *e)
 {
 	struct worker_setup setup = { .bp_socket = bp_socket, .source_ip = source_ip };
 	struct workers *ws;
-	int r;
+	int r = check_limit(count, max_fds, e);
 
-	if (check_limit(count, max_fds, e) < 0)
-		return NULL;
+	if (r < 0)
+		return r;
 	ws = calloc(1, sizeof(*ws));
-	if (ws == NULL) {
-		err_sys(e, ENOMEM, "starting workers");
-		return NULL;
-	}
+	if (ws == NULL)
+		return err_sys(e, ENOMEM, "starting workers");
 	ws->count = count;
 	ws->fds.max = max_fds - reserve_of(count, max_fds);
 	ws->udp_fds.max = ws->fds.max / 2;
@@ -108,12 +106,13 @@ struct workers *workers_start(const char *bp_socket, size_t count, size_t max_fd
 	setup.all = ws->tcps;
 	setup.count = count;
 	r = start_workers(ws, &setup);
-	if (r == 0)
-		return ws;
-	err_sys(e, -r, "starting %zu workers", count);
+	if (r == 0) {
+		*out = ws;
+		return 0;
+	}
 	workers_end(ws);
 	workers_free(ws, WORKER_END_MS);
-	return NULL;
+	return err_sys(e, -r, "starting %zu workers", count);
 }
 
 /* Calls workers at the same time, and waits until the last has answered or is late. Returns 0, or

@@ -24,9 +24,9 @@ size_t workers_default_size(void);
 /* Starts `count` workers (1 to WORKERS_MAX) that ask the child through the socket `bp_socket` (a
  * path, copied), and share the descriptors that a process with a limit of `max_fds` may have. With
  * `source_ip` they ask for sockets that speak from the client's address, unless that is a loopback
- * one. Returns NULL with a reason. */
-struct workers *workers_start(const char *bp_socket, size_t count, size_t max_fds, bool source_ip,
-			      struct err *e);
+ * one. Returns 0 and sets *out, or -errno with a reason. */
+int workers_new(struct workers **out, const char *bp_socket, size_t count, size_t max_fds,
+		bool source_ip, struct err *e);
 
 /* Serves a port. The listener, filled in but for `on_all_workers`, and its socket are borrowed
  * until workers_remove_port has returned, or workers_free. Returns 0 or -errno; -ETIMEDOUT as

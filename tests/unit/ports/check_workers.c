@@ -87,8 +87,8 @@ static void start_workers(size_t count, size_t max_fds)
 {
 	struct err e;
 
-	workers = workers_start(fixture_path("s"), count, max_fds, false, &e);
-	ck_assert_msg(workers != NULL, "%s", e.msg);
+	ck_assert_msg(workers_new(&workers, fixture_path("s"), count, max_fds, false, &e) == 0,
+		      "%s", e.msg);
 }
 
 static void open_all(void)
@@ -480,7 +480,7 @@ START_TEST(says_that_it_has_no_descriptors)
 	few = was;
 	few.rlim_cur = (rlim_t)fixture_count_fds() + 1 + (rlim_t)_i;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-	ck_assert_ptr_null(workers_start(fixture_path("s"), WORKERS, MAX_FDS, false, &e));
+	ck_assert_int_lt(workers_new(&workers, fixture_path("s"), WORKERS, MAX_FDS, false, &e), 0);
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &was), 0);
 	ck_assert_msg(strstr(e.msg, "too many open files") != NULL, "%s", e.msg);
 }
@@ -490,7 +490,7 @@ START_TEST(does_not_start_where_nothing_could_be_accepted)
 {
 	struct err e;
 
-	ck_assert_ptr_null(workers_start(fixture_path("s"), 4, 35, false, &e));
+	ck_assert_int_eq(workers_new(&workers, fixture_path("s"), 4, 35, false, &e), -EMFILE);
 	ck_assert_str_eq(e.msg,
 			 "starting 4 workers: too many open files: the limit is 35, and they "
 			 "need 36 (ulimit -Hn; with --workers=1: 24)");
