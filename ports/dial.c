@@ -157,7 +157,7 @@ static void note_mark(const struct dial *d, int fd)
 	else
 		markcache_forget(d->dialler->marks, &d->to);
 	if (mark == 0 && d->timed_out)
-		transparent_note_dead(&d->dialler->marks->dead, &d->from, &d->to);
+		deadpaths_note(&d->dialler->marks->dead, &d->from, &d->to);
 }
 
 /* Reads a piece of the answer. Returns the target's descriptor; -EINPROGRESS if it should be called
@@ -207,7 +207,7 @@ static void on_answer(struct watch *watch, short revents)
 	} else if (r != -EAGAIN) {
 		/* The child has waited as well, and remembers it. */
 		if (d->timed_out)
-			transparent_note_dead(&d->dialler->marks->dead, &d->from, &d->to);
+			deadpaths_note(&d->dialler->marks->dead, &d->from, &d->to);
 		try_again(d, r);
 	}
 }
@@ -424,7 +424,7 @@ static bool try_by_itself(struct dial *d)
 	d->mark = 0;
 	if (has_source(d)) {
 		/* The child knows that too, and connects without. */
-		if (transparent_is_dead(&d->dialler->marks->dead, &d->from, &d->to))
+		if (deadpaths_has(&d->dialler->marks->dead, &d->from, &d->to))
 			return false;
 		d->mark = markcache_find(d->dialler->marks, &d->to);
 		if (d->mark == 0) {

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
-#include "base/fd.h"
+#include "ports/transparent.h"
 
 #define KEEP_MS 1000
 #define ASK_MS	100 /* for the one who asks anew to have an answer */

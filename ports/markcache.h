@@ -4,7 +4,7 @@
 
 #include <sys/socket.h>
 
-#include "ports/transparent.h"
+#include "ports/deadpaths.h"
 
 /* Which mark a socket that speaks from a client's address needs for a target (transparent.h) is the
  * child's decision. The mark of a connected socket that it gave tells what it decided; this keeps
@@ -21,7 +21,7 @@ struct markcache {
 		unsigned long long until_ms;
 	} of[MARKCACHE_SIZE];
 	/* Clients' networks for which the child has found that no mark helps. */
-	struct transparent_dead dead;
+	struct deadpaths dead;
 };
 
 /* Returns the mark, or 0 if the child is to be asked: it is not known, or it is too long ago. In

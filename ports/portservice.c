@@ -50,6 +50,7 @@
 #include "os/thread.h"
 #include "os/unixsock.h"
 #include "ports/reach.h"
+#include "ports/srcroute.h"
 #include "ports/transparent.h"
 
 #define ACCEPT_BATCH	    64
@@ -65,7 +66,7 @@ struct service {
 	struct timer resume;
 	char state_dir[PATH_MAX];
 	bool source_ip; /* clients' addresses are kept */
-	struct transparent transparent;
+	struct srcroute srcroute;
 	const char *netns; /* NULL: the process' own */
 	char netns_path[PATH_MAX];
 	pthread_barrier_t started;
@@ -159,7 +160,7 @@ static void answer_init(struct request *r)
 static void note_answer(struct request *r)
 {
 	if (r->without_ms != 0 && clock_now_ms() - r->without_ms < AT_ONCE_MS)
-		transparent_note_dead(&r->service->transparent.dead, &r->from, &r->to);
+		deadpaths_note(&r->service->srcroute.dead, &r->from, &r->to);
 }
 
 static void answer_connected(struct request *r)
@@ -223,7 +224,7 @@ static void on_late(struct watch *w, short revents)
 		why = errno;
 	loop_remove(loop, w);
 	if (why == 0 || why == ECONNREFUSED)
-		transparent_forget_dead(&r->service->transparent.dead, &r->from, &r->to);
+		deadpaths_forget(&r->service->srcroute.dead, &r->from, &r->to);
 	if (r->client.fd < 0) {
 		end_request(r);
 	} else if (why == 0) {
@@ -327,7 +328,7 @@ static int open_target(struct request *r)
 
 	r->transparent = false;
 	if (r->from.ss_family != AF_UNSPEC && !r->plain) {
-		r->target.fd = transparent_socket(&r->service->transparent, &r->from, &r->to, &why);
+		r->target.fd = srcroute_socket(&r->service->srcroute, &r->from, &r->to, &why);
 		r->transparent = r->target.fd >= 0;
 		if (r->transparent)
 			return 0;
@@ -558,7 +559,7 @@ static void prepare_source_ip(struct service *s)
 {
 	struct err why;
 
-	if (!s->source_ip || transparent_start(&s->transparent, &why) == 0)
+	if (!s->source_ip || srcroute_start(&s->srcroute, &why) == 0)
 		return;
 	s->source_ip = false;
 	log_warn("servers inside do not see the addresses of their clients "
