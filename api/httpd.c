@@ -31,12 +31,11 @@
 #include "base/log.h"
 #include "formats/httpout.h"
 #include "msg.h"
-#include "os/unixsock.h"
+#include "os/acceptor.h"
 
 #define MAX_CLIENTS 1024
 #define READ_STEP   4096  /* bytes by which the buffer grows */
 #define DEADLINE_MS 10000 /* for a request to be complete, or an answer to be taken further */
-#define PAUSE_MS    100	  /* of accepting, when all are busy or something has run out */
 
 struct client {
 	struct httpd *httpd;
@@ -57,8 +56,7 @@ struct client {
 
 struct httpd {
 	struct loop *loop;
-	struct watch listener;
-	struct timer resume;
+	struct acceptor acceptor;
 	httpd_handler *on_request;
 	void *arg; /* of the handler; borrowed */
 	struct list clients;
@@ -299,8 +297,9 @@ static void on_client(struct watch *w, short revents)
 	advance(c);
 }
 
-static int start_client(struct httpd *httpd, int fd)
+static int start_client(struct acceptor *a, int fd)
 {
+	struct httpd *httpd = LOOP_OWNER(a, struct httpd, acceptor);
 	struct client *c = calloc(1, sizeof(*c));
 
 	if (c == NULL) {
@@ -344,56 +343,26 @@ static bool make_place(struct httpd *httpd)
 	return false;
 }
 
-static void on_resume(struct timer *t)
+/* For the limit on clients, or when the process has no descriptor left. */
+static bool room_for_client(struct acceptor *a, int errnum)
 {
-	struct httpd *httpd = LOOP_OWNER(t, struct httpd, resume);
+	struct httpd *httpd = LOOP_OWNER(a, struct httpd, acceptor);
 
-	loop_want(httpd->loop, &httpd->listener, POLLIN);
-}
-
-static void pause_accepting(struct httpd *httpd)
-{
-	if (loop_timer(httpd->loop, &httpd->resume, PAUSE_MS) == 0)
-		loop_want(httpd->loop, &httpd->listener, 0);
-}
-
-static void on_listener(struct watch *w, short revents)
-{
-	struct httpd *httpd = LOOP_OWNER(w, struct httpd, listener);
-	int fd;
-
-	(void)revents;
-	if (httpd->client_count >= MAX_CLIENTS && !make_place(httpd)) {
-		pause_accepting(httpd);
-		return;
-	}
-	fd = fd_accept(w->fd, NULL, NULL);
-	if (fd >= 0 && !unixsock_is_same_user(fd)) {
-		close(fd);
-		return;
-	}
-	if (fd >= 0 && start_client(httpd, fd) == 0)
-		return;
-	if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
-		return;
-	if (fd < 0 && errno == EMFILE && make_place(httpd))
-		return;
-	pause_accepting(httpd);
+	if (errnum == 0 && httpd->client_count < MAX_CLIENTS)
+		return true;
+	return (errnum == 0 || errnum == EMFILE) && make_place(httpd);
 }
 
 /* ---- start and stop ---- */
 
 /* Clients that were not accepted may have sent descriptors too. */
-static void close_listener(int *fd)
+static void drop_waiting(int listener)
 {
 	int client;
 
-	if (*fd < 0)
-		return;
-	shutdown(*fd, SHUT_RDWR); /* no further client can connect */
-	while ((client = fd_accept(*fd, NULL, NULL)) >= 0)
+	shutdown(listener, SHUT_RDWR); /* no further client can connect */
+	while ((client = fd_accept(listener, NULL, NULL)) >= 0)
 		msg_close(&client);
-	fd_close(fd);
 }
 
 int httpd_new(struct httpd **out, struct loop *loop, const char *path, httpd_handler *on_request,
@@ -407,19 +376,13 @@ int httpd_new(struct httpd **out, struct loop *loop, const char *path, httpd_han
 	httpd->loop = loop;
 	httpd->on_request = on_request;
 	httpd->arg = arg;
-	httpd->resume.on_due = on_resume;
-	httpd->listener = (struct watch){ .events = POLLIN, .on_event = on_listener };
-	r = httpd->listener.fd = unixsock_listen(path, e);
-	if (r >= 0)
-		r = loop_add(loop, &httpd->listener);
-	if (r >= 0) {
+	httpd->acceptor.on_client = start_client;
+	httpd->acceptor.make_room = room_for_client;
+	r = acceptor_listen(&httpd->acceptor, loop, path, e);
+	if (r < 0)
+		free(httpd);
+	else
 		*out = httpd;
-		return 0;
-	}
-	if (httpd->listener.fd >= 0)
-		err_sys(e, -r, "serving %s", path);
-	fd_close(&httpd->listener.fd);
-	free(httpd);
 	return r;
 }
 
@@ -430,8 +393,7 @@ void httpd_free(struct httpd *httpd)
 	while (httpd->clients.first != NULL)
 		close_client(LIST_OWNER(httpd->clients.first, struct client, node));
 	loop_run_tasks(httpd->loop);
-	loop_cancel(httpd->loop, &httpd->resume);
-	loop_remove(httpd->loop, &httpd->listener);
-	close_listener(&httpd->listener.fd);
+	drop_waiting(httpd->acceptor.socket.fd);
+	acceptor_close(&httpd->acceptor);
 	free(httpd);
 }

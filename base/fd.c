@@ -76,19 +76,42 @@ int fd_set_cloexec(int fd, bool on)
 	return fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0) < 0 ? -errno : 0;
 }
 
+/* Errors of accept4(2) that concern one client that has gone away, or a network that is down. */
+static bool is_client_error(int errnum)
+{
+	switch (errnum) {
+	case EINTR:
+	case ECONNABORTED:
+	case EPROTO:
+	case ENOPROTOOPT:
+	case ENETDOWN:
+	case EHOSTDOWN:
+	case ENONET:
+	case EHOSTUNREACH:
+	case EOPNOTSUPP:
+	case ENETUNREACH:
+	case EPERM: /* a firewall rule */
+		return true;
+	default:
+		return false;
+	}
+}
+
 int fd_accept(int listener, struct sockaddr *sa, socklen_t *len)
 {
 	int fd = accept4(listener, sa, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	/* EPERM is also what a firewall says of one client; accept(2) takes the next one then. */
-	if (fd >= 0 || (errno != ENOSYS && errno != EPERM))
-		return fd;
-	fd = accept(listener, sa, len);
-	if (fd >= 0) {
-		fd_set_nonblock(fd);
-		fd_set_cloexec(fd, true);
+	if (fd < 0 && (errno == ENOSYS || errno == EPERM)) {
+		fd = accept(listener, sa, len);
+		if (fd >= 0) {
+			fd_set_nonblock(fd);
+			fd_set_cloexec(fd, true);
+		}
 	}
-	return fd;
+	if (fd >= 0)
+		return fd;
+	return is_client_error(errno) ? -ECONNABORTED : -errno;
 }
 
 struct dirent *fd_next_entry(DIR *dir)

@@ -26,7 +26,9 @@ int fd_take(int *fd);
 #define FD_AUTO __attribute__((cleanup(fd_close)))
 
 /* Accepts a client (accept4(2)), also where a seccomp profile forbids that call. Returns a
- * descriptor that is non-blocking and close-on-exec, or -1 with errno. */
+ * descriptor that is non-blocking and close-on-exec, -EAGAIN if no client waits, -ECONNABORTED if
+ * one is gone or unreachable, so that the next may be accepted, or another -errno when the system
+ * has run out of something. */
 int fd_accept(int listener, struct sockaddr *sa, socklen_t *len);
 
 /* These return 0 or -errno. */

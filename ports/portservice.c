@@ -45,6 +45,7 @@
 #include "formats/ipaddr.h"
 #include "msg.h"
 #include "netns.h"
+#include "os/acceptor.h"
 #include "os/sockopt.h"
 #include "os/statedir.h"
 #include "os/thread.h"
@@ -53,8 +54,6 @@
 #include "ports/srcroute.h"
 #include "ports/transparent.h"
 
-#define ACCEPT_BATCH	    64
-#define PAUSE_MS	    100	  /* of accepting, when the system is out of something */
 #define READ_DEADLINE_MS    10000 /* for a request to be complete */
 #define CONNECT_DEADLINE_MS 20000 /* a SYN is sent five times by then; the parent waits longer */
 #define AT_ONCE_MS	    500	  /* a lost SYN is sent again after a second */
@@ -62,8 +61,7 @@
 
 struct service {
 	struct loop *loop;
-	struct watch listener;
-	struct timer resume;
+	struct acceptor acceptor;
 	char state_dir[PATH_MAX];
 	bool source_ip; /* clients' addresses are kept */
 	struct srcroute srcroute;
@@ -487,9 +485,9 @@ static void on_client(struct watch *w, short revents)
 	}
 }
 
-/* Takes an accepted client. Returns 0 or -ENOMEM. */
-static int start_request(struct service *s, int client)
+static int start_request(struct acceptor *acceptor, int client)
 {
+	struct service *s = LOOP_OWNER(acceptor, struct service, acceptor);
 	struct request *r = calloc(1, sizeof(*r));
 
 	if (r == NULL) {
@@ -508,50 +506,15 @@ static int start_request(struct service *s, int client)
 	return 0;
 }
 
-/* ---- accepting ---- */
-
-static void on_resume(struct timer *t)
-{
-	struct service *s = LOOP_OWNER(t, struct service, resume);
-
-	if (loop_want(s->loop, &s->listener, POLLIN) < 0)
-		loop_timer(s->loop, t, PAUSE_MS);
-}
-
-static void on_listener(struct watch *w, short revents)
-{
-	struct service *s = LOOP_OWNER(w, struct service, listener);
-
-	(void)revents;
-	for (int i = 0; i < ACCEPT_BATCH; i++) {
-		int fd = fd_accept(w->fd, NULL, NULL);
-
-		if (fd >= 0 && !unixsock_is_same_user(fd)) {
-			close(fd);
-			continue;
-		}
-		if (fd >= 0 && start_request(s, fd) == 0)
-			continue;
-		if (fd < 0 && errno == EAGAIN)
-			return;
-		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
-			continue;
-		/* Out of descriptors or memory: the others wait a little in the kernel's queue. */
-		if (loop_timer(s->loop, &s->resume, PAUSE_MS) == 0)
-			loop_want(s->loop, &s->listener, 0);
-		return;
-	}
-}
-
 /* ---- the thread ---- */
 
 static int listen_on_socket(struct service *s, struct err *e)
 {
 	char path[PATH_MAX];
 
-	s->listener = (struct watch){ .events = POLLIN, .on_event = on_listener };
-	s->listener.fd = unixsock_listen(statedir_path(s->state_dir, STATE_BP_SOCKET, path), e);
-	return s->listener.fd < 0 ? s->listener.fd : loop_add(s->loop, &s->listener);
+	s->acceptor.on_client = start_request;
+	return acceptor_listen(&s->acceptor, s->loop,
+			       statedir_path(s->state_dir, STATE_BP_SOCKET, path), e);
 }
 
 /* Where it cannot be the ports are as good without it. */
@@ -586,7 +549,6 @@ static int start(struct service *s, struct err *e)
 	ready = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
 	if (ready < 0)
 		return err_sys(e, errno, "open %s", path);
-	s->resume.on_due = on_resume;
 	return listen_on_socket(s, e);
 }
 
@@ -619,7 +581,6 @@ int portservice_start(const char *state_dir, const char *netns, bool source_ip, 
 		s->netns = s->netns_path;
 	}
 	s->source_ip = source_ip;
-	s->listener.fd = -1;
 	pthread_barrier_init(&s->started, NULL, 2);
 	r = thread_start(NULL, run_thread, s);
 	if (r < 0)

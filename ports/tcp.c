@@ -400,37 +400,15 @@ void tcp_take_client(struct tcp *t, const struct inbox_message *m)
 
 /* ---- accepting ---- */
 
-/* Errors of accept4(2) that concern one client that has gone away, or a network that is down. */
-static bool is_client_error(int why)
-{
-	switch (why) {
-	case EINTR:
-	case ECONNABORTED:
-	case EPROTO:
-	case ENOPROTOOPT:
-	case ENETDOWN:
-	case EHOSTDOWN:
-	case ENONET:
-	case EHOSTUNREACH:
-	case EOPNOTSUPP:
-	case ENETUNREACH:
-	case EPERM: /* a firewall rule */
-		return true;
-	default:
-		return false;
-	}
-}
-
 static void accept_clients(struct port *p)
 {
 	struct tcp *t = p->tcp;
 	char why[128];
-	int failed;
 
 	for (int i = 0; i < ACCEPT_BATCH && !t->quota.paused; i++) {
 		struct sockaddr_storage from = { .ss_family = AF_UNSPEC };
 		socklen_t len = sizeof(from);
-		int fd;
+		int r;
 
 		if (p->dialling >= max_dialling(t)) {
 			stop_accepting(p);
@@ -440,18 +418,17 @@ static void accept_clients(struct port *p)
 			fdquota_pause(&t->quota, "too many connections are open");
 			return;
 		}
-		fd = fd_accept(p->watch.fd, (struct sockaddr *)&from, &len);
-		if (fd >= 0 && take_client(p, fd, &from, len) == 0)
-			continue;
-		failed = fd < 0 ? errno : ENOMEM;
-		if (fd < 0)
+		r = fd_accept(p->watch.fd, (struct sockaddr *)&from, &len);
+		if (r < 0)
 			fdquota_give(&t->quota, FDS_DIALLING);
-		if (fd < 0 && failed == EAGAIN)
+		else
+			r = take_client(p, r, &from, len);
+		if (r == -EAGAIN)
 			return;
-		if (fd < 0 && is_client_error(failed))
-			continue;
-		fdquota_pause(&t->quota, err_text(failed, why, sizeof(why)));
-		return;
+		if (r < 0 && r != -ECONNABORTED) {
+			fdquota_pause(&t->quota, err_text(-r, why, sizeof(why)));
+			return;
+		}
 	}
 }
 

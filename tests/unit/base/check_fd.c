@@ -142,7 +142,7 @@ static int check_accept(void)
 	if (bind(listener, (struct sockaddr *)&sa, sizeof(sa.sun_family)) < 0 ||
 	    listen(listener, 1) < 0 || getsockname(listener, (struct sockaddr *)&sa, &len) < 0)
 		return 2;
-	if (fd_accept(listener, NULL, NULL) != -1 || errno != EAGAIN)
+	if (fd_accept(listener, NULL, NULL) != -EAGAIN)
 		return 3;
 	if (connect(client, (struct sockaddr *)&sa, len) < 0)
 		return 4;
