@@ -22,7 +22,6 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
-#include "base/fd.h"
 #include "base/log.h"
 #include "net/pasta.h"
 #include "net/slirp4netns.h"

@@ -2,8 +2,6 @@
 #ifndef CLOSER_H
 #define CLOSER_H
 
-#include <stdbool.h>
-
 /* Closing descriptors that somebody inside has sent and that are not what was asked for.
  *
  * close(2) of such a descriptor can block for as long as the sender likes, even against SIGKILL: a

@@ -26,7 +26,6 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "bicopy.h"
 #include "formats/ipaddr.h"
 #include "os/closer.h"
 #include "os/sockopt.h"

@@ -15,7 +15,6 @@
 
 #include "base/array.h"
 #include "base/clock.h"
-#include "base/fd.h"
 
 #define BUCKETS_FIRST 16 /* most ports have few clients */
 

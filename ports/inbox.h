@@ -3,7 +3,6 @@
 #define INBOX_H
 
 #include <netinet/in.h>
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/loop.h"

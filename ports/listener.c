@@ -2,7 +2,6 @@
 /* What a user is told about a port. See listener.h. */
 #include "ports/listener.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,6 @@
 #include "ports/markcache.h"
 
 #include <netinet/in.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "base/clock.h"

@@ -32,7 +32,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -49,7 +48,6 @@
 #include "os/sockopt.h"
 #include "os/statedir.h"
 #include "os/thread.h"
-#include "os/unixsock.h"
 #include "ports/reach.h"
 #include "ports/srcroute.h"
 #include "ports/transparent.h"

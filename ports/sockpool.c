@@ -36,7 +36,6 @@
 
 #include "base/array.h"
 #include "base/clock.h"
-#include "base/fd.h"
 #include "base/log.h"
 #include "formats/bpmsg.h"
 #include "msg.h"

@@ -24,9 +24,7 @@
  */
 #include "ports/srcroute.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/fd.h"
 #include "formats/portspec.h"
 
 /* Descriptors that are not for connections.
