@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef API_H
-#define API_H
+#ifndef API_API_H
+#define API_API_H
 
 #include <sys/types.h>
 

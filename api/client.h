@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef CLIENT_H
-#define CLIENT_H
+#ifndef API_CLIENT_H
+#define API_CLIENT_H
 
 #include <stddef.h>
 

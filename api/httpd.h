@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef HTTPD_H
-#define HTTPD_H
+#ifndef API_HTTPD_H
+#define API_HTTPD_H
 
 #include <stdbool.h>
 #include <stddef.h>

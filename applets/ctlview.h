@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef CTLVIEW_H
-#define CTLVIEW_H
+#ifndef APPLETS_CTLVIEW_H
+#define APPLETS_CTLVIEW_H
 
 #include <stdbool.h>
 #include <stddef.h>

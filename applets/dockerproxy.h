@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DOCKERPROXY_H
-#define DOCKERPROXY_H
+#ifndef APPLETS_DOCKERPROXY_H
+#define APPLETS_DOCKERPROXY_H
 
 /* The applet rootlesskit-docker-proxy: what dockerd before version 28 runs inside, once for each
  * port and family that it publishes, in place of docker-proxy. It publishes the port on the host

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef ROOTLESSCTL_H
-#define ROOTLESSCTL_H
+#ifndef APPLETS_ROOTLESSCTL_H
+#define APPLETS_ROOTLESSCTL_H
 
 /* The applet rootlessctl: asks a running rootlesskit through its API socket.
  *

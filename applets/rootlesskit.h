@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef ROOTLESSKIT_H
-#define ROOTLESSKIT_H
+#ifndef APPLETS_ROOTLESSKIT_H
+#define APPLETS_ROOTLESSKIT_H
 
 #include <stdbool.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef ARRAY_H
-#define ARRAY_H
+#ifndef BASE_ARRAY_H
+#define BASE_ARRAY_H
 
 /* The number of elements of an array. Not for a pointer. */
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))

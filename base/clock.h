@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef CLOCK_H
-#define CLOCK_H
+#ifndef BASE_CLOCK_H
+#define BASE_CLOCK_H
 
 /* The clock of all deadlines: CLOCK_MONOTONIC (clock_gettime(2)) in milliseconds. It never jumps,
  * and does not count the time in which the machine sleeps. Any thread. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef FD_H
-#define FD_H
+#ifndef BASE_FD_H
+#define BASE_FD_H
 
 #include <dirent.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef FLAGS_H
-#define FLAGS_H
+#ifndef BASE_FLAGS_H
+#define BASE_FLAGS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef LIST_H
-#define LIST_H
+#ifndef BASE_LIST_H
+#define BASE_LIST_H
 
 #include <stddef.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef LOOPBACKEND_H
-#define LOOPBACKEND_H
+#ifndef BASE_LOOPBACKEND_H
+#define BASE_LOOPBACKEND_H
 
 /* How a loop waits for descriptors: poll(2) or epoll(7). Only for loop.c and the two backends.
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef VERSION_H
-#define VERSION_H
+#ifndef BASE_VERSION_H
+#define BASE_VERSION_H
 
 /* Clients compare the version that they are told with 0.14.1, 1.x, 2.0 and 3.0 to switch features
  * on: it is that of the RootlessKit whose behaviour we have, with our own as build metadata

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef BPMSG_H
-#define BPMSG_H
+#ifndef FORMATS_BPMSG_H
+#define FORMATS_BPMSG_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef HTTP_H
-#define HTTP_H
+#ifndef FORMATS_HTTP_H
+#define FORMATS_HTTP_H
 
 #include <stdbool.h>
 #include <stddef.h>

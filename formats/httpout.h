@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef HTTPOUT_H
-#define HTTPOUT_H
+#ifndef FORMATS_HTTPOUT_H
+#define FORMATS_HTTPOUT_H
 
 #include <stdbool.h>
 #include <stddef.h>

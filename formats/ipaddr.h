@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef IPADDR_H
-#define IPADDR_H
+#ifndef FORMATS_IPADDR_H
+#define FORMATS_IPADDR_H
 
 #include <netinet/in.h>
 #include <stdbool.h>

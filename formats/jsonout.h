@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef JSONOUT_H
-#define JSONOUT_H
+#ifndef FORMATS_JSONOUT_H
+#define FORMATS_JSONOUT_H
 
 #include <stdbool.h>
 #include <stddef.h>

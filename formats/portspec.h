@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PORTSPEC_H
-#define PORTSPEC_H
+#ifndef FORMATS_PORTSPEC_H
+#define FORMATS_PORTSPEC_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SLIRPAPI_H
-#define SLIRPAPI_H
+#ifndef FORMATS_SLIRPAPI_H
+#define FORMATS_SLIRPAPI_H
 
 #include <stddef.h>
 #include <stdint.h>

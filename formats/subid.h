@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SUBID_H
-#define SUBID_H
+#ifndef FORMATS_SUBID_H
+#define FORMATS_SUBID_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef HANDSHAKE_H
-#define HANDSHAKE_H
+#ifndef LAUNCH_HANDSHAKE_H
+#define LAUNCH_HANDSHAKE_H
 
 #include "base/err.h"
 #include "net/network.h"

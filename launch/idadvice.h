@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef IDADVICE_H
-#define IDADVICE_H
+#ifndef LAUNCH_IDADVICE_H
+#define LAUNCH_IDADVICE_H
 
 #include <stdbool.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef IDMAP_H
-#define IDMAP_H
+#ifndef LAUNCH_IDMAP_H
+#define LAUNCH_IDMAP_H
 
 #include <sys/types.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef OPTS_H
-#define OPTS_H
+#ifndef LAUNCH_OPTS_H
+#define LAUNCH_OPTS_H
 
 #include <stdbool.h>
 #include <stddef.h>

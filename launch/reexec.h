@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef REEXEC_H
-#define REEXEC_H
+#ifndef LAUNCH_REEXEC_H
+#define LAUNCH_REEXEC_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef NETOPTS_H
-#define NETOPTS_H
+#ifndef NET_NETOPTS_H
+#define NET_NETOPTS_H
 
 #include <netinet/in.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef NETPROG_H
-#define NETPROG_H
+#ifndef NET_NETPROG_H
+#define NET_NETPROG_H
 
 #include <limits.h>
 #include <stdbool.h>

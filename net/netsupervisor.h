@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef NETSUPERVISOR_H
-#define NETSUPERVISOR_H
+#ifndef NET_NETSUPERVISOR_H
+#define NET_NETSUPERVISOR_H
 
 #include <stdbool.h>
 #include <sys/types.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef NETWORK_H
-#define NETWORK_H
+#ifndef NET_NETWORK_H
+#define NET_NETWORK_H
 
 #include <netinet/in.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PASTA_H
-#define PASTA_H
+#ifndef NET_PASTA_H
+#define NET_PASTA_H
 
 #include "net/netprog.h"
 

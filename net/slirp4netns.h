@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SLIRP4NETNS_H
-#define SLIRP4NETNS_H
+#ifndef NET_SLIRP4NETNS_H
+#define NET_SLIRP4NETNS_H
 
 #include "net/netprog.h"
 

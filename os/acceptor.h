@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef ACCEPTOR_H
-#define ACCEPTOR_H
+#ifndef OS_ACCEPTOR_H
+#define OS_ACCEPTOR_H
 
 #include <stdbool.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef BULKPIPE_H
-#define BULKPIPE_H
+#ifndef OS_BULKPIPE_H
+#define OS_BULKPIPE_H
 
 #include <stdbool.h>
 #include <stddef.h>

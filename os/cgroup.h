@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef CGROUP_H
-#define CGROUP_H
+#ifndef OS_CGROUP_H
+#define OS_CGROUP_H
 
 #include <limits.h>
 #include <stdbool.h>

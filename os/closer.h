@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef CLOSER_H
-#define CLOSER_H
+#ifndef OS_CLOSER_H
+#define OS_CLOSER_H
 
 /* Closing descriptors that somebody inside has sent and that are not what was asked for.
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef JOBCONTROL_H
-#define JOBCONTROL_H
+#ifndef OS_JOBCONTROL_H
+#define OS_JOBCONTROL_H
 
 #include <stdbool.h>
 #include <sys/signalfd.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef MOUNT_H
-#define MOUNT_H
+#ifndef OS_MOUNT_H
+#define OS_MOUNT_H
 
 #include <stdbool.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef NETFILTER_H
-#define NETFILTER_H
+#ifndef OS_NETFILTER_H
+#define OS_NETFILTER_H
 
 #include <stdbool.h>
 #include <stdint.h>

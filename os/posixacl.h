@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef POSIXACL_H
-#define POSIXACL_H
+#ifndef OS_POSIXACL_H
+#define OS_POSIXACL_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PROC_H
-#define PROC_H
+#ifndef OS_PROC_H
+#define OS_PROC_H
 
 #include <signal.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef RMTREE_H
-#define RMTREE_H
+#ifndef OS_RMTREE_H
+#define OS_RMTREE_H
 
 #include "base/err.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef RTNL_H
-#define RTNL_H
+#ifndef OS_RTNL_H
+#define OS_RTNL_H
 
 #include <netinet/in.h>
 #include <stdbool.h>

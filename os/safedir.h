@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SAFEDIR_H
-#define SAFEDIR_H
+#ifndef OS_SAFEDIR_H
+#define OS_SAFEDIR_H
 
 #include <limits.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SOCKOPT_H
-#define SOCKOPT_H
+#ifndef OS_SOCKOPT_H
+#define OS_SOCKOPT_H
 
 /* What sockets of ours have in common. Nothing here blocks. */
 

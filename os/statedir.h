@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef STATEDIR_H
-#define STATEDIR_H
+#ifndef OS_STATEDIR_H
+#define OS_STATEDIR_H
 
 #include <limits.h>
 #include <stdbool.h>

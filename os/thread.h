@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef THREAD_H
-#define THREAD_H
+#ifndef OS_THREAD_H
+#define OS_THREAD_H
 
 #include <pthread.h>
 

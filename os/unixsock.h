@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef UNIXSOCK_H
-#define UNIXSOCK_H
+#ifndef OS_UNIXSOCK_H
+#define OS_UNIXSOCK_H
 
 #include <stdbool.h>
 #include <sys/socket.h>

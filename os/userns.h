@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef USERNS_H
-#define USERNS_H
+#ifndef OS_USERNS_H
+#define OS_USERNS_H
 
 #include <stdbool.h>
 #include <sys/stat.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef BUILTIN_H
-#define BUILTIN_H
+#ifndef PORTS_BUILTIN_H
+#define PORTS_BUILTIN_H
 
 #include "ports/portdriver.h"
 

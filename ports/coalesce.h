@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef COALESCE_H
-#define COALESCE_H
+#ifndef PORTS_COALESCE_H
+#define PORTS_COALESCE_H
 
 #include "base/list.h"
 #include "base/loop.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DEADPATHS_H
-#define DEADPATHS_H
+#ifndef PORTS_DEADPATHS_H
+#define PORTS_DEADPATHS_H
 
 #include <stdbool.h>
 #include <sys/socket.h>

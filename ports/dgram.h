@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DGRAM_H
-#define DGRAM_H
+#ifndef PORTS_DGRAM_H
+#define PORTS_DGRAM_H
 
 #include <stdbool.h>
 #include <stddef.h>

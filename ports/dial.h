@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DIAL_H
-#define DIAL_H
+#ifndef PORTS_DIAL_H
+#define PORTS_DIAL_H
 
 #include <stdbool.h>
 #include <sys/un.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef FDQUOTA_H
-#define FDQUOTA_H
+#ifndef PORTS_FDQUOTA_H
+#define PORTS_FDQUOTA_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

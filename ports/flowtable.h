@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef FLOWTABLE_H
-#define FLOWTABLE_H
+#ifndef PORTS_FLOWTABLE_H
+#define PORTS_FLOWTABLE_H
 
 #include <netinet/in.h>
 #include <stdbool.h>

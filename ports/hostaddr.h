@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef HOSTADDR_H
-#define HOSTADDR_H
+#ifndef PORTS_HOSTADDR_H
+#define PORTS_HOSTADDR_H
 
 #include <netinet/in.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef INBOX_H
-#define INBOX_H
+#ifndef PORTS_INBOX_H
+#define PORTS_INBOX_H
 
 #include <netinet/in.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef LISTEN_H
-#define LISTEN_H
+#ifndef PORTS_LISTEN_H
+#define PORTS_LISTEN_H
 
 #include "base/err.h"
 #include "formats/portspec.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef LISTENER_H
-#define LISTENER_H
+#ifndef PORTS_LISTENER_H
+#define PORTS_LISTENER_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

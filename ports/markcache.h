@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef MARKCACHE_H
-#define MARKCACHE_H
+#ifndef PORTS_MARKCACHE_H
+#define PORTS_MARKCACHE_H
 
 #include <sys/socket.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PORTDRIVER_H
-#define PORTDRIVER_H
+#ifndef PORTS_PORTDRIVER_H
+#define PORTS_PORTDRIVER_H
 
 #include <stdbool.h>
 #include <stddef.h>

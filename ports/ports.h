@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PORTS_H
-#define PORTS_H
+#ifndef PORTS_PORTS_H
+#define PORTS_PORTS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PORTSERVICE_H
-#define PORTSERVICE_H
+#ifndef PORTS_PORTSERVICE_H
+#define PORTS_PORTSERVICE_H
 
 #include <stdbool.h>
 

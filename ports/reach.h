@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef REACH_H
-#define REACH_H
+#ifndef PORTS_REACH_H
+#define PORTS_REACH_H
 
 #include <stdbool.h>
 

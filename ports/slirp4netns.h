@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SLIRP4NETNS_PORTS_H
-#define SLIRP4NETNS_PORTS_H
+#ifndef PORTS_SLIRP4NETNS_H
+#define PORTS_SLIRP4NETNS_H
 
 #include "ports/portdriver.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SOCKPOOL_H
-#define SOCKPOOL_H
+#ifndef PORTS_SOCKPOOL_H
+#define PORTS_SOCKPOOL_H
 
 #include <stdbool.h>
 #include <sys/socket.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SRCROUTE_H
-#define SRCROUTE_H
+#ifndef PORTS_SRCROUTE_H
+#define PORTS_SRCROUTE_H
 
 #include <stdbool.h>
 #include <sys/socket.h>

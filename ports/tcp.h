@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef TCP_H
-#define TCP_H
+#ifndef PORTS_TCP_H
+#define PORTS_TCP_H
 
 #include <stdbool.h>
 #include <stddef.h>

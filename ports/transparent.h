@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef TRANSPARENT_H
-#define TRANSPARENT_H
+#ifndef PORTS_TRANSPARENT_H
+#define PORTS_TRANSPARENT_H
 
 #include <netinet/in.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef UDP_H
-#define UDP_H
+#ifndef PORTS_UDP_H
+#define PORTS_UDP_H
 
 #include <stdbool.h>
 #include <stddef.h>

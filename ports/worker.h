@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef WORKER_H
-#define WORKER_H
+#ifndef PORTS_WORKER_H
+#define PORTS_WORKER_H
 
 #include <stdbool.h>
 #include <stddef.h>

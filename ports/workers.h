@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef WORKERS_H
-#define WORKERS_H
+#ifndef PORTS_WORKERS_H
+#define PORTS_WORKERS_H
 
 #include <stdbool.h>
 #include <stddef.h>
