@@ -46,7 +46,7 @@ case_one_short_line_for_each_file() {
 	copy_sources "$tmp/src"
 	build "$tmp/src" CFLAGS=-O0 all build/unit/base/check_text build/tools/stream
 	objects=$(cd "$tmp/src" && find . -maxdepth 2 -name '*.c' ! -path './tests/*' | wc -l)
-	assert_eq 'lines for objects' "$objects" "$(grep -cE '^  CC      ([a-z]+/)?[a-z0-9]+\.o$' "$tmp/made")"
+	assert_eq 'lines for objects' "$objects" "$(grep -cE '^  CC      ([a-z]+/)?[a-z0-9_]+\.o$' "$tmp/made")"
 	assert_eq 'other lines' '  AR      librlkbox.a
   CHECK   unit/base/check_text
   LD      rlkbox
@@ -181,7 +181,7 @@ case_clean_removes_the_build_directory_only() {
 	mkdir "$tmp/empty" "$tmp/full"
 	echo mine >"$tmp/full/file"
 	for dir in build "$tmp/new" "$tmp/empty" "$tmp/full"; do
-		build "$tmp/src" BUILD="$dir" "$dir/text.o"
+		build "$tmp/src" BUILD="$dir" "$dir/base/text.o"
 	done
 	build "$tmp/src" BUILD="$tmp/new" clean
 	build "$tmp/src" BUILD="$tmp/empty" clean
