@@ -7,11 +7,13 @@
  * All runs in one thread, and the pair's own sockets are blocking ones: a pair that blocked would
  * never let its test end. */
 #include "bicopy.h"
+#include "os/bulkpipe.h"
 #include "os/sockopt.h"
 #include "tests/unit/fixture.h"
 
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/syscall.h>
 
 #define BUFFER_LEN 65536
 #define TINY	   4096	     /* bytes of a socket buffer; the kernel makes more of it */
@@ -47,6 +49,32 @@ static enum loop_engine engine_of(int i)
 static int kind_of(int i)
 {
 	return i / ENGINE_COUNT % KIND_COUNT;
+}
+
+/* ---- a kernel without SO_MEMINFO ---- */
+
+static int meminfo_error;   /* 0: the kernel has it */
+static size_t full_splices; /* that asked a socket for as much as the pipe takes */
+static size_t short_splices;
+
+int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict len)
+{
+	if (level == SOL_SOCKET && name == SO_MEMINFO && meminfo_error != 0) {
+		errno = meminfo_error;
+		return -1;
+	}
+	return (int)syscall(SYS_getsockopt, fd, level, name, value, len);
+}
+
+ssize_t splice(int in, off_t *in_at, int out, off_t *out_at, size_t len, unsigned int flags)
+{
+	int size = fcntl(out, F_GETPIPE_SZ);
+
+	if (size > 0 && len >= (size_t)size)
+		full_splices++;
+	else if (size > 0)
+		short_splices++;
+	return syscall(SYS_splice, in, in_at, out, out_at, len, flags);
 }
 
 /* ---- sockets ---- */
@@ -390,6 +418,41 @@ START_TEST(bulk_passes_without_splice)
 	}
 	ck_assert_int_eq(r.ended, 0);
 	rig_close(&r);
+}
+END_TEST
+
+/* All pipes of a user share a limit, pipe(7). */
+static bool can_have_a_pipe(void)
+{
+	struct bulkpipe pipe = BULKPIPE_INIT;
+	bool can = bulkpipe_ready(&pipe);
+
+	bulkpipe_close(&pipe);
+	return can;
+}
+
+static const int meminfo_errors[] = { ENOPROTOOPT, ENOSYS, EPERM };
+
+/* The receiver waits until every buffer on the way is full. Where the room of the other socket is
+ * not known, splicing asks for as much as the pipe takes. */
+START_TEST(bulk_passes_without_meminfo)
+{
+	struct stream s = { .from = CLIENT };
+	struct rig r;
+	bool splices = with_pipe && can_have_a_pipe();
+
+	meminfo_error = meminfo_errors[_i % COUNT(meminfo_errors)];
+	full_splices = short_splices = 0;
+	rig_open(&r, _i / COUNT(meminfo_errors), 0);
+	stream_fill(&r, &s, 2 * BIG);
+	pass(&r, &s, BIG);
+	end_sending(&r, CLIENT);
+	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), -ENODATA);
+	ck_assert_uint_eq(s.received, s.sent);
+	ck_assert(!splices || full_splices > 0);
+	ck_assert_uint_eq(short_splices, 0);
+	rig_close(&r);
+	meminfo_error = 0;
 }
 END_TEST
 
@@ -1036,6 +1099,7 @@ static TCase *flowing_case(void (*pipes)(void))
 	tcase_add_loop_test(tc, a_full_buffer_passes, 0, ALL_WAYS);
 	tcase_add_loop_test(tc, bulk_passes_both_ways_at_once, 0, ALL_WAYS);
 	tcase_add_loop_test(tc, bulk_passes_without_splice, 0, COUNT(refusals));
+	tcase_add_loop_test(tc, bulk_passes_without_meminfo, 0, COUNT(meminfo_errors) * ALL_WAYS);
 	tcase_add_loop_test(tc, pairs_share_a_buffer, 0, ALL_WAYS);
 	return tc;
 }
