@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -632,6 +633,16 @@ static int remove_dir(const struct statedir *sd)
 	}
 }
 
+/* In a process of its own. A process that is still left inside has every capability over one that
+ * joins its user namespace, and this one is in the host's network namespace with our descriptors.
+ * So it is made not dumpable first: only who has capabilities on the host may trace it then
+ * (ptrace(2), access mode checking), or look at it in /proc. */
+static bool join_and_clear(const struct statedir *sd)
+{
+	return prctl(PR_SET_DUMPABLE, 0) == 0 && setns(sd->userns_fd, CLONE_NEWUSER) == 0 &&
+	       clear(sd, true, NULL) == 0;
+}
+
 /* Removes what the command has made for other users of its user namespace, which only root of that
  * namespace may do. Returns whether nothing but the lock is left. */
 static bool clear_in_userns(const struct statedir *sd)
@@ -639,8 +650,7 @@ static bool clear_in_userns(const struct statedir *sd)
 	pid_t pid = sd->userns_fd < 0 ? -1 : fork();
 
 	if (pid == 0)
-		_exit(setns(sd->userns_fd, CLONE_NEWUSER) == 0 && clear(sd, true, NULL) == 0 ? 0
-											     : 1);
+		_exit(join_and_clear(sd) ? 0 : 1);
 	return pid > 0 && proc_wait(pid) == 0;
 }
 

@@ -515,6 +515,72 @@ case_files_of_other_users_inside_go_too() {
 	assert_eq 'status after that' 0 "$rc$err"
 }
 
+# A process that is left inside tries to trace the one that joins its user namespace for that. That
+# one is in the host's network namespace.
+case_what_removes_them_cannot_be_traced_from_inside() {
+	cat >"$tmp/left.py" <<-'EOF'
+		import ctypes, os, re, sys, time
+		PTRACE_SEIZE, EPERM = 0x4206, 1
+		libc = ctypes.CDLL(None, use_errno=True)
+		libc.ptrace.argtypes = [ctypes.c_long] * 4
+		out, launcher, child = sys.argv[1], os.environ["LAUNCHER"], str(os.getppid())
+
+		def status(pid):
+		    try:
+		        with open(f"/proc/{pid}/status") as f:
+		            return f.read()
+		    except OSError:
+		        return ""
+
+		def has_parent(pid):
+		    return re.search(f"^PPid:\t{launcher}$", status(pid), re.M) is not None
+
+		def new_child(old):
+		    for pid in os.listdir("/proc"):
+		        if pid.isdigit() and pid not in old and has_parent(pid):
+		            return pid
+		    return None
+
+		# Until it is traced or has ended.
+		def trace(pid):
+		    while re.search("^State:\t[^ZX]", status(pid), re.M):
+		        if libc.ptrace(PTRACE_SEIZE, int(pid), 0, 0) == 0:
+		            return "traced, in " + os.readlink(f"/proc/{pid}/ns/net")
+		        if ctypes.get_errno() != EPERM:
+		            break
+		        joined = "CapEff:\t0000000000000000" not in status(pid)
+		        seen.add("after it joined" if joined else "before")
+		    return "refused " + ", ".join(sorted(seen))
+
+		os.mkdir("sub")
+		for i in range(3000):
+		    open(f"sub/{i}", "w").close()
+		os.chmod("sub", 0o700)
+		os.chown("sub", 5, 5)
+		if os.fork():
+		    while not os.path.exists(out + ".ready"):
+		        time.sleep(0.01)
+		    sys.exit(0)
+		os.setsid()
+		seen, old, found, until = set(), set(os.listdir("/proc")), None, time.monotonic() + 20
+		open(out + ".ready", "w").close()
+		while found is None and time.monotonic() < until:
+		    found = new_child(old)
+		with open(out + ".new", "w") as f:
+		    f.write(trace(found) if found else "not seen")
+		os.rename(out + ".new", out)
+	EOF
+	# shellcheck disable=SC2016 # for the inner shells
+	rc=0
+	sh -c 'LAUNCHER=$$ exec rootlesskit --state-dir="$1/st" --net=none --port-driver=builtin \
+		sh -c "cd \"\$ROOTLESSKIT_STATE_DIR\" && exec python3 \"\$1/left.py\" \"\$1/traced\"" - "$1"' - "$tmp" ||
+		rc=$?
+	wait_until 30 test -e "$tmp/traced"
+	assert_match 'the attempt' 'refused after it joined*' "$(cat "$tmp/traced")"
+	assert_eq status 0 "$rc"
+	[ ! -e "$tmp/st" ] || fail 'it is still there'
+}
+
 # A victim who gives a directory in which others may rename: they could put a link in its place.
 case_a_directory_that_others_could_replace_is_refused() {
 	mkdir "$tmp/open" "$tmp/open/sub"
@@ -716,6 +782,7 @@ run_cases \
 	files_of_the_command_go_with_the_directory \
 	files_of_the_command_of_a_killed_launcher_are_cleared \
 	files_of_other_users_inside_go_too \
+	what_removes_them_cannot_be_traced_from_inside \
 	a_directory_that_others_could_replace_is_refused \
 	a_directory_of_the_users_own_group_is_taken \
 	a_group_with_another_user_in_it_is_refused \
