@@ -46,7 +46,7 @@
 #include "ports/slirp4netns.h"
 #include "ports/worker.h"
 
-#define DYING_MS       2000 /* for a child that has closed its pipe to be gone */
+#define DYING_MS       2000 /* for a child that has begun to end to be gone */
 #define BLOCKED_MS     200  /* for what is blocked by a process inside to go on without it, */
 #define FREEING_MS     3000 /* after the first of those was killed */
 #define LOOK_MS	       20   /* between two looks at it */
@@ -75,6 +75,8 @@ struct parent {
 
 	struct watch signals;
 	struct watch job;
+	struct timer look; /* at the child, after it was told to end */
+	bool was_dying;	   /* at the last look */
 	int child_status;
 	struct stat userns; /* the child's; st_ino is 0 before it is there */
 	struct err failed;  /* why the loop was stopped, if not by the end of the child */
@@ -492,6 +494,27 @@ static bool is_for_child(const struct parent *p, const struct signalfd_siginfo *
 	       !jobcontrol_is_terminals(info) && !jobcontrol_is_wake_up(info);
 }
 
+/* Something inside can keep the child from ending, even after SIGKILL: root inside may have given
+ * it a descriptor whose close(2) blocks. */
+static void free_child(struct parent *p)
+{
+	log_warn("the child does not end; killing the processes that are left inside");
+	if (p->userns.st_ino != 0)
+		userns_kill(&p->userns);
+}
+
+/* A child that only takes its time is left alone: that is for the command to decide. */
+static void on_look(struct timer *t)
+{
+	struct parent *p = LOOP_OWNER(t, struct parent, look);
+	bool is_dying = p->child > 0 && proc_is_dying(p->child);
+
+	if (is_dying && p->was_dying)
+		free_child(p);
+	p->was_dying = is_dying;
+	loop_timer(p->loop, t, DYING_MS);
+}
+
 static void on_signal(struct parent *p, const struct signalfd_siginfo *info)
 {
 	if (info->ssi_signo == SIGCHLD) {
@@ -500,6 +523,9 @@ static void on_signal(struct parent *p, const struct signalfd_siginfo *info)
 			stop_with(p, EIO, "a worker has failed");
 	} else if (is_for_child(p, info) && kill(p->child, (int)info->ssi_signo) < 0) {
 		stop_with(p, errno, "passing a signal to the child");
+	} else if (proc_ends_us((int)info->ssi_signo) && !timer_is_set(&p->look)) {
+		p->look.on_due = on_look;
+		loop_timer(p->loop, &p->look, DYING_MS);
 	}
 }
 
@@ -649,10 +675,19 @@ static int run(struct parent *p, struct err *e)
 static void end_child(struct parent *p)
 {
 	char why[128];
-	int r = p->child > 0 ? proc_end(p->child, false) : 0;
+	int denied, r;
 
+	if (p->child <= 0)
+		return;
+	denied = kill(p->child, SIGKILL) < 0 ? -errno : 0;
+	r = proc_wait_ms(p->child, denied == 0 ? DYING_MS : 0);
+	if (r == -ETIMEDOUT && denied == 0) {
+		free_child(p);
+		r = proc_wait_ms(p->child, FREEING_MS);
+	}
 	if (r < 0)
-		log_error("killing the child: %s", err_text(-r, why, sizeof(why)));
+		log_error("killing the child: %s",
+			  err_text(denied < 0 ? -denied : -r, why, sizeof(why)));
 }
 
 /* Do workers still run, `wait_ms` after they were told to end, or does a process that closes a

@@ -475,6 +475,24 @@ int proc_end(pid_t pid, bool group)
 	return r == -ETIMEDOUT && why != 0 ? -why : r;
 }
 
+#define PF_EXITING 0x4 /* linux/sched.h; one of the flags in /proc/PID/stat */
+
+bool proc_is_dying(pid_t pid)
+{
+	char path[32], text[1024];
+	unsigned int flags;
+	const char *after;
+	char state;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	if (fd_read_file(path, text, sizeof(text)) <= 0)
+		return false;
+	/* PID (NAME) STATE PPID PGRP SESSION TTY TPGID FLAGS; the name may hold anything. */
+	after = strrchr(text, ')');
+	return after != NULL && sscanf(after, ") %c %*d %*d %*d %*d %*d %u", &state, &flags) == 2 &&
+	       (state == 'Z' || (flags & PF_EXITING) != 0);
+}
+
 /* ---- statuses ---- */
 
 /* The reference's words for signals (Go's); strsignal(3) has others, which depend on the locale. */

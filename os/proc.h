@@ -80,6 +80,10 @@ int proc_wait_ms(pid_t pid, int timeout_ms);
 #define PROC_END_MS 10000
 int proc_end(pid_t pid, bool group);
 
+/* Has a child begun to end, or ended, and is not reaped yet? Reads /proc/PID/stat, proc(5). False
+ * too where that cannot be read. Does not block. */
+bool proc_is_dying(pid_t pid);
+
 /* "exit status 42", or "signal: killed" with the reference's names. Returns buf. */
 const char *proc_status_text(int status, char *buf, size_t cap);
 /* The exit status that stands for a wait status: its own, or 255 for a signal. */

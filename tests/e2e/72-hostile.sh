@@ -267,6 +267,21 @@ case_a_network_program_that_cannot_be_killed_does_not_keep_the_launcher() {
 	assert_match log '*level=error*killing pasta: operation not permitted*' "$(cat "$tmp/bg.err")"
 }
 
+# The child is being killed, and cannot end.
+case_a_child_that_is_kept_from_ending_does_not_keep_the_launcher() {
+	need_fuse
+	for pidns in false true; do
+		start_attack epoll --pidns="$pidns"
+		kill -KILL "$child"
+		check_api list-ports
+		kill -TERM "$pid"
+		wait_until 15 has_ended "$pid"
+		finish
+		assert_match log '*the child does not end; killing*' "$(cat "$tmp/bg.err")"
+		rm -rf "$tmp/ready" "$tmp/fuse"
+	done
+}
+
 run_cases \
 	files_whose_close_blocks_are_closed_elsewhere \
 	more_such_files_than_are_closed_at_a_time \
@@ -278,6 +293,7 @@ run_cases \
 	sockets_in_store_that_are_locked_do_not_keep_the_launcher \
 	a_connection_that_is_locked_while_it_drains_does_not_keep_the_launcher \
 	a_storm_of_signals_does_not_starve_the_launcher \
+	a_child_that_is_kept_from_ending_does_not_keep_the_launcher \
 	a_launcher_that_may_not_send_signals_ends \
 	a_launcher_that_may_not_look_for_ended_processes_ends \
 	a_child_that_may_not_signal_its_command_ends \

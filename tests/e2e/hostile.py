@@ -11,6 +11,7 @@ import json
 import mmap
 import os
 import re
+import select
 import signal
 import socket
 import struct
@@ -32,7 +33,7 @@ kept = []  # sockets that must stay open
 
 # ---- FUSE ----
 
-INIT, LOOKUP, GETATTR, OPEN, READ, FLUSH, INTERRUPT = 26, 1, 3, 14, 15, 25, 36
+INIT, LOOKUP, GETATTR, OPEN, READ, FLUSH, INTERRUPT, POLL = 26, 1, 3, 14, 15, 25, 36, 40
 FORGET, BATCH_FORGET = 2, 42
 ROOT, FILE = 1, 2
 
@@ -57,12 +58,12 @@ def answer_fuse(op, node, body):
     return None
 
 
-# Never answers READ and FLUSH.
+# Never answers READ, FLUSH and POLL.
 def serve_fuse(device):
     while True:
         request = os.read(device, 1 << 20)
         op, unique, node = struct.unpack("<IQQ", request[4:24])
-        if op in (FORGET, BATCH_FORGET, INTERRUPT, READ, FLUSH):
+        if op in (FORGET, BATCH_FORGET, INTERRUPT, READ, FLUSH, POLL):
             continue
         data = answer_fuse(op, node, request[40:])
         head = struct.pack("<iQ", 0 if data is not None else -38, unique)
@@ -266,6 +267,27 @@ def take_listener():
     sys.exit("the listener was not found")
 
 
+def take_epoll():
+    pidfd = os.pidfd_open(child)
+    for number in os.listdir("/proc/%d/fd" % child):
+        if os.readlink("/proc/%d/fd/%s" % (child, number)) == "anon_inode:[eventpoll]":
+            return libc.syscall(PIDFD_GETFD, pidfd, int(number), 0)
+    sys.exit("the child's epoll instance was not found")
+
+
+# Another process holds the lock of the child's epoll instance from now on, since adding a file
+# polls it. The child needs that lock when it closes its descriptors, also after SIGKILL.
+def hold_epoll():
+    epoll = select.epoll.fromfd(take_epoll())
+    fd = os.open(fuse_file, os.O_RDONLY)
+    if os.fork() == 0:
+        os.setsid()
+        epoll.register(fd, select.EPOLLIN)
+    time.sleep(0.5)
+    open(where + "/ready", "w").close()
+    time.sleep(600)
+
+
 def parent_of(pid):
     with open("/proc/%d/status" % pid) as f:
         return int(re.search("PPid:\t(\\d+)", f.read()).group(1))
@@ -287,8 +309,10 @@ def attack_api():
     os.kill(child, signal.SIGSTOP)  # the launcher has passed SIGCONT on
 
 
-if mode in ("fuse", "lock", "lock-in-store", "lock-draining"):
+if mode in ("fuse", "lock", "lock-in-store", "lock-draining", "epoll"):
     fuse_file = mount_fuse()
+if mode == "epoll":
+    hold_epoll()
 taken = take_listener()
 os.kill(child, signal.SIGSTOP)
 echo_server = listening()

@@ -686,6 +686,24 @@ static const struct {
 	{ W_EXITCODE(0, 64), "signal: signal 64", 255 },
 };
 
+START_TEST(a_child_is_dying_until_it_is_reaped)
+{
+	siginfo_t info;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		pause();
+		_exit(0);
+	}
+	ck_assert(!proc_is_dying(pid));
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	ck_assert_int_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+	ck_assert(proc_is_dying(pid));
+	proc_wait(pid);
+	ck_assert(!proc_is_dying(pid));
+}
+END_TEST
+
 START_TEST(a_status_has_the_references_words)
 {
 	char buf[64];
@@ -760,6 +778,7 @@ static TCase *status_case(void)
 	tcase_add_loop_test(tc, end_kills_and_reaps, 0, 2);
 	tcase_add_test(tc, end_does_not_wait_for_what_it_may_not_kill);
 	tcase_add_test(tc, waiting_has_a_deadline);
+	tcase_add_test(tc, a_child_is_dying_until_it_is_reaped);
 	tcase_add_loop_test(tc, a_status_has_the_references_words, 0, COUNT(statuses));
 	tcase_add_test(tc, all_signals_but_three_are_forwarded);
 	return tc;
