@@ -13,6 +13,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
 #include <poll.h>
@@ -318,20 +319,69 @@ static void explain_unknown(const char *word, struct err *e)
 		err_add(e, "; it is a command of the shell, try sh -c '%s ...'", word);
 	else if (strcmp(word, "help") == 0 || strcmp(word, "version") == 0)
 		err_add(e, "; try rootlesskit --%s", word);
+	else if (strcmp(word, "info") == 0 || strcmp(word, "list-ports") == 0 ||
+		 strcmp(word, "add-ports") == 0 || strcmp(word, "remove-ports") == 0)
+		err_add(e, "; try rootlessctl %s", word);
 }
 
-/* Adds why a file cannot be executed. */
-static void explain_unexecutable(const char *path, struct err *e)
+/* Adds what is missing where a file is there that the kernel cannot find: its interpreter. */
+static void explain_interpreter(const char *line, const char *path, struct err *e)
+{
+	bool is_script = strncmp(line, "#!", 2) == 0;
+	const char *name = is_script ? line + 2 + strspn(line + 2, " \t") : "";
+
+	if (!is_script)
+		err_add(e,
+			"; its dynamic loader does not exist: the program is for another C library "
+			"or another architecture");
+	else if (strchr(line, '\r') != NULL)
+		err_add(e,
+			"; its first line ends with a carriage return, as lines of Windows do: try "
+			"sed -i 's/\\r$//' %.200s",
+			path);
+	else
+		err_add(e, "; its interpreter %.*s does not exist", (int)strcspn(name, " \t"),
+			name);
+}
+
+/* Adds why the kernel takes an existing file for none, or for no program. */
+static void explain_contents(const char *path, int reason, struct err *e)
+{
+	FD_AUTO int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	char line[256];
+	ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+
+	if (n < 0)
+		return;
+	line[n] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	if (reason == ENOENT)
+		explain_interpreter(line, path, e);
+	else if (strncmp(line, "\177ELF", 4) == 0)
+		err_add(e, "; it is a program for another architecture");
+	else
+		err_add(e,
+			"; it has no #! line: try its interpreter as the command, such as sh "
+			"%.200s",
+			path);
+}
+
+/* Adds why a file cannot be executed, for which the kernel says `reason`. */
+static void explain_unexecutable(const char *path, int reason, struct err *e)
 {
 	struct stat st;
 
-	if (stat(path, &st) < 0)
+	if (stat(path, &st) < 0) {
+		explain_unknown(path, e);
 		return;
+	}
 	if (S_ISDIR(st.st_mode))
 		err_add(e, "; it is a directory");
 	else if ((st.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)) == 0)
 		err_add(e,
 			"; it is not executable: try chmod +x, or its interpreter as the command");
+	else if (reason == ENOENT || reason == ENOEXEC)
+		explain_contents(path, reason, e);
 }
 
 /* Starts the command. Returns 0 or -errno with a reason. */
@@ -364,7 +414,7 @@ static int start_command(struct child *c, struct err *e)
 	}
 	r = proc_spawn(&spec, e);
 	if (r < 0) {
-		explain_unexecutable(spec.path, e);
+		explain_unexecutable(spec.path, -r, e);
 		return r;
 	}
 	c->command = r;

@@ -68,10 +68,35 @@ $parent" "$err"
 	launch /nonexistent/x
 	assert_eq error "[rootlesskit:child ] error: command [/nonexistent/x] exited: fork/exec /nonexistent/x: no such file or directory
 $parent" "$err"
+	launch "/bin/sh -c true"
+	assert_eq error "[rootlesskit:child ] error: command [/bin/sh -c true] exited: fork/exec /bin/sh -c true: no such file or directory; try the command and its arguments as separate words, or sh -c '/bin/sh -c true'
+$parent" "$err"
 	launch ''
 	assert_eq error "[rootlesskit:child ] error: command [] exited: exec: no command
 $parent" "$err"
 	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
+}
+
+case_a_script_that_the_kernel_cannot_execute() {
+	while IFS='|' read -r first why; do
+		printf "$first" >"$tmp/script"
+		chmod 755 "$tmp/script"
+		launch "$tmp/script"
+		assert_eq "status of $first" 1 "$rc"
+		assert_eq "error of $first" "[rootlesskit:child ] error: command [$tmp/script] exited: fork/exec $tmp/script: $why
+[rootlesskit:parent] error: child exited: exit status 1" "$err"
+	done <<-EOF
+		#!/nonexistent/sh -e\\n|no such file or directory; its interpreter /nonexistent/sh does not exist
+		#! /nonexistent/sh\\n|no such file or directory; its interpreter /nonexistent/sh does not exist
+		#!/bin/sh\\r\\n|no such file or directory; its first line ends with a carriage return, as lines of Windows do: try sed -i 's/\\r$//' $tmp/script
+		echo hello\\n|exec format error; it has no #! line: try its interpreter as the command, such as sh $tmp/script
+		\\177ELF and nothing else|exec format error; it is a program for another architecture
+	EOF
+	# Following the advice helps.
+	printf '#!/bin/sh\r\necho hello\n' >"$tmp/script"
+	sed -i 's/\r$//' "$tmp/script"
+	launch "$tmp/script"
+	assert_eq output hello "$out"
 }
 
 case_a_command_that_was_meant_otherwise() {
@@ -86,6 +111,7 @@ case_a_command_that_was_meant_otherwise() {
 		cd|; it is a command of the shell, try sh -c 'cd ...'
 		FOO=bar|; try env FOO=bar COMMAND
 		help|; try rootlesskit --help
+		list-ports|; try rootlessctl list-ports
 		—net=none|; it begins with a long dash: options begin with two plain ones, --
 	EOF
 }
@@ -943,6 +969,7 @@ run_cases \
 	exit_status_is_the_commands \
 	a_signal_that_ends_the_command_is_named \
 	a_command_that_cannot_be_executed \
+	a_script_that_the_kernel_cannot_execute \
 	a_command_that_was_meant_otherwise \
 	no_command \
 	the_environment_has_three_more_variables \
