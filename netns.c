@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/statvfs.h>
 
 #include "base/fd.h"
 #include "os/rtnl.h"
@@ -76,6 +77,38 @@ int netns_run(int (*fn)(void *arg, struct err *e), void *arg, struct err *e)
 	return job.result;
 }
 
+/* Adds why the device cannot be opened, from what the kernel and the file itself say. */
+static void explain_tun(int reason, struct err *e)
+{
+	bool is_absent = reason == ENOENT || reason == ENODEV || reason == ENXIO;
+	struct statvfs fs;
+	char misc[4096];
+
+	if (is_absent && fd_read_file("/proc/misc", misc, sizeof(misc)) > 0 &&
+	    strstr(misc, " tun\n") != NULL)
+		err_add(e,
+			" (the kernel has the tun module, but the device file is not there: in a "
+			"container, try --device=/dev/net/tun; else, as root, run `mkdir -p "
+			"/dev/net "
+			"&& mknod -m 666 %s c 10 200`)",
+			TUN_PATH);
+	else if (is_absent)
+		err_add(e, " (the tun module is not there: as root, run `modprobe tun`)");
+	else if (reason == EPERM)
+		err_add(e,
+			" (a cgroup forbids this device: try --device=%s for the container, or "
+			"DeviceAllow=\"%s rw\" for the service)",
+			TUN_PATH, TUN_PATH);
+	else if (statvfs(TUN_PATH, &fs) == 0 && (fs.f_flag & ST_NODEV) != 0)
+		err_add(e,
+			" (it is on a file system that is mounted nodev: as root, mount that "
+			"without nodev; in a container, try --device=%s)",
+			TUN_PATH);
+	else
+		err_add(e, " (every user must be able to open it: as root, run `chmod 666 %s`)",
+			TUN_PATH);
+}
+
 static int open_tun(struct err *e)
 {
 	int fd = open(TUN_PATH, O_RDWR | O_CLOEXEC);
@@ -84,11 +117,7 @@ static int open_tun(struct err *e)
 	if (fd >= 0)
 		return fd;
 	err_sys(e, why, "open %s", TUN_PATH);
-	if (why == ENOENT || why == ENODEV || why == ENXIO)
-		err_add(e, " (the tun module is not there: as root, run `modprobe tun`)");
-	else
-		err_add(e, " (every user must be able to open it: as root, run `chmod 666 %s`)",
-			TUN_PATH);
+	explain_tun(why, e);
 	return -ENODEV; /* no missing right of a namespace, whatever it was */
 }
 

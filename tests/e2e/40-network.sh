@@ -437,13 +437,18 @@ without_tun() {
 
 case_without_dev_net_tun() {
 	[ -d /dev/net ] || skip tun 'there is no /dev/net to hide'
-	without_tun 'mount -t tmpfs none /dev/net' \
-		'open /dev/net/tun: no such file or directory (*modprobe tun*)'
+	way='*modprobe tun*'
+	if grep -q ' tun$' /proc/misc; then
+		way='the kernel has the tun module, *--device=/dev/net/tun; *mknod -m 666 /dev/net/tun c 10 200*'
+	fi
+	without_tun 'mount -t tmpfs none /dev/net' "open /dev/net/tun: no such file or directory ($way)"
 }
 
 case_a_forbidden_dev_net_tun() {
 	[ -e /dev/net/tun ] || skip tun 'there is none'
 	without_tun 'mount --bind /dev/net/tun /dev/net/tun; mount -o remount,bind,nodev,nosuid,noexec /dev/net/tun' \
+		'open /dev/net/tun: permission denied (it is on a file system that is mounted nodev: *)'
+	without_tun 'mount --bind /etc/shadow /dev/net/tun' \
 		'open /dev/net/tun: permission denied (*chmod 666 /dev/net/tun*)'
 }
 
