@@ -236,8 +236,9 @@ static int check_copy_up(const struct opts *o, struct err *e)
 	if (o->copy_up.count > 0 && mount_is_shared(o->propagation))
 		return err_set(e, EINVAL,
 			       "propagation %s does not support copy-up driver %s "
-			       "(--propagation=%s with --copy-up)",
-			       o->propagation, o->copy_up_mode, o->propagation);
+			       "(--propagation=%s with --copy-up); try --propagation=%s",
+			       o->propagation, o->copy_up_mode, o->propagation,
+			       o->propagation[0] == 'r' ? "rslave" : "slave");
 	for (size_t i = 0; i < o->copy_up.count; i++) {
 		const char *dir = o->copy_up.items[i], *why;
 

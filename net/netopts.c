@@ -19,6 +19,8 @@
 #define CIDR_MAX_PREFIX_LEN 25
 #define IFNAME_MAX	    15 /* characters, IFNAMSIZ without the NUL */
 
+#define NEEDS_PROGRAM "; it takes --net=slirp4netns or pasta"
+
 /* ---- drivers ---- */
 
 static const char *const net_names[] = {
@@ -235,10 +237,10 @@ static int check_network(const struct netopts *o, struct err *e)
 		return err_set(e, EINVAL, "--ipv6 needs an --mtu of at least %d, got %lld",
 			       MTU_MIN_IPV6, (long long)o->mtu);
 	if (o->cidr_text != NULL && !netopts_has_program(o))
-		return err_set(e, EINVAL, "custom cidr is not supported for --net=%s",
+		return err_set(e, EINVAL, "custom cidr is not supported for --net=%s" NEEDS_PROGRAM,
 			       o->driver_name);
 	if (o->ifname != NULL && !netopts_has_program(o))
-		return err_set(e, EINVAL, "ifname cannot be specified for --net=%s",
+		return err_set(e, EINVAL, "ifname cannot be specified for --net=%s" NEEDS_PROGRAM,
 			       o->driver_name);
 	if (o->ifname != NULL && !is_ifname(o->ifname))
 		return err_set(e, EINVAL,

@@ -114,6 +114,8 @@ const char *mount_why_not_covered(const char *dir)
 	if (is_directory(dir, "/tmp"))
 		return "programs share files and sockets in it, and new ones would not be seen "
 		       "inside";
+	if (is_directory(dir, "/proc"))
+		return "the links in it would lead to the processes of one moment";
 	return NULL;
 }
 
