@@ -152,6 +152,15 @@ static int set_environment(const char *state_dir)
 	return 0;
 }
 
+static int no_pipe(struct err *e)
+{
+	int r = err_sys(e, errno, "pipe");
+
+	if (r == -EMFILE)
+		err_add(e, "; try a higher limit of file descriptors: ulimit -n");
+	return r;
+}
+
 pid_t reexec_start(const struct opts *o, char *const *argv, const char *state_dir,
 		   int activation_fds, int *to_child, int *from_child, struct err *e)
 {
@@ -162,9 +171,9 @@ pid_t reexec_start(const struct opts *o, char *const *argv, const char *state_di
 	if (set_environment(state_dir) < 0)
 		return err_sys(e, ENOMEM, "setting the environment");
 	if (pipe2(down, O_CLOEXEC) < 0)
-		return err_sys(e, errno, "pipe");
+		return no_pipe(e);
 	if (pipe2(up, O_CLOEXEC) < 0) {
-		pid = err_sys(e, errno, "pipe");
+		pid = no_pipe(e);
 		close(down[0]);
 		close(down[1]);
 		return pid;

@@ -77,6 +77,13 @@ $parent" "$err"
 	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
 }
 
+case_too_few_descriptors_to_start() {
+	rc=0
+	prlimit --nofile=10 rootlesskit true 2>"$tmp/err" || rc=$?
+	assert_eq status 1 "$rc"
+	assert_eq error '[rootlesskit:parent] error: pipe: too many open files; try a higher limit of file descriptors: ulimit -n' "$(cat "$tmp/err")"
+}
+
 case_a_script_that_the_kernel_cannot_execute() {
 	while IFS='|' read -r first why; do
 		printf "$first" >"$tmp/script"
@@ -737,9 +744,9 @@ case_bad_command_lines() {
 		--net=slirp4netns --cidr=10.0.2.0|invalid CIDR address: 10.0.2.0; --cidr takes an IPv4 network such as 10.0.2.0/24
 		--net=slirp4netns --ifname=lo|*--ifname=lo*
 		--net=slirp4netns --mtu=65522|mtu must be <= 65521, got 65522 (--mtu takes 68 to 65521)
-		--cidr=10.0.0.0/24|custom cidr is not supported for --net=host
+		--cidr=10.0.0.0/24|custom cidr is not supported for --net=host; *
 		--net=slirp4netns --cidr=10.0.0.1/24|*host bits*
-		--ifname=a|ifname cannot be specified for --net=host
+		--ifname=a|ifname cannot be specified for --net=host; *
 		--net=slirp4netns --ifname=a/b|ifname must not contain "/" (--ifname=a/b); *
 		--net=slirp4netns --slirp4netns-sandbox=foo|unsupported slirp4netns-sandbox mode: "foo"*
 		--net=slirp4netns --detach-netns --slirp4netns-sandbox=true|--slirp4netns-sandbox conflicts with --detach-netns*
@@ -969,6 +976,7 @@ run_cases \
 	exit_status_is_the_commands \
 	a_signal_that_ends_the_command_is_named \
 	a_command_that_cannot_be_executed \
+	too_few_descriptors_to_start \
 	a_script_that_the_kernel_cannot_execute \
 	a_command_that_was_meant_otherwise \
 	no_command \
