@@ -365,6 +365,9 @@ static int find_docker_proxy(struct proxy *p, struct err *e)
 {
 	int r = proc_find(DOCKER_PROXY, p->path, sizeof(p->path), e);
 
+	if (r == -ENOENT)
+		err_add(e, "; it comes with Docker (Debian: package docker.io): add its directory "
+			   "to $PATH of dockerd");
 	if (r < 0)
 		err_wrap(e, "error while starting " DOCKER_PROXY);
 	return r;

@@ -205,7 +205,9 @@ static void explain_socket(const char *path, int reason, struct err *e)
 {
 	struct stat st;
 
-	if (reason == -ENOENT)
+	if (strstr(path, "://") != NULL)
+		err_add(e, "; --socket takes a path, such as %s", strstr(path, "://") + 3);
+	else if (reason == -ENOENT)
 		err_add(e, "; is rootlesskit running? Its socket is DIR/" STATE_API_SOCKET
 			   " of --state-dir=DIR");
 	else if (stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
@@ -330,8 +332,11 @@ static int remove_port(const struct ctl *ctl, long long id, struct err *e)
 
 	snprintf(target, sizeof(target), PORTS "/%lld", id);
 	r = client_call(ctl->socket_path, "DELETE", target, NULL, &answer, e);
-	if (r < 0)
+	if (r < 0) {
+		if (strncmp(e->msg, "unknown id", strlen("unknown id")) == 0)
+			err_add(e, "; `rootlessctl list-ports` shows the IDs");
 		return r;
+	}
 	client_answer_free(&answer);
 	printf("%lld\n", id);
 	fflush(stdout);

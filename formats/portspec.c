@@ -19,6 +19,7 @@
 #include "base/text.h"
 
 #define PORTS_ARE "; ports are 1 to 65535"
+#define PROTOS	  "tcp, tcp4, tcp6, udp, udp4 or udp6"
 #define PARTS_MAX 4 /* parent IP, parent port, child IP, child port */
 /* Bytes of a JSON string that are looked at: what is no address shall be shown in the error. */
 #define FIELD_LEN 256
@@ -247,8 +248,7 @@ static void advise(const char *text, struct err *e)
 			"; ranges of ports are not supported: each port takes a spec of its own, "
 			"such as " PORTSPEC_EXAMPLE);
 	} else if (slash != NULL && proto_parse(&known, slash + 1, &ignored) < 0) {
-		err_add(e,
-			"; PROTO is tcp, tcp4, tcp6, udp, udp4 or udp6, as in " PORTSPEC_EXAMPLE);
+		err_add(e, "; PROTO is " PROTOS ", as in " PORTSPEC_EXAMPLE);
 	} else if (!suggest(e, "", "%s%s", text, proto) && !suggest(e, "", ":%s%s", text, proto) &&
 		   !(text[0] == '*' && suggest(e, "", "%s%s", rest, proto)) &&
 		   !(text_is_letter(text[0]) &&
@@ -323,7 +323,8 @@ static int check_ip_field(const char *text, const char *which, char *ip, struct 
 	struct ipaddr addr;
 
 	if (text[0] != '\0' && ipaddr_parse(&addr, text) < 0)
-		return err_set(e, EINVAL, "invalid %s: \"%s\"", which, text);
+		return err_set(e, EINVAL, "invalid %s: \"%s\"; it takes an IP address", which,
+			       text);
 	snprintf(ip, PORTSPEC_IP_LEN, "%s", text);
 	return 0;
 }
@@ -349,8 +350,11 @@ int portspec_from_json(struct portspec *spec, struct json_doc *doc, const struct
 			       json_type_name(node->type));
 	doc->go_type = "Spec";
 	r = read_fields(&f, doc, node, e);
-	if (r == 0)
-		r = proto_parse(&new.proto, f.proto, e);
+	if (r < 0)
+		return r;
+	r = proto_parse(&new.proto, f.proto, e);
+	if (r < 0)
+		err_add(e, "; proto is " PROTOS);
 	if (r == 0)
 		r = check_ip_field(f.parent_ip, "ParentIP", new.parent_ip, e);
 	if (r == 0)

@@ -43,8 +43,12 @@ static int find_place(const struct portspec *spec, struct place *place, struct e
 	if (given && ipaddr_parse(&place->ip, spec->parent_ip) < 0)
 		return err_set(e, EINVAL, "invalid ParentIP: \"%s\"", spec->parent_ip);
 	if ((v4_only && place->ip.family != AF_INET) || (v6_only && place->ip.family != AF_INET6))
-		return err_set(e, EADDRNOTAVAIL, "listen %s: address %s: no suitable address found",
-			       proto_name(spec->proto), spec->parent_ip);
+		return err_set(e, EADDRNOTAVAIL,
+			       "listen %s: address %s: no suitable address found; it is an IPv%s "
+			       "address: try %.3s or %.3s%s",
+			       proto_name(spec->proto), spec->parent_ip, v4_only ? "6" : "4",
+			       proto_name(spec->proto), proto_name(spec->proto),
+			       v4_only ? "6" : "4");
 	if (!v4_only && !v6_only && (!given || ipaddr_is_any(&place->ip))) {
 		place->ip = (struct ipaddr){ .family = AF_INET6 };
 		place->both_families = true;

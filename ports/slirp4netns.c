@@ -109,6 +109,8 @@ static int ask(const char *path, const char *request, int len, int64_t *id, stru
 
 /* ---- ports ---- */
 
+#define IPV4_ONLY "; slirp4netns forwards IPv4 only; try --port-driver=builtin"
+
 /* It does not say why it cannot listen. Tries the same, and adds what comes of it. */
 static void explain(const struct portspec *spec, struct err *e)
 {
@@ -121,8 +123,12 @@ static void explain(const struct portspec *spec, struct err *e)
 	socklen_t len;
 	int one = 1, reason;
 
-	if (ipaddr_parse(&ip, text) < 0 || ip.family != AF_INET)
+	if (ipaddr_parse(&ip, text) < 0)
 		return;
+	if (ip.family != AF_INET) {
+		err_add(e, IPV4_ONLY);
+		return;
+	}
 	len = ipaddr_sockaddr(&ip, spec->parent_port, &sa);
 	fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
 	if (fd < 0)

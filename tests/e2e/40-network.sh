@@ -142,8 +142,8 @@ hello from the host" "$out"
 		10.0.2.0/25 10.0.2
 	EOF
 	fails_with '*too small*' --net=slirp4netns --cidr=10.9.0.0/30
-	fails_with '*invalid CIDR address: foo; --cidr takes an IPv4 network*' --net=slirp4netns --cidr=foo
-	fails_with '*custom cidr is not supported for --net=none' --net=none --cidr=10.9.0.0/24
+	fails_with '*invalid CIDR address: foo; *' --net=slirp4netns --cidr=foo
+	fails_with '*custom cidr is not supported for --net=none; *' --net=none --cidr=10.9.0.0/24
 }
 
 case_mtu() {

@@ -135,7 +135,7 @@ case_what_is_refused() {
 	done <<-EOF
 		127.0.0.1:$port:81/tcp|conflict with ID 1; that is 127.0.0.1:$port:80/tcp
 		127.0.0.1:$taken:80/tcp|reply.Error: map\[desc:bad request: add_hostfwd: slirp_add_hostfwd failed\]: listen tcp 127.0.0.1:$taken: bind: address already in use; see who has it: ss -ltnp 'sport = :$taken' \(as root\)
-		[::1]:$taken:80/tcp|reply.Error: map\[desc:bad request: add_hostfwd: bad arguments.host_addr\]
+		[::1]:$taken:80/tcp|reply.Error: map\[desc:bad request: add_hostfwd: bad arguments.host_addr\]; slirp4netns forwards IPv4 only; try --port-driver=builtin
 		127.0.0.1:$taken:80/tcp6|unsupported port protocol tcp6; the slirp4netns port driver takes tcp, tcp4, udp and udp4
 		127.0.0.1:$taken:80/udp6|unsupported port protocol udp6; the slirp4netns port driver takes tcp, tcp4, udp and udp4
 		127.0.0.1:$taken:80/sctp|unsupported port protocol sctp; the slirp4netns port driver takes tcp, tcp4, udp and udp4
@@ -146,7 +146,7 @@ case_what_is_refused() {
 		assert_match 'privileged' "error: cannot expose privileged port 80, *net.ipv4.ip_unprivileged_port_start=80* (currently *CAP_NET_BIND_SERVICE on slirp4netns binary*larger port number*bind: permission denied" \
 			"$(cat "$tmp/err")"
 	fi
-	assert_eq 'unknown ID' 'error: unknown id: 99' "$(ctl remove-ports 99 2>&1)"
+	assert_eq 'unknown ID' 'error: unknown id: 99; `rootlessctl list-ports` shows the IDs' "$(ctl remove-ports 99 2>&1)"
 	assert_eq 'ports that are left' 1 "$(ctl list-ports --json | wc -l)"
 	stop
 	# At the start the launcher ends.

@@ -108,9 +108,9 @@ case_families() {
 case_a_family_must_fit_the_address() {
 	p=$(free_port)
 	launch --net=none --port-driver=builtin -p "[::1]:$p:80/tcp4" true
-	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp4 ::1 $p 80 }: listen tcp4: address ::1: no suitable address found" "$err"
+	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp4 ::1 $p 80 }: listen tcp4: address ::1: no suitable address found; it is an IPv6 address: try tcp or tcp6" "$err"
 	launch --net=none --port-driver=builtin -p "127.0.0.1:$p:80/tcp6" true
-	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp6 127.0.0.1 $p 80 }: listen tcp6: address 127.0.0.1: no suitable address found" "$err"
+	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp6 127.0.0.1 $p 80 }: listen tcp6: address 127.0.0.1: no suitable address found; it is an IPv4 address: try tcp or tcp4" "$err"
 }
 
 # Where a port leads when no child IP is given.

@@ -138,8 +138,8 @@ case_specs_that_are_refused() {
 		127.0.0.1:$port:53/udp|{udp 127.0.0.1 $port 53 }: listen udp 127.0.0.1:$port: bind: address already in use; see who has it: ss -lunp 'sport = :$port' (as root)
 		127.0.0.2:$port:53/udp,127.0.0.2:$port:54/udp|{udp 127.0.0.2 $port 54 }: conflict with ID 1; that is 127.0.0.2:$port:53/udp
 		127.0.0.2:$port:53/udp,127.0.0.2:$port:54/udp4|{udp4 127.0.0.2 $port 54 }: listen udp4 127.0.0.2:$port: bind: address already in use; see who has it: ss -lunp 'sport = :$port' (as root); ID 1 of this launcher is 127.0.0.2:$port:53/udp
-		[::1]:$port:53/udp4|{udp4 ::1 $port 53 }: listen udp4: address ::1: no suitable address found
-		127.0.0.1:$port:53/udp6|{udp6 127.0.0.1 $port 53 }: listen udp6: address 127.0.0.1: no suitable address found
+		[::1]:$port:53/udp4|{udp4 ::1 $port 53 }: listen udp4: address ::1: no suitable address found; it is an IPv6 address: try udp or udp6
+		127.0.0.1:$port:53/udp6|{udp6 127.0.0.1 $port 53 }: listen udp6: address 127.0.0.1: no suitable address found; it is an IPv4 address: try udp or udp4
 		192.0.2.99:$port:53/udp|{udp 192.0.2.99 $port 53 }: listen udp 192.0.2.99:$port: bind: cannot assign requested address; it is not an address of this host (ip addr lists those)
 	EOF
 	send_signal TERM "$server"

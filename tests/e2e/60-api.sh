@@ -267,8 +267,8 @@ case_specs_that_are_refused() {
 		garbage|invalid character 'g' looking for beginning of value
 		{proto:"tcp"}|invalid character 'p' looking for beginning of object key string
 		{"proto":"tcp",}|invalid character '}' looking for beginning of object key string
-		null|unknown proto: \"\"
-		{}|unknown proto: \"\"
+		null|unknown proto: \"\"; proto is tcp, tcp4, tcp6, udp, udp4 or udp6
+		{}|unknown proto: \"\"; proto is tcp, tcp4, tcp6, udp, udp4 or udp6
 		1|json: cannot unmarshal number into Go value of type port.Spec
 		"x"|json: cannot unmarshal string into Go value of type port.Spec
 		[]|json: cannot unmarshal array into Go value of type port.Spec
@@ -287,15 +287,15 @@ case_specs_that_are_refused() {
 		{"proto":"tcp","parentPort":18110}|invalid ChildPort: 0; ports are 1 to 65535
 		{"proto":"tcp","parentPort":18110,"childPort":70000}|invalid ChildPort: 70000; ports are 1 to 65535
 		{"proto":"tcp","parentPort":4294967376,"childPort":80}|invalid ParentPort: 4294967376; ports are 1 to 65535
-		{"proto":"tcp","parentIP":"foo","parentPort":18110,"childPort":80}|invalid ParentIP: \"foo\"
-		{"proto":"tcp","parentPort":18110,"childIP":"1.2.3","childPort":80}|invalid ChildIP: \"1.2.3\"
+		{"proto":"tcp","parentIP":"foo","parentPort":18110,"childPort":80}|invalid ParentIP: \"foo\"; it takes an IP address
+		{"proto":"tcp","parentPort":18110,"childIP":"1.2.3","childPort":80}|invalid ChildIP: \"1.2.3\"; it takes an IP address
 		{"proto":"tcp","parentIP":5,"parentPort":18110,"childPort":80}|json: cannot unmarshal number into Go struct field Spec.parentIP of type string
-		{"proto":"foo","parentPort":18110,"childPort":80}|unknown proto: \"foo\"
-		{"proto":"a<b>&\u0001\"","parentPort":18110,"childPort":80}|unknown proto: \"a\u003cb\u003e\u0026\u0001\"\"
-		{"proto":"TCP","parentPort":18110,"childPort":80}|unknown proto: \"TCP\"
+		{"proto":"foo","parentPort":18110,"childPort":80}|unknown proto: \"foo\"; proto is tcp, tcp4, tcp6, udp, udp4 or udp6
+		{"proto":"a<b>&\u0001\"","parentPort":18110,"childPort":80}|unknown proto: \"a\u003cb\u003e\u0026\u0001\"\"; proto is tcp, tcp4, tcp6, udp, udp4 or udp6
+		{"proto":"TCP","parentPort":18110,"childPort":80}|unknown proto: \"TCP\"; proto is tcp, tcp4, tcp6, udp, udp4 or udp6
 		{"proto":"sctp","parentPort":18110,"childPort":80}|unsupported port protocol sctp; the builtin port driver takes tcp, tcp4, tcp6, udp, udp4 and udp6
-		{"proto":"tcp4","parentIP":"::1","parentPort":18113,"childPort":80}|listen tcp4: address ::1: no suitable address found
-		{"proto":"tcp6","parentIP":"127.0.0.1","parentPort":18113,"childPort":80}|listen tcp6: address 127.0.0.1: no suitable address found
+		{"proto":"tcp4","parentIP":"::1","parentPort":18113,"childPort":80}|listen tcp4: address ::1: no suitable address found; it is an IPv6 address: try tcp or tcp6
+		{"proto":"tcp6","parentIP":"127.0.0.1","parentPort":18113,"childPort":80}|listen tcp6: address 127.0.0.1: no suitable address found; it is an IPv4 address: try tcp or tcp4
 		{"proto":"tcp","parentIP":"192.0.2.99","parentPort":18113,"childPort":80}|listen tcp 192.0.2.99:18113: bind: cannot assign requested address; it is not an address of this host (ip addr lists those)
 	EOF
 	assert_eq 'no body' "$(refusal EOF)" "$(ask -X POST "$URL/v1/ports")"

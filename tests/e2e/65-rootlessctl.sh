@@ -139,11 +139,11 @@ case_remove_ports() {
 	ctl --socket="$sock" remove-ports 1
 	says one 0 1 ''
 	ctl --socket="$sock" remove-ports 1
-	says again 1 '' 'error: unknown id: 1'
+	says again 1 '' 'error: unknown id: 1; `rootlessctl list-ports` shows the IDs'
 	ctl --socket="$sock" --debug remove-ports 99
-	says unknown 1 '' 'error: unknown id: 99'
+	says unknown 1 '' 'error: unknown id: 99; `rootlessctl list-ports` shows the IDs'
 	ctl --socket="$sock" remove-ports 4 99 3
-	says 'good, bad, good' 1 4 'error: unknown id: 99; not removed: 99 3'
+	says 'good, bad, good' 1 4 'error: unknown id: 99; `rootlessctl list-ports` shows the IDs; not removed: 99 3'
 	ctl --socket="$sock" remove-ports
 	says none 1 '' 'error: no ID specified; `rootlessctl list-ports` shows the IDs'
 	ctl --socket="$sock" remove-ports 2 abc
@@ -153,7 +153,7 @@ case_remove_ports() {
 	assert_eq error 'error: flag provided but not defined: -1; see `rootlessctl remove-ports --help`' "$err"
 	assert_eq status 1 "$rc"
 	ctl --socket="$sock" remove-ports -- -1
-	says negative 1 '' 'error: unknown id: -1'
+	says negative 1 '' 'error: unknown id: -1; `rootlessctl list-ports` shows the IDs'
 	ctl --socket="$sock" remove-ports 2 3
 	says two 0 '2
 3' ''
@@ -298,6 +298,8 @@ case_the_command_of_a_launcher_can_call_it() {
 case_no_server() {
 	ctl --socket="$tmp/missing" list-ports
 	says missing 1 '' "error: stat $tmp/missing: no such file or directory; is rootlesskit running? Its socket is DIR/api.sock of --state-dir=DIR"
+	ctl --socket="unix://$tmp/x/api.sock" list-ports
+	says 'a URL' 1 '' "error: stat unix://$tmp/x/api.sock: no such file or directory; --socket takes a path, such as $tmp/x/api.sock"
 	python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$tmp/dead"
 	ctl --socket="$tmp/dead" list-ports
 	says dead 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $tmp/dead: connect: connection refused; the rootlesskit that listened there has ended"
@@ -404,7 +406,7 @@ case_forms_of_options() {
 		says "$arguments" 0 '' ''
 	done
 	ctl remove-ports --socket="$sock" 1
-	says 'a socket behind the command' 1 '' 'error: unknown id: 1'
+	says 'a socket behind the command' 1 '' 'error: unknown id: 1; `rootlessctl list-ports` shows the IDs'
 	ctl --socket="$sock" list-ports --json=false
 	assert_match 'no JSON' 'ID *PROTO *' "$out"
 	ctl --socket="$sock" list-ports --json=maybe

@@ -186,7 +186,7 @@ $refused conflict with ID 1; that is 127.0.0.1:$port:127.0.0.1:80/tcp4" "$(cat "
 $refused $error" "\[rootlesskit:docker-proxy] error: $refused $error"
 	done <<-EOT
 		192.0.2.99|$port|listen tcp4 192.0.2.99:$port: bind: cannot assign requested address; it is not an address of this host (ip addr lists those)
-		bad|$port|invalid ParentIP: "bad"
+		bad|$port|invalid ParentIP: "bad"; it takes an IP address
 		127.0.0.1|0|invalid ParentPort: 0; ports are 1 to 65535
 		127.0.0.1|65536|invalid ParentPort: 65536; ports are 1 to 65535
 		127.0.0.1|-1|invalid ParentPort: -1; ports are 1 to 65535
@@ -306,7 +306,7 @@ case_a_docker_proxy_that_is_missing() {
 	proxy_path=/nonexistent
 	proxy -host-ip 127.0.0.1 -host-port "$port"
 	proxy_ended 1 '1
-error while starting docker-proxy: exec: "docker-proxy": executable file not found in $PATH' '*executable file not found*'
+error while starting docker-proxy: exec: "docker-proxy": executable file not found in $PATH; it comes with Docker (Debian: package docker.io): add its directory to $PATH of dockerd' '*executable file not found*'
 	stop
 }
 
