@@ -49,6 +49,7 @@
 #define DYING_MS       2000 /* for a child that has begun to end to be gone */
 #define BLOCKED_MS     200  /* for what is blocked by a process inside to go on without it, */
 #define FREEING_MS     3000 /* after the first of those was killed */
+#define CLEARING_MS    5000 /* for the state directory to get empty before that */
 #define LOOK_MS	       20   /* between two looks at it */
 #define SIGNALS_TURN   32   /* signals that are read before others get their turn */
 #define CHILD_PID_MODE 0444
@@ -723,6 +724,18 @@ static void free_blocked(struct parent *p)
 	}
 }
 
+/* A process that is left inside may make files as fast as they are removed. */
+static void remove_state_dir(struct parent *p)
+{
+	if (!statedir_clear(&p->sd, CLEARING_MS)) {
+		log_warn("the state directory does not get empty; killing the processes that are "
+			 "left inside");
+		if (p->userns.st_ino != 0)
+			userns_kill(&p->userns);
+	}
+	statedir_remove(&p->sd);
+}
+
 static void end(struct parent *p)
 {
 	api_free(p->api);
@@ -732,7 +745,7 @@ static void end(struct parent *p)
 	netsupervisor_stop(&p->keep);
 	cgroup_restore(&p->cgroup);
 	fd_close(&p->bp_fd);
-	statedir_remove(&p->sd);
+	remove_state_dir(p);
 	hostaddr_unwatch(p->loop);
 	fd_close(&p->to_child);
 	fd_close(&p->from_child);

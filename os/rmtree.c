@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #define MAX_DEPTH   16
@@ -33,6 +34,8 @@ struct rmtree {
 	int top;
 	enum rmtree_how (*how)(const char *name, const void *arg);
 	const void *arg;
+	unsigned long long until_ms;
+	bool late;
 	unsigned int moved;
 	unsigned int removed; /* or moved, in this pass */
 	int result;	      /* of the first failure in this pass */
@@ -188,6 +191,16 @@ static void remove_one(struct rmtree *t, int dir_fd, const char *name, int depth
 		fail(t, dir_fd, name, errno);
 }
 
+/* Is the time up? On tmpfs readdir(3) reaches no end while a process makes files. */
+static bool is_late(struct rmtree *t, int fd)
+{
+	if (!t->late && clock_now_ms() >= t->until_ms) {
+		t->late = true;
+		fail(t, fd, ".", ETIMEDOUT);
+	}
+	return t->late;
+}
+
 /* One pass over a directory. Closes `fd`, which is new: nothing has been read from it. */
 static void clear(struct rmtree *t, int fd, int depth)
 {
@@ -199,9 +212,9 @@ static void clear(struct rmtree *t, int fd, int depth)
 		fd_close(&fd);
 		return;
 	}
-	while ((entry = fd_next_entry(dir)) != NULL)
+	while (!is_late(t, fd) && (entry = fd_next_entry(dir)) != NULL)
 		remove_one(t, fd, entry->d_name, depth);
-	if (errno != 0)
+	if (!t->late && errno != 0)
 		fail(t, fd, ".", errno);
 	closedir(dir);
 }
@@ -219,9 +232,9 @@ static void clear_top(struct rmtree *t)
 }
 
 int rmtree_clear(int fd, enum rmtree_how (*how)(const char *name, const void *arg), const void *arg,
-		 struct err *e)
+		 unsigned long long until_ms, struct err *e)
 {
-	struct rmtree t = { .top = fd, .how = how, .arg = arg, .e = e };
+	struct rmtree t = { .top = fd, .how = how, .arg = arg, .until_ms = until_ms, .e = e };
 	unsigned int passes = 0, moving = 0;
 
 	/* Until a pass finds nothing more: some file systems skip entries while others are removed.
@@ -234,9 +247,9 @@ int rmtree_clear(int fd, enum rmtree_how (*how)(const char *name, const void *ar
 			moving++;
 		else
 			passes++;
-	} while (t.removed > 0 && passes < MAX_PASSES && moving < MAX_MOVING);
+	} while (!t.late && t.removed > 0 && passes < MAX_PASSES && moving < MAX_MOVING);
 	/* More may be there. */
-	if (t.removed > 0)
+	if (!t.late && t.removed > 0)
 		fail(&t, fd, ".", ENOTEMPTY);
-	return t.result;
+	return t.late ? -ETIMEDOUT : t.result;
 }

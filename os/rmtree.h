@@ -18,8 +18,10 @@ enum rmtree_how {
 
 /* Removes what is in the directory that `fd` (not O_PATH) is open for; `how` says how, for each
  * name directly in it. What cannot be removed does not keep the rest. May block as long as the
- * file system does. Returns 0, or -errno with "remove PATH: why" for the first that stays. */
+ * file system does. Stops at `until_ms` (clock_now_ms), since a process may make files as fast as
+ * they are removed. Returns 0, or -errno with "remove PATH: why" for the first that stays,
+ * -ETIMEDOUT when the time was up. */
 int rmtree_clear(int fd, enum rmtree_how (*how)(const char *name, const void *arg), const void *arg,
-		 struct err *e);
+		 unsigned long long until_ms, struct err *e);
 
 #endif

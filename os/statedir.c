@@ -43,9 +43,10 @@
 #define PRIVATE_MODE   0700
 #define LOCK_MODE      0600
 #define MODE_BITS      07777
-#define OPEN_MS	       3000 /* for all tries against launchers that are just ending */
-#define LOOKS	       5    /* that all would have to catch a launcher in between */
-#define REMOVE_MS      1000 /* for a file system that removes closed files a little later */
+#define OPEN_MS	       3000  /* for all tries against launchers that are just ending */
+#define LOOKS	       5     /* that all would have to catch a launcher in between */
+#define CLEAR_MS       60000 /* for all that is in the directory; less than that is usual */
+#define REMOVE_MS      1000  /* for a file system that removes closed files a little later */
 #define REMOVE_STEP_NS 5000000
 #define NAME_TRIES     100
 #define RANDOM_LEN     6
@@ -305,16 +306,22 @@ static enum rmtree_how how_to_clear(const char *name, const void *arg)
 
 /* Removes everything but the lock, with `deep` also what the command has made. child_pid goes last,
  * and only if all else has gone. */
-static int clear(const struct statedir *sd, bool deep, struct err *e)
+static int clear(const struct statedir *sd, bool deep, int within_ms, struct err *e)
 {
+	const unsigned long long until_ms = clock_now_ms() + (unsigned long long)within_ms;
 	struct clearing c = { .deep = deep, .keeps_leftovers = sd->keeps_leftovers };
-	int r = rmtree_clear(sd->dir_fd, how_to_clear, &c, e);
+	int r = rmtree_clear(sd->dir_fd, how_to_clear, &c, until_ms, e);
 
+	if (r == -ETIMEDOUT)
+		return err_set(e, ETIMEDOUT,
+			       "it does not get empty within %d ms: is a process "
+			       "making files in it?",
+			       within_ms);
 	if (r < 0 || unlinkat(sd->dir_fd, STATE_CHILD_PID, 0) == 0 || errno == ENOENT)
 		return r;
 	/* The command may have made a directory of it. */
 	c.with_child_pid = true;
-	return rmtree_clear(sd->dir_fd, how_to_clear, &c, e);
+	return rmtree_clear(sd->dir_fd, how_to_clear, &c, until_ms, e);
 }
 
 /* Is nothing there but the lock and leftovers? */
@@ -592,7 +599,9 @@ int statedir_open(struct statedir *sd, const char *given, struct err *e)
 		r = err_sys(e, ENOENT, "state directory %s", sd->path);
 	if (r < 0)
 		return r;
-	r = clear(sd, deep, e);
+	r = clear(sd, deep, CLEAR_MS, e);
+	if (r == -ETIMEDOUT)
+		err_wrap(e, "state directory %s", sd->path);
 	/* Of subordinate IDs, which only a user namespace gives access to. */
 	if (r == -EACCES || r == -EPERM)
 		err_add(e, "; try `rootlesskit rm -rf %s`", sd->path);
@@ -640,7 +649,7 @@ static int remove_dir(const struct statedir *sd)
 static bool join_and_clear(const struct statedir *sd)
 {
 	return prctl(PR_SET_DUMPABLE, 0) == 0 && setns(sd->userns_fd, CLONE_NEWUSER) == 0 &&
-	       clear(sd, true, NULL) == 0;
+	       clear(sd, true, CLEAR_MS, NULL) == 0;
 }
 
 /* Removes what the command has made for other users of its user namespace, which only root of that
@@ -654,6 +663,11 @@ static bool clear_in_userns(const struct statedir *sd)
 	return pid > 0 && proc_wait(pid) == 0;
 }
 
+bool statedir_clear(const struct statedir *sd, int within_ms)
+{
+	return sd->dir_fd < 0 || clear(sd, true, within_ms, NULL) != -ETIMEDOUT;
+}
+
 void statedir_remove(struct statedir *sd)
 {
 	char text[128];
@@ -663,7 +677,7 @@ void statedir_remove(struct statedir *sd)
 	if (sd->dir_fd < 0)
 		return;
 	fd_close(&sd->spare_fd);
-	r = clear(sd, true, &e);
+	r = clear(sd, true, CLEAR_MS, &e);
 	if (r < 0 && !((r == -EACCES || r == -EPERM) && clear_in_userns(sd))) {
 		log_warn("state directory %s stays: %s", sd->path, e.msg);
 		let_go(sd);

@@ -53,6 +53,11 @@ struct statedir {
  * reason; on failure nothing that was not there before is left. */
 int statedir_open(struct statedir *sd, const char *given, struct err *e);
 
+/* Removes what is in the directory, as far as that is possible. Blocks for at most `within_ms`.
+ * Returns false if the time was up: on tmpfs a process can make files as fast as they are removed,
+ * and it should be ended before statedir_remove. */
+bool statedir_clear(const struct statedir *sd, int within_ms);
+
 /* Removes the directory with all that is in it, and lets go of it. Sockets and files in it should
  * be closed by then: NFS and FUSE keep open files. Files of subordinate IDs are removed by a
  * process in userns_fd. What cannot be removed, such as a mount, stays with the lock file and

@@ -581,6 +581,33 @@ case_what_removes_them_cannot_be_traced_from_inside() {
 	[ ! -e "$tmp/st" ] || fail 'it is still there'
 }
 
+# On tmpfs a directory has no end for who removes its files while others are made.
+case_processes_left_inside_that_make_files_do_not_keep_the_launcher() {
+	cat >"$tmp/make.py" <<-'EOF'
+		import os, time
+		os.chdir(os.environ["ROOTLESSKIT_STATE_DIR"])
+		if os.fork():
+		    time.sleep(0.5)
+		    os._exit(0)
+		os.setsid()
+		os.fork()
+		os.fork()
+		end, count = time.monotonic() + 40, 0
+		while time.monotonic() < end:
+		    count += 1
+		    try:
+		        os.mknod(f"{os.getpid()}.{count}")
+		    except OSError:
+		        os._exit(0)
+	EOF
+	mkdir "$tmp/shm"
+	# shellcheck disable=SC2016 # for the inner shell
+	unshare -Urm sh -c 'mount -t tmpfs tmpfs "$1/shm" && timeout -k 5 25 rootlesskit --state-dir="$1/shm/st" \
+		--subid-source=self --net=none --port-driver=builtin python3 "$1/make.py"; echo $? $(ls "$1/shm")' \
+		- "$tmp" >"$tmp/out" 2>"$tmp/err"
+	assert_eq 'status, and what is left' 0 "$(cat "$tmp/out")"
+}
+
 # A victim who gives a directory in which others may rename: they could put a link in its place.
 case_a_directory_that_others_could_replace_is_refused() {
 	mkdir "$tmp/open" "$tmp/open/sub"
@@ -783,6 +810,7 @@ run_cases \
 	files_of_the_command_of_a_killed_launcher_are_cleared \
 	files_of_other_users_inside_go_too \
 	what_removes_them_cannot_be_traced_from_inside \
+	processes_left_inside_that_make_files_do_not_keep_the_launcher \
 	a_directory_that_others_could_replace_is_refused \
 	a_directory_of_the_users_own_group_is_taken \
 	a_group_with_another_user_in_it_is_refused \

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Removing a tree: all of it, and nothing that links or mounts lead to. */
+#include "base/clock.h"
 #include "os/rmtree.h"
 #include "tests/unit/fixture.h"
 
@@ -32,13 +33,18 @@ static enum rmtree_how by_name(const char *name, const void *arg)
 	return strcmp(name, "flat") == 0 ? RMTREE_FLAT : RMTREE_DEEP;
 }
 
-static int clear_dir(void)
+static int clear_dir_within(unsigned int ms)
 {
 	int fd = open(fixture_path("top"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = rmtree_clear(fd, by_name, NULL, &e);
+	int r = rmtree_clear(fd, by_name, NULL, clock_now_ms() + ms, &e);
 
 	close(fd);
 	return r;
+}
+
+static int clear_dir(void)
+{
+	return clear_dir_within(60000);
 }
 
 static int count_entries(const char *path)
@@ -245,6 +251,16 @@ static int clear_unread(void)
 	return clear_dir() == -EIO ? 0 : 2;
 }
 
+START_TEST(a_deadline_is_kept)
+{
+	make_dir("top", 0755);
+	fixture_file("top/file", "x", 0644);
+	ck_assert_int_eq(clear_dir_within(0), -ETIMEDOUT);
+	ck_assert_int_eq(count_entries(fixture_path("top")), 1);
+	ck_assert_int_eq(clear_dir(), 0);
+}
+END_TEST
+
 START_TEST(a_directory_that_cannot_be_read_is_told)
 {
 	make_dir("top", 0755);
@@ -266,6 +282,7 @@ int main(void)
 	tcase_add_loop_test(tc, no_mount_is_entered, 0, COUNT(openat2_errors));
 	tcase_add_loop_test(tc, old_kernels_remove_trees_too, 1, COUNT(openat2_errors));
 	tcase_add_test(tc, a_directory_that_cannot_be_read_is_told);
+	tcase_add_test(tc, a_deadline_is_kept);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
 }
