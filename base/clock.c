@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The clock of all deadlines. See clock.h. */
 #include "base/clock.h"
 
 #include <limits.h>

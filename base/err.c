@@ -9,7 +9,7 @@
 
 #include "base/array.h"
 
-/* The words that clients and people look for, whatever libc would say in their place. */
+/* Clients and scripts search for these exact words, so they must not depend on the libc. */
 static const struct {
 	int errnum;
 	const char *text;
@@ -77,7 +77,7 @@ const char *err_text(int errnum, char *buf, int len)
 		}
 	}
 	snprintf(buf, (size_t)len, "%s", strerror(errnum));
-	/* "Permission denied", but "RFS specific error" */
+	/* Lowercase "Permission denied", but not the acronym in "RFS specific error". */
 	if (len > 1 && buf[0] != '\0' && islower((unsigned char)buf[1]))
 		buf[0] = (char)tolower((unsigned char)buf[0]);
 	return buf;

@@ -28,7 +28,7 @@ void fd_close(int *fd)
 	errno = saved;
 }
 
-/* The length of the run of numbers that begins with the first. */
+/* How many descriptors at the start of `fds` have consecutive numbers. */
 static size_t run_length(const int *fds, size_t count)
 {
 	size_t n = 1;
@@ -76,7 +76,8 @@ int fd_set_cloexec(int fd, bool on)
 	return fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0) < 0 ? -errno : 0;
 }
 
-/* Errors of accept4(2) that concern one client that has gone away, or a network that is down. */
+/* Errors of accept4(2) that concern one client that has gone away, or a network that is down
+ * (accept(2), "Error handling"). */
 static bool is_client_error(int errnum)
 {
 	switch (errnum) {
@@ -101,7 +102,8 @@ int fd_accept(int listener, struct sockaddr *sa, socklen_t *len)
 {
 	int fd = accept4(listener, sa, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-	/* EPERM is also what a firewall says of one client; accept(2) takes the next one then. */
+	/* A seccomp profile that forbids accept4(2) makes it fail with ENOSYS or EPERM. A firewall
+	 * rule that rejects one client gives EPERM, too; accept(2) then takes the next client. */
 	if (fd < 0 && (errno == ENOSYS || errno == EPERM)) {
 		fd = accept(listener, sa, len);
 		if (fd >= 0) {
@@ -126,7 +128,7 @@ struct dirent *fd_next_entry(DIR *dir)
 	return entry;
 }
 
-/* For kernels without close_range(2)'s CLOSE_RANGE_CLOEXEC. */
+/* For kernels without CLOSE_RANGE_CLOEXEC (close_range(2), before Linux 5.11). Needs /proc. */
 static int cloexec_by_proc(int low)
 {
 	DIR *dir = opendir("/proc/self/fd");
@@ -159,9 +161,9 @@ int fd_open_std(void)
 {
 	int fd;
 
-	/* The lowest free number is taken each time. */
+	/* open(2) takes the lowest free number, so this stops at the first one above 2. */
 	do
-		fd = open("/dev/null", O_RDWR); /* inherited, as the others are */
+		fd = open("/dev/null", O_RDWR); /* inherited, like the other standard streams */
 	while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd < 0)
 		return -errno;

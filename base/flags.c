@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Options of command lines. See flags.h. */
 #include "base/flags.h"
 
 #include <ctype.h>
@@ -35,7 +34,8 @@ bool flags_has(const struct flag *table, const char *word)
 	return find(table, name, strcspn(name, "=")) != NULL;
 }
 
-/* "--no-pidns" */
+/* Finds the boolean FLAG for "no-FLAG", so that suggest() can answer "--no-pidns" with
+ * "--pidns=false". */
 static const struct flag *find_negated(const struct flag *table, const char *text, size_t len)
 {
 	const struct flag *flag = NULL;
@@ -45,7 +45,7 @@ static const struct flag *find_negated(const struct flag *table, const char *tex
 	return flag != NULL && flag->type == FLAG_BOOL ? flag : NULL;
 }
 
-/* Adds the option that may have been meant. */
+/* Appends the option that the user probably meant, if one is similar. */
 static void suggest(const struct flag *table, const char *text, size_t len, struct err *e)
 {
 	const struct flag *negated = find_negated(table, text, len);
@@ -180,7 +180,8 @@ void flags_complain(const char *name, struct err *e)
 	struct stat out, err;
 	size_t len;
 
-	/* compat: on both streams. To one reader it is said once. */
+	/* compat: RootlessKit prints this on both streams. If both are the same file, print it
+	 * once. */
 	if (fstat(STDOUT_FILENO, &out) < 0 || fstat(STDERR_FILENO, &err) < 0 ||
 	    out.st_dev != err.st_dev || out.st_ino != err.st_ino)
 		printf("Incorrect Usage: %s\n", e->msg);

@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* A doubly linked list of nodes that are embedded in what the list holds. A list that is all zero
- * is empty; a node may be in one list at a time. The list owns nothing, and no function allocates
+/* A doubly linked list. Its nodes are embedded in the list's elements. A list of zero bytes is
+ * empty, and a node may be in one list at a time. The list owns nothing, and no function allocates
  * or locks.
  */
 struct list_node {
@@ -16,10 +16,12 @@ struct list {
 	struct list_node *first, *last; /* NULL: empty */
 };
 
-/* What a node is embedded in: LIST_OWNER(node, struct flow, node). NULL is not allowed. */
+/* The element in which a node is embedded: LIST_OWNER(node, struct flow, node). `node` must not be
+ * NULL. */
 #define LIST_OWNER(node, type, member) ((type *)((char *)(node)-offsetof(type, member)))
 
-/* Adds a node that is in no list behind `after`, or as the first where that is NULL. */
+/* Inserts `node`, which must not be in a list, behind `after`, or at the front if `after` is
+ * NULL. */
 static inline void list_insert(struct list *l, struct list_node *after, struct list_node *node)
 {
 	struct list_node *next = after != NULL ? after->next : l->first;
@@ -40,7 +42,7 @@ static inline void list_prepend(struct list *l, struct list_node *node)
 	list_insert(l, NULL, node);
 }
 
-/* Takes a node out of the list in which it is. */
+/* Removes a node from the list `l`, which it must be in. */
 static inline void list_remove(struct list *l, struct list_node *node)
 {
 	*(node->prev != NULL ? &node->prev->next : &l->first) = node->next;

@@ -16,7 +16,7 @@
 
 #define LOG_LINE_LEN 2048 /* bytes; longer lines are cut */
 #define ESCAPED_MAX  6	  /* bytes of an escaped character */
-#define LOG_PAD	     44	  /* columns that a terminal line's text is padded to, as logrus does */
+#define LOG_PAD	     44	  /* compat: on a terminal logrus pads the text to this many columns */
 
 static const struct {
 	const char *word;
@@ -53,7 +53,7 @@ void log_init(const char *who, bool debug)
 	state.started = now(CLOCK_MONOTONIC);
 }
 
-/* A line is lost if standard error cannot take it: there is nobody else to tell. */
+/* If standard error cannot take the line, the line is lost: there is nowhere else to report it. */
 static void write_line(const char *line, size_t len)
 {
 	ssize_t n = write(STDERR_FILENO, line, len);
@@ -64,11 +64,11 @@ static void write_line(const char *line, size_t len)
 struct character {
 	size_t len; /* bytes */
 	uint32_t code;
-	bool is_byte;	/* one byte that is not UTF-8; terminals may take it as C1 */
-	bool is_hidden; /* not shown as it is: that, or a control character: C0, DEL or C1 */
+	bool is_byte;	/* one byte of invalid UTF-8, which a terminal may take as C1 */
+	bool is_hidden; /* must be escaped: is_byte, or a control character (C0, DEL or C1) */
 };
 
-/* The character that a text, which is not empty, begins with. */
+/* Decodes the first character of a text that is not empty. */
 static struct character first_character(const char *text)
 {
 	struct character c = { .len = text_utf8_decode(text, strnlen(text, TEXT_UTF8_MAX),
@@ -80,10 +80,11 @@ static struct character first_character(const char *text)
 	return c;
 }
 
-/* Escapes a character as Go does. Returns how many bytes that gave; `out` has room for 6. */
+/* Escapes a character as Go's strconv.Quote does. `out` has room for ESCAPED_MAX bytes and a NUL.
+ * Returns the number of bytes written, without the NUL. */
 static size_t escape_character(char *out, struct character c)
 {
-	static const char letters[] = "abtnvfr"; /* from \\a, 7, on */
+	static const char letters[] = "abtnvfr"; /* of '\a' (7) to '\r' (13) */
 
 	if (c.code >= '\a' && c.code <= '\r')
 		return (size_t)sprintf(out, "\\%c", letters[c.code - '\a']);
@@ -92,13 +93,13 @@ static size_t escape_character(char *out, struct character c)
 }
 
 enum escaping {
-	QUOTED, /* as Go quotes a value: it may stand in key="value" */
+	QUOTED, /* for key="value": escapes quotes and backslashes, too, as Go's %q does */
 	LINE,
-	LINES, /* newlines and tabs stay */
+	LINES, /* keeps newlines and tabs */
 };
 
-/* Copies a text with its control characters and what is not UTF-8 escaped, as far as there is room.
- * Returns the length; there is no NUL. */
+/* Copies as much of a text as fits, with control characters and invalid UTF-8 escaped. Returns the
+ * number of bytes written; adds no NUL. */
 static size_t escape(char *out, size_t cap, const char *text, enum escaping how)
 {
 	size_t n = 0;
@@ -168,7 +169,7 @@ void log_at(enum log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, ap);
 	va_end(ap);
-	/* One who does not read must not stop those who copy. */
+	/* A reader that has stopped reading must not block the threads that copy data. */
 	if (!(fd_wait(STDERR_FILENO, POLLOUT, 0) & POLLOUT))
 		return;
 	len = state.tty ? format_tty(line, sizeof(line), level, text)
@@ -181,7 +182,7 @@ bool log_is_due(atomic_uint *last_s, unsigned int every_s)
 	unsigned int now = (unsigned int)(clock_now_ms() / 1000) + 1;
 	unsigned int last = atomic_load(last_s);
 
-	/* Another thread may have logged it since we looked at the clock. */
+	/* Another thread may have logged the line since we read the clock. */
 	return (last == 0 || now > last + every_s) &&
 	       atomic_compare_exchange_strong(last_s, &last, now);
 }

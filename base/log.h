@@ -5,13 +5,13 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* Log lines on standard error, each in one write(2), in the forms that users of RootlessKit have
- * their eyes and scripts set to:
+/* Log lines on standard error, each in one write(2). The forms are RootlessKit's, because users and
+ * scripts look for them:
  *
  *     time="2026-11-23T12:39:32Z" level=warning msg="[rootlesskit:parent] ..."      to a file
  *     WARN[0000] [rootlesskit:parent] ...                               coloured, to a terminal
  *
- * May be called from any thread, and does not block: a line that standard error has no room for is
+ * Any thread may log. Logging does not block: if standard error has no room for a line, the line is
  * dropped.
  */
 
@@ -23,8 +23,8 @@ enum log_level {
 	LOG_LEVEL_COUNT,
 };
 
-/* `who` is "parent" or "child " (static), `debug` lets LOG_DEBUG lines through. Call it before any
- * thread starts. */
+/* `who` is "parent" or "child ", a string that is never freed. `debug` enables LOG_DEBUG lines.
+ * Call this before any other thread starts. */
 void log_init(const char *who, bool debug);
 
 void log_at(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -34,13 +34,13 @@ void log_at(enum log_level level, const char *fmt, ...) __attribute__((format(pr
 #define log_warn(...)  log_at(LOG_WARNING, __VA_ARGS__)
 #define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)
 
-/* Is it time for a line that stands in the log at most once every `every_s` seconds? *last_s begins
- * as 0 and is log_is_due's own: seconds, since not every machine has atomics of 64 bits without a
- * library. Of several threads that ask at the same time one gets true. */
+/* Rate limit for a log line: true at most once every `every_s` seconds. The caller sets *last_s to
+ * 0 once and then leaves it alone. If several threads ask at the same time, one of them gets true.
+ * The time is in seconds because some machines have no 64-bit atomics without a library. */
 bool log_is_due(atomic_uint *last_s, unsigned int every_s);
 
-/* The last line of a program that fails: "[rootlesskit:parent] error: REASON". It may be as long as
- * a command line. */
+/* Writes the last line of a program that fails: "[rootlesskit:parent] error: REASON". The reason
+ * may be as long as a command line. Unlike log_at() this may block, and it allocates. */
 void log_fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The event loop. See loop.h. What waits for descriptors is in loop_poll.c and loop_epoll.c; timers
- * and tasks are here. Timers stand in a binary heap whose first entry is the next one due.
+/* The event loop. See loop.h. The backends loop_poll.c and loop_epoll.c wait for descriptors;
+ * timers and tasks are here. The timers are in a binary heap: heap[1] is the next one due, and the
+ * children of heap[i] are heap[2 * i] and heap[2 * i + 1].
  */
 #include "base/loop.h"
 
@@ -13,10 +14,10 @@
 
 struct loop {
 	const struct loop_backend *backend;
-	void *set; /* the backend's */
+	void *set; /* the backend's state, owned by the loop */
 	bool stopped;
 
-	struct timer **heap; /* [1..heap_len] */
+	struct timer **heap; /* entries 1 to heap_len are in use */
 	size_t heap_len;
 	size_t heap_cap;
 
@@ -160,7 +161,7 @@ static void run_timers(struct loop *loop)
 	}
 }
 
-/* How long a round may wait: until the next timer, at most `timeout_ms`. */
+/* How long a round may wait in ms (-1: no limit): until the next timer, at most `timeout_ms`. */
 static int wait_ms(const struct loop *loop, int timeout_ms)
 {
 	int left_ms;

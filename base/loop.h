@@ -6,30 +6,32 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* An event loop: watches (a descriptor and a callback), timers, and tasks that run after a round.
- * One loop belongs to one thread; nothing here is locked.
+/* An event loop with watches (a descriptor and a callback), timers, and tasks that run at the end
+ * of a round. A loop belongs to one thread, and nothing here is locked. Only loop_step() and
+ * loop_run() wait.
  *
- * All three are embedded in what owns them, and the loop only borrows them. A callback may remove
- * any of them, its own too, but the memory must stay until the round is over: free it in a task.
+ * The owners embed watches, timers and tasks in their own structs; the loop only borrows them. A
+ * callback may remove any of them, including its own. The memory must stay valid until the round is
+ * over, so free it in a task.
  *
- * There are two engines behind the same interface. poll(2) is the usual one. A loop with thousands
- * of descriptors takes epoll(7), since poll pays for every idle one of them in each round.
+ * Two backends have the same interface. Use poll(2) as a rule, and epoll(7) for a loop with
+ * thousands of descriptors: poll(2) scans all of them in each round, even the idle ones.
  */
 
-/* What a watch, timer or task is embedded in. */
+/* The struct in which a watch, timer or task is embedded. */
 #define LOOP_OWNER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 struct watch {
 	int fd;	      /* borrowed */
-	short events; /* what is wanted now, as in poll(2); 0: not even POLLHUP or POLLERR */
-	/* An edge-triggered watch hears of POLLIN, POLLPRI, POLLOUT and POLLRDHUP once when they
-	 * come, whatever `events` says, so that its interest can change without a system call. It
-	 * needs an owner who remembers what it heard until a call says EAGAIN. With poll(2)
-	 * `events` counts. */
+	short events; /* of poll(2), to wait for; 0: not polled, so not even POLLHUP or POLLERR */
+	/* Edge-triggered (epoll(7), EPOLLET): the callback gets POLLIN, POLLPRI, POLLOUT and
+	 * POLLRDHUP once each time they occur, whatever `events` is. So the owner's interest can
+	 * change without a system call, but the owner must remember an event until a call fails
+	 * with EAGAIN. The poll(2) backend ignores `edge`. */
 	bool edge;
-	/* The descriptor is watched by loops of several threads, and one of them shall be woken,
-	 * not all (epoll_ctl(2), EPOLLEXCLUSIVE). Its events may be taken back and wanted again,
-	 * but not change. With poll(2) all are woken. */
+	/* Loops of several threads watch this descriptor, and an event must wake only one of them
+	 * (epoll_ctl(2), EPOLLEXCLUSIVE). Interest may be switched off and on again, but not
+	 * changed to other events. The poll(2) backend ignores this and wakes all. */
 	bool exclusive;
 	void (*on_event)(struct watch *w, short revents);
 	size_t slot;  /* the loop's own */
@@ -55,38 +57,42 @@ enum loop_engine {
 
 struct loop;
 
-/* Returns a new loop, or NULL with errno. */
+/* Returns a new loop, to be freed with loop_free(), or NULL with errno. */
 struct loop *loop_new(enum loop_engine engine);
-/* Watches, timers and tasks that are left are forgotten, not called. NULL is fine. */
+/* Frees a loop. Does not call the watches, timers and tasks that are left in it. Accepts NULL. */
 void loop_free(struct loop *loop);
 
-/* Starts watching; w->fd, events, edge and on_event are set. Returns 0 or -errno. */
+/* Starts watching. The caller has set w->fd, events, edge, exclusive and on_event. Returns 0 or
+ * -errno. */
 int loop_add(struct loop *loop, struct watch *w);
-/* The same from another thread, while the loop may be running; only for a loop with epoll(7). The
- * callbacks see what that thread wrote before. */
+/* The same, called from another thread, while the loop may be running. Only for LOOP_EPOLL. The
+ * callbacks see everything that the calling thread wrote before. */
 int loop_add_from_thread(struct loop *loop, struct watch *w);
-/* Changes what is wanted. Cannot fail for poll and edge-triggered watches; else 0 or -errno. */
+/* Changes the events that a watch waits for. Returns 0 or -errno; cannot fail for LOOP_POLL and for
+ * edge-triggered watches. */
 int loop_want(struct loop *loop, struct watch *w, short events);
-/* Stops watching; does nothing if it is not watched. No callback comes after this. */
+/* Stops watching; does nothing if `w` is not in the loop. After this, on_event is not called
+ * again. */
 void loop_remove(struct loop *loop, struct watch *w);
 
-/* Sets, or sets anew, a timer that fires once, in `delay_ms` from now. Returns 0 or -ENOMEM. */
+/* Starts a timer that fires once, in `delay_ms` from now; restarts it if it is running. Returns 0
+ * or -ENOMEM. */
 int loop_timer(struct loop *loop, struct timer *t, unsigned int delay_ms);
 void loop_cancel(struct loop *loop, struct timer *t);
 bool timer_is_set(const struct timer *t);
 
-/* Runs a task after the present round; one that is queued already stays where it is. A task queued
- * by a task runs after the next round, which then does not wait. */
+/* Queues a task to run at the end of this round; a task that is queued already keeps its place. A
+ * task that another task queues runs at the end of the next round, which then does not wait. */
 void loop_defer(struct loop *loop, struct task *t);
 
-/* Runs the tasks that are queued, now. Not from within a task. */
+/* Runs the queued tasks now. Must not be called from a task. */
 void loop_run_tasks(struct loop *loop);
 
-/* Waits at most `timeout_ms` (-1: until something happens) and delivers what has happened. Returns
- * 0 or -errno. */
+/* Runs one round: waits at most `timeout_ms` (-1: no limit) for events, delivers them, and runs the
+ * timers and tasks that are due. Returns 0 or -errno. */
 int loop_step(struct loop *loop, int timeout_ms);
 
-/* Runs until loop_stop. Returns 0 or -errno. */
+/* Runs rounds until a callback calls loop_stop(). Returns 0 or -errno. */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The epoll(7) backend of the loop. See loopbackend.h.
  *
- * The kernel keeps the watches. Adding one is a single system call that touches no memory of the
- * loop, so another thread may do it (loop_add_from_thread). A batch of events is kept until it is
- * delivered, so that a watch that is removed meanwhile can be struck out.
+ * The kernel keeps the set of watches. Adding one is a single system call that writes only to the
+ * watch, not to the loop, so another thread may do it (loop_add_from_thread). While a batch of
+ * events is being delivered, removing a watch also removes its event from the batch.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -66,7 +66,8 @@ static int add(void *backend, struct watch *w)
 
 	w->slot = 1;
 	w->polled = w->events;
-	/* The loop's thread may deliver an event before this returns. */
+	/* The loop's thread may deliver an event before this call returns, so `w` is complete by
+	 * now. */
 	r = w->edge || w->events != 0 ? control(backend, EPOLL_CTL_ADD, w) : 0;
 	if (r < 0)
 		w->slot = 0;
@@ -80,7 +81,7 @@ static int want(void *backend, struct watch *w)
 
 	if (w->edge || w->events == w->polled)
 		return 0;
-	/* EPOLLHUP comes even if nothing is wanted, so an idle watch is taken out. */
+	/* epoll always reports EPOLLHUP, so remove a watch that has no interest. */
 	if (w->events == 0)
 		op = EPOLL_CTL_DEL;
 	else if (w->polled == 0)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The poll(2) backend of the loop. See loopbackend.h.
  *
- * An array of pollfd and a parallel one of watches; a watch's slot is its index there, counted from
- * 1. A removed watch leaves a hole (descriptor -1) that is closed after the round.
+ * `pollfds` and `watches` are parallel arrays. A watch's slot is its index in them plus 1. Removing
+ * a watch leaves a hole (descriptor -1), because deliver() may be iterating; holes are closed after
+ * the round.
  */
 #include <errno.h>
 #include <poll.h>
@@ -50,7 +51,7 @@ static int grow(struct set *set)
 	return 0;
 }
 
-/* A negative descriptor is skipped: an idle watch must not be woken by POLLHUP. */
+/* poll(2) skips a negative descriptor. Without interest it must be: POLLHUP would wake the loop. */
 static struct pollfd entry_of(const struct watch *w)
 {
 	return (struct pollfd){ .fd = w->events != 0 ? w->fd : -1, .events = w->events };
@@ -109,7 +110,7 @@ static void close_holes(struct set *set)
 static int deliver(void *backend, int timeout_ms)
 {
 	struct set *set = backend;
-	size_t count = set->count; /* watches that callbacks add wait for the next round */
+	size_t count = set->count; /* excludes watches that callbacks add in this round */
 	int n = poll(set->pollfds, (nfds_t)count, timeout_ms);
 
 	if (n < 0)

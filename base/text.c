@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pieces of a text, ASCII and UTF-8. See text.h. */
 #include "base/text.h"
 
 #include <string.h>
 
 #define CP_MAX	 0x10ffffU
-#define WORD_MAX 40 /* letters of a word that is compared for typing errors */
+#define WORD_MAX 40 /* bytes; longer words are not checked for typing errors */
 
 /* ---- characters of ASCII ---- */
 
@@ -50,8 +49,9 @@ static int least(int a, int b)
 	return a < b ? a : b;
 }
 
-/* The distance of a[0..i) from b[0..j) in row i of a table of which the last three rows are kept
- * (optimal string alignment). */
+/* The edit distance between `a` and `b`, ignoring case (optimal string alignment: one edit adds,
+ * drops or replaces a letter, or swaps two neighbours). Row i of the table has the distances of
+ * a[0..i) from b[0..j); only the last three rows are kept. */
 static int distance(struct text a, struct text b)
 {
 	int rows[3][WORD_MAX + 1];
@@ -132,7 +132,7 @@ bool text_is_surrogate(uint32_t cp)
 	return cp >= 0xd800 && cp <= 0xdfff;
 }
 
-/* How many bytes a sequence has that begins with `first`; 0 if none begins so. */
+/* The length in bytes of the UTF-8 sequence that begins with `first`; 0 if no sequence does. */
 static size_t utf8_len(unsigned char first)
 {
 	if (first < 0x80)

@@ -2,9 +2,9 @@
 #ifndef BASE_VERSION_H
 #define BASE_VERSION_H
 
-/* Clients compare the version that they are told with 0.14.1, 1.x, 2.0 and 3.0 to switch features
- * on: it is that of the RootlessKit whose behaviour we have, with our own as build metadata
- * (semver.org, 10). */
+/* Clients compare this version with 0.14.1, 1.x, 2.0 and 3.0 to decide which features they use. So
+ * it is the version of the RootlessKit whose behaviour we have, followed by our own version as
+ * build metadata (semver.org, item 10). */
 #define RLKBOX_VERSION "0.1.0"
 #define COMPAT_MAJOR   "3"
 #define COMPAT_MINOR   "0"
