@@ -2,9 +2,9 @@
 
 /* The builtin port driver's requests and answers as JSON.
  *
- * Both ends are ours most of the time, but other programs may speak this protocol, so that the
- * members are checked as those of an API client are: a request that has been decoded has a known
- * proto, ports in range, and addresses that are addresses or empty.
+ * Usually rlkbox is at both ends, but other programs may speak this protocol, too. So members are
+ * checked as strictly as those of an API client: a decoded request has a known proto, ports in
+ * range, and addresses that are valid or empty.
  */
 #include "formats/bpmsg.h"
 
@@ -19,7 +19,7 @@
 #include "formats/jsonout.h"
 
 #define UNKNOWN_TYPE "unknown request type: "
-#define FIELD_LEN    256 /* bytes; what is no address shall be shown in the error */
+#define FIELD_LEN    256 /* bytes; room to quote an invalid address in the error */
 
 static const char *const type_names[] = {
 	[BPMSG_INIT] = "init",
@@ -77,7 +77,7 @@ int bpmsg_encode_error(const struct err *reason, char *buf, size_t cap)
 
 /* ---- reading ---- */
 
-/* Reads a text whose root is an object, or null, which is the same as an empty one. */
+/* Parses a text whose root is an object, or null, which counts as an empty object. */
 static int parse_object(struct json_doc *doc, const char *text, size_t len, const char *what,
 			struct err *e)
 {
@@ -92,7 +92,7 @@ static int parse_object(struct json_doc *doc, const char *text, size_t len, cons
 	return 0;
 }
 
-/* Reads an address or nothing into ip[PORTSPEC_IP_LEN]. */
+/* Reads an address or an empty string into ip[PORTSPEC_IP_LEN]. */
 static int read_ip(const struct json_doc *doc, const char *key, char *ip, struct err *e)
 {
 	char text[FIELD_LEN];
@@ -199,7 +199,7 @@ int bpmsg_decode(struct bpmsg *req, const char *text, size_t len, struct err *e)
 
 int bpmsg_decode_answer(const char *text, size_t len, struct err *e)
 {
-	char reason[BPMSG_ERROR_MAX] = ""; /* a longer one is not an answer of ours */
+	char reason[BPMSG_ERROR_MAX] = ""; /* rlkbox sends no longer ones */
 	struct json_doc doc;
 	int r = parse_object(&doc, text, len, "an answer", e);
 
@@ -232,7 +232,8 @@ int bpmsg_target(const struct bpmsg *req, struct sockaddr_storage *to, socklen_t
 
 	if (r < 0)
 		return r;
-	/* The kernel would take "any" for the client's address where that is kept. */
+	/* A connect to 0.0.0.0 or :: reaches the socket's own source address. With source addresses
+	 * kept that would be the client's, so use the loopback address. */
 	if (ipaddr_is_any(&ip))
 		ip = ip.family == AF_INET
 			     ? (struct ipaddr){ .family = AF_INET,

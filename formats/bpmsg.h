@@ -10,19 +10,23 @@
 #include "formats/ipaddr.h"
 #include "formats/portspec.h"
 
-/* A request of the builtin port driver, as it stands in one frame on .bp.sock:
+/* A request of the builtin port driver, as sent in one frame on .bp.sock:
  *
  *     {"Type":"connect","Proto":"tcp","IP":"","Port":8080,"ParentIP":"127.0.0.2",
  *      "HostGatewayIP":"172.31.36.62","SourceIP":"192.0.2.7","SourcePort":40000}
  *
- * SourceIP and SourcePort are left out when empty. "init" has only Type that matters.
+ * SourceIP and SourcePort are left out if empty. Of an "init" request only Type matters.
  *
- * "connect" is the protocol of record. "sockets" asks for sockets that are not connected, which
- * makes many of them cheaper; who answers that it is unknown is asked no more:
+ * "init" and "connect" are RootlessKit's protocol. "sockets" is an addition: it asks for
+ * unconnected sockets, which the parent connects itself. That makes each connection cheaper. A
+ * child that answers "unknown request type" is not asked for sockets again.
  *
  *     {"Type":"sockets","Proto":"tcp4","Count":32}
  *
- * The byte that comes with them is BPMSG_KEEPS_SOURCE if SourceIP is heeded.
+ * The sockets arrive with one byte (SCM_RIGHTS needs one): BPMSG_KEEPS_SOURCE if the child honours
+ * SourceIP, else 0.
+ *
+ * Nothing here blocks, allocates or has state. Any thread.
  */
 
 #define BPMSG_KEEPS_SOURCE 1
@@ -37,53 +41,61 @@ enum bpmsg_type {
 struct bpmsg {
 	enum bpmsg_type type;
 	enum proto proto;
-	char ip[PORTSPEC_IP_LEN]; /* child IP, "" if none */
+	char ip[PORTSPEC_IP_LEN]; /* child IP, "" if not given */
 	int port;
 	char parent_ip[PORTSPEC_IP_LEN];
 	char host_gateway_ip[PORTSPEC_IP_LEN];
-	char source_ip[PORTSPEC_IP_LEN]; /* "" if the client's address is not to be kept */
+	char source_ip[PORTSPEC_IP_LEN]; /* "" unless the child must connect from the client's
+					    address */
 	int source_port;
-	int count; /* of sockets */
+	int count; /* BPMSG_SOCKETS: how many */
 };
 
-#define BPMSG_SOCKETS_MAX 252 /* SCM_MAX_FD is 253, but musl sends 1 kB at most */
+#define BPMSG_SOCKETS_MAX \
+	252 /* below SCM_MAX_FD, 253 (unix(7)): musl's sendmsg takes 1 kB of control data */
 
 #define BPMSG_MAX	1024 /* bytes of any request that bpmsg_encode makes */
-/* Bytes of any answer that bpmsg_encode_error makes: each byte of the reason may be \u00XX. */
+/* Bytes of any answer that bpmsg_encode_error makes: each byte of the reason may become \u00XX. */
 #define BPMSG_ERROR_MAX (ERR_LEN * 6 + 32)
 
-/* Writes the JSON text, NUL-terminated. Returns its length, or -ENOSPC. For "init" the other fields
- * are written as they are (empty strings, 0, and Proto ""); for "sockets" only those above. */
+/* Writes a request as NUL-terminated JSON to buf[cap]. Returns its length in bytes, or -ENOSPC. For
+ * "init" the other fields are written as they are, with Proto "". For "sockets" only Proto and
+ * Count are written. */
 int bpmsg_encode(const struct bpmsg *req, char *buf, size_t cap);
 
-/* Reads a request. Unknown members are ignored, and of "init" all but the Type. Returns 0, or
- * -EINVAL with a reason: malformed JSON, not an object, unknown Type ("unknown request type:
- * \"foo\""), for connect an unknown Proto, Port out of 1..65535, an IP text that is neither empty
- * nor an address; for sockets a Proto that is not one of TCP or UDP and of one family, Count out of
- * 1..BPMSG_SOCKETS_MAX. */
+/* Reads a request from text[0..len). Ignores unknown members; of "init" it reads Type only. Returns
+ * 0, or -EINVAL with a reason for:
+ *   - malformed JSON, or a root that is not an object;
+ *   - an unknown Type ("unknown request type: \"foo\"");
+ *   - "connect": an unknown Proto, a Port that is not 1 to 65535, or an invalid IP that is not
+ * empty;
+ *   - "sockets": a Proto other than tcp4, tcp6, udp4 or udp6, or a Count that is not 1 to
+ *     BPMSG_SOCKETS_MAX. */
 int bpmsg_decode(struct bpmsg *req, const char *text, size_t len, struct err *e);
 
-/* Where a connect request leads: fills a socket address and sets *len. Returns 0, or -errno with a
- * reason for a proto that nobody can connect with. */
+/* Fills in the socket address to which a "connect" request leads, and sets *len to its size.
+ * Returns 0, or -errno with a reason if the request has an invalid address or a protocol that
+ * cannot be connected (SCTP). */
 int bpmsg_target(const struct bpmsg *req, struct sockaddr_storage *to, socklen_t *len,
 		 struct err *e);
-/* Is the parent IP the target, since there is no child IP, and is it an address that the child's
- * network namespace may or may not have? Then that is to be found out (reach.h): it is the target
- * only if it is local there, and bpmsg_use_loopback else. */
+/* Does the target depend on the child's addresses? True if there is no child IP, and the parent IP
+ * is an address that the child's network namespace may or may not have; sets *parent_ip then. The
+ * caller looks it up (reach.h): if the address is local in the namespace, it is the target,
+ * otherwise call bpmsg_use_loopback(). */
 bool bpmsg_is_by_parent_ip(const struct bpmsg *req, struct ipaddr *parent_ip);
-/* Makes 127.0.0.1 or ::1 the target, whichever is of the family. */
+/* Makes the loopback address of the family the target: 127.0.0.1 or ::1. */
 void bpmsg_use_loopback(struct bpmsg *req, sa_family_t family);
-/* The reason why that failed: "dial tcp 127.0.0.1:80: connect: connection refused". Returns
- * -errnum. */
+/* Sets the reason for a failed connect: "dial tcp 127.0.0.1:80: connect: connection refused".
+ * Returns -errnum. */
 int bpmsg_dial_error(const struct bpmsg *req, int errnum, struct err *e);
 
-/* The answer to a request that failed: {"Error":"..."}. Returns its length, or -ENOSPC, which
- * BPMSG_ERROR_MAX bytes never give. */
+/* Writes the answer to a request that failed, {"Error":"..."}, to buf[cap]. Returns its length in
+ * bytes, or -ENOSPC, which cannot happen with BPMSG_ERROR_MAX bytes. */
 int bpmsg_encode_error(const struct err *reason, char *buf, size_t cap);
-/* Reads an answer frame. Returns 0 if it is no error (null, an object without one), -EREMOTEIO with
- * the reason that it holds in `e`, or -EINVAL. */
+/* Reads an answer from text[0..len). Returns 0 for success (null, or an object without Error),
+ * -EREMOTEIO for an error, with the peer's reason in `e`, or -EINVAL for malformed JSON. */
 int bpmsg_decode_answer(const char *text, size_t len, struct err *e);
-/* Is it the reason of one who does not know the type of the request? */
+/* Does the reason say that the peer does not know this type of request? */
 bool bpmsg_is_unknown_type(const struct err *reason);
 
 #endif

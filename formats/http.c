@@ -2,12 +2,13 @@
 
 /* HTTP/1.1 messages in a buffer that grows.
  *
- * Each call looks at the buffer from its start and keeps no state: while a message is incomplete
- * the caller reads more and asks again. A message is taken apart in the order of its bytes: where
- * the head ends, its first line, its headers (all that matters of them is collected in struct
- * headers), then the body as the headers frame it. Text is handled as (pointer, length), since
- * nothing in the buffer is NUL-terminated. A chunked body is walked twice: once to see that it is
- * all there, once to join it in place. Nothing is owned here.
+ * The parser keeps no state between calls. While a message is incomplete, the caller reads more
+ * bytes and calls again, and parsing starts over at the beginning of the buffer. A message is
+ * parsed in the order of its bytes: the end of the head, the first line, the headers, then the body
+ * as the headers frame it. The headers that matter are collected in struct headers. Nothing in the
+ * buffer is NUL-terminated, so text is handled as (pointer, length). A chunked body is walked
+ * twice: first to see that it is complete, then to join the chunks in place. The parser owns
+ * nothing.
  */
 #include "formats/http.h"
 
@@ -19,24 +20,24 @@
 #include "base/array.h"
 #include "base/text.h"
 
-#define INTERIM	     1 /* of a status divided by 100 */
+#define INTERIM	     1 /* first digit of the 1xx status codes */
 #define NO_CONTENT   204
 #define NOT_MODIFIED 304
 
-/* What the headers of a message say that matters here. */
+/* The headers of a message, as far as they matter here. */
 struct headers {
 	size_t hosts;	  /* number of Host headers */
-	size_t encodings; /* of Transfer-Encoding headers */
-	size_t lengths;	  /* of Content-Length headers */
+	size_t encodings; /* number of Transfer-Encoding headers */
+	size_t lengths;	  /* number of Content-Length headers */
 	bool chunked;
 	bool bad_length;
-	uint64_t length; /* UINT64_MAX for any that does not fit */
+	uint64_t length; /* UINT64_MAX if it does not fit */
 	bool close;
 	bool keep_alive;
 	bool expect_continue;
 };
 
-/* How far a message has come. */
+/* Is a message, or a part of it, complete? */
 enum progress {
 	STEP_DONE,
 	STEP_MORE, /* bytes are missing */
@@ -50,7 +51,7 @@ static bool is_control(char c)
 	return (unsigned char)c < 0x20 || c == 0x7f;
 }
 
-/* A method or a header's name (RFC 9110, 5.6.2). */
+/* A token, such as a method or a header's name (RFC 9110, 5.6.2). */
 static bool is_token(struct text t)
 {
 	for (size_t i = 0; i < t.len; i++) {
@@ -72,7 +73,7 @@ static bool has_control(struct text t)
 	return false;
 }
 
-/* Does the text equal a word, without regard to case? */
+/* Does the text equal a word, ignoring case? */
 static bool is_word(struct text t, const char *word)
 {
 	return t.len == strlen(word) && strncasecmp(t.p, word, t.len) == 0;
@@ -83,7 +84,8 @@ static bool has_prefix(struct text t, const char *prefix)
 	return t.len >= strlen(prefix) && memcmp(t.p, prefix, strlen(prefix)) == 0;
 }
 
-/* Takes a line off the text; `line` is without its LF or CRLF. Returns whether one is complete. */
+/* Removes the first line from the text. `line` is without its LF or CRLF. Returns false if the line
+ * is incomplete. */
 static bool take_line(struct text *t, struct text *line)
 {
 	if (t->len == 0 || memchr(t->p, '\n', t->len) == NULL)
@@ -96,8 +98,8 @@ static bool take_line(struct text *t, struct text *line)
 
 /* ---- the head ---- */
 
-/* Takes the head, from its first line to the empty one, off the text. The empty lines in front of
- * it are left out. Returns false if it is incomplete. */
+/* Removes the head, from the first line to the empty line, from the text. Skips empty lines before
+ * the head (RFC 9112, 2.2). Returns false if the head is incomplete. */
 static bool take_head(struct text *t, struct text *head)
 {
 	struct text line, rest = *t;
@@ -172,7 +174,7 @@ static const struct {
 	{ "transfer-encoding", on_transfer_encoding },
 };
 
-/* Reads "Name: value". A folded line fails too, as its name begins with a blank. */
+/* Reads "Name: value". Refuses a folded line, too, because its name begins with a blank. */
 static bool read_header(struct headers *h, struct text line)
 {
 	struct text value = line;
@@ -200,8 +202,8 @@ static bool read_headers(struct headers *h, struct text lines)
 	return true;
 }
 
-/* Reads "HTTP/1.1". Returns the minor version, 1 for later ones too; -1 for a text that is no
- * version, -2 for a major version other than 1. */
+/* Reads "HTTP/1.1". Returns the minor version (1 for later ones), -1 for a malformed version, or -2
+ * for a major version other than 1. */
 static int read_version(struct text t)
 {
 	if (t.len != strlen("HTTP/1.1") || !has_prefix(t, "HTTP/") || !text_is_digit(t.p[5]) ||
@@ -219,7 +221,7 @@ static bool wants_keep_alive(const struct headers *h, int minor)
 
 /* ---- chunked bodies (RFC 9112, 7.1) ---- */
 
-/* Reads "HEX[;extension]". Returns the size, or -1; sizes above INT_MAX are INT_MAX. */
+/* Reads "HEX[;extension]". Returns the chunk's size in bytes, at most INT_MAX, or -1. */
 static int read_chunk_size(struct text line)
 {
 	struct text digits = text_trim(text_take_until(&line, ';'));
@@ -235,7 +237,7 @@ static int read_chunk_size(struct text line)
 	return digits.len > 0 ? size : -1;
 }
 
-/* Takes the line end behind a chunk's bytes off the text. */
+/* Removes the line end behind a chunk's data from the text. */
 static enum progress take_line_end(struct text *t)
 {
 	size_t n = t->len > 0 && t->p[0] == '\r' ? 1 : 0;
@@ -248,7 +250,7 @@ static enum progress take_line_end(struct text *t)
 	return STEP_DONE;
 }
 
-/* Takes a chunk off the text. `data` is its bytes, none for the last one. */
+/* Removes a chunk from the text. `data` is its data, which is empty for the last chunk. */
 static enum progress take_chunk(struct text *t, struct text *data)
 {
 	struct text line;
@@ -266,7 +268,7 @@ static enum progress take_chunk(struct text *t, struct text *data)
 	return size == 0 ? STEP_DONE : take_line_end(t);
 }
 
-/* Takes the trailers and the empty line at their end off the text. */
+/* Removes the trailers and the empty line behind them from the text. */
 static enum progress take_trailers(struct text *t)
 {
 	struct text line;
@@ -278,8 +280,8 @@ static enum progress take_trailers(struct text *t)
 	return STEP_DONE;
 }
 
-/* Takes a chunked body off the text. Its bytes are put one behind the other at `join`, which may be
- * the text's own start, or only counted if that is NULL. */
+/* Removes a chunked body from the text. Joins its data at `join`, which may be the start of the
+ * text itself, or only counts its bytes if `join` is NULL. */
 static enum progress take_chunks(struct text *t, char *join, size_t *body_len)
 {
 	struct text data;
@@ -322,7 +324,7 @@ static int refuse_body(struct http_request *req)
 	return refuse(req, HTTP_PAYLOAD_TOO_LARGE, "Request Entity Too Large");
 }
 
-/* Takes "http://authority" off an absolute URI; leaves another target as it is. */
+/* Removes "http://authority" from an absolute URI; does not change any other target. */
 static void skip_authority(struct text *target)
 {
 	size_t i = 0;
@@ -339,8 +341,8 @@ static void skip_authority(struct text *target)
 		*target = (struct text){ "/", 1 };
 }
 
-/* Takes one byte, or the escape that stands for one, off the path. Returns it, or -1 if it has no
- * place in a path. */
+/* Removes one byte, or a %XX escape, from the path. Returns the byte, or -1 if it is not allowed in
+ * a path. */
 static int take_path_byte(struct text *path)
 {
 	int high, low;
@@ -398,7 +400,7 @@ static int read_request_line(struct http_request *req, struct text line)
 	return read_target(req, target);
 }
 
-/* What of the headers makes a request unacceptable? */
+/* Refuses a request that its headers make unacceptable. Returns 0 or -1. */
 static int check_headers(struct http_request *req, const struct headers *h)
 {
 	if (req->minor < 0)
@@ -418,8 +420,8 @@ static int check_headers(struct http_request *req, const struct headers *h)
 	return 0;
 }
 
-/* Reads a chunked body. `rest` is the buffer behind the head. Returns the bytes that the body takes
- * up there, 0 if more are needed, -1 if it is refused. */
+/* Reads a chunked body. `rest` is the buffer behind the head. Returns how many bytes of `rest` the
+ * body takes up, 0 if more are needed, or -1 if the request is refused. */
 static int read_chunked_body(struct http_request *req, char *body, struct text rest)
 {
 	struct text after = rest;
@@ -472,7 +474,7 @@ int http_parse_request(char *buf, size_t len, struct http_request *req)
 
 /* ---- responses ---- */
 
-/* Reads "HTTP/1.1 200 OK", whose phrase may be missing. Returns the minor version, or -1. */
+/* Reads "HTTP/1.1 200 OK"; the phrase may be missing. Returns the minor version, or -1. */
 static int read_status_line(struct text line, int *status)
 {
 	struct text version = text_take_until(&line, ' ');
@@ -488,8 +490,8 @@ static int read_status_line(struct text line, int *status)
 	return minor >= 0 && *status >= 100 ? minor : -1;
 }
 
-/* Finds the body of a response in the buffer behind the head, as the headers frame it, and takes it
- * off. */
+/* Removes the body of a response from `rest`, the buffer behind the head, as the headers frame it.
+ * `body` is the start of `rest`. */
 static enum progress take_response_body(struct http_response *res, const struct headers *h,
 					char *body, struct text *rest, bool eof)
 {
@@ -519,7 +521,7 @@ static enum progress take_response_body(struct http_response *res, const struct 
 	return STEP_DONE;
 }
 
-/* Takes one response off the buffer, an interim one too. */
+/* Removes one response, final or interim (1xx), from `rest`. `buf` is the start of `rest`. */
 static enum progress take_response(struct text *rest, char *buf, bool eof,
 				   struct http_response *res)
 {

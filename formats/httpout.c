@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a server's answers are written of. See httpout.h. */
 #include "formats/httpout.h"
 
 #include <stdarg.h>
@@ -28,7 +27,7 @@ static bool is_dots(struct text segment, size_t n)
 	return segment.len == n && memcmp(segment.p, "..", n) == 0;
 }
 
-/* Takes the last segment off out[0..len), which begins with '/'. Returns what is left. */
+/* Removes the last segment from out[0..len), which begins with '/'. Returns the new length. */
 static size_t drop_segment(const char *out, size_t len)
 {
 	while (len > 0 && out[--len] != '/')
@@ -36,7 +35,7 @@ static size_t drop_segment(const char *out, size_t len)
 	return len;
 }
 
-/* `out` is built without a slash at its end, which is put there last. */
+/* Builds `out` without a trailing slash, which is appended at the end. */
 bool httpout_clean_path(const char *path, char *out)
 {
 	struct text rest = { path, strlen(path) };
@@ -107,7 +106,7 @@ static void put_header(struct buffer *b, const char *name, const char *value)
 		put(b, "%s: %s\r\n", name, value);
 }
 
-/* What has to be said of the connection, if anything (RFC 9112, 9.3). */
+/* The value of the Connection header, or NULL for no header (RFC 9112, 9.3). */
 static const char *connection_of(const struct httpout_head *h)
 {
 	if (h->minor == 0)
@@ -115,7 +114,8 @@ static const char *connection_of(const struct httpout_head *h)
 	return h->keep_alive ? NULL : "close";
 }
 
-/* compat: a type that is set by hand stands in front of the date, one that Go finds behind it. */
+/* compat: Go writes a Content-Type that the handler has set before Date, and one that Go has
+ * detected itself after Content-Length. */
 static bool has_type_first(const struct httpout_head *h)
 {
 	return h->nosniff || (h->type != NULL && strcmp(h->type, HTTPOUT_JSON) == 0);

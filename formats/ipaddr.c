@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* IP addresses. See ipaddr.h. */
 #include "formats/ipaddr.h"
 
 #include <arpa/inet.h>
@@ -7,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Takes an IPv4-mapped address for what it is. */
+/* Converts an IPv4-mapped IPv6 address to IPv4 (RFC 4291, 2.5.5.2). */
 static void unmap(struct ipaddr *ip)
 {
 	if (ip->family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&ip->v6))

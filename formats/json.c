@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* JSON, read into a caller's index. See json.h.
+/* JSON, read into an index in the caller's memory. See json.h.
  *
- * A recursive descent over the text, no deeper than JSON_MAX_DEPTH. It checks the whole value and
- * leaves one node per value in reading order; strings and numbers stay where they are and are
- * converted when they are asked for. Nothing is owned here: text, index and buffers belong to the
- * caller.
+ * The parser is a recursive descent, at most JSON_MAX_DEPTH deep. It checks the whole value and
+ * adds one node per value to the index, in reading order. Strings and numbers stay in the text; the
+ * json_get functions convert them on demand. The parser owns nothing: text, index and buffers
+ * belong to the caller.
  */
 #include "formats/json.h"
 
@@ -55,7 +55,7 @@ static void skip_space(struct reader *in)
 	}
 }
 
-/* Moves past the digits that are next. Returns whether there were any. */
+/* Skips the digits that come next. Returns whether there were any. */
 static bool skip_digits(struct reader *in)
 {
 	size_t start = in->pos;
@@ -65,7 +65,7 @@ static bool skip_digits(struct reader *in)
 	return in->pos > start;
 }
 
-/* Writes a byte as the reference quotes it, taken for Latin-1: 'g', '\n', '\x00', 'é'. */
+/* Quotes a byte as Go's encoding/json does, which takes it for Latin-1: 'g', '\n', '\x00', 'é'. */
 static void quote_byte(unsigned char c, char *buf, size_t cap)
 {
 	static const char named[] = "\aa\bb\ff\nn\rr\tt\vv\\\\''";
@@ -85,7 +85,7 @@ static void quote_byte(unsigned char c, char *buf, size_t cap)
 		snprintf(buf, cap, "'%.*s'", (int)text_utf8_encode(c, utf8), utf8);
 }
 
-/* Says that the byte at the reader's position, or the end there, does not belong. */
+/* Reports that the byte at the reader's position, or the end of the text, is not allowed there. */
 static int refuse(const struct reader *in, const char *where)
 {
 	char quoted[sizeof("'\\uffff'")];
@@ -97,7 +97,7 @@ static int refuse(const struct reader *in, const char *where)
 	return err_set(in->e, EINVAL, "invalid character %s %s", quoted, where);
 }
 
-/* Adds a leaf node that begins at the reader's position. Returns its index or -E2BIG. */
+/* Adds a node that begins at the reader's position. Returns its index or -E2BIG. */
 static int add_node(struct reader *in, enum json_type type)
 {
 	struct json_doc *doc = in->doc;
@@ -114,7 +114,7 @@ static int add_node(struct reader *in, enum json_type type)
 	return (int)index;
 }
 
-/* Ends a node at the reader's position. */
+/* Ends a node, and what it contains, at the reader's position. Returns 0. */
 static int end_node(struct reader *in, int index)
 {
 	struct json_node *node = &in->doc->nodes[index];
@@ -124,7 +124,7 @@ static int end_node(struct reader *in, int index)
 	return 0;
 }
 
-/* Behind a backslash. */
+/* Reads an escape; the reader is behind the backslash. */
 static int read_escape(struct reader *in)
 {
 	int c = peek(in);
@@ -143,7 +143,7 @@ static int read_escape(struct reader *in)
 	return 0;
 }
 
-/* At the opening quote. */
+/* Reads a string; the reader is at the opening quote. */
 static int read_string(struct reader *in)
 {
 	int index, c, r = 0;
@@ -211,7 +211,7 @@ static int read_literal(struct reader *in, const char *word, enum json_type type
 
 static int read_value(struct reader *in);
 
-/* A key and its value. */
+/* Reads a key and its value. */
 static int read_member(struct reader *in)
 {
 	int r;
@@ -229,7 +229,7 @@ static int read_member(struct reader *in)
 	return read_value(in);
 }
 
-/* The elements of an array or the members of an object, up to the closing bracket. */
+/* Reads the elements of an array or the members of an object, up to the closing bracket. */
 static int read_elements(struct reader *in, bool is_object)
 {
 	const int end = is_object ? '}' : ']';
@@ -252,7 +252,7 @@ static int read_elements(struct reader *in, bool is_object)
 	}
 }
 
-/* At the opening bracket. */
+/* Reads an array or object; the reader is at the opening bracket. */
 static int read_container(struct reader *in, enum json_type type)
 {
 	int index = add_node(in, type);
@@ -324,7 +324,7 @@ void json_walk_init(struct json_walk *walk, const char *text, size_t len)
 	*walk = (struct json_walk){ .text = text, .len = len };
 }
 
-/* Reads what opens the array. */
+/* Reads the '[' that opens the array, or null. */
 static int walk_in(struct json_walk *walk, struct reader *in)
 {
 	int r;
@@ -345,7 +345,7 @@ static int walk_in(struct json_walk *walk, struct reader *in)
 	return r;
 }
 
-/* Reads an element and what closes it. */
+/* Reads an element and the ',' or ']' behind it. */
 static int walk_on(struct json_walk *walk, struct reader *in)
 {
 	int r = read_value(in);
@@ -402,7 +402,7 @@ const struct json_node *json_next(const struct json_doc *doc, const struct json_
 
 static bool is_key(const struct json_doc *doc, const struct json_node *node, const char *key)
 {
-	char name[64]; /* longer than any key that is asked for */
+	char name[64]; /* longer than any key that callers ask for */
 
 	return json_get_string(doc, node, name, sizeof(name)) >= 0 && strcasecmp(name, key) == 0;
 }
@@ -426,8 +426,8 @@ const struct json_node *json_member(const struct json_doc *doc, const struct jso
 	return found;
 }
 
-/* The code unit of the \uXXXX at s, or 0 if none is there; a NUL escape is none to be paired with,
- * which is all that this is asked for when it may be absent. */
+/* The UTF-16 code unit of the \uXXXX at s, or 0 if there is none. \u0000 gives 0, too: the only
+ * caller that does not know whether there is an escape looks for a low surrogate. */
 static uint32_t hex_escape(const char *s, size_t len)
 {
 	uint32_t unit = 0;
@@ -439,7 +439,7 @@ static uint32_t hex_escape(const char *s, size_t len)
 	return unit;
 }
 
-/* Reads a \uXXXX or a surrogate pair of them. Returns the bytes taken. */
+/* Decodes one \uXXXX, or two that are a surrogate pair. Returns the bytes that they take up. */
 static size_t unescape_hex(const char *s, size_t len, uint32_t *cp)
 {
 	uint32_t high = hex_escape(s, len);
@@ -517,7 +517,7 @@ int json_get_int(const struct json_doc *doc, const struct json_node *node, int64
 			return -EINVAL;
 	}
 	negative = s[0] == '-';
-	/* Summed up below zero, where there is room for one more. */
+	/* Sum the negative value: INT64_MIN has no positive counterpart. */
 	for (i = negative; i < len; i++) {
 		if (__builtin_mul_overflow(sum, 10, &sum) ||
 		    __builtin_sub_overflow(sum, s[i] - '0', &sum))
@@ -545,7 +545,7 @@ const char *json_raw(const struct json_doc *doc, const struct json_node *node, s
 
 /* ---- members of a known type ---- */
 
-/* The member's value, or NULL if it is missing or null, which is the same to the reference. */
+/* The member's value, or NULL if it is missing or null: RootlessKit treats both the same. */
 static const struct json_node *field(const struct json_doc *doc, const struct json_node *obj,
 				     const char *key)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JSON, written into a caller's buffer. See jsonout.h.
  *
- * The writer appends pieces, and drops a piece that does not fit as well as all that follow, so
- * that the buffer holds the beginning of the text and `overflow` says that it is only that.
+ * The writer appends pieces. Once a piece does not fit, it drops that one and all that follow. So
+ * the buffer always holds a beginning of the text, and `overflow` says that the rest is missing.
  */
 #include "formats/jsonout.h"
 
@@ -12,7 +12,7 @@
 
 #include "base/text.h"
 
-#define CP_LINE_SEPARATOR      0x2028U /* these two end a line in JavaScript, not in JSON */
+#define CP_LINE_SEPARATOR      0x2028U /* these two end a line in JavaScript, but not in JSON */
 #define CP_PARAGRAPH_SEPARATOR 0x2029U
 
 /* ---- pieces ---- */
@@ -40,7 +40,7 @@ static void put_text(struct jsonout *out, const char *text)
 	put(out, text, strlen(text));
 }
 
-/* The two-character escape of a character, or NULL. */
+/* The two-character escape of a character, or NULL if it has none. */
 static const char *short_escape(uint32_t cp)
 {
 	switch (cp) {
@@ -69,7 +69,8 @@ static bool needs_escape(uint32_t cp)
 	       cp == CP_PARAGRAPH_SEPARATOR;
 }
 
-/* Writes the first character of text[0..len) as it stands in a string. Returns its bytes. */
+/* Writes the first character of text[0..len), escaped as in a string. Returns the bytes that it
+ * takes up in `text`. */
 static size_t put_char(struct jsonout *out, const char *text, size_t len)
 {
 	char escape[sizeof("\\uffff")];
@@ -101,7 +102,7 @@ static void put_quoted(struct jsonout *out, const char *text)
 	put_text(out, "\"");
 }
 
-/* What stands in front of a value: the comma after the one before, and the key. */
+/* Writes what comes before a value: the comma behind the previous value, and the key. */
 static void begin_value(struct jsonout *out, const char *key)
 {
 	if (out->need_comma)
@@ -177,7 +178,8 @@ void jsonout_put_null(struct jsonout *out, const char *key)
 
 /* ---- writing what was read ---- */
 
-/* Writes a string of the text: each character is decoded and then escaped as the writer does. */
+/* Writes a string of the indexed text: decodes each character, then escapes it in the writer's own
+ * way. */
 static void put_read_string(struct jsonout *out, const struct json_doc *doc,
 			    const struct json_node *node)
 {
@@ -201,7 +203,8 @@ static void put_line_start(struct jsonout *out, int column)
 		put_text(out, " ");
 }
 
-/* A value that is `column` blanks in. Goes no deeper than the parser did. */
+/* Writes a value that is indented by `column` blanks. The recursion is at most JSON_MAX_DEPTH deep,
+ * because the parser refuses deeper texts. */
 static void put_node(struct jsonout *out, const struct json_doc *doc, const struct json_node *node,
 		     int blanks, int column)
 {
@@ -212,7 +215,7 @@ static void put_node(struct jsonout *out, const struct json_doc *doc, const stru
 		put_read_string(out, doc, node);
 		return;
 	}
-	if (item == NULL) { /* an empty container may have had blanks in it */
+	if (item == NULL) { /* do not copy an empty container: it may contain blanks */
 		if (is_object || node->type == JSON_ARRAY)
 			put_text(out, is_object ? "{}" : "[]");
 		else
@@ -241,7 +244,8 @@ void jsonout_put_indented(struct jsonout *out, const struct json_doc *doc,
 	put_node(out, doc, node, blanks, 0);
 }
 
-/* A byte of a string becomes six at most; each value and each end of a container has a line. */
+/* Upper bound: a byte of a string becomes at most six, and each value and each end of a container
+ * has a line of its own. */
 size_t jsonout_indented_cap(size_t len, int blanks)
 {
 	const size_t lines = 2 * JSON_MAX_NODES;

@@ -2,9 +2,10 @@
 
 /* Port specs as text and as JSON, and the addresses and protos in them.
  *
- * A text is cut at the colons outside of brackets into three or four parts, and each part is
- * checked for itself. Both readers fill a spec of their own and hand it over when all of it is
- * good. An address stays the text that it was; `struct ipaddr` is made of it where it is used.
+ * A text is split at the colons outside of brackets into three or four parts, and each part is
+ * checked separately. Both readers fill in a local spec and copy it to the caller's only when all
+ * of it is valid. An address remains the text that the user gave; its users convert it to a `struct
+ * ipaddr`.
  */
 #include "formats/portspec.h"
 
@@ -21,7 +22,7 @@
 #define PORTS_ARE "; ports are 1 to 65535"
 #define PROTOS	  "tcp, tcp4, tcp6, udp, udp4 or udp6"
 #define PARTS_MAX 4 /* parent IP, parent port, child IP, child port */
-/* Bytes of a JSON string that are looked at: what is no address shall be shown in the error. */
+/* Bytes of a JSON string; room to quote an invalid address in the error. */
 #define FIELD_LEN 256
 
 /* ---- protos ---- */
@@ -62,8 +63,8 @@ bool proto_is_udp(enum proto proto)
 
 /* ---- the text form ---- */
 
-/* Cuts [p, end) at the colons outside of brackets. Returns the number of parts, which may be more
- * than PARTS_MAX; that many are stored. */
+/* Splits [p, end) at the colons outside of brackets. Returns the number of parts. It may exceed
+ * PARTS_MAX, but only the first PARTS_MAX are stored in `parts`. */
 static size_t split(const char *p, const char *end, struct text *parts)
 {
 	const char *start = p;
@@ -84,7 +85,8 @@ static size_t split(const char *p, const char *end, struct text *parts)
 	}
 }
 
-/* Copies an address, which may be empty, without its brackets. Returns 0 or -EINVAL. */
+/* Checks an address, which may be empty, and copies it without its brackets to ip[PORTSPEC_IP_LEN].
+ * Returns 0 or -EINVAL. */
 static int read_ip(struct text part, char *ip)
 {
 	struct ipaddr addr;
@@ -102,7 +104,8 @@ static int read_ip(struct text part, char *ip)
 	return part.len == 0 ? 0 : ipaddr_parse(&addr, ip);
 }
 
-/* Returns 0, -EINVAL for what is no number, -ERANGE for one that is no port. */
+/* Returns 0, -EINVAL if the part is not a plain decimal number, or -ERANGE if it is not a port
+ * number. */
 static int read_port(struct text part, int *port)
 {
 	int value = 0;
@@ -121,7 +124,7 @@ static int read_port(struct text part, int *port)
 	return 0;
 }
 
-/* A text being read; a reason needs all of it. */
+/* The text being parsed; every reason quotes all of it. */
 struct reading {
 	const char *text;
 	struct err *e;
@@ -147,7 +150,7 @@ static int check_port(const struct reading *in, struct text part, const char *wh
 	return 0;
 }
 
-/* What stands in front of the slash, which is at `end`. */
+/* Reads the addresses and ports, which are before the slash at `end`. */
 static int read_places(const struct reading *in, const char *end, struct portspec *spec)
 {
 	struct text parts[PARTS_MAX];
@@ -156,7 +159,7 @@ static int read_places(const struct reading *in, const char *end, struct portspe
 
 	if (count < PARTS_MAX - 1 || read_ip(parts[0], spec->parent_ip) < 0)
 		return refuse(in, "ParentIP in");
-	/* "::1:8080:80" is an address that lacks its brackets. */
+	/* In "::1:8080:80" the IPv6 address lacks its brackets. */
 	if (count > PARTS_MAX)
 		return refuse(in, strncmp(in->text, "::", 2) == 0 ? "ParentIP in" : "format of");
 	r = check_port(in, parts[1], "ParentPort", &spec->parent_port);
@@ -189,7 +192,8 @@ static int parse(struct portspec *spec, const char *text, struct err *e)
 
 /* ---- what would be right ---- */
 
-/* Adds "; WHY; did you mean "GUESS"?" if the guess, which `fmt` makes, is a spec. */
+/* If the guess, formatted from `fmt`, is a valid spec, appends "; did you mean "GUESS"?", with
+ * `why` before the "did". Returns whether it is. `why` is empty or ends with "; ". */
 __attribute__((format(printf, 3, 4))) static bool suggest(struct err *e, const char *why,
 							  const char *fmt, ...)
 {
@@ -207,7 +211,8 @@ __attribute__((format(printf, 3, 4))) static bool suggest(struct err *e, const c
 	return true;
 }
 
-/* "::1:8080:80", without the proto: the address has no brackets. */
+/* Suggests brackets for an IPv6 address: "[::1]:8080:80" for "::1:8080:80". `proto` begins with
+ * '/'. */
 static bool suggest_brackets(struct err *e, const char *text, const char *proto)
 {
 	const char *end = text + strcspn(text, "/");
@@ -222,7 +227,7 @@ static bool suggest_brackets(struct err *e, const char *text, const char *proto)
 		       (int)(end - colon), colon, proto);
 }
 
-/* "8080-8090", "8080-8090:80-90/tcp" */
+/* Is it "8080-8090" or "8080-8090:80-90/tcp"? */
 static bool has_range(const char *text)
 {
 	for (const char *dash = strchr(text, '-'); dash != NULL; dash = strchr(dash + 1, '-'))
@@ -231,7 +236,8 @@ static bool has_range(const char *text)
 	return false;
 }
 
-/* Adds to the reason what is wrong with `text`, or else the form. */
+/* Appends advice to the reason: what is wrong with `text`, a spec that was probably meant, or else
+ * the form of a spec. */
 static void advise(const char *text, struct err *e)
 {
 	const char *slash = strrchr(text, '/');
@@ -292,7 +298,7 @@ int port_id_parse(long long *id, const char *text, struct err *e)
 
 /* ---- JSON ---- */
 
-/* The members as they came, of the right types but not yet checked. */
+/* The members of a JSON spec, of the right types but not yet validated. */
 struct fields {
 	char proto[FIELD_LEN];
 	char parent_ip[FIELD_LEN];
@@ -317,7 +323,8 @@ static int read_fields(struct fields *f, const struct json_doc *doc, const struc
 	return r;
 }
 
-/* `which` is "ParentIP" or "ChildIP"; the text may be empty. */
+/* Checks an address, which may be empty, and copies it to ip[PORTSPEC_IP_LEN]. `which` is
+ * "ParentIP" or "ChildIP". */
 static int check_ip_field(const char *text, const char *which, char *ip, struct err *e)
 {
 	struct ipaddr addr;
@@ -383,7 +390,7 @@ void portspec_to_json(const struct portspec *spec, struct jsonout *out, const ch
 
 /* ---- what is done with them ---- */
 
-/* With brackets if it is IPv6. */
+/* Writes an address, with brackets if it is IPv6. */
 static void put_ip(char *buf, size_t cap, const char *ip)
 {
 	snprintf(buf, cap, strchr(ip, ':') != NULL ? "[%s]" : "%s", ip);
@@ -413,7 +420,7 @@ bool portspec_conflicts(const struct portspec *a, const struct portspec *b)
 	       strcmp(a->parent_ip, b->parent_ip) == 0;
 }
 
-/* An address that may be missing, which leaves AF_UNSPEC. */
+/* Parses an address; an empty text gives AF_UNSPEC. */
 static int parse_given(struct ipaddr *ip, const char *text, const char *which, struct err *e)
 {
 	*ip = (struct ipaddr){ .family = AF_UNSPEC };

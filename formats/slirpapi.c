@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The messages of slirp4netns' API. See slirpapi.h. */
 #include "formats/slirpapi.h"
 
 #include <errno.h>
@@ -25,7 +24,7 @@ static int end(struct jsonout *out)
 	return out->overflow ? -ENOSPC : (int)out->len;
 }
 
-/* What is no address is left for the program to refuse. */
+/* Writes an address in inet_ntop(3)'s form. Passes other text on: slirp4netns refuses it. */
 static void put_address(struct jsonout *out, const char *key, const char *text)
 {
 	char plain[INET6_ADDRSTRLEN];

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Subordinate IDs in the texts that name them.
+/* Subordinate IDs in the files and outputs that list them.
  *
- * All these files are lines, and a line that does not follow its format is passed over, as the
- * system's own readers do. A text is a (pointer, length) and may hold any bytes. Nothing is owned.
+ * All these texts consist of lines. A line that does not follow its format is skipped, as the
+ * system's own readers do. A text is a (pointer, length) and may contain any bytes. Nothing is
+ * owned here.
  */
 #include "formats/subid.h"
 
@@ -13,17 +14,17 @@
 #include "base/array.h"
 #include "base/text.h"
 
-#define ID_SPACE (UINT64_C(1) << 32) /* IDs are 32 bits wide */
-#define ID_END	 UINT32_MAX	     /* -1 is not an ID */
+#define ID_SPACE (UINT64_C(1) << 32) /* number of 32-bit values */
+#define ID_END	 UINT32_MAX	     /* (uid_t)-1 is not an ID */
 
-/* Where free IDs are looked for. */
+/* Where the search for free IDs starts. */
 #define USUAL_FIRST 100000 /* SUB_UID_MIN of login.defs(5) */
-#define FIRST_FREE  10000  /* where there are few IDs: behind those of system and login users */
-#define FEW	    1000   /* fewer are not worth an entry */
+#define FIRST_FREE  10000  /* if there are few IDs: above those of system and login users */
+#define FEW	    1000   /* do not suggest an entry with fewer IDs */
 
 /* ---- text ---- */
 
-/* Takes a word, which ends at a blank, and the blanks around it off the text. */
+/* Removes the first word, which a blank ends, and the blanks around it from the text. */
 static struct text take_word(struct text *t)
 {
 	struct text word;
@@ -69,7 +70,8 @@ static bool has_leading_zero(struct text t)
 	return t.len > 1 && t.p[0] == '0';
 }
 
-/* Adds the range that two numbers name, if it is one and new. Returns the number added. */
+/* Adds the range that two numbers give, if it is valid and new. Returns the number of ranges
+ * added. */
 static size_t add_range(struct subid_ranges *out, struct text start, struct text count)
 {
 	struct subid_range range;
@@ -84,7 +86,7 @@ static size_t add_range(struct subid_ranges *out, struct text start, struct text
 	return append(out, range);
 }
 
-/* What is wrong with the two numbers of a line. Further fields, in `rest`, are ignored, as
+/* What is wrong with the two numbers of a line, or NULL. Ignores further fields, in `rest`, as
  * newuidmap does. */
 static const char *fault_of_numbers(struct text start, struct text rest)
 {
@@ -121,7 +123,8 @@ static bool has_blank(struct text t)
 	return false;
 }
 
-/* What is wrong with a line, NULL if nothing or if it is of another user. */
+/* What is wrong with a line that is not empty, or NULL if nothing is or if the line belongs to
+ * another user. */
 static const char *fault_of(struct text line, const char *name, const char *digits)
 {
 	bool has_return = line.p[line.len - 1] == '\r';
@@ -187,7 +190,7 @@ size_t subid_read_file(struct subid_ranges *out, const char *text, size_t len, c
 	return added;
 }
 
-/* A line's owner may be a name with blanks in it, so that the numbers are the last two words. */
+/* A user name may contain blanks, so the numbers are the last two words of the line. */
 size_t subid_read_getsubids(struct subid_ranges *out, const char *text, size_t len)
 {
 	struct text rest = { text, len };
@@ -218,8 +221,8 @@ static uint64_t end_of(const struct subid_range *range)
 	return (uint64_t)range->start + range->count;
 }
 
-/* Finds what is left of [at, end) once `range` is taken out: moves *at behind `range` if that holds
- * it, or *end to where it begins. Returns whether anything was cut. */
+/* Shortens [*at, *end) by the part that `range` covers. If `range` covers *at, moves *at behind it;
+ * otherwise moves *end to where `range` begins. Returns whether anything was cut off. */
 static bool take_out(uint64_t *at, uint64_t *end, const struct subid_range *range)
 {
 	if (range->start <= *at && end_of(range) > *at) {
@@ -233,8 +236,8 @@ static bool take_out(uint64_t *at, uint64_t *end, const struct subid_range *rang
 	return false;
 }
 
-/* Shortens [*at, *end) to its first part that can be mapped. Returns the reasons for what is left
- * out. */
+/* Shortens [*at, *end) to its first part that can be mapped: without the user's own ID and the
+ * first `taken_count` ranges of `taken`. Returns the reasons why something was cut off. */
 static unsigned int first_part(uint64_t *at, uint64_t *end, const struct subid_ranges *taken,
 			       size_t taken_count, uint32_t own)
 {
@@ -303,7 +306,7 @@ static void join_adjacent(struct subid_ranges *ranges)
 		ranges->count = kept + 1;
 }
 
-/* How many of the ranges fit. */
+/* How many of the ranges fit in the map. */
 static size_t count_fitting(const struct subid_ranges *ranges, uint32_t own, size_t max_lines,
 			    size_t max_bytes)
 {
@@ -338,13 +341,14 @@ size_t subid_fit(struct subid_ranges *ranges, uint32_t own, size_t max_lines, si
 	return dropped;
 }
 
-/* Takes a line off a map, and of that the IDs inside. */
+/* Removes the first line from a map, and reads the IDs inside the namespace from it. Returns false
+ * if the line is malformed. */
 static bool take_mapped(struct text *rest, struct subid_range *range)
 {
 	struct text line = text_take_until(rest, '\n');
 	struct text inside = take_word(&line);
 
-	take_word(&line); /* the ID outside */
+	take_word(&line); /* skip the ID outside */
 	return read_id(inside, &range->start) && read_id(take_word(&line), &range->count);
 }
 
@@ -362,7 +366,8 @@ bool subid_is_in_map(const char *text, size_t len, const struct subid_range *ran
 
 /* ---- free IDs ---- */
 
-/* Takes a line off the text, and of that the numbers of its two fields behind the first. */
+/* Removes the first line from a subuid(5) text and reads its range. Returns false if the line is
+ * malformed. */
 static bool take_range(struct text *rest, struct subid_range *range)
 {
 	struct text line = text_take_until(rest, '\n');
@@ -372,7 +377,8 @@ static bool take_range(struct text *rest, struct subid_range *range)
 	       read_id(text_take_until(&line, ':'), &range->count) && range->count > 0;
 }
 
-/* Takes a line off passwd(5) or group(5) text, and of that the ID. */
+/* Removes the first line from a passwd(5) or group(5) text and reads its ID, as a range of one.
+ * Returns false if the line is malformed. */
 static bool take_account(struct text *rest, struct subid_range *range)
 {
 	struct text line = text_take_until(rest, '\n');
@@ -383,7 +389,8 @@ static bool take_account(struct text *rest, struct subid_range *range)
 	return read_id(text_take_until(&line, ':'), &range->start);
 }
 
-/* Shortens [*at, *end) to what the first line of the map that reaches beyond *at has of it. */
+/* Shortens [*at, *end) to the first part that is in one line of the map; empty if no line has any
+ * of it. */
 static void keep_mapped(uint64_t *at, uint64_t *end, struct text map)
 {
 	uint64_t first = *end, last = *end;
@@ -415,7 +422,8 @@ static void keep_free(uint64_t *at, uint64_t *end, const struct subid_space *spa
 			take_out(at, end, &range);
 }
 
-/* The first free IDs from `from` on: the end of what was looked at, beyond `from`. */
+/* Finds the first free IDs at or above `from`; the gap may be empty. Returns where to search next,
+ * which is above `from`. */
 static uint64_t find_gap(const struct subid_space *spaces, size_t count, uint64_t from,
 			 struct subid_range *gap)
 {
@@ -463,7 +471,8 @@ bool subid_find_user(const char *text, size_t len, uint32_t uid, char *buf, size
 		text_take_until(&line, ':'); /* the password */
 		if (!read_id(text_take_until(&line, ':'), &id) || id != uid)
 			continue;
-		/* A line needs a group to be one, and is a comment for the C library with a '#'. */
+		/* The C library skips a line without a group, and takes one with a '#' for a
+		 * comment. */
 		if (line.len == 0 || name.len == 0 || name.p[0] == '#' || name.len >= cap ||
 		    memchr(name.p, '\0', name.len) != NULL)
 			continue;
@@ -474,8 +483,8 @@ bool subid_find_user(const char *text, size_t len, uint32_t uid, char *buf, size
 	return false;
 }
 
-/* Is there a source other than "files" in what follows "subid:"? Actions in brackets, which may
- * hold blanks, are none. */
+/* Do the sources behind "subid:" include one other than "files"? Skips actions in brackets, which
+ * may contain blanks (nsswitch.conf(5)). */
 static bool has_other_source(struct text sources)
 {
 	struct text word;
