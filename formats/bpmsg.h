@@ -68,7 +68,7 @@ int bpmsg_encode(const struct bpmsg *req, char *buf, size_t cap);
  *   - malformed JSON, or a root that is not an object;
  *   - an unknown Type ("unknown request type: \"foo\"");
  *   - "connect": an unknown Proto, a Port that is not 1 to 65535, or an invalid IP that is not
- * empty;
+ *     empty;
  *   - "sockets": a Proto other than tcp4, tcp6, udp4 or udp6, or a Count that is not 1 to
  *     BPMSG_SOCKETS_MAX. */
 int bpmsg_decode(struct bpmsg *req, const char *text, size_t len, struct err *e);

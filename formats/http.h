@@ -33,15 +33,15 @@ struct http_request {
 	bool expect_continue;	  /* the client waits for "100 Continue" before it sends the body */
 	const char *body;	  /* points into the buffer; a chunked body is joined in place */
 	size_t body_len;
-	/* On a refusal: the text behind the status code, in the words of Go's server, one of:
+	/* On a refusal: the text behind the status code, a static string in the words of Go's
+	 * server:
 	 *   - "Bad Request"
 	 *   - "Bad Request: missing required Host header"
 	 *   - "Bad Request: too many Host headers"
 	 *   - "HTTP Version Not Supported: unsupported protocol version"
 	 *   - "Request Header Fields Too Large"
 	 *   - "Request Entity Too Large"
-	 *   - "Not Implemented: unsupported transfer encoding"
-	 * A static string. */
+	 *   - "Not Implemented: unsupported transfer encoding" */
 	const char *problem;
 	enum http_refusal refusal;
 };
@@ -64,7 +64,7 @@ struct http_request {
  *   - A method is a token in any case; too long a method is 400, too long a path 431.
  *   - HTTP/1.1 without a Host header, or with several, is 400.
  *   - Content-Length is one decimal number. Several equal ones are accepted, different ones are
- * 400.
+ *     400.
  *   - A Transfer-Encoding other than chunked is 501; any in HTTP/1.0, or together with
  *     Content-Length, is 400.
  *   - White space before a header's colon, control bytes in a value, and folded lines are 400.

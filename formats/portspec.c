@@ -3,9 +3,9 @@
 /* Port specs as text and as JSON, and the addresses and protos in them.
  *
  * A text is split at the colons outside of brackets into three or four parts, and each part is
- * checked separately. Both readers fill in a local spec and copy it to the caller's only when all
- * of it is valid. An address remains the text that the user gave; its users convert it to a `struct
- * ipaddr`.
+ * checked separately. Both readers fill in a local spec, and copy it to the caller's spec only if
+ * all of it is valid. An address stays in the form that the user gave; code that needs a `struct
+ * ipaddr` converts it.
  */
 #include "formats/portspec.h"
 

@@ -60,9 +60,9 @@ bool proto_is_udp(enum proto proto);
  *
  *   - The proto is the part behind the last slash.
  *   - Each address may be empty: ":18080:80/tcp" has no parent IP, ":18080::80/tcp" no child IP
- * either.
+ *     either.
  *   - The first colon is required: "18080:80/tcp" is refused (unexpected ParentIP), as by
- * RootlessKit.
+ *     RootlessKit.
  *   - IPv6 addresses need brackets, IPv4 addresses may have them. A zone is refused.
  *   - Blanks, signs and leading zeros in ports are refused: " 80", "+18080", "018080".
  *

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A listening UNIX socket in a loop. See acceptor.h. */
 #include "os/acceptor.h"
 
 #include <errno.h>
@@ -8,8 +7,8 @@
 #include "base/fd.h"
 #include "os/unixsock.h"
 
-#define BATCH	 64  /* clients accepted before others of the loop get their turn */
-#define PAUSE_MS 100 /* until what has run out may be there again */
+#define BATCH	 64  /* clients accepted in a row; then other events of the loop get their turn */
+#define PAUSE_MS 100 /* wait this long for a resource that has run out */
 
 static void on_resume(struct timer *t)
 {
@@ -19,15 +18,15 @@ static void on_resume(struct timer *t)
 		loop_timer(a->loop, t, PAUSE_MS);
 }
 
-/* Without memory for the timer it goes on at once. */
+/* If there is no memory for the timer, does not pause at all. */
 static void pause_accepting(struct acceptor *a)
 {
 	if (loop_timer(a->loop, &a->resume, PAUSE_MS) == 0)
 		loop_want(a->loop, &a->socket, 0);
 }
 
-/* Accepts a client. Returns 0, -EAGAIN when no further one waits, or another -errno when something
- * has run out. */
+/* Accepts a client; closes one of another user. Returns 0, -EAGAIN if no client is waiting, or
+ * another -errno if a resource has run out. */
 static int accept_one(struct acceptor *a)
 {
 	int fd;

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A large pipe. See bulkpipe.h. */
 #include "os/bulkpipe.h"
 
 #include <fcntl.h>
@@ -9,10 +8,10 @@
 #include "base/fd.h"
 
 #define WANTED	 (1024 * 1024) /* bytes; more than fs.pipe-max-size needs a privilege */
-#define RETRY_MS 1000	       /* after a pipe could not be had */
+#define RETRY_MS 1000	       /* after a failure */
 
-/* The kernel makes a pipe of two pages when the user has too many, and refuses to make it larger.
- */
+/* When the user has too many pipe pages, the kernel still makes a small pipe (pipe(7)) but refuses
+ * to enlarge it. Such a pipe is closed again. */
 static bool make_pipe(struct bulkpipe *p)
 {
 	int fds[2];

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Evacuating a cgroup. See cgroup.h. */
 #include "os/cgroup.h"
 
 #include <errno.h>
@@ -14,11 +13,11 @@
 
 #define OWN_PATH      "/proc/self/cgroup"
 #define MOUNTS_PATH   "/proc/self/mountinfo"
-#define TEXT_LEN      (PATH_MAX + 4096) /* bytes of OWN_PATH: a line for each hierarchy */
-#define LIST_LEN      256		/* bytes of a list of controllers */
+#define TEXT_LEN      (PATH_MAX + 4096) /* bytes of OWN_PATH, which has a line for each hierarchy */
+#define LIST_LEN      256		/* bytes of a list of controller names */
 #define PID_LEN	      16
 #define SUBGROUP_MODE 0755
-/* How often a cgroup is looked through: what it forks meanwhile stays in it. */
+/* Passes over a cgroup: processes that are forked during a pass stay in it. */
 #define MOVE_ROUNDS   10
 
 /* ---- the texts ---- */
@@ -38,7 +37,7 @@ bool cgroup_parse_own(const char *text, char *path, size_t cap)
 	       (size_t)snprintf(path, cap, "%.*s", (int)strcspn(text, "\n"), text) < cap;
 }
 
-/* Undoes proc_pid_mountinfo(5)'s "\040" for a blank and the like, in place. */
+/* Decodes the octal escapes of proc_pid_mountinfo(5), such as "\040" for a blank, in place. */
 static void unescape(char *text)
 {
 	char *to = text;
@@ -56,7 +55,7 @@ static void unescape(char *text)
 	*to = '\0';
 }
 
-/* 36 35 0:26 /root /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw */
+/* Such a line: 36 35 0:26 /root /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw */
 bool cgroup_parse_mount(const char *line, const char *path, char *dir, size_t cap)
 {
 	char root[PATH_MAX], point[PATH_MAX];
@@ -70,7 +69,7 @@ bool cgroup_parse_mount(const char *line, const char *path, char *dir, size_t ca
 		return false;
 	unescape(root);
 	unescape(point);
-	/* What lies outside of our cgroup namespace is shown as "/..". */
+	/* A path outside of our cgroup namespace begins with "/..". */
 	if (strncmp(path, "/..", 3) == 0)
 		return false;
 	len = strcmp(root, "/") == 0 ? 0 : strlen(root);
@@ -82,7 +81,7 @@ bool cgroup_parse_mount(const char *line, const char *path, char *dir, size_t ca
 
 /* ---- the files ---- */
 
-/* The directory of our own cgroup. */
+/* Finds the directory of our own cgroup. Returns false if it cannot be reached. */
 static bool find_own(char *dir, size_t cap)
 {
 	char text[TEXT_LEN], path[PATH_MAX];
@@ -128,8 +127,8 @@ static ssize_t read_in(const char *dir, const char *file, char *buf, size_t cap)
 	return fd_read_file(path, buf, cap);
 }
 
-/* The root of the hierarchy holds the whole system. It can hand its controllers down regardless of
- * processes in it. */
+/* Is this the root cgroup of the whole system? It is the only one without cgroup.events. It
+ * contains the system's processes, and it can enable controllers despite them. */
 static bool is_systems_root(const char *dir)
 {
 	char events[LIST_LEN];
@@ -145,7 +144,7 @@ static int move(const char *to, pid_t pid, struct err *e)
 	return write_in(to, "cgroup.procs", text, e);
 }
 
-/* Moves the processes that are there now. Returns how many it has moved. */
+/* Moves the processes that are in the cgroup now. Returns how many it has moved. */
 static int move_present(const char *from, const char *to)
 {
 	char path[PATH_MAX + NAME_MAX];
@@ -156,7 +155,7 @@ static int move_present(const char *from, const char *to)
 	procs = fopen(path, "re");
 	if (procs == NULL)
 		return 0;
-	/* 0 is a process outside of our PID namespace. */
+	/* 0 stands for a process outside of our PID namespace. */
 	while (fscanf(procs, "%d", &pid) == 1)
 		if (pid > 0 && move(to, pid, NULL) == 0)
 			moved++;
@@ -164,7 +163,8 @@ static int move_present(const char *from, const char *to)
 	return moved;
 }
 
-/* Those that cannot be moved stay, and then no controller can be enabled, which is told. */
+/* Moves all processes that can be moved. If others stay, enabling a controller fails, and that is
+ * logged. */
 static void move_all(const char *from, const char *to)
 {
 	for (int i = 0; i < MOVE_ROUNDS && move_present(from, to) > 0; i++)
@@ -191,7 +191,7 @@ static int switch_controller(const char *dir, char sign, const char *name, struc
 	return write_in(dir, "cgroup.subtree_control", text, e);
 }
 
-/* Enables one by one, since a refused one would refuse all. */
+/* Enables controllers one by one: a write that names several fails if one of them is refused. */
 static void enable_controllers(struct cgroup_evacuation *c)
 {
 	char list[LIST_LEN], before[LIST_LEN];
@@ -214,7 +214,8 @@ static void enable_controllers(struct cgroup_evacuation *c)
 	}
 }
 
-/* Returns whether all could be. */
+/* Disables the controllers that we have enabled. Stops and returns false at the first that is in
+ * use. */
 static bool disable_controllers(struct cgroup_evacuation *c)
 {
 	char *rest;
@@ -228,7 +229,7 @@ static bool disable_controllers(struct cgroup_evacuation *c)
 
 /* ---- evacuating ---- */
 
-/* Adds the way out to a reason for which the cgroup cannot be written to. Returns r. */
+/* Appends advice to the reason why the cgroup cannot be written to. Returns r. */
 static int explain(int r, struct err *e)
 {
 	if (r == -EACCES || r == -EPERM)
@@ -273,7 +274,7 @@ int cgroup_evacuate(struct cgroup_evacuation *c, const char *name, pid_t child, 
 
 void cgroup_restore(struct cgroup_evacuation *c)
 {
-	/* In a subgroup that was there before there may be others' processes. */
+	/* A subgroup that existed before may contain processes of others. */
 	if (!c->is_made || !disable_controllers(c))
 		return;
 	move_all(c->subgroup, c->group);

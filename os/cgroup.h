@@ -11,38 +11,41 @@
 
 /* Evacuation of a cgroup of the v2 hierarchy (cgroups(7), and the kernel's cgroup-v2.rst).
  *
- * Only a cgroup without processes of its own can hand its controllers down. So that what runs
- * inside can make cgroups with limits, all processes move from our cgroup G to its new subgroup
- * G/NAME, and G's controllers are enabled for its subgroups. The child's cgroup namespace was made
- * while it was in G: inside, G is the root, and /NAME is where everybody is.
+ * A cgroup can only enable controllers for its subgroups if it has no processes of its own. To let
+ * programs inside make cgroups with limits, all processes move from our cgroup G to its new
+ * subgroup G/NAME, and G enables its controllers for its subgroups. The child made its cgroup
+ * namespace while it was in G. So inside, G is the root, and all processes are in /NAME.
+ *
+ * Main thread only; file system calls may block for a moment.
  */
 
 struct cgroup_evacuation {
-	char group[PATH_MAX];	 /* the directory of G; "": nothing is evacuated */
-	char subgroup[PATH_MAX]; /* that of G/NAME */
-	bool is_made;		 /* the subgroup was made by us */
-	char enabled[256];	 /* the controllers that we have enabled, "cpu memory " */
+	char group[PATH_MAX];	 /* the directory of G; "": nothing was evacuated */
+	char subgroup[PATH_MAX]; /* the directory of G/NAME */
+	bool is_made;		 /* we have made the subgroup */
+	char enabled[256];	 /* the controllers that we have enabled: "cpu memory " */
 };
 
-/* In the parent, when the child is there and waits. Without a v2 hierarchy, and for a controller
- * that cannot be had, it logs a warning and goes on. Returns 0 or -errno with a reason. */
+/* Evacuates our cgroup to the subgroup `name`. Called in the parent while the child waits. Without
+ * a v2 hierarchy, and for each controller that cannot be enabled, logs a warning and goes on.
+ * Returns 0, or -errno with a reason. */
 int cgroup_evacuate(struct cgroup_evacuation *c, const char *name, pid_t child, struct err *e);
 
-/* Puts everything back as it was, as far as nobody else uses the controllers. Does nothing for what
- * is all zero. */
+/* Undoes cgroup_evacuate(). Changes nothing if *c is all zero or the subgroup existed before, and
+ * stops if somebody else uses one of the controllers by now. */
 void cgroup_restore(struct cgroup_evacuation *c);
 
-/* In the child: is it in the subgroup of its cgroup namespace's root? */
+/* Called in the child: is it in the cgroup /NAME of its cgroup namespace? */
 bool cgroup_is_evacuated(const char *name);
 
 /* ---- the texts ---- */
 
-/* The path of the v2 cgroup ("0::/a/b") in the text of /proc/PID/cgroup. Returns whether there is
- * one that fits. */
+/* Finds the path of the v2 cgroup ("0::/a/b") in the text of /proc/PID/cgroup and writes it to
+ * path[cap]. Returns whether there is one that fits. */
 bool cgroup_parse_own(const char *text, char *path, size_t cap);
 
-/* The directory of cgroup `path` if a line of /proc/PID/mountinfo shows a v2 hierarchy in which it
- * can be reached. Returns whether it does, and fits. */
+/* If a line of /proc/PID/mountinfo is a mount of the v2 hierarchy that includes the cgroup `path`,
+ * writes the cgroup's directory to dir[cap]. Returns whether it is and fits. */
 bool cgroup_parse_mount(const char *line, const char *path, char *dir, size_t cap);
 
 #endif

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Closing what may block. See closer.h. */
 #include "os/closer.h"
 
 #include <sched.h>
@@ -12,10 +11,10 @@
 
 #include "os/sockopt.h"
 
-/* Shared with the processes that close. */
+/* The number of descriptors that are not closed yet, in memory that the closing processes share. */
 static _Atomic(atomic_uint *) pending;
 
-/* Returns NULL where there is no memory for it. */
+/* The counter, which is made at the first call; NULL if there is no memory for it. */
 static atomic_uint *counter(void)
 {
 	atomic_uint *count = atomic_load(&pending), *none = NULL;
@@ -32,7 +31,8 @@ static atomic_uint *counter(void)
 	return none;
 }
 
-/* As fork(2), but with the same table of descriptors. The main loop reaps it, like any child. */
+/* Like fork(2), but the new process shares our file descriptor table. The main loop reaps it like
+ * any child. */
 static long fork_with_our_fds(void)
 {
 #if defined(__s390__)
@@ -47,8 +47,8 @@ void closer_close(int fd)
 	atomic_uint *count = counter();
 
 #ifdef __SANITIZE_THREAD__
-	/* It does not see that another process closes it, and takes the next use of the number for
-	 * a race. */
+	/* ThreadSanitizer does not see the close(2) in another process, and reports the next use of
+	 * the descriptor number as a race. */
 	close(fd);
 	return;
 #endif
@@ -58,8 +58,9 @@ void closer_close(int fd)
 	atomic_fetch_add(count, 1);
 	if (fork_with_our_fds() != 0)
 		return;
-	/* Only system calls: another thread may have held a lock of the C library. A socket that
-	 * lingers is reset, so that only one that is tampered with meanwhile, or a file, blocks. */
+	/* Make only system calls here: another thread may have held a lock of the C library at the
+	 * fork. A lingering socket is set to reset, so close(2) blocks only for a file, or for a
+	 * socket that its sender changes meanwhile. */
 	sockopt_tcp_reset_on_close(fd);
 	close(fd);
 	atomic_fetch_sub(count, 1);

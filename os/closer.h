@@ -2,24 +2,27 @@
 #ifndef OS_CLOSER_H
 #define OS_CLOSER_H
 
-/* Closing descriptors that somebody inside has sent and that are not what was asked for.
+/* Closes descriptors that a process inside the namespace has sent and that are not what was asked
+ * for.
  *
- * close(2) of such a descriptor can block for as long as the sender likes, even against SIGKILL: a
- * file of a FUSE server that does not answer the flush request, or a TCP socket that lingers. So a
- * process of its own closes it. That process shares the table of descriptors (CLONE_FILES), and
- * close(2) takes the number out of the table before it does anything that can block. It shares no
- * memory, and is no thread, so the launcher can end while it blocks.
+ * The sender can make close(2) of such a descriptor block for as long as it likes, even against
+ * SIGKILL: with a file of a FUSE server that does not answer the flush request, or with a TCP
+ * socket that lingers. So a separate process closes the descriptor. It shares the file descriptor
+ * table (CLONE_FILES, clone(2)), and close(2) removes the number from the table before it does
+ * anything that can block. The process shares no memory and is not a thread, so the launcher can
+ * exit while it blocks.
  *
- * All functions may be called by any thread, and none blocks.
+ * Any thread may call these functions, and none blocks.
  */
 
-/* As many may be blocked before the launcher accepts no more descriptors from inside. */
+/* The launcher accepts no more descriptors from inside while this many are not closed. */
 #define CLOSER_MAX 64
 
-/* Closes `fd`, which is taken. Where no process can be started it stays open. */
+/* Closes `fd`, which is taken. If no process can be started, `fd` stays open, and is counted as
+ * pending. */
 void closer_close(int fd);
 
-/* How many descriptors are not closed yet. */
+/* The number of descriptors that are not closed yet. */
 unsigned int closer_pending(void);
 
 #endif

@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stopping and going on as the command does. See jobcontrol.h.
+/* Stops and continues the launcher together with the command. See jobcontrol.h.
  *
  * ^Z at a terminal:
  *
- *     terminal --- SIGTSTP ---> parent, child, command     (parent and child let it be)
+ *     terminal --- SIGTSTP ---> parent, child, command     (parent and child do not act on it)
  *     command stops;  child: waitpid(WUNTRACED) --- "stopped by SIGTSTP" ---> parent
- *     parent: takes the default action of SIGTSTP ---> the shell has its prompt
- *     shell: fg --- SIGCONT ---> parent, child, command    (and once more, passed on)
+ *     parent: takes the default action of SIGTSTP ---> the shell shows its prompt
+ *     shell: fg --- SIGCONT ---> parent, child, command    (and a second time, forwarded)
  *
- * The child itself stays awake: as PID 1 of its namespace it could not stop, and it has to see who
- * else makes the command go on, or ends it. What it writes then wakes the parent, since the kernel
- * sends the signal of F_SETSIG, SIGCONT, to a stopped process too. (A kill(2) by the child would
- * not do: from within a PID namespace nobody outside can be signalled.)
+ * The child itself does not stop. As PID 1 of its namespace it could not, and it must see when
+ * another process continues or kills the command. Its write to the pipe then wakes the stopped
+ * parent: the kernel sends the signal set by F_SETSIG (fcntl(2)), SIGCONT, to stopped processes,
+ * too. The child cannot use kill(2) for that, because a process in a PID namespace cannot signal
+ * one outside.
  *
- * The parent takes the default action of a stop signal rather than SIGSTOP, since the kernel does
- * not let that stop an orphaned process group (setpgid(2)): with no shell to continue it, such as
- * under systemd, a command that is stopped and continued by a debugger must not leave a launcher
- * that is stopped for ever.
+ * The parent takes the default action of a stop signal; it does not raise SIGSTOP. The kernel does
+ * not let SIGTSTP, SIGTTIN and SIGTTOU stop an orphaned process group (setpgid(2)), which has no
+ * shell to continue it, for example under systemd. With SIGSTOP, a debugger that stops and
+ * continues the command could leave such a launcher stopped for ever.
  *
- * One byte is one piece of news: 0 for going on, else the signal that stopped the command, with a
- * bit that says that the terminal was the command's own. An interactive shell makes a process group
- * of its own and gives it the terminal. If it is stopped while it has it, the outer shell's "fg"
- * gives the terminal to our group, and we hand it on.
+ * A message on the pipe is one byte: 0 if the command continues, else the signal that stopped it,
+ * with the bit HAS_TERMINAL if the command's process group had the terminal. An interactive shell
+ * as the command makes its own process group and gives it the terminal. If it is stopped then, the
+ * outer shell's "fg" gives the terminal to our group, and we pass it on to the command's group.
  */
 #include "os/jobcontrol.h"
 
@@ -38,7 +39,7 @@
 
 #define GOES_ON	     0
 #define HAS_TERMINAL 0x80
-#define TERMINAL     "/dev/tty" /* of the session, if it has one; tty(4) */
+#define TERMINAL     "/dev/tty" /* the controlling terminal of the session, if it has one; tty(4) */
 
 bool jobcontrol_is_terminals(const struct signalfd_siginfo *info)
 {
@@ -53,7 +54,7 @@ bool jobcontrol_is_terminals(const struct signalfd_siginfo *info)
 
 /* ---- the child ---- */
 
-/* Is the command the foreground process group of the terminal, and we are not in it? */
+/* Is the command's process group, other than ours, the foreground process group of the terminal? */
 static bool has_terminal(pid_t command)
 {
 	FD_AUTO int tty = open(TERMINAL, O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -71,7 +72,7 @@ void jobcontrol_tell(int fd, pid_t command, int status)
 		news = (unsigned char)(WSTOPSIG(status) |
 				       (has_terminal(command) ? HAS_TERMINAL : 0));
 	n = write(fd, &news, sizeof(news));
-	(void)n; /* a parent that is gone takes us along */
+	(void)n; /* if the parent is gone, the kernel kills us (PR_SET_PDEATHSIG) */
 }
 
 /* ---- the parent ---- */
@@ -91,8 +92,8 @@ bool jobcontrol_is_wake_up(const struct signalfd_siginfo *info)
 	return info->ssi_signo == SIGCONT && info->ssi_code == POLL_IN;
 }
 
-/* Reads all news, of which only the last counts. Returns it, or -EAGAIN if there is none, or
- * -ENODATA at the end. */
+/* Reads all messages; only the last one counts. Returns it, -EAGAIN if there is none, or -ENODATA
+ * at the end of the pipe. */
 static int latest_news(int fd)
 {
 	unsigned char news[64];
@@ -113,13 +114,13 @@ static sigset_t one_signal(int signo)
 	return set;
 }
 
-/* A signal that is pending takes its default action. */
+/* Lets a pending signal take its default action. */
 static void let_happen(int signo)
 {
 	sigset_t set = one_signal(signo);
 
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
-	/* We stop, and go on, here. */
+	/* If the signal stops us, we stop and continue here. */
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
@@ -134,9 +135,10 @@ void jobcontrol_stop(int signo)
 	let_happen(signo);
 }
 
-/* Was it news that were read before we stopped what has woken us? The kernel shows the child's news
- * to us before it sends their SIGCONT, which may come when we have stopped already. A SIGCONT of
- * another sender is left for the loop, which passes it on. */
+/* Was the SIGCONT that woke us sent for a message that we had read before we stopped? The kernel
+ * makes the child's message readable before it sends the SIGCONT for it. So the signal may arrive
+ * after we have stopped. A SIGCONT of another sender is raised again for the loop, which forwards
+ * it. */
 static bool is_late_wake_up(int fd)
 {
 	const struct timespec now = { 0, 0 };
@@ -151,8 +153,8 @@ static bool is_late_wake_up(int fd)
 	return false;
 }
 
-/* Stops, unless there are further news, which are left for the loop. News that come after the look
- * at the pipe bring a SIGCONT, which takes back the pending signal or wakes us. */
+/* Stops, unless another message has arrived, which is left for the loop. A message that arrives
+ * after the look at the pipe brings a SIGCONT: it removes the pending stop signal, or wakes us. */
 static void stop_with_command(int fd, int signo)
 {
 	const struct timespec now = { 0, 0 };
@@ -168,7 +170,8 @@ static void stop_with_command(int fd, int signo)
 	} while (is_late_wake_up(fd));
 }
 
-/* The same, while the terminal is the command's. SIGTTOU is blocked, so that we may give it. */
+/* As stop_with_command(), while the command's process group has the terminal. SIGTTOU is blocked,
+ * so tcsetpgrp(3) works from the background. */
 static void stop_and_give_terminal(int fd, int signo)
 {
 	FD_AUTO int tty = open(TERMINAL, O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -189,7 +192,7 @@ int jobcontrol_hear(int fd)
 	if (news <= GOES_ON)
 		return 0;
 	signo = news & ~HAS_TERMINAL;
-	/* Their default actions heed orphaned process groups. */
+	/* Only these and SIGTSTP do not stop an orphaned process group. */
 	if (signo != SIGTTIN && signo != SIGTTOU)
 		signo = SIGTSTP;
 	if (news & HAS_TERMINAL)

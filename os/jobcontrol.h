@@ -6,39 +6,40 @@
 #include <sys/signalfd.h>
 #include <sys/types.h>
 
-/* Job control: a launcher at a terminal behaves as the command itself would without it.
+/* Job control: a launcher at a terminal stops and continues as the command would without it.
  *
- * The shell that started the launcher looks at the parent only; the terminal's signals go to the
- * whole process group, which is parent, child and, as long as it does not make a group of its own,
- * the command. So the parent stops when the command has stopped, and goes on when it does. The
- * child, which knows, tells it on the pipe of the handshake, which nobody else uses by then.
+ * The shell that started the launcher waits for the parent only. The terminal's signals go to the
+ * whole foreground process group: the parent, the child and, unless it makes its own group, the
+ * command. So the parent must stop when the command has stopped, and continue when the command
+ * continues. The child, which waits for the command, reports both to the parent through the pipe of
+ * the handshake, which is unused by then.
  */
 
-/* Was the signal made by the terminal, so that all of its foreground process group has got it? Then
- * a process of the same group has it already, and must not get it twice: a shell would see two
- * interrupts for one ^C, and what is not stopped any more could be stopped again. A signal of
- * kill(2) is none, and neither is a hangup, which may be for the leader of the session alone. */
+/* Did the terminal send this signal to its whole foreground process group? Then the other processes
+ * of the group have got it, too, and it must not be forwarded to them: a shell would see two
+ * interrupts for one ^C, and a command that has been continued could be stopped again. False for
+ * kill(2), and for SIGHUP, which may have been sent to the session leader only. */
 bool jobcontrol_is_terminals(const struct signalfd_siginfo *info);
 
-/* In the child: what has become of the command, a wait status of WUNTRACED or WCONTINUED. `fd` is
- * the pipe to the parent, set non-blocking. */
+/* In the child: reports that the command has stopped or continued to the parent. `status` is a wait
+ * status of WUNTRACED or WCONTINUED (waitpid(2)), `fd` the non-blocking pipe to the parent. */
 void jobcontrol_tell(int fd, pid_t command, int status);
 
-/* In the parent, before there is a command: takes a stop signal's default action. */
+/* In the parent, before the command has started: takes the default action of a stop signal. */
 void jobcontrol_stop(int signo);
-/* Is it a stop signal for a process without a command? */
+/* Before the command has started: does this signal stop the parent? */
 bool jobcontrol_stops_us(const struct signalfd_siginfo *info);
 
-/* In the parent: has the kernel look for news on this pipe while the parent is stopped itself: it
- * gets a SIGCONT, also when the child has ended. Returns 0 or -errno. */
+/* In the parent: makes the kernel send us SIGCONT for each message on the pipe `fd` and for its end
+ * (O_ASYNC, fcntl(2)), so that we wake if we are stopped. Returns 0 or -errno. */
 int jobcontrol_follow(int fd);
 
-/* Is the signal one of those, and for nobody else? */
+/* Is the signal such a SIGCONT? Then it must not be forwarded. */
 bool jobcontrol_is_wake_up(const struct signalfd_siginfo *info);
 
-/* In the parent, in its main thread, when the pipe can be read: stops the process as long as the
- * command is stopped. Without a shell that could make it go on nothing stops. Returns 0, or
- * -ENODATA when there will be no more news. */
+/* In the parent's main thread, when the pipe is readable: reads the messages, and stops the process
+ * while the command is stopped. Does not stop in an orphaned process group, where no shell could
+ * continue us. Returns 0, or -ENODATA if there will be no more messages. */
 int jobcontrol_hear(int fd);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The child's mounts. See mount.h.
  *
- * Copy-up moves a mount: the directory is bind-mounted aside, a tmpfs covers it, and the bind mount
- * moves into the tmpfs. When the tmpfs is there the aside may have become unreachable by its path
- * (a state directory in /run/user with --copy-up=/run), so it is held by a descriptor and named
- * through /proc/self/fd.
+ * Copy-up moves a mount: it bind-mounts the directory at `aside`, covers the directory with a
+ * tmpfs, and moves the bind mount into the tmpfs. The tmpfs may cover the path of `aside`, too (a
+ * state directory in /run/user with --copy-up=/run). So a descriptor holds `aside`, and
+ * /proc/self/fd gives a path to it.
  */
 #include "os/mount.h"
 
@@ -26,7 +26,7 @@
 #include "os/posixacl.h"
 
 #define CGROUP_PATH "/sys/fs/cgroup"
-#define MODE_BITS   07777U /* of st_mode: permissions, set-ID bits, sticky bit */
+#define MODE_BITS   07777U /* in st_mode: permissions, set-ID bits, sticky bit */
 #define ID_TEXT_LEN 16	   /* bytes of a decimal ID with the NUL */
 
 static const struct {
@@ -65,8 +65,9 @@ int mount_set_propagation(const char *name, struct err *e)
 	return 0;
 }
 
-/* The optional field of one line, if its mount point is "/":
- * 36 35 98:0 / / rw,noatime shared:1 - ext3 ... */
+/* Copies the first optional field of a mountinfo line if its mount point is "/":
+ *     36 35 98:0 / / rw,noatime shared:1 - ext3 ...
+ * Returns whether it is. */
 static bool root_optional_field(const char *line, char *buf, int cap)
 {
 	int at = 0;
@@ -90,7 +91,7 @@ void mount_root_propagation(char *buf, int cap)
 	buf[0] = '\0';
 	if (f == NULL)
 		return;
-	/* The last one counts: it lies on top. */
+	/* The last line counts: later mounts are on top. */
 	while (getline(&line, &size, f) >= 0)
 		root_optional_field(line, buf, cap);
 	free(line);
@@ -119,7 +120,8 @@ const char *mount_why_not_covered(const char *dir)
 	return NULL;
 }
 
-/* Makes in `dir` what entry `name` of `dir`/`ro` shall be. */
+/* Creates entry `name` in `dir`: a copy of the symbolic link `name` in `dir`/`ro`, or else a link
+ * to that entry. */
 static int link_entry(int dir_fd, int ro_fd, const char *ro, const char *name, struct err *e)
 {
 	char target[PATH_MAX];
@@ -161,8 +163,8 @@ static int link_entries(const char *dir, const char *ro, struct err *e)
 	return r;
 }
 
-/* An owner who is not mapped into our user namespace is shown as this ID (user_namespaces(7)). A
- * subordinate ID with the same number may exist inside. */
+/* The ID that the kernel shows for an owner who is not mapped into our user namespace
+ * (user_namespaces(7)). A mapped subordinate ID may have the same number. */
 static unsigned long overflow_id(const char *path)
 {
 	char text[ID_TEXT_LEN];
@@ -173,17 +175,17 @@ static unsigned long overflow_id(const char *path)
 	return id;
 }
 
-/* The owner of the tmpfs: that of the original, or root (the host's user) if the original's owner
- * does not exist inside. */
+/* Chooses the owner of the tmpfs: the original's owner, or root (the host's user) if that owner is
+ * not mapped into our user namespace. */
 static void choose_owner(const struct stat *st, unsigned int *uid, unsigned int *gid)
 {
 	*uid = st->st_uid == overflow_id("/proc/sys/kernel/overflowuid") ? 0 : st->st_uid;
 	*gid = st->st_gid == overflow_id("/proc/sys/kernel/overflowgid") ? 0 : st->st_gid;
 }
 
-/* Gives `dir` the access rights of the original: its ACLs (acl(5)) as far as their users and groups
- * exist inside, and its mode. Where ACLs cannot be copied, group and
- * others get what all entries of the original allow. */
+/* Gives `dir` the access rights of the original: its mode, and its ACLs (acl(5)) without the users
+ * and groups that are not mapped. If an ACL cannot be copied, group and others get only what all of
+ * its entries allow. */
 static int copy_rights(const char *dir, const char *original, unsigned int mode, struct err *e)
 {
 	static const char *const names[] = { POSIXACL_ACCESS, POSIXACL_DEFAULT };
@@ -193,7 +195,7 @@ static int copy_rights(const char *dir, const char *original, unsigned int mode,
 		ssize_t len = getxattr(original, names[i], &acl, sizeof(acl));
 
 		if (len <= 0) {
-			/* Too long to be looked through, so it may forbid anything. */
+			/* An ACL that is too long to read may deny anything. */
 			if (len < 0 && errno == ERANGE && i == 0)
 				mode &= ~(unsigned int)(S_IRWXG | S_IRWXO);
 			continue;
@@ -207,8 +209,8 @@ static int copy_rights(const char *dir, const char *original, unsigned int mode,
 	return chmod(dir, mode) < 0 ? err_sys(e, errno, "chmod %s", dir) : 0;
 }
 
-/* Covers `dir` with a tmpfs of the same mode and owner. The kernel shows the mode that a tmpfs was
- * mounted with in /proc/self/mountinfo, so it is the final one, unless there is an ACL. */
+/* Mounts a tmpfs with the same mode and owner on `dir`. The mode must be final here, but for an
+ * ACL: the kernel shows the mode from the mount options in /proc/self/mountinfo. */
 static int mount_tmpfs(const char *dir, const struct stat *st, struct err *e)
 {
 	char options[64];
@@ -222,7 +224,8 @@ static int mount_tmpfs(const char *dir, const struct stat *st, struct err *e)
 	return 0;
 }
 
-/* Covers `dir` with a tmpfs and moves the mount that `aside_fd` is the root of into it. */
+/* Covers `dir` with a tmpfs, moves the mount with the root `aside_fd` into it, and links its
+ * entries. */
 static int cover(const char *dir, int aside_fd, struct err *e)
 {
 	char aside[64];
@@ -266,7 +269,7 @@ int mount_copy_up(const char *dir, const char *aside, struct err *e)
 	covered = r == 0;
 	if (!covered)
 		umount2(aside, MNT_DETACH);
-	/* By its old path, which a new link may lead to by now. */
+	/* At this path there may be a new link to the moved directory by now. */
 	if (rmdir(aside) < 0 && covered)
 		return err_sys(e, errno, "removing %s", aside);
 	return r;
@@ -279,8 +282,9 @@ static bool is_forbidden(int r)
 	return r == -EPERM || r == -EACCES;
 }
 
-/* Mounts `type` on `dir`. Where the outer mount is read-only, or parts of it are hidden, the kernel
- * allows a read-only one or none (mount_namespaces(7)). Returns 0 or -errno. */
+/* Mounts the pseudo file system `type` on `dir`. If the outer mount is read-only or parts of it are
+ * hidden, the kernel allows only a read-only mount, or none (mount_namespaces(7)). Returns 0 or
+ * -errno. */
 static int mount_pseudo(const char *source, const char *type, const char *dir, unsigned long flags)
 {
 	char why[128];
@@ -340,7 +344,7 @@ int mount_cgroup2(struct err *e)
 	const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 	int r = mount("none", CGROUP_PATH, "cgroup2", flags, NULL);
 
-	/* The same filesystem cannot lie directly on itself. */
+	/* A file system cannot be mounted directly on itself, so put a tmpfs between. */
 	if (r < 0 && errno == EBUSY) {
 		r = mount("none", CGROUP_PATH, "tmpfs", flags, "size=0,mode=755");
 		if (r == 0)

@@ -6,46 +6,47 @@
 
 #include "base/err.h"
 
-/* Mounts that the child makes in its own mount namespace (mount_namespaces(7)). All return 0 or
- * -errno with a reason. Nothing here ever removes anything recursively.
- */
+/* Mounts that the child makes in its own mount namespace (mount_namespaces(7)). Functions that
+ * return an int return 0, or -errno with a reason. Nothing here ever removes anything
+ * recursively. */
 
 /* Is `name` one of private, rprivate, slave, rslave, shared, rshared? */
 bool mount_is_propagation(const char *name);
-/* Can mounts of the child travel to other namespaces with it (shared, rshared)? */
+/* Does this propagation carry mounts of the child to other namespaces (shared, rshared)? */
 bool mount_is_shared(const char *name);
 
-/* Sets the propagation of "/". `name` is a valid one. */
+/* Sets the propagation of "/" to `name`, for which mount_is_propagation() is true. */
 int mount_set_propagation(const char *name, struct err *e);
 
-/* The propagation of the host's root, as /proc/self/mountinfo (proc_pid_mountinfo(5)) names it:
- * "shared:1", "master:2", or "" for a private one. Writes to buf, cut. */
+/* Writes the propagation of the current root mount to buf[cap], as /proc/self/mountinfo
+ * (proc_pid_mountinfo(5)) names it: "shared:1", "master:2", or "" for private. A longer text is
+ * cut. */
 void mount_root_propagation(char *buf, int cap);
 
-/* Why the directory cannot be copied up: "/" and "/tmp" cannot, whatever they are called ("/tmp/.",
- * a link to it). NULL if it can, or does not exist. */
+/* The reason why the directory cannot be copied up, a static string: "/" and "/tmp" cannot, under
+ * any name ("/tmp/.", a link to it). NULL if it can, or does not exist. */
 const char *mount_why_not_covered(const char *dir);
 
-/* Makes the directory `dir` writable: a tmpfs is mounted on it, in which the old content stands in
- * a directory `.ro*` and each of its entries is a symbolic link into that; links are copied.
- * `aside` is a path that does not exist, in a directory of ours: the old content is mounted there
- * for a moment. The directory may itself be within `dir`. */
+/* Makes the directory `dir` writable: mounts a tmpfs on it, with the old content in a directory
+ * `.ro*` and a symbolic link to each of its entries. Entries that are symbolic links are copied.
+ * `aside` is a path that does not exist, in a directory of ours; the old content is mounted there
+ * for a moment. `aside` may be inside `dir`. */
 int mount_copy_up(const char *dir, const char *aside, struct err *e);
 
-/* Mounts a proc of this process' PID namespace on /proc, which shows that namespace's processes.
- * Where the kernel allows only a read-only one, or none since parts of the outer /proc are hidden
- * (in a container), it logs a warning. In the latter case /proc stays the outer one, in which
- * PIDs are those of the outer namespace, but /proc/self is still the process that looks. */
+/* Mounts on /proc a procfs that shows this process' PID namespace. The kernel may allow only a
+ * read-only one, or none if parts of the outer /proc are hidden, as in a container. Both are logged
+ * as a warning and return 0. If none is allowed, /proc stays the outer one: its PIDs are those of
+ * the outer namespace, but /proc/self still works. */
 int mount_proc(struct err *e);
 
-/* Likewise a sysfs of this thread's network namespace on /sys, with the host's /sys/fs/cgroup in
- * it. */
+/* Mounts on /sys a sysfs of this thread's network namespace, with the host's /sys/fs/cgroup in it.
+ * Falls back as mount_proc() does. */
 int mount_sysfs(struct err *e);
 
-/* Mounts the v2 cgroup hierarchy, with the cgroup namespace's root, on /sys/fs/cgroup. */
+/* Mounts the v2 cgroup hierarchy on /sys/fs/cgroup; its root is the cgroup namespace's root. */
 int mount_cgroup2(struct err *e);
 
-/* Bind-mounts a file over another. */
+/* Bind-mounts the file `from` on the file `on`. */
 int mount_file(const char *from, const char *on, struct err *e);
 
 #endif

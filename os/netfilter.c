@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nf_tables by nfnetlink. See netfilter.h.
+/* nf_tables rules, set by nfnetlink. See netfilter.h.
  *
- * Our table is what nft(8) would make of
+ * Our table is what nft(8) makes of
  *
  *     table inet rlkbox_source_ip {
  *             chain output {
@@ -14,8 +14,9 @@
  *             }
  *     }
  *
- * The kernel counts the changes of the rule set (its generation): as long as the count is the same
- * nothing has to be looked at, and when somebody has deleted our table it is made again.
+ * The kernel counts the changes of the rule set (its generation). While the count is the same, the
+ * table is still there. If it has changed, look for the table, and add it again if somebody has
+ * deleted it.
  */
 #include "os/netfilter.h"
 
@@ -37,10 +38,10 @@
 #define CHAIN_OUTPUT	 "output"
 #define CHAIN_PREROUTING "prerouting"
 #define REQUEST_MAX	 2048  /* bytes; our table takes about 900 */
-#define REPLY_MAX	 16384 /* bytes; the kernel fills 8 KiB at most */
+#define REPLY_MAX	 16384 /* bytes; the kernel's messages have at most 8 KiB */
 #define ATTR_HEAD	 sizeof(struct nlattr)
 #define RETRY_MS \
-	60000 /* after a failure: a kernel that cannot do it would look for modules each time */
+	60000 /* after a failure; a kernel without nf_tables looks for modules at each try */
 
 /* ---- messages ---- */
 
@@ -51,7 +52,7 @@ struct request {
 		struct nlmsghdr align;
 	};
 	size_t len;
-	size_t begun; /* where the last message begins */
+	size_t begun; /* offset of the last message */
 };
 
 static void put_bytes(struct request *req, const void *data, size_t len)
@@ -106,7 +107,7 @@ static void put_u32(struct request *req, int type, uint32_t value)
 	put_attr(req, type, &be, sizeof(be));
 }
 
-/* Returns where the nest begins, for end_nest. */
+/* Begins a nested attribute. Returns its offset, for end_nest. */
 static size_t begin_nest(struct request *req, int type)
 {
 	const size_t at = req->len;
@@ -139,7 +140,8 @@ union reply {
 	struct nlmsghdr head;
 };
 
-/* Takes the next piece of the reply, which is there when the request has been sent. */
+/* Receives the next part of the reply. The kernel queues the reply before send(2) returns, so this
+ * does not wait. Returns the length in bytes or -errno. */
 static int receive(struct netfilter *nf, union reply *reply)
 {
 	ssize_t n;
@@ -150,12 +152,13 @@ static int receive(struct netfilter *nf, union reply *reply)
 	return n < 0 ? -errno : (int)n;
 }
 
-/* The message at *at of a piece of `len` bytes; *at goes on to the next. NULL at the end. */
+/* The message at offset *at in a reply of `len` bytes; moves *at to the next one. NULL at the
+ * end. */
 static const struct nlmsghdr *next_message(const union reply *reply, size_t len, size_t *at)
 {
 	const struct nlmsghdr *head = (const void *)(reply->bytes + *at);
 
-	/* The same as NLMSG_OK, which compares numbers with and without sign. */
+	/* What NLMSG_OK does, without its comparison of signed and unsigned numbers. */
 	if (len < *at || len - *at < sizeof(*head))
 		return NULL;
 	if (head->nlmsg_len < sizeof(*head) || head->nlmsg_len > len - *at)
@@ -164,7 +167,7 @@ static const struct nlmsghdr *next_message(const union reply *reply, size_t len,
 	return head;
 }
 
-/* What an acknowledgement says: 0 or -errno. */
+/* The result in an acknowledgement: 0 or -errno. */
 static int ack_of(const struct nlmsghdr *head)
 {
 	const struct nlmsgerr *ack = NLMSG_DATA(head);
@@ -172,7 +175,7 @@ static int ack_of(const struct nlmsghdr *head)
 	return head->nlmsg_len < NLMSG_LENGTH(sizeof(ack->error)) ? -EPROTO : ack->error;
 }
 
-/* Finds an attribute of a message. Returns NULL if it is not there. */
+/* Finds a top-level attribute of a message. Returns NULL if there is none of this type. */
 static const struct nlattr *find_attr(const struct nlmsghdr *head, int type)
 {
 	size_t at = NLMSG_LENGTH(NLMSG_ALIGN(sizeof(struct nfgenmsg)));
@@ -189,7 +192,8 @@ static const struct nlattr *find_attr(const struct nlmsghdr *head, int type)
 	return NULL;
 }
 
-/* Asks for one thing. Returns its message, which lies in `reply`, or NULL with *result -errno. */
+/* Sends a request that has one answer. Returns the answer, which is in `reply`, or NULL with
+ * *result set to -errno. */
 static const struct nlmsghdr *ask(struct netfilter *nf, const struct request *req,
 				  union reply *reply, int *result)
 {
@@ -209,7 +213,7 @@ static const struct nlmsghdr *ask(struct netfilter *nf, const struct request *re
 	return NULL;
 }
 
-/* The count of changes of the rule set, which is never 0. */
+/* Gets the generation of the rule set, which is never 0. Returns 0 or -errno. */
 static int get_generation(struct netfilter *nf, uint32_t *generation)
 {
 	struct request req = { .len = 0 };
@@ -230,7 +234,7 @@ static int get_generation(struct netfilter *nf, uint32_t *generation)
 	return 0;
 }
 
-/* Is our table there? */
+/* Sets *found to whether our table exists. Returns 0 or -errno. */
 static int find_table(struct netfilter *nf, bool *found)
 {
 	struct request req = { .len = 0 };
@@ -244,7 +248,7 @@ static int find_table(struct netfilter *nf, bool *found)
 	return *found || r == -ENOENT ? 0 : r;
 }
 
-/* Brings `ours` up to date. */
+/* Opens the socket if necessary and brings nf->ours up to date. Returns 0 or -errno. */
 static int look(struct netfilter *nf)
 {
 	uint32_t generation = 0;
@@ -290,7 +294,8 @@ static void add_chain(struct request *req, struct netfilter *nf, const char *cha
 	end_message(req);
 }
 
-/* An expression is begun with its name; what its own attributes are follows, and both nests end. */
+/* The offsets of an expression's two nested attributes. The caller puts the expression's own
+ * attributes between begin_expression and end_expression. */
 struct expression {
 	size_t nest;
 	size_t data;
@@ -315,12 +320,12 @@ static void put_mark(struct request *req, int type, uint32_t mark)
 {
 	size_t nest = begin_nest(req, type);
 
-	/* In the byte order of the host, as registers have it. */
+	/* Registers are in host byte order. */
 	put_attr(req, NFTA_DATA_VALUE, &mark, sizeof(mark));
 	end_nest(req, nest);
 }
 
-/* A mark, and the expression that reads it into a register or sets it from one. */
+/* A mark, with the expression and attributes that load it into a register and set it from one. */
 struct mark {
 	const char *expression;
 	uint16_t key_attr;
@@ -334,7 +339,7 @@ static const struct mark packet_mark = { "meta", NFTA_META_KEY, NFT_META_MARK, N
 static const struct mark connection_mark = { "ct", NFTA_CT_KEY, NFT_CT_MARK, NFTA_CT_DREG,
 					     NFTA_CT_SREG };
 
-/* Continues with the rule's next expression only if the mark has this value. */
+/* Ends the rule for a packet unless the mark has this value. */
 static void match_mark(struct request *req, const struct mark *mark, uint32_t value)
 {
 	struct expression x = begin_expression(req, mark->expression);
@@ -377,8 +382,8 @@ static void add_rule(struct request *req, struct netfilter *nf, const char *chai
 	end_message(req);
 }
 
-/* All or nothing: the kernel takes a batch as one transaction. Returns the number of messages that
- * are acknowledged. */
+/* Writes a batch, which the kernel carries out as one transaction. Returns the number of messages
+ * that the kernel acknowledges. */
 static int write_batch(struct request *req, struct netfilter *nf, uint32_t out, uint32_t in)
 {
 	begin_message(req, nf, NFNL_MSG_BATCH_BEGIN, 0, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES);
@@ -432,7 +437,7 @@ int netfilter_keep_marks(struct netfilter *nf, uint32_t out, uint32_t in, struct
 		nf->ours = true;
 		return 0;
 	}
-	/* With the socket goes what was not read of a reply. */
+	/* Closing the socket also drops unread parts of a reply. */
 	fd_close(&nf->fd);
 	nf->failed = r;
 	nf->retry_ms = clock_now_ms() + RETRY_MS;

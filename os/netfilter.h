@@ -7,19 +7,20 @@
 
 #include "base/err.h"
 
-/* The little that we want of netfilter, in the network namespace of the thread that calls: a table
- * of our own that keeps marks on connections. By nfnetlink, so that no program has to be there, and
- * it takes less than a millisecond. With it the kernel tracks each connection of the namespace,
- * which costs time for each packet and has a limit: so it is made where it is needed.
- * One thread uses a struct netfilter; nothing blocks but a kernel that loads its modules.
+/* A minimal netfilter client for the network namespace of the calling thread: it adds one nf_tables
+ * table, which keeps marks on connections. It uses nfnetlink, so no program has to be installed,
+ * and it takes less than a millisecond. The table makes the kernel track all connections of the
+ * namespace, which costs time for each packet and has a limit. So add it only where it is needed.
+ *
+ * One thread uses a struct netfilter. Calls block only while the kernel loads modules.
  */
 
 struct netfilter {
-	int fd; /* -1: not opened yet */
+	int fd; /* nfnetlink socket, owned; -1: not open */
 	uint32_t seq;
-	uint32_t generation; /* of the rule set that was looked at, 0: none was */
-	bool ours;	     /* it has our table */
-	int failed;	     /* -errno of the last failure, not tried again before retry_ms */
+	uint32_t generation; /* generation of the rule set when we last looked; 0: never */
+	bool ours;	     /* the rule set has our table */
+	int failed;	     /* -errno of the last failure */
 	unsigned long long retry_ms;
 };
 
@@ -28,9 +29,10 @@ struct netfilter {
 		.fd = -1 \
 	}
 
-/* Sees to it that the rules are there by which a packet that this namespace sends with the mark
- * `out` marks its connection, and every packet of that connection that comes in afterwards gets the
- * mark `in`, whatever was translated on the way. Returns 0 or -errno with a reason. */
+/* Makes sure that our rules exist. They give the connection of each packet that this namespace
+ * sends with the mark `out` the mark `in`, and give that mark to every later packet that arrives on
+ * the connection, even if NAT translates addresses. After a failure no new attempt is made for a
+ * minute. Returns 0, or -errno with a reason. */
 int netfilter_keep_marks(struct netfilter *nf, uint32_t out, uint32_t in, struct err *e);
 
 #endif

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Access control lists. See posixacl.h. */
 #include "os/posixacl.h"
 
 #include <endian.h>

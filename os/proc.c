@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starting programs and handling signals. See proc.h.
+/* Starts programs and handles signals. See proc.h.
  *
- * A new process shares our memory until it executes its program (clone(2) with CLONE_VM and
- * CLONE_VFORK, as posix_spawn(3) does it), while the thread that started it waits. So it only makes
- * system calls, and leaves the reason of a failure in a variable.
+ * A new process shares our memory until it executes its program, while the thread that started it
+ * waits (clone(2) with CLONE_VM and CLONE_VFORK, as posix_spawn(3) does it). So the new process
+ * makes only system calls, and reports a failure by setting a variable.
  */
 #include "os/proc.h"
 
@@ -31,14 +31,14 @@
 #include "base/log.h"
 
 #define LOGGED_COMMAND_LEN 700	       /* bytes of a command in the debug log */
-#define EXIT_NOT_EXECUTED  127	       /* as shells have it; nobody looks at it */
-#define LOOK_MS		   200	       /* between two looks for signals while a program runs */
-#define WAIT_LOOK_MS	   5	       /* between two looks whether a process has ended */
-#define SPAWN_STACK	   (64 * 1024) /* bytes; a process is on it until it executes its program */
-#define MASK_SIGNALS	   64 /* signals in a mask, signal(7); as many as bits in what passes it on */
+#define EXIT_NOT_EXECUTED  127	       /* as shells use it; nothing reads it */
+#define LOOK_MS		   200	       /* interval of looking for signals while a program runs */
+#define WAIT_LOOK_MS	   5	       /* interval of waitpid(2) without a pidfd */
+#define SPAWN_STACK	   (64 * 1024) /* bytes; used until the program is executed */
+#define MASK_SIGNALS	   64 /* highest signal, signal(7); mask_bits() needs as many bits */
 #define LISTEN_PID_KEY	   "LISTEN_PID="
 #define LISTEN_PID_LEN	   (sizeof(LISTEN_PID_KEY) + 20) /* a 64-bit decimal and the NUL */
-/* Names the process too, from systemd 258 on. */
+/* Also identifies the process, from systemd 258 on. */
 #define LISTEN_PIDFDID_KEY "LISTEN_PIDFDID="
 
 extern char **environ;
@@ -103,7 +103,7 @@ int proc_find(const char *name, char *buf, size_t cap, struct err *e)
 
 /* ---- starting ---- */
 
-/* Writes a PID in decimal behind the key; snprintf(3) is not async-signal-safe. */
+/* Appends a PID in decimal to the key. Does not use snprintf(3), which is not async-signal-safe. */
 static void format_listen_pid(char *text, pid_t pid)
 {
 	char digits[20];
@@ -123,8 +123,9 @@ static bool has_key(const char *variable, const char *key)
 	return strncmp(variable, key, strlen(key)) == 0;
 }
 
-/* Copies the environment (not its strings) with LISTEN_PID pointing to `text`, and without
- * LISTEN_PIDFDID, which is that of the launcher. The caller frees it. */
+/* Copies the environment, but not its strings, with `text` as LISTEN_PID and without
+ * LISTEN_PIDFDID, which is about the launcher. Returns NULL if there is no memory. The caller frees
+ * the copy. */
 static char **env_with_listen_pid(char *const *envp, char *text)
 {
 	size_t n = 0, kept_count = 0;
@@ -142,7 +143,8 @@ static char **env_with_listen_pid(char *const *envp, char *text)
 	return copy;
 }
 
-/* Gives the program its descriptors. They are moved out of the way of all target numbers first. */
+/* Gives the program its descriptors. First moves all of them above the highest target number, so
+ * that no dup2(2) overwrites one that is needed later. Returns 0 or -errno. */
 static int place_fds(const struct proc_spec *spec)
 {
 	int above = FD_FIRST;
@@ -165,7 +167,8 @@ static int place_fds(const struct proc_spec *spec)
 	return 0;
 }
 
-/* What the new process needs, and where it leaves the reason why it could not execute. */
+/* What the new process needs, and `why`, to which it sets the errno if it cannot execute the
+ * program. */
 struct clone_args {
 	const struct proc_spec *spec;
 	char *const *envp;
@@ -174,9 +177,9 @@ struct clone_args {
 	int why;
 };
 
-/* A new process that stops before it has executed its program never does, and its parent waits for
- * that in vain. Stop signals that have come for our process group are let go here: whoever starts
- * the program has got them too. */
+/* Discards pending stop signals. If the new process stopped before it executes its program, the
+ * thread that starts it would wait for ever. Nothing is lost: the process that starts it has got
+ * the stop signals of the process group, too. */
 static void forget_stops(void)
 {
 	static const int stops[] = { SIGTSTP, SIGTTIN, SIGTTOU };
@@ -189,7 +192,7 @@ static void forget_stops(void)
 	}
 }
 
-/* In the new process, while its parent waits (CLONE_VFORK). Their memory is the same. */
+/* Runs in the new process, while its parent waits (CLONE_VFORK). Both share their memory. */
 static int exec_program(void *arg)
 {
 	struct clone_args *b = arg;
@@ -213,16 +216,16 @@ static int exec_program(void *arg)
 	return EXIT_NOT_EXECUTED;
 }
 
-/* ThreadSanitizer would take the new process for a part of this one: it gets a copy then, as from
- * fork(2). What it leaves for us lies in shared memory anyway. */
+/* ThreadSanitizer would take the new process for a thread of this one, so give it a copy of our
+ * memory, as fork(2) does. Its result is in shared memory in either case. */
 #ifdef __SANITIZE_THREAD__
 #define SPAWN_FLAGS (CLONE_VFORK | SIGCHLD)
 #else
 #define SPAWN_FLAGS (CLONE_VM | CLONE_VFORK | SIGCHLD)
 #endif
 
-/* A stack that is kept for the next process. Taking one away again costs more than the few pages
- * of it that are used: all processors that run our threads have to be told. */
+/* A stack that is kept for the next process. Unmapping it would cost more than keeping its few
+ * touched pages: a TLB shootdown on every CPU that runs our threads. */
 static _Atomic(char *) spare_stack;
 
 static char *take_stack(void)
@@ -243,13 +246,12 @@ static void put_stack(char *stack)
 		munmap(other, SPAWN_STACK);
 }
 
-/* Starts the process. Copying nothing of ours, it costs a third of what fork(2) does. */
+/* Starts the process. It costs a third of fork(2), because no memory is copied. */
 static pid_t start(const struct clone_args *what, struct err *e)
 {
 	const char *path = what->spec->path;
 	char *stack = take_stack();
-	struct clone_args *b =
-		(struct clone_args *)stack; /* far from the end that is used as the stack */
+	struct clone_args *b = (struct clone_args *)stack; /* the stack grows from the other end */
 	pid_t pid;
 
 	if (stack == MAP_FAILED)
@@ -266,7 +268,7 @@ static pid_t start(const struct clone_args *what, struct err *e)
 	return pid;
 }
 
-/* For the debug log: what was executed, as far as a line has room. */
+/* Logs the command that was executed, cut to the length of a log line. */
 static void log_program(const struct proc_spec *spec, pid_t pid)
 {
 	char text[LOGGED_COMMAND_LEN];
@@ -306,10 +308,10 @@ pid_t proc_spawn(const struct proc_spec *spec, struct err *e)
 
 /* ---- running to the end ---- */
 
-/* Reads what is there. Closes the pipe at its end. */
+/* Reads the output that is available. Closes the pipe at its end. */
 static void read_output(int *pipe, char *out, size_t cap, size_t *len)
 {
-	char sink[512] = ""; /* for what is too much */
+	char sink[512] = ""; /* for output that does not fit */
 	ssize_t n;
 
 	do {
@@ -324,8 +326,8 @@ static void read_output(int *pipe, char *out, size_t cap, size_t *len)
 		fd_close(pipe);
 }
 
-/* Does a signal wait that wants us to end? Only where they were taken over (proc_block_signals),
- * else it would have ended us. */
+/* Is a signal pending that should end us? Only if signals are blocked (proc_block_signals);
+ * otherwise it would have ended us already. */
 static bool wants_to_end(void)
 {
 	sigset_t pending;
@@ -337,11 +339,12 @@ static bool wants_to_end(void)
 	return false;
 }
 
-/* Collects output until the program has ended, whoever else may still hold its pipe. */
+/* Collects output until the program has ended, even if other processes still hold its pipe. Returns
+ * 0, -ETIMEDOUT, or -EINTR for a signal that should end us. */
 static int collect_output(struct proc_run *run, char *out, size_t cap, int timeout_ms)
 {
 	unsigned long long until = clock_now_ms() + (unsigned long long)timeout_ms;
-	/* Without it (Linux before 5.3) the end of the pipe has to do. */
+	/* -1 before Linux 5.3; then the end of the pipe has to do. */
 	FD_AUTO int end = (int)syscall(SYS_pidfd_open, run->pid, 0);
 	size_t len = 0;
 
@@ -375,7 +378,7 @@ int proc_run_start(struct proc_run *run, char *const *argv, struct err *e)
 	spec.path = path;
 	spec.argv = argv;
 	spec.die_with_us = true;
-	spec.own_group = true; /* ^C and ^Z are for us, who wait */
+	spec.own_group = true; /* ^C and ^Z are for us, the waiting process */
 	r = proc_find(argv[0], path, sizeof(path), e);
 	if (r < 0)
 		return r;
@@ -394,11 +397,11 @@ int proc_run_start(struct proc_run *run, char *const *argv, struct err *e)
 	return 0;
 }
 
-/* Ends a program that was not waited for to its end, for the reason `why`. Returns that. */
+/* Kills a program that has not ended, and sets the reason for `why`. Returns `why`. */
 static int give_up(const struct proc_run *run, int why, int timeout_ms, struct err *e)
 {
 	char text[128];
-	/* If it is a script, what that waits for is in the same group. */
+	/* The group includes processes that a script waits for. */
 	int r = proc_end(run->pid, true);
 
 	if (why == -EINTR)
@@ -458,7 +461,7 @@ int proc_wait_ms(pid_t pid, int timeout_ms)
 		if (now >= until)
 			return -ETIMEDOUT;
 		wait_ms = until - now < INT_MAX ? (int)(until - now) : INT_MAX;
-		/* Without a pidfd (Linux before 5.3), and where a debugger reaps it first. */
+		/* There is no pidfd before Linux 5.3, or if a debugger reaps the process first. */
 		if (end < 0 && wait_ms > WAIT_LOOK_MS)
 			wait_ms = WAIT_LOOK_MS;
 		if (poll(&ended, 1, wait_ms) > 0)
@@ -495,7 +498,8 @@ bool proc_is_dying(pid_t pid)
 
 /* ---- statuses ---- */
 
-/* The reference's words for signals (Go's); strsignal(3) has others, which depend on the locale. */
+/* Go's names of signals, which RootlessKit prints; strsignal(3) has others and depends on the
+ * locale. */
 static const char *const signal_names[] = {
 	[SIGHUP] = "hangup",
 	[SIGINT] = "interrupt",
@@ -538,7 +542,7 @@ int proc_exit_code(int status)
 
 /* ---- signals ---- */
 
-/* Makes this process deaf to all signals but by the descriptor that is returned. */
+/* Blocks all signals. Returns a non-blocking signalfd(2) that receives them, or -errno. */
 static int block_signals(void)
 {
 	const struct sigaction ignore = { .sa_handler = SIG_IGN };
@@ -552,7 +556,7 @@ static int block_signals(void)
 		return -errno;
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
-	sigaction(SIGCHLD, &plain, NULL); /* an ignored one would lose exit statuses */
+	sigaction(SIGCHLD, &plain, NULL); /* if it is ignored, exit statuses are lost */
 	return fd;
 }
 
@@ -568,11 +572,11 @@ int proc_block_signals(void)
 	kept.taken = true;
 	raised = kept.nofile;
 	raised.rlim_cur = raised.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &raised); /* a failure leaves fewer connections, no more */
+	setrlimit(RLIMIT_NOFILE, &raised); /* on failure: fewer connections */
 	return block_signals();
 }
 
-/* The mask as a number, one bit a signal. */
+/* The saved mask as a number, one bit per signal. */
 static unsigned long long mask_bits(void)
 {
 	unsigned long long bits = 0;
@@ -636,7 +640,7 @@ bool proc_is_forwarded(int signo)
 void proc_die_with_parent(pid_t parent)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	/* It may have died before the request. */
+	/* The parent may have died before the prctl. */
 	if (getppid() != parent)
 		_exit(255);
 }

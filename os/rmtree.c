@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Removing a tree. See rmtree.h.
+/* Removes a tree. See rmtree.h.
  *
- * Each level of the tree costs one descriptor while it is being cleared. A directory below
- * MAX_DEPTH levels, or one for which no descriptor is left, is moved to the top. A later pass
- * clears it there, so that no tree is too deep.
+ * Each level of the tree needs one descriptor while it is being cleared. A directory below
+ * MAX_DEPTH levels, or one for which there is no descriptor left, is moved to the top directory,
+ * and a later pass clears it there. So no tree is too deep.
  */
 #include "os/rmtree.h"
 
@@ -24,8 +24,8 @@
 #include "base/fd.h"
 
 #define MAX_DEPTH   16
-#define MAX_PASSES  256	  /* over one directory, in which files may appear meanwhile */
-#define MAX_MOVING  65536 /* passes that moved a directory to the top, which are counted apart */
+#define MAX_PASSES  256	  /* passes over the top directory; others may keep adding files */
+#define MAX_MOVING  65536 /* passes that moved a directory to the top; counted separately */
 #define OWNERS_ALL  0700
 #define DIR_FLAGS   (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define FD_PATH_LEN 32
@@ -37,8 +37,8 @@ struct rmtree {
 	unsigned long long until_ms;
 	bool late;
 	unsigned int moved;
-	unsigned int removed; /* or moved, in this pass */
-	int result;	      /* of the first failure in this pass */
+	unsigned int removed; /* removed or moved entries in this pass */
+	int result;	      /* -errno of the first failure in this pass */
 	struct err *e;
 };
 
@@ -76,8 +76,8 @@ static bool is_shortage(int why)
 	return why == EMFILE || why == ENFILE;
 }
 
-/* Opens a directory (O_PATH) unless something is mounted on it. Returns a descriptor, or -errno:
- * -EXDEV for a mount, and where that cannot be known. */
+/* Opens a directory (O_PATH) unless it is a mount point. Returns a descriptor, or -errno: -EXDEV if
+ * it is a mount point or that cannot be found out. */
 static int open_on_same_mount(int dir_fd, const char *name)
 {
 	const struct how how = { .flags = DIR_FLAGS, .resolve = NO_XDEV | NO_SYMLINKS };
@@ -117,7 +117,8 @@ static void fail(struct rmtree *t, int dir_fd, const char *name, int why)
 		t->result = err_sys(t->e, why, "remove %s/%s", path, name);
 }
 
-/* Opens a directory for clearing. Its owner may do everything with it then. */
+/* Opens a directory for clearing, after giving its owner all permissions. Returns a descriptor or
+ * -errno. */
 static int open_for_clearing(int dir_fd, const char *name)
 {
 	FD_AUTO int path_fd = open_on_same_mount(dir_fd, name);
@@ -152,7 +153,7 @@ static void move_to_top(struct rmtree *t, int dir_fd, const char *name)
 
 static void clear(struct rmtree *t, int fd, int depth);
 
-/* `dir_fd` is at `depth` levels below the top. */
+/* Removes a directory with its content. `dir_fd` is `depth` levels below the top. */
 static void remove_dir(struct rmtree *t, int dir_fd, const char *name, int depth)
 {
 	FD_AUTO int fd = open_for_clearing(dir_fd, name);
@@ -201,7 +202,7 @@ static bool is_late(struct rmtree *t, int fd)
 	return t->late;
 }
 
-/* One pass over a directory. Closes `fd`, which is new: nothing has been read from it. */
+/* Makes one pass over a directory. Takes `fd`, from which nothing must have been read yet. */
 static void clear(struct rmtree *t, int fd, int depth)
 {
 	DIR *dir = fdopendir(fd);
@@ -237,8 +238,8 @@ int rmtree_clear(int fd, enum rmtree_how (*how)(const char *name, const void *ar
 	struct rmtree t = { .top = fd, .how = how, .arg = arg, .until_ms = until_ms, .e = e };
 	unsigned int passes = 0, moving = 0;
 
-	/* Until a pass finds nothing more: some file systems skip entries while others are removed.
-	 */
+	/* Repeat until a pass removes nothing: on some file systems readdir(3) skips entries while
+	 * others are removed. */
 	do {
 		unsigned int moved = t.moved;
 
@@ -248,7 +249,7 @@ int rmtree_clear(int fd, enum rmtree_how (*how)(const char *name, const void *ar
 		else
 			passes++;
 	} while (!t.late && t.removed > 0 && passes < MAX_PASSES && moving < MAX_MOVING);
-	/* More may be there. */
+	/* The passes ran out, so entries may be left. */
 	if (!t.late && t.removed > 0)
 		fail(&t, fd, ".", ENOTEMPTY);
 	return t.late ? -ETIMEDOUT : t.result;

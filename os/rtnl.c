@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Configuring a network by rtnetlink. See rtnl.h and rtnetlink(7). */
+/* Configures a network by rtnetlink. See rtnl.h and rtnetlink(7). */
 #include "os/rtnl.h"
 
 #include <errno.h>
@@ -16,13 +16,12 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
-/* Bytes; an acknowledgement quotes the request, and all of ours are below 128. A part of a list
- * comes in a message of at most a page, or of this where pages are larger. */
+/* Bytes. An acknowledgement quotes the request, and our requests have less than 128 bytes. A part
+ * of a list has at most a page, or this many bytes if pages are larger. */
 #define RTNL_BUF 8192
 
-/* IF_OPER_UNKNOWN and IF_OPER_UP of linux/if.h, which cannot be included beside net/if.h
- * on_all_workers.
- */
+/* IF_OPER_UNKNOWN and IF_OPER_UP of linux/if.h. Not all systems can include that together with
+ * net/if.h. */
 #define OPER_UNKNOWN 0
 #define OPER_UP	     6
 
@@ -56,8 +55,9 @@ union reply {
 	struct nlmsghdr head;
 };
 
-/* Waits for a message of the kernel; root of the namespace may send others, which are ignored.
- * Returns its length; -EMSGSIZE if it does not fit, or another -errno. */
+/* Waits for a message from the kernel. Ignores messages from processes, which root of the namespace
+ * may send. Returns the length in bytes; -EMSGSIZE if the message does not fit, or another
+ * -errno. */
 static int receive(int fd, union reply *reply)
 {
 	struct sockaddr_nl from;
@@ -83,15 +83,15 @@ static bool is_message(const struct nlmsghdr *msg, size_t left, size_t payload)
 	       msg->nlmsg_len <= left;
 }
 
-/* How far to go from an item of `aligned` bytes to the next one. Only the last item of a list may
- * end before a multiple of 4: the macros for that, with an unsigned number of bytes left, then go
- * on beyond the end. */
+/* The number of bytes from an item to the next one; `aligned` is the item's length rounded up to a
+ * multiple of 4. The last item of a list may end before such a multiple. NLMSG_NEXT and RTA_NEXT
+ * would then step beyond the end and underflow an unsigned number of bytes left. */
 static size_t step_of(size_t aligned, size_t left)
 {
 	return aligned < left ? aligned : left;
 }
 
-/* Sends the request and waits for the reply. Returns its length or -errno. */
+/* Sends the request and waits for the reply. Returns the reply's length in bytes or -errno. */
 static int exchange(int fd, const struct request *req, union reply *reply)
 {
 	ssize_t n;
@@ -102,7 +102,7 @@ static int exchange(int fd, const struct request *req, union reply *reply)
 	return n < 0 ? -errno : receive(fd, reply);
 }
 
-/* What a reply of `len` bytes acknowledges: 0 or -errno. */
+/* The result in an acknowledgement of `len` bytes: 0 or -errno. */
 static int ack_of(const union reply *reply, int len)
 {
 	const struct nlmsgerr *ack = NLMSG_DATA(&reply->head);
@@ -113,7 +113,7 @@ static int ack_of(const union reply *reply, int len)
 	return ack->error;
 }
 
-/* Sends the request and waits for its acknowledgement. */
+/* Sends the request and waits for its acknowledgement. Returns 0 or -errno. */
 static int talk(int fd, const struct request *req)
 {
 	union reply reply;
@@ -227,7 +227,8 @@ int rtnl_is_local(int fd, int family, const void *addr, size_t len)
 	union reply reply;
 	int r;
 
-	/* The answer is the route; an acknowledgement would be a second one. */
+	/* Without NLM_F_ACK: the answer is the route, and an acknowledgement would be a second
+	 * message. */
 	req.head.nlmsg_flags = NLM_F_REQUEST;
 	rtm->rtm_family = (uint8_t)family;
 	rtm->rtm_dst_len = (uint8_t)(len * 8);
@@ -246,8 +247,8 @@ int rtnl_is_local(int fd, int family, const void *addr, size_t len)
 
 /* ---- addresses ---- */
 
-/* The payload of the first attribute of this type with at least `need` bytes, in a message that is
- * complete and whose fixed part has `fixed` bytes. Returns NULL if there is no such attribute. */
+/* The payload of the first attribute of this type that has at least `need` bytes. The message is
+ * complete, and its fixed part has `fixed` bytes. Returns NULL if there is no such attribute. */
 static const void *find_attr(const struct nlmsghdr *msg, size_t fixed, uint16_t type, size_t need)
 {
 	const char *at = (const char *)NLMSG_DATA(msg) + NLMSG_ALIGN(fixed);
@@ -266,13 +267,13 @@ static const void *find_attr(const struct nlmsghdr *msg, size_t fixed, uint16_t 
 	return NULL;
 }
 
-/* The address that a part of the list is about, or 0. */
+/* The address in one message of the list, or 0. */
 static struct in_addr address_of(const struct nlmsghdr *part)
 {
 	struct in_addr addr = { 0 };
 	const void *found = NULL;
 
-	/* IFA_ADDRESS is the other end's where there is one. */
+	/* On a point-to-point link IFA_ADDRESS is the peer's address. */
 	if (part->nlmsg_type == RTM_NEWADDR)
 		found = find_attr(part, sizeof(struct ifaddrmsg), IFA_LOCAL, sizeof(addr));
 	if (found != NULL)
@@ -298,7 +299,8 @@ int rtnl_find_in(const void *bytes, size_t len, bool (*is_it)(struct in_addr add
 		part = (const void *)((const char *)part + step);
 		len -= step;
 	}
-	/* Bytes that are not a message would make the caller wait for an end that has come. */
+	/* With trailing bytes that are not a message, the end of the list cannot be found; do not
+	 * wait for it. */
 	return len == 0 ? -EAGAIN : -EPROTO;
 }
 
@@ -324,7 +326,7 @@ int rtnl_find_address(bool (*is_it)(struct in_addr addr), struct in_addr *addr)
 	return r;
 }
 
-/* A non-blocking socket that hears of these changes, RTMGRP_*. */
+/* A non-blocking socket that receives notifications of these groups (RTMGRP_*), or -errno. */
 static int watch_groups(uint32_t groups)
 {
 	struct sockaddr_nl sa = { .nl_family = AF_NETLINK, .nl_groups = groups };
@@ -355,14 +357,14 @@ int rtnl_drain(int fd)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		/* ENOBUFS: the kernel had more to say than the socket could hold. */
+		/* ENOBUFS: notifications were lost, because the socket's buffer was full. */
 		if (n < 0 && errno != ENOBUFS)
 			return changed;
 		changed = 1;
 	}
 }
 
-/* The operational state in a description of a link, OPER_UNKNOWN if it does not say. */
+/* The operational state in a description of a link, OPER_UNKNOWN if there is none. */
 static int oper_state_of(const union reply *reply, int len)
 {
 	const unsigned char *state = NULL;
@@ -373,7 +375,7 @@ static int oper_state_of(const union reply *reply, int len)
 	return state != NULL ? *state : OPER_UNKNOWN;
 }
 
-/* Asks for the state of a link. Linux 6.8 and later bring it up to date first. */
+/* Gets the operational state of a link, or -errno. Linux 6.8 and later update it first. */
 static int get_oper_state(int index)
 {
 	FD_AUTO int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);

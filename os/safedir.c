@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Walking a path that others cannot change. See safedir.h.
+/* Walks a path that other users cannot change. See safedir.h.
  *
- * `rest` is what is still to be walked: "" or "/" and components, among which those of a link are
- * put in front. The last `user_len` bytes of it are the caller's own text, so that a failure can
- * name the part of the path that the caller knows, and no directory is made for a link.
+ * `rest` is the part of the path that is still to be walked: "" or "/" and components. The target
+ * of a symbolic link is put in front of it. The last `user_len` bytes of `rest` are the end of the
+ * caller's own path. By them, an error message can name the part of the path that the caller knows,
+ * and a missing directory is made only where the caller has named it, not where a link leads.
  */
 #include "os/safedir.h"
 
@@ -21,10 +22,10 @@
 
 #define DIR_MODE	  0755
 #define DIR_FLAGS	  (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-#define MAX_LINKS	  40 /* as the kernel, path_resolution(7) */
+#define MAX_LINKS	  40 /* the kernel's limit, path_resolution(7) */
 #define GETENT_TIMEOUT_MS 10000
 #define GETENT_LEN	  16384
-#define MAX_DATABASE	  (16U << 20) /* bytes of /etc/passwd or /etc/group that are read */
+#define MAX_DATABASE	  (16U << 20) /* bytes; larger /etc/passwd and /etc/group are not read */
 #define LINE_LEN	  1024
 #define OVERFLOW_UID	  65534 /* the kernel's default */
 #define ALL_IDS		  4294967295U
@@ -42,7 +43,8 @@ static bool is_initial_user_namespace(void)
 		outside == 0 && count == ALL_IDS);
 }
 
-/* A process of an outer user namespace owns it. Such a UID and our own 65534 look the same. */
+/* Is this the UID of a user who is not mapped into our user namespace? The kernel shows such a UID
+ * as the overflow UID, which a mapped user may have, too. */
 static bool is_unmapped(uid_t uid)
 {
 	unsigned long overflow = OVERFLOW_UID;
@@ -58,7 +60,8 @@ static bool is_trusted(uid_t uid)
 	return uid == 0 || uid == geteuid() || is_unmapped(uid);
 }
 
-/* Finds the line of passwd(5) or group(5) text whose third field is `id`. */
+/* Finds the line of passwd(5) or group(5) text whose third field is `id`, and copies it to
+ * line[cap]. */
 static bool find_line(const char *text, uint32_t id, char *line, size_t cap)
 {
 	for (; *text != '\0'; text += *text == '\n') {
@@ -77,9 +80,9 @@ static bool find_line(const char *text, uint32_t id, char *line, size_t cap)
 	return false;
 }
 
-/* Looks an ID up in the database `passwd` or `group`: the file, then getent(1), which asks
- * directory services too. The C library's own functions would load modules into a static program.
- */
+/* Looks up an ID in the database `passwd` or `group`: first in the file, then with getent(1), which
+ * also asks directory services. The C library's own functions would load modules into a static
+ * program. May block for GETENT_TIMEOUT_MS. */
 static bool look_up(const char *database, uint32_t id, char *line, size_t cap)
 {
 	char path[32], key[16], name[16], program[] = "getent";
@@ -101,8 +104,8 @@ static bool look_up(const char *database, uint32_t id, char *line, size_t cap)
 	       find_line(output, id, line, cap);
 }
 
-/* Has another user in /etc/passwd this primary group? A directory service need not list all users.
- */
+/* Does another user in /etc/passwd have this primary group? Directory services do not always list
+ * their users. */
 static bool is_anothers_primary_group(gid_t gid)
 {
 	size_t len;
@@ -122,8 +125,8 @@ static bool is_anothers_primary_group(gid_t gid)
 	return found;
 }
 
-/* Is nobody but the user in this group? By convention it has the user's name, or its number is the
- * user's. */
+/* Is our user the only member of this group? By convention such a group has the user's name or
+ * number. */
 static bool is_own_group(gid_t gid)
 {
 	char group[LINE_LEN], user[LINE_LEN];
@@ -143,7 +146,8 @@ static bool is_own_group(gid_t gid)
 	return gid == geteuid() || (strcspn(group, ":") == len && strncmp(group, user, len) == 0);
 }
 
-/* An access control list: the group's bits stand for all whom it names, acl(5). */
+/* With an access control list, the mode's group bits are the mask for all of its named users and
+ * groups (acl(5)). */
 static bool has_acl(int fd)
 {
 	char path[FD_PATH_LEN];
@@ -166,16 +170,16 @@ bool safedir_is_shared(int fd, const struct stat *st, const char **who)
 /* ---- the walk ---- */
 
 struct walk {
-	const char *path;	 /* the caller's */
-	char rest[2 * PATH_MAX]; /* what is to be walked from `fd` on */
-	size_t user_len;	 /* its end that is the end of `path`, without a slash in front */
+	const char *path;	 /* the caller's path */
+	char rest[2 * PATH_MAX]; /* still to be walked from `fd` on */
+	size_t user_len;	 /* `rest` ends with this many bytes of `path`'s end */
 	int fd;
-	struct stat st; /* of fd */
+	struct stat st; /* status of fd */
 	int links;
 	bool make;
 };
 
-/* The part of the path that has been walked, up to and including the current component. */
+/* The length of the part of `path` that has been walked, with the current component. */
 static int shown_len(const struct walk *w)
 {
 	int len = (int)(strlen(w->path) - w->user_len);
@@ -188,7 +192,7 @@ static int fail(const struct walk *w, int why, struct err *e)
 	return err_sys(e, why, "mkdir %.*s", shown_len(w), w->path);
 }
 
-/* The real name of an open directory, for messages. */
+/* The real path of an open directory, for messages. */
 static const char *real_name(int fd, char *buf, size_t cap)
 {
 	char path[FD_PATH_LEN];
@@ -200,7 +204,8 @@ static const char *real_name(int fd, char *buf, size_t cap)
 	return buf;
 }
 
-/* Can another user replace what is in the current directory? */
+/* Checks that no other user can replace the entries of the current directory. Returns 0, or -errno
+ * with a reason. */
 static int check_dir(struct walk *w, struct err *e)
 {
 	char name[PATH_MAX];
@@ -225,7 +230,7 @@ static int check_dir(struct walk *w, struct err *e)
 		w->path, name, who, *who == 'o' ? "o-w" : "g-w", name);
 }
 
-/* Goes to the directory `fd`, which is taken. */
+/* Makes `fd`, which is taken, the current directory, and checks it. */
 static int enter(struct walk *w, int fd, struct err *e)
 {
 	fd_close(&w->fd);
@@ -254,7 +259,7 @@ static int put_in_front(struct walk *w, const char *target, struct err *e)
 	return *target == '/' ? start_at_root(w, e) : 0;
 }
 
-/* Puts the target of the symbolic link `name` in front of the rest. */
+/* Puts the target of the symbolic link `name` in front of `rest`. */
 static int follow(struct walk *w, const char *name, struct err *e)
 {
 	FD_AUTO int fd = openat(w->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -279,13 +284,13 @@ static int follow(struct walk *w, const char *name, struct err *e)
 	return put_in_front(w, target, e);
 }
 
-/* Does the caller's own text come next, and not that of a link? */
+/* Is the next component from the caller's own path, not from a link's target? */
 static bool is_users_next(const struct walk *w)
 {
 	return strlen(w->rest) - strspn(w->rest, "/") <= w->user_len;
 }
 
-/* Takes the first component off the rest. Returns false at the end. */
+/* Removes the first component from `rest` and copies it to name[cap]. Returns false at the end. */
 static bool take_name(struct walk *w, char *name, size_t cap)
 {
 	const char *begin = w->rest + strspn(w->rest, "/");
@@ -300,7 +305,7 @@ static bool take_name(struct walk *w, char *name, size_t cap)
 	return len > 0;
 }
 
-/* Makes a directory that is missing. `is_users`: the caller named it, not a link. */
+/* Makes a missing directory and sets *is_made. `is_users`: the caller named it, not a link. */
 static int make_missing(struct walk *w, const char *name, bool is_users, bool *is_made,
 			struct err *e)
 {
@@ -316,7 +321,8 @@ static int make_missing(struct walk *w, const char *name, bool is_users, bool *i
 	return 0;
 }
 
-/* After a failure, for want of a descriptor for example. errno stays. */
+/* Removes the directory again after a failure, such as running out of descriptors. Preserves
+ * errno. */
 static void unmake(const struct walk *w, const char *name, bool is_made)
 {
 	int saved = errno;
@@ -326,8 +332,9 @@ static void unmake(const struct walk *w, const char *name, bool is_made)
 	errno = saved;
 }
 
-/* Opens one component as a directory. Returns 0 and *fd, which is -1 if it is something
- * else, or -errno with a reason. */
+/* Opens one component as a directory, and makes it if it is missing. Returns 0 and sets *fd, to -1
+ * if the component is not a directory; or -errno with a reason; or -EAGAIN if it was removed at the
+ * same moment. */
 static int open_component(struct walk *w, const char *name, bool is_users, int *fd, bool *is_made,
 			  struct err *e)
 {
@@ -350,7 +357,8 @@ static int open_component(struct walk *w, const char *name, bool is_users, int *
 	return 0;
 }
 
-/* Remembers where the last component is, unless it was reached through a link. */
+/* Records the parent and name of the last component, unless it was reached through a link or is
+ * "..". Returns 0 or -errno. */
 static int note_parent(const struct walk *w, struct safedir *d, const char *name, bool is_users)
 {
 	safedir_close(d);
@@ -361,7 +369,7 @@ static int note_parent(const struct walk *w, struct safedir *d, const char *name
 	return d->name != NULL && d->parent_fd >= 0 ? 0 : -errno;
 }
 
-/* One step. Returns 0, or -errno with a reason. */
+/* Walks one component. Returns 0, or -errno with a reason. */
 static int step(struct walk *w, struct safedir *d, const char *name, bool is_users, struct err *e)
 {
 	FD_AUTO int fd = -1;

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What sockets have in common. See sockopt.h. */
 #include "os/sockopt.h"
 
 #include <netinet/in.h>
@@ -9,7 +8,7 @@
 
 #include "base/fd.h"
 
-#define CONGESTION_LEN 16 /* bytes of the name of a congestion control, with the NUL */
+#define CONGESTION_LEN 16 /* bytes of the name of a congestion control algorithm, with the NUL */
 #define KEEPALIVE_S    15 /* compat: Go's net.Dialer and net.ListenConfig */
 
 static void set(int fd, int level, int name, int value)
@@ -59,7 +58,7 @@ void sockopt_reset(int *fd)
 
 void sockopt_tcp_local(int fd)
 {
-	static const char pacing[] = "bbr", plain[] = "reno"; /* which every kernel has */
+	static const char pacing[] = "bbr", plain[] = "reno"; /* every kernel has "reno" */
 	char name[CONGESTION_LEN] = "";
 	socklen_t len = sizeof(name);
 

@@ -2,35 +2,34 @@
 #ifndef OS_SOCKOPT_H
 #define OS_SOCKOPT_H
 
-/* What sockets of ours have in common. Nothing here blocks. */
+/* Options that our sockets share. Nothing here blocks, failures of setsockopt(2) are ignored, and
+ * any thread may call this. */
 
-/* For listen(2): as many as net.core.somaxconn allows, to which the kernel cuts it. */
+/* The backlog for listen(2): the kernel reduces it to net.core.somaxconn. */
 #define SOCKOPT_BACKLOG 65535
 
-/* What users of Go's network library are used to, on a TCP socket: TCP_NODELAY, and a keep-alive
- * probe after 15 s of silence and every 15 s from then on (tcp(7)). Urgent bytes stay in their
- * place in the stream (SO_OOBINLINE), so that copying loses none. Sockets that are accepted on a
- * listening socket with these have them too. A failure changes nothing that matters. */
+/* Sets the options that Go's network library sets on a TCP socket: TCP_NODELAY, and a keep-alive
+ * probe after 15 s of silence and every 15 s from then on (tcp(7)). Also SO_OOBINLINE: urgent bytes
+ * stay at their place in the stream, so that copying loses none. Sockets accepted from a listening
+ * socket inherit all of these. */
 void sockopt_tcp_defaults(int fd);
 
-/* Has the kernel reset the connection of a TCP socket when it is closed with nothing said before,
- * as it is when the process is killed (SO_LINGER of 0, socket(7)): the peer does not take what it
- * got by then for the whole. Inherited as above. */
+/* Makes an unannounced close (a killed process) send RST, not FIN (SO_LINGER 0, socket(7)), so that
+ * the peer can tell a cut stream from a complete one. Accepted sockets inherit this. */
 void sockopt_tcp_reset_on_close(int fd);
 
-/* Takes that back, whoever has set it and to whatever: close(2) does not wait. */
+/* Clears SO_LINGER, whatever it is: close(2) then neither resets nor blocks. */
 void sockopt_forget_linger(int fd);
-/* Closes a socket after that: what was sent arrives, and then the end. *fd is -1 then, and may have
- * been before. */
+/* Clears SO_LINGER and closes the socket: the data that was sent arrives, and then the end of the
+ * stream. Sets *fd to -1, which it may be already. */
 void sockopt_close(int *fd);
 
-/* Closes a TCP socket so that its peer sees a reset. *fd is -1 then, and may have been before. */
+/* Closes a TCP socket and sends RST to its peer. Sets *fd to -1, which it may be already. */
 void sockopt_reset(int *fd);
 
-/* Says that the path of a TCP socket does not leave this machine. A congestion control that paces
- * (BBR), where it is the system's usual one, sets a timer for every few packets, and is replaced by
- * one that does not: a third of the processor time of a bulk stream. A listening socket passes it
- * on, as above. */
+/* For a TCP socket whose connections stay on this machine: if its congestion control algorithm
+ * paces (BBR), replaces it by one that does not. Pacing sets a timer for every few packets, which
+ * costs a third of the CPU time of a bulk stream. Accepted sockets inherit this. */
 void sockopt_tcp_local(int fd);
 
 #endif

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The state directory. See statedir.h.
  *
- * A launcher that ends removes its directory while another may just be opening it: the second one
- * would hold the lock of a file that nobody can find. So after locking it looks whether the lock
- * file is still the one in the directory, and starts again if not.
+ * The lock. A launcher that ends removes its directory, and another may be opening it at the same
+ * time. That one would then lock a file that no longer has a name. So after locking it checks that
+ * the lock file is still the one in the directory, and starts over if not.
  *
- * The lock file and child_pid are the marks of a launcher's directory. The lock file is made first
- * and removed last. The command runs, and may leave files of any name, only after child_pid is
- * written, so without child_pid a directory with any other names is refused. child_pid is
- * removed just before the lock file, and both stay if something else in the directory cannot be
- * removed, so that the next launcher knows that it may try. The lock file is unlinked while it is
- * locked, since a lock that is given up first could be taken by another launcher. On NFS and FUSE
- * that leaves a file .nfs* or .fuse_hidden* until the descriptor is closed, or a moment longer, so
- * rmdir(2) is tried until REMOVE_MS have passed.
+ * The marks. The lock file and child_pid show that a directory belongs to a launcher. The lock file
+ * is made first and removed last. The command, which may create files with any name, runs only
+ * after child_pid has been written. So a directory without child_pid and with any other names is
+ * refused. child_pid is removed just before the lock file. Both stay if something else in the
+ * directory cannot be removed: they tell the next launcher that it may try.
+ *
+ * The end. The lock file is unlinked while it is locked: if the lock were released first, another
+ * launcher could take it. On NFS and FUSE that leaves a file .nfs* or .fuse_hidden* until the
+ * descriptor is closed, or a moment longer. So rmdir(2) is retried for REMOVE_MS.
  */
 #include "os/statedir.h"
 
@@ -43,18 +44,18 @@
 #define PRIVATE_MODE   0700
 #define LOCK_MODE      0600
 #define MODE_BITS      07777
-#define OPEN_MS	       3000  /* for all tries against launchers that are just ending */
-#define LOOKS	       5     /* that all would have to catch a launcher in between */
-#define CLEAR_MS       60000 /* for all that is in the directory; less than that is usual */
-#define REMOVE_MS      1000  /* for a file system that removes closed files a little later */
+#define OPEN_MS	       3000  /* limit of all attempts while other launchers are ending */
+#define LOOKS	       5     /* attempts before a half-made directory is taken for a foreign one */
+#define CLEAR_MS       60000 /* limit for removing the content, which usually takes no time */
+#define REMOVE_MS      1000  /* for file systems that remove closed files a little later */
 #define REMOVE_STEP_NS 5000000
 #define NAME_TRIES     100
 #define RANDOM_LEN     6
-#define GVISOR_DIR     "gvisortapvsock" /* RootlessKit's, with tap.sock in it */
-#define LEFTOVER_LEN   16		/* hex digits at least; NFS has 24 */
+#define GVISOR_DIR     "gvisortapvsock" /* RootlessKit's; contains tap.sock */
+#define LEFTOVER_LEN   16		/* minimum of hex digits; NFS has 24 */
 #define PID_LEN	       16		/* bytes of a decimal PID with the NUL */
 
-/* What a launcher makes, ours or RootlessKit. */
+/* The names that a launcher creates: rlkbox or RootlessKit. */
 static const char *const own_files[] = {
 	STATE_CHILD_PID, STATE_API_SOCKET,	 STATE_BP_SOCKET,
 	STATE_BP_READY,	 STATE_SLIRP_SOCKET,	 STATE_NETNS,
@@ -65,7 +66,7 @@ static const char *const own_files[] = {
 
 #define OWN_FILE_COUNT COUNT_OF(own_files)
 
-/* Files that file systems make when an open file is unlinked: NFS, and FUSE. */
+/* NFS and FUSE rename an open file to such a name when it is unlinked. */
 static const char *const leftover_prefixes[] = { ".nfs", ".fuse_hidden" };
 
 const char *statedir_path(const char *dir, const char *name, char *buf)
@@ -76,8 +77,8 @@ const char *statedir_path(const char *dir, const char *name, char *buf)
 
 /* ---- paths ---- */
 
-/* Takes "." and "..", and slashes that are too many, out of an absolute path, as Go's
- * filepath.Clean does: without looking at what is a symbolic link. */
+/* Removes ".", ".." and superfluous slashes from an absolute path as Go's filepath.Clean does: by
+ * the text alone, without resolving symbolic links. */
 static void clean_path(char *path)
 {
 	char *out = path;
@@ -122,7 +123,7 @@ static int make_absolute(char *path, const char *given, struct err *e)
 
 static int check_length(const char *path, struct err *e)
 {
-	/* The longest name of a socket in it. */
+	/* The longest name of a socket in the directory. */
 	const size_t max = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 -
 			   strlen("/" STATE_SLIRP_SOCKET);
 
@@ -158,7 +159,7 @@ static bool is_own(const char *name)
 	return is_leftover(name);
 }
 
-/* Is there a name that no launcher gives? Returns 0, 1 with the name, or -errno. */
+/* Is there a name that launchers do not use? Returns 0, 1 with the name, or -errno. */
 static int find_foreign(int dir_fd, char *name, size_t cap)
 {
 	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -179,7 +180,7 @@ static int find_foreign(int dir_fd, char *name, size_t cap)
 	return found;
 }
 
-/* Is there a socket or FIFO by one of a launcher's names? */
+/* Is there a socket or FIFO with one of a launcher's names? */
 static bool has_socket(int dir_fd)
 {
 	struct stat st;
@@ -191,9 +192,10 @@ static bool has_socket(int dir_fd)
 	return false;
 }
 
-/* Files by a launcher's names are somebody else's without a lock, which comes first and goes last,
- * and beside a lock of another mode than a launcher's, unless there is a socket. A lock with
- * something in it is not a launcher's. Returns 0, or 1 with a name. */
+/* Finds files with a launcher's names that belong to somebody else. A launcher creates an empty
+ * lock of mode LOCK_MODE first and removes it last. So our names belong to somebody else if the
+ * lock is missing or has content, and also if it has another mode, unless there is a socket.
+ * Returns 0, or 1 with a description in `name`. */
 static int find_unlocked(int dir_fd, char *name, size_t cap)
 {
 	struct stat lock, st;
@@ -220,7 +222,8 @@ static int find_unlocked(int dir_fd, char *name, size_t cap)
 	return 0;
 }
 
-/* Reads the PID in child_pid and its mode. Returns it, or 0. */
+/* Reads the PID in child_pid and sets *mode to the mode of the file. Returns the PID, or 0 if the
+ * file is missing or not a launcher's. */
 static pid_t read_child_pid(int dir_fd, mode_t *mode)
 {
 	FD_AUTO int fd = openat(dir_fd, STATE_CHILD_PID,
@@ -240,8 +243,8 @@ static pid_t read_child_pid(int dir_fd, mode_t *mode)
 		       : 0;
 }
 
-/* Has a launcher run its command with this directory? Its lock is empty, and its child_pid holds a
- * PID. Without the lock child_pid must be read-only. */
+/* Has a launcher run its command with this directory? Then its lock is empty and its child_pid
+ * contains a PID. If the lock is missing, child_pid must be read-only. */
 static bool is_launchers(int dir_fd)
 {
 	mode_t pid_mode = 0;
@@ -253,7 +256,8 @@ static bool is_launchers(int dir_fd)
 	return has_pid && S_ISREG(lock.st_mode) && lock.st_size == 0 && lock.st_uid == geteuid();
 }
 
-/* Sets *deep if the directory is a launcher's with all that is in it. */
+/* Refuses a directory that is not a launcher's. Sets *deep if a launcher has run its command in it,
+ * so that all of its content may be removed. */
 static int refuse_foreign(struct statedir *sd, bool *deep, struct err *e)
 {
 	char name[NAME_MAX + 1];
@@ -261,8 +265,7 @@ static int refuse_foreign(struct statedir *sd, bool *deep, struct err *e)
 	int found = 0;
 
 	sd->keeps_leftovers = fstatat(sd->dir_fd, STATE_LOCK, &lock, AT_SYMLINK_NOFOLLOW) < 0;
-	/* A launcher that is just starting or ending may be caught in between, but not each time.
-	 */
+	/* A launcher that is just starting or ending may be seen half-made, but not each time. */
 	for (int i = 0; i < LOOKS; i++) {
 		*deep = is_launchers(sd->dir_fd);
 		if (*deep)
@@ -280,7 +283,7 @@ static int refuse_foreign(struct statedir *sd, bool *deep, struct err *e)
 }
 
 struct clearing {
-	bool deep; /* also directories that are not empty, and names that no launcher gives */
+	bool deep; /* also non-empty directories, and names that launchers do not use */
 	bool keeps_leftovers;
 	bool with_child_pid;
 };
@@ -298,14 +301,14 @@ static enum rmtree_how how_to_clear(const char *name, const void *arg)
 		return RMTREE_KEEP;
 	if (strcmp(name, GVISOR_DIR) == 0)
 		return RMTREE_DEEP;
-	/* A copied-up directory's content was seen there once: it is the user's. */
+	/* The content of a directory being copied up was mounted here: it is the user's. */
 	if (strcmp(name, STATE_COPY_UP_TMP) == 0 || !c->deep)
 		return RMTREE_FLAT;
 	return RMTREE_DEEP;
 }
 
-/* Removes everything but the lock, with `deep` also what the command has made. child_pid goes last,
- * and only if all else has gone. */
+/* Removes everything but the lock; with `deep` also files that the command has created. Removes
+ * child_pid last, and only if everything else is gone. */
 static int clear(const struct statedir *sd, bool deep, int within_ms, struct err *e)
 {
 	const unsigned long long until_ms = clock_now_ms() + (unsigned long long)within_ms;
@@ -319,12 +322,12 @@ static int clear(const struct statedir *sd, bool deep, int within_ms, struct err
 			       within_ms);
 	if (r < 0 || unlinkat(sd->dir_fd, STATE_CHILD_PID, 0) == 0 || errno == ENOENT)
 		return r;
-	/* The command may have made a directory of it. */
+	/* The command may have replaced it by a directory. */
 	c.with_child_pid = true;
 	return rmtree_clear(sd->dir_fd, how_to_clear, &c, until_ms, e);
 }
 
-/* Is nothing there but the lock and leftovers? */
+/* Are the lock and leftovers the only entries? */
 static bool is_cleared(const struct statedir *sd)
 {
 	char name[NAME_MAX + 1];
@@ -339,8 +342,8 @@ static bool is_cleared(const struct statedir *sd)
 
 /* ---- the lock ---- */
 
-/* The launcher that has the lock: the parent of the process in child_pid. 0 if that is not known,
- * as while it starts. */
+/* The PID of the launcher that holds the lock: the parent of the process in child_pid. 0 if it is
+ * unknown, as while that launcher starts. */
 static int find_holder(const struct statedir *sd)
 {
 	char path[32], text[512];
@@ -352,7 +355,7 @@ static int find_holder(const struct statedir *sd)
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)child);
 	if (child <= 0 || fd_read_file(path, text, sizeof(text)) < 0)
 		return 0;
-	/* PID (NAME) STATE PPID; the name may hold anything. */
+	/* The line is PID (NAME) STATE PPID; NAME may contain any characters. */
 	after = strrchr(text, ')');
 	return after != NULL && sscanf(after, ") %*c %d", &holder) == 1 ? holder : 0;
 }
@@ -371,7 +374,8 @@ static int refuse_second(const struct statedir *sd, struct err *e)
 	return -EBUSY;
 }
 
-/* "ACTION DIR/NAME: reason", with the way out if the file system is full. Returns -errnum. */
+/* Sets the reason to "ACTION DIR/NAME: reason", with advice if the file system is full. Returns
+ * -errnum. */
 static int fail(struct err *e, int errnum, const char *action, const char *dir, const char *name)
 {
 	err_sys(e, errnum, "%s %s/%s", action, dir, name);
@@ -379,7 +383,8 @@ static int fail(struct err *e, int errnum, const char *action, const char *dir, 
 	return -errnum;
 }
 
-/* Takes the lock. Returns 0, -EAGAIN if the directory went away meanwhile, or -errno. */
+/* Takes the lock. Returns 0, -EAGAIN if the directory or the lock was removed meanwhile, or -errno
+ * with a reason. */
 static int lock(struct statedir *sd, struct err *e)
 {
 	struct stat ours, there;
@@ -394,10 +399,11 @@ static int lock(struct statedir *sd, struct err *e)
 		int why = errno;
 
 		fd_close(&sd->lock_fd);
-		/* EWOULDBLOCK is EAGAIN, and this is not to be tried again. */
+		/* EWOULDBLOCK equals EAGAIN, but here it must not cause another attempt. */
 		if (why == EWOULDBLOCK)
 			return refuse_second(sd, e);
-		/* NFS without a lock service, for example. The file is ours if none was there. */
+		/* For example NFS without a lock service. If there was no lock file before, it is
+		 * ours. */
 		if (sd->is_made || sd->keeps_leftovers)
 			unlinkat(sd->dir_fd, STATE_LOCK, 0);
 		return err_sys(e, why, "lock %s/" STATE_LOCK, sd->path);
@@ -408,14 +414,15 @@ static int lock(struct statedir *sd, struct err *e)
 		fd_close(&sd->lock_fd);
 		return -EAGAIN;
 	}
-	/* The mark of a launcher, whatever the umask is. */
+	/* The mode marks the lock as a launcher's, so the umask must not change it. */
 	fchmod(sd->lock_fd, LOCK_MODE);
 	return 0;
 }
 
 /* ---- opening ---- */
 
-/* Other users could put their own sockets in the place of ours. */
+/* Refuses a directory of another user, or one that others may write to: they could put their own
+ * sockets in the place of ours. */
 static int refuse_others(const struct statedir *sd, struct err *e)
 {
 	struct stat st;
@@ -435,7 +442,7 @@ static int refuse_others(const struct statedir *sd, struct err *e)
 		       sd->path, who, sd->path);
 }
 
-/* Keeps the place of the directory, for its removal. */
+/* Opens the directory for reading, and records its parent and name for the removal. */
 static int keep_place(struct statedir *sd, struct safedir *d, struct err *e)
 {
 	sd->dir_fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -481,7 +488,8 @@ static void choose_name(char *name, size_t cap)
 	struct timespec now;
 
 	if (getrandom(random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random)) {
-		/* Two launchers must differ; nobody needs to be kept from guessing. */
+		/* Only a different name for each launcher is needed, not one that is hard to
+		 * guess. */
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		for (size_t i = 0; i < sizeof(random); i++)
 			random[i] = (unsigned char)((now.tv_nsec >> (4 * i)) ^ getpid());
@@ -491,7 +499,7 @@ static void choose_name(char *name, size_t cap)
 	name[len] = '\0';
 }
 
-/* Makes a directory of a new name in sd->parent_fd. */
+/* Makes a directory with a new name in sd->parent_fd. */
 static int make_named(struct statedir *sd, struct err *e)
 {
 	const size_t len = strlen(sd->path);
@@ -544,7 +552,7 @@ static void let_go(struct statedir *sd)
 	fd_close(&sd->spare_fd);
 }
 
-/* Is the directory still where it was? Returns 1, 0 or -errno. */
+/* Is the directory still at its place? Returns 1, 0 or -errno. */
 static int is_in_place(const struct statedir *sd)
 {
 	struct stat ours, there;
@@ -558,10 +566,11 @@ static int is_in_place(const struct statedir *sd)
 	return ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 
-/* After a failure that has been told already. */
+/* Removes what we have made and closes the descriptors, after a failure whose reason is already
+ * set. */
 static void undo(struct statedir *sd)
 {
-	/* Nothing but the lock is in one that we have just made. */
+	/* A directory that we have just made contains only the lock. */
 	if (sd->lock_fd >= 0 && (sd->is_made || is_cleared(sd)))
 		unlinkat(sd->dir_fd, STATE_LOCK, 0);
 	if (sd->is_made && is_in_place(sd) > 0)
@@ -569,7 +578,7 @@ static void undo(struct statedir *sd)
 	let_go(sd);
 }
 
-/* One try, without what it leaves after a failure. */
+/* Makes one attempt to open and lock the directory. After a failure the caller calls undo(). */
 static int open_and_lock(struct statedir *sd, const char *given, bool *deep, struct err *e)
 {
 	int r = given == NULL ? open_temporary(sd, e) : open_given(sd, given, e);
@@ -602,7 +611,7 @@ int statedir_open(struct statedir *sd, const char *given, struct err *e)
 	r = clear(sd, deep, CLEAR_MS, e);
 	if (r == -ETIMEDOUT)
 		err_wrap(e, "state directory %s", sd->path);
-	/* Of subordinate IDs, which only a user namespace gives access to. */
+	/* Files of subordinate IDs can only be removed in a user namespace. */
 	if (r == -EACCES || r == -EPERM)
 		err_add(e, "; try `rootlesskit rm -rf %s`", sd->path);
 	if (r == 0) {
@@ -612,15 +621,15 @@ int statedir_open(struct statedir *sd, const char *given, struct err *e)
 	if (r < 0)
 		undo(sd);
 	else
-		/* A failure only means that the directory may be tidied away after weeks. */
+		/* If this fails, systemd-tmpfiles may remove files in the directory after weeks. */
 		flock(sd->dir_fd, LOCK_SH | LOCK_NB);
 	return r;
 }
 
 /* ---- removing ---- */
 
-/* Removes the empty directory. Returns 0 or -errno; 0 too if it is now another launcher's or was
- * moved. */
+/* Removes the empty directory. Returns 0 or -errno; also 0 if the directory was moved or another
+ * launcher has taken it. */
 static int remove_dir(const struct statedir *sd)
 {
 	const struct timespec step = { .tv_nsec = REMOVE_STEP_NS };
@@ -642,18 +651,19 @@ static int remove_dir(const struct statedir *sd)
 	}
 }
 
-/* In a process of its own. A process that is still left inside has every capability over one that
- * joins its user namespace, and this one is in the host's network namespace with our descriptors.
- * So it is made not dumpable first: only who has capabilities on the host may trace it then
- * (ptrace(2), access mode checking), or look at it in /proc. */
+/* Clears the directory in a process of its own. Processes that are left inside have every
+ * capability over a process that joins their user namespace, and this one is in the host's network
+ * namespace and holds our descriptors. So make it not dumpable first: then only a process with
+ * capabilities on the host may trace it or look at it in /proc (ptrace(2), access mode checking).
+ */
 static bool join_and_clear(const struct statedir *sd)
 {
 	return prctl(PR_SET_DUMPABLE, 0) == 0 && setns(sd->userns_fd, CLONE_NEWUSER) == 0 &&
 	       clear(sd, true, CLEAR_MS, NULL) == 0;
 }
 
-/* Removes what the command has made for other users of its user namespace, which only root of that
- * namespace may do. Returns whether nothing but the lock is left. */
+/* Removes files that the command has created as other users of its user namespace: only root of
+ * that namespace may do that. Blocks until it is done. Returns whether only the lock is left. */
 static bool clear_in_userns(const struct statedir *sd)
 {
 	pid_t pid = sd->userns_fd < 0 ? -1 : fork();

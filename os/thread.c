@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starting threads. See thread.h. */
 #include "os/thread.h"
 
 #include <stddef.h>

@@ -4,12 +4,12 @@
 
 #include <pthread.h>
 
-/* Threads that live long and need little: their stack is small. */
+/* Long-lived threads with a small stack. */
 
-#define THREAD_STACK (256 * 1024) /* bytes; a request is decoded on it, and nothing recurses */
+#define THREAD_STACK (256 * 1024) /* bytes; fits JSON decoding, whose depth is limited */
 
-/* Starts a thread. `thread` is set for pthread_join(3); NULL: nobody joins it. Returns 0 or -errno.
- */
+/* Starts a thread that runs run(arg). Sets *thread for pthread_join(3); if `thread` is NULL, the
+ * thread is detached. Returns 0 or -errno. */
 int thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg);
 
 #endif

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* UNIX stream sockets. See unixsock.h. */
 #include "os/unixsock.h"
 
 #include <errno.h>

@@ -8,21 +8,21 @@
 
 #include "base/err.h"
 
-/* UNIX stream sockets (unix(7)). Nothing here blocks. */
+/* UNIX stream sockets (unix(7)). Nothing here blocks. Any thread. */
 
-/* Fills the address of a path. Returns 0, or -ENAMETOOLONG. */
+/* Fills in the address of a path. Returns 0, or -ENAMETOOLONG. */
 int unixsock_address(struct sockaddr_un *address, const char *path);
 
-/* Returns a non-blocking socket that listens on `path`, where nothing may be yet, or -errno with a
- * reason. Its mode is that of a new file: only this user can connect to it. */
+/* Returns a non-blocking socket, which the caller owns, that listens on `path`, or -errno with a
+ * reason. `path` must not exist yet. The umask applies to its mode; connecting needs write
+ * permission, so with the usual 022 only this user can connect. */
 int unixsock_listen(const char *path, struct err *e);
 
-/* Returns a non-blocking socket that is connected to `to`, or -errno: -EAGAIN when too many wait
- * there, -EMFILE and the like when there is no descriptor. */
+/* Returns a non-blocking socket, which the caller owns, that is connected to `to`, or -errno:
+ * -EAGAIN if the listen backlog is full, -EMFILE or -ENFILE if there is no descriptor left. */
 int unixsock_connect(const struct sockaddr_un *to);
 
-/* Is the process at the other end one of this user, or root of this user namespace
- * (SO_PEERCRED)? */
+/* Does the peer belong to our user, or to root of our user namespace (SO_PEERCRED)? */
 bool unixsock_is_same_user(int fd);
 
 #endif

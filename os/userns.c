@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starting a process in a new user namespace, and what may forbid it. See userns.h. */
+/* Starts a process in a new user namespace, and explains what forbids that. See userns.h. */
 #include "os/userns.h"
 
 #include <dirent.h>
@@ -25,11 +25,11 @@
 #include "formats/subid.h"
 #include "os/proc.h"
 
-#define NESTED_MAX  33		 /* the kernel nests 32 below the first (user_namespaces(7)) */
-#define STACK_LEN   (256 * 1024) /* bytes; a frame of 64 KiB is built on it */
-#define STACK_ALIGN 16		 /* what every processor's calls are content with */
+#define NESTED_MAX  33 /* the kernel allows 32 levels below the first (user_namespaces(7)) */
+#define STACK_LEN   (256 * 1024) /* bytes; one function has a frame of 64 KiB */
+#define STACK_ALIGN 16		 /* enough for the calling conventions of all processors */
 #define TEXT_LEN    8192	 /* bytes of /proc/self/status or a map */
-#define MANY	    28633	 /* namespaces: what a host with 8 GB allows by default */
+#define MANY	    28633	 /* namespaces: the default of a host with 8 GB */
 
 static _Alignas(STACK_ALIGN) char stack[STACK_LEN];
 
@@ -37,7 +37,7 @@ static _Alignas(STACK_ALIGN) char stack[STACK_LEN];
 
 static const struct {
 	int flag;
-	const char *name; /* in user.max_NAME_namespaces, namespaces(7) */
+	const char *name; /* the NAME in user.max_NAME_namespaces, namespaces(7) */
 } kinds[] = {
 	{ CLONE_NEWUSER, "user" },     { CLONE_NEWNS, "mnt" },	{ CLONE_NEWNET, "net" },
 	{ CLONE_NEWPID, "pid" },       { CLONE_NEWUTS, "uts" }, { CLONE_NEWIPC, "ipc" },
@@ -52,8 +52,8 @@ static long read_number(const char *path, long otherwise)
 	return fd_read_file(path, text, sizeof(text)) > 0 ? strtol(text, NULL, 10) : otherwise;
 }
 
-/* In a process of its own: makes one namespace after the other. Returns 1 + the index of the kind
- * that is at its limit, or 0. */
+/* Runs in a separate process: makes one namespace of each kind in *arg. Returns 1 + the index of
+ * the kind that is at its limit, or 0. */
 static int try_kinds(void *arg)
 {
 	const int *flags = arg;
@@ -77,7 +77,7 @@ static void explain_limit(struct err *e, int flags)
 	name = kinds[WEXITSTATUS(status) - 1].name;
 	snprintf(path, sizeof(path), "/proc/sys/user/max_%s_namespaces", name);
 	value = read_number(path, 0);
-	/* A new user namespace begins with this value, so the limit is one outside. */
+	/* A new user namespace starts with this value, so an outer namespace has the limit. */
 	if (value == INT_MAX)
 		err_add(e, "; user.max_%s_namespaces is reached outside of this user namespace",
 			name);
@@ -106,7 +106,7 @@ static void explain_processes(struct err *e)
 
 /* ---- prohibitions ---- */
 
-/* Does the text of a file hold a line that begins so? */
+/* Does a file have a line that begins with `beginning`? */
 static bool has_line(const char *path, const char *beginning)
 {
 	char text[TEXT_LEN];
@@ -128,7 +128,7 @@ static bool is_read_only(const char *path)
 	return statvfs(path, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0;
 }
 
-/* Whose root may set the kernel's own sysctls: only that of the first user namespace, and not in a
+/* Which root user may set kernel.* sysctls: only that of the first user namespace, and not one in a
  * container, where /proc/sys is mounted read-only. */
 static const char *root_of_kernel(void)
 {
@@ -141,7 +141,7 @@ static const char *root_of_kernel(void)
 	return is_first && !is_read_only("/proc/sys/kernel") ? "root" : "root on the host";
 }
 
-/* Those below user/ are of the user namespace. */
+/* Explains sysctls. Each user namespace has its own values below user/. */
 static void explain_sysctls(struct err *e)
 {
 	if (read_number("/proc/sys/kernel/unprivileged_userns_clone", 1) == 0)
@@ -156,8 +156,8 @@ static void explain_sysctls(struct err *e)
 			is_read_only("/proc/sys/user") ? " on the host" : "", MANY);
 }
 
-/* The kernel shows mount points below our root only, so a chroot in which nothing is mounted on "/"
- * shows none. */
+/* The kernel shows only mount points below our root. So if nothing is mounted on "/", this is a
+ * chroot. */
 static bool is_in_chroot(void)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
@@ -202,7 +202,7 @@ static void explain_place(struct err *e)
 	userns_explain_user(e);
 }
 
-/* First a profile that allows it to this program alone. */
+/* Suggests first a profile for this program alone. */
 static void explain_apparmor(struct err *e)
 {
 	static const char sysctl[] = "kernel.apparmor_restrict_unprivileged_userns";
@@ -231,7 +231,8 @@ static bool is_in_container(void)
 	       access("/run/.containerenv", F_OK) == 0;
 }
 
-/* Container engines set a seccomp filter and an AppArmor profile by default. */
+/* Container engines set a seccomp filter and, where there is one, an AppArmor profile by
+ * default. */
 static void explain_confinement(struct err *e)
 {
 	bool has_filter = has_line("/proc/self/status", "Seccomp:\t2");
@@ -281,7 +282,7 @@ void userns_explain(struct err *e, int errnum, int flags)
 
 /* ---- starting ---- */
 
-/* The new process is on a copy of this stack, of which we ourselves touch nothing. */
+/* Without CLONE_VM the new process gets a copy of `stack`, so this process' own is not touched. */
 pid_t userns_clone(int flags, int (*run)(void *arg), void *arg, struct err *e)
 {
 	pid_t pid = clone(run, stack + STACK_LEN, CLONE_NEWUSER | flags | SIGCHLD, arg);
@@ -303,7 +304,7 @@ static bool is_same(int fd, const struct stat *ns)
 	return fstat(fd, &st) == 0 && st.st_ino == ns->st_ino && st.st_dev == ns->st_dev;
 }
 
-/* Is the process in that user namespace, or in one below it? */
+/* Is the process in this user namespace or in one below it? */
 static bool is_inside(const char *pid, const struct stat *ns)
 {
 	char path[64];

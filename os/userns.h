@@ -8,26 +8,28 @@
 
 #include "base/err.h"
 
-/* User namespaces (user_namespaces(7)): a process is started in a new one, and where that is
- * forbidden the user is told by what and what to do about it.
- */
+/* User namespaces (user_namespaces(7)): starts a process in a new one. If that is forbidden, the
+ * reason says what forbids it and what the user can do. */
 
-/* Starts a process in new namespaces, `flags` of CLONE_NEW*(clone(2)). `run` is called there with
- * `arg`, on a stack of its own, and what it returns is the exit status; no exit handlers are run.
- * Returns the PID, or -errno with a reason. */
+/* Starts a process in a new user namespace and in the new namespaces `flags` (CLONE_NEW*,
+ * clone(2)). It calls run(arg) on a separate stack and exits with the returned status, without
+ * running exit handlers. Its memory is a copy, as with fork(2). Returns the PID, or -errno with a
+ * reason. */
 pid_t userns_clone(int flags, int (*run)(void *arg), void *arg, struct err *e);
 
-/* Adds to the reason of a failure what on this system is known to forbid namespaces, and the way
- * out. `errnum` is the error: for ENOSPC it finds out which of the kinds in `flags` (CLONE_NEW*) is
- * at its limit, by a short-lived process. For the main thread, while no other makes processes. */
+/* Appends to the reason of a failure `errnum` what is known to forbid namespaces on this system,
+ * and what the user can do. For ENOSPC it starts a short-lived process to find out which kind of
+ * namespace in `flags` (CLONE_NEW*) is at its limit. Main thread only, while no other thread starts
+ * processes. */
 void userns_explain(struct err *e, int errnum, int flags);
 
-/* Does our user namespace not have our own user or group? Then says so, and the way out. Such a
- * process can make no user namespace. */
+/* Is our own user or group not mapped in our user namespace? Such a process cannot make a user
+ * namespace. If so, appends that and advice to the reason, and returns true. */
 bool userns_explain_user(struct err *e);
 
-/* Sends SIGKILL to every process in a user namespace, given by what stat(2) says of its file in
- * /proc/PID/ns, and in those below it. For the last resort: it reads all of /proc. */
+/* Sends SIGKILL to every process in a user namespace and in those below it. `ns` is the status
+ * (stat(2)) of the namespace's file in /proc/PID/ns. A last resort, because it reads all of
+ * /proc. */
 void userns_kill(const struct stat *ns);
 
 #endif
