@@ -4,11 +4,11 @@
 
 /* The reason for a failure, as text for a person.
  *
- * The function that detects the failure sets a `struct err`. Callers put context in front of it on
- * the way up. It may travel from the child to the parent and on to an API client, and it is printed
- * once, at the edge. Its size is fixed, so reporting a failure never allocates; a text that does
- * not fit is cut. Every function accepts a null pointer: then the caller does not want the reason.
- * Nothing here blocks, and any thread may call it on its own `struct err`.
+ * The function that detects the failure sets a `struct err`. Callers put context in front of the
+ * reason on the way up. The reason may travel from the child to the parent and on to an API client,
+ * and it is printed once, at the edge. Its size is fixed, so reporting a failure never allocates; a
+ * text that does not fit is cut. Every function accepts a null pointer: then the caller does not
+ * want the reason. Nothing here blocks, and any thread may call it on its own `struct err`.
  */
 
 #define ERR_LEN 1024 /* bytes with the final NUL; fits the longest reason with its advice */
@@ -33,9 +33,9 @@ void err_add(struct err *e, const char *fmt, ...) __attribute__((format(printf, 
  * advice on how to get more room. */
 void err_add_room(struct err *e, int errnum);
 
-/* Writes the words for an error number, in lower case ("address already in use"), to buf[len] and
- * returns `buf`. The words are those of Go, which clients search for, where they differ from
- * libc's. */
+/* Writes the words for an error number to buf[len], in lower case ("address already in use"), and
+ * returns `buf`. Common errors have Go's words, whatever the libc, because clients search for
+ * them. */
 const char *err_text(int errnum, char *buf, int len);
 
 #endif

@@ -68,7 +68,7 @@ char *fd_load_file(const char *path, size_t max, size_t *len);
  * or -errno with the reason. */
 int fd_write_file(const char *path, const char *text, struct err *e);
 
-/* The first descriptor that is neither standard input, output nor error. */
+/* The lowest descriptor above standard input, output and error. */
 #define FD_FIRST (STDERR_FILENO + 1)
 
 /* Waits until `fd` is ready for `events` or has an error, at most `timeout_ms` (-1: no limit).

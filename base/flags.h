@@ -8,8 +8,9 @@
 #include "base/err.h"
 
 /* Command line options, read as Go's flag package reads them, because scripts are written for that:
- * one dash or two, "--opt=value" or "--opt value", booleans without a value or with "=true".
- * Options end before the first word that does not begin with a dash, at a lone "-", or after "--".
+ * one dash or two, "--opt=value" or "--opt value", booleans without a value or with "=true". The
+ * first word that does not begin with a dash, or that is "-", ends the options; "--" ends them and
+ * is skipped.
  *
  * Nothing here allocates: option values point into the command line. Only for start-up, from one
  * thread.

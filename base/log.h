@@ -27,6 +27,7 @@ enum log_level {
  * Call this before any other thread starts. */
 void log_init(const char *who, bool debug);
 
+/* Logs one line; adds the newline. Lines above 2 kB are cut. */
 void log_at(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_debug(...) log_at(LOG_DEBUG, __VA_ARGS__)

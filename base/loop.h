@@ -23,7 +23,7 @@
 
 struct watch {
 	int fd;	      /* borrowed */
-	short events; /* of poll(2), to wait for; 0: not polled, so not even POLLHUP or POLLERR */
+	short events; /* events of poll(2) to wait for; 0: none, not even POLLHUP or POLLERR */
 	/* Edge-triggered (epoll(7), EPOLLET): the callback gets POLLIN, POLLPRI, POLLOUT and
 	 * POLLRDHUP once each time they occur, whatever `events` is. So the owner's interest can
 	 * change without a system call, but the owner must remember an event until a call fails
@@ -38,16 +38,18 @@ struct watch {
 	short polled; /* the loop's own */
 };
 
+/* Zero before its first use, but for on_due. */
 struct timer {
 	unsigned long long due_ms; /* on clock_now_ms()'s clock */
 	void (*on_due)(struct timer *t);
 	size_t slot; /* the loop's own; 0: not set */
 };
 
+/* Zero before its first use, but for `run`. */
 struct task {
 	void (*run)(struct task *t);
-	struct task *next;
-	bool queued;
+	struct task *next; /* the loop's own */
+	bool queued;	   /* the loop's own */
 };
 
 enum loop_engine {
@@ -78,6 +80,7 @@ void loop_remove(struct loop *loop, struct watch *w);
 /* Starts a timer that fires once, in `delay_ms` from now; restarts it if it is running. Returns 0
  * or -ENOMEM. */
 int loop_timer(struct loop *loop, struct timer *t, unsigned int delay_ms);
+/* Stops a timer; does nothing if it is not running. */
 void loop_cancel(struct loop *loop, struct timer *t);
 bool timer_is_set(const struct timer *t);
 

@@ -6,7 +6,7 @@
 #define CP_MAX	 0x10ffffU
 #define WORD_MAX 40 /* bytes; longer words are not checked for typing errors */
 
-/* ---- characters of ASCII ---- */
+/* ---- ASCII characters ---- */
 
 bool text_is_digit(int c)
 {

@@ -41,8 +41,8 @@ struct text text_trim_start(struct text t);
 struct text text_trim(struct text t);
 /* Removes the first n bytes; the text must have that many. */
 void text_skip(struct text *t, size_t n);
-/* Returns the part of *t before the first `c` and removes it and the `c` from *t. Without a `c`,
- * returns all of *t and leaves it empty. */
+/* Returns the part of *t before the first `c`, and removes that part and the `c` from *t. Without a
+ * `c`, returns all of *t and leaves *t empty. */
 struct text text_take_until(struct text *t, char c);
 
 #define TEXT_UTF8_MAX	    4	    /* bytes of a character */

@@ -11,6 +11,7 @@
 #define COMPAT_PATCH   "1"
 #define COMPAT_VERSION COMPAT_MAJOR "." COMPAT_MINOR "." COMPAT_PATCH "+rlkbox." RLKBOX_VERSION
 
+/* The version of the REST API, which RootlessKit 3.0.1 reports, too. */
 #define API_VERSION "1.1.1"
 
 #endif

@@ -45,14 +45,12 @@ struct bpmsg {
 	int port;
 	char parent_ip[PORTSPEC_IP_LEN];
 	char host_gateway_ip[PORTSPEC_IP_LEN];
-	char source_ip[PORTSPEC_IP_LEN]; /* "" unless the child must connect from the client's
-					    address */
+	char source_ip[PORTSPEC_IP_LEN]; /* "" if the child need not keep the client's address */
 	int source_port;
 	int count; /* BPMSG_SOCKETS: how many */
 };
 
-#define BPMSG_SOCKETS_MAX \
-	252 /* below SCM_MAX_FD, 253 (unix(7)): musl's sendmsg takes 1 kB of control data */
+#define BPMSG_SOCKETS_MAX 252 /* SCM_MAX_FD is 253 (unix(7)), but musl sends 1 kB at most */
 
 #define BPMSG_MAX	1024 /* bytes of any request that bpmsg_encode makes */
 /* Bytes of any answer that bpmsg_encode_error makes: each byte of the reason may become \u00XX. */

@@ -561,7 +561,7 @@ int http_parse_response(char *buf, size_t len, bool eof, struct http_response *r
 	return step == STEP_BAD || eof ? -1 : 0;
 }
 
-/* ---- words ---- */
+/* ---- reason phrases ---- */
 
 static const struct {
 	int status;

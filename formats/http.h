@@ -59,7 +59,7 @@ struct http_request {
  * The rules are those of Go's server, which RootlessKit uses:
  *   - Lines may end in LF alone. Empty lines before the request are skipped.
  *   - The target is a path or an absolute URI ("http://x/v1/info"). The path is percent-decoded; a
- * bad escape or an encoded control byte is 400.
+ *     bad escape or an encoded control byte is 400.
  *   - A malformed request line or version is 400, a version other than 1.x is 505.
  *   - A method is a token in any case; too long a method is 400, too long a path 431.
  *   - HTTP/1.1 without a Host header, or with several, is 400.

@@ -25,7 +25,7 @@ struct httpout_head {
 	int minor;	      /* HTTP/1.minor of the request */
 	bool keep_alive;      /* the server keeps the connection open */
 	const char *type;     /* of the body; NULL: no Content-Type */
-	bool nosniff;	      /* compat: sends the header that Go's http.Error sends */
+	bool nosniff;	      /* compat: send X-Content-Type-Options, as Go's http.Error does */
 	const char *location; /* NULL: none */
 	bool has_length;      /* send Content-Length */
 	size_t body_len;

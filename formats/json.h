@@ -41,8 +41,8 @@ struct json_node {
 
 struct json_doc {
 	const char *text; /* borrowed */
-	/* Go's name for the type of the root, which reasons then mention as RootlessKit's do; NULL:
-	 * they do not. json_parse sets it to NULL. */
+	/* Go's name for the type of the root. Reasons mention it, as RootlessKit's do; NULL: they
+	 * do not. json_parse sets it to NULL. */
 	const char *go_type;
 	uint32_t count;
 	struct json_node nodes[JSON_MAX_NODES];

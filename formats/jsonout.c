@@ -176,7 +176,7 @@ void jsonout_put_null(struct jsonout *out, const char *key)
 	put_text(out, "null");
 }
 
-/* ---- writing what was read ---- */
+/* ---- writing an indexed value ---- */
 
 /* Writes a string of the indexed text: decodes each character, then escapes it in the writer's own
  * way. */

@@ -21,6 +21,7 @@ struct jsonout {
 	bool need_comma;
 };
 
+/* Starts an empty text in buf[cap], which is borrowed. */
 void jsonout_init(struct jsonout *out, char *buf, size_t cap);
 /* `key` is the name of the member; NULL inside arrays and at the top. */
 void jsonout_begin_object(struct jsonout *out, const char *key);

@@ -190,7 +190,7 @@ static int parse(struct portspec *spec, const char *text, struct err *e)
 	return r;
 }
 
-/* ---- what would be right ---- */
+/* ---- advice ---- */
 
 /* If the guess, formatted from `fmt`, is a valid spec, appends "; did you mean "GUESS"?", with
  * `why` before the "did". Returns whether it is. `why` is empty or ends with "; ". */
@@ -388,7 +388,7 @@ void portspec_to_json(const struct portspec *spec, struct jsonout *out, const ch
 	jsonout_end_object(out);
 }
 
-/* ---- what is done with them ---- */
+/* ---- using a spec ---- */
 
 /* Writes an address, with brackets if it is IPv6. */
 static void put_ip(char *buf, size_t cap, const char *ip)

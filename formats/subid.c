@@ -457,7 +457,7 @@ bool subid_find_free(const struct subid_space *spaces, size_t count, uint32_t wa
 	return out->count >= FEW;
 }
 
-/* ---- where to look ---- */
+/* ---- sources of ranges ---- */
 
 bool subid_find_user(const char *text, size_t len, uint32_t uid, char *buf, size_t cap)
 {

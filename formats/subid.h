@@ -55,8 +55,7 @@ bool subid_has_nss(const char *text, size_t len);
 /* Why a part of a range cannot be mapped. */
 #define SUBID_HAS_OWN  1U /* it contains the user's own ID, which is mapped already */
 #define SUBID_OVERLAPS 2U /* an earlier range contains the same IDs */
-#define SUBID_NO_ID \
-	4U /* it contains 4294967295, which is not an ID, or more IDs than fit in a map */
+#define SUBID_NO_ID    4U /* it contains 4294967295 (not an ID), or more IDs than fit in a map */
 
 /* Cuts out of `in` what cannot be mapped; the rest goes to `out`, in the same order, to be mapped
  * one behind the other from ID 1 on. `own` is the user's own ID, which is mapped to 0. cut[i] is

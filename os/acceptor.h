@@ -13,7 +13,7 @@
 struct acceptor {
 	struct loop *loop;   /* borrowed */
 	struct watch socket; /* owned; its fd is -1 if it does not listen */
-	struct timer resume;
+	struct timer resume; /* runs while accepting pauses */
 	/* Called for each client. The callee owns `fd`, even if it fails. Returns 0 or -errno.
 	 * After an -errno, make_room decides whether accepting pauses. */
 	int (*on_client)(struct acceptor *a, int fd);

@@ -5,12 +5,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A large pipe for splice(2). It belongs to one thread, and is empty except while one transfer has
- * bytes in it.
+/* A large pipe for splice(2). It belongs to one thread. One transfer at a time has bytes in it, and
+ * between transfers it is empty.
  *
  * A thread needs only one, and there cannot be many: all pipes of an unprivileged user together may
- * have 64 MiB (pipe-user-pages-soft, pipe(7)), and every pipe beyond that is tiny. It is large
- * because the cost of splice is per call.
+ * have 64 MiB (pipe-user-pages-soft, pipe(7)), and every pipe beyond that is tiny. The pipe is
+ * large because splice is cheap only if each call moves many bytes.
  */
 struct bulkpipe {
 	int in, out; /* `in` is written to, `out` is read from; owned, non-blocking; -1: no pipe */

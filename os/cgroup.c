@@ -20,7 +20,7 @@
 /* Passes over a cgroup: processes that are forked during a pass stay in it. */
 #define MOVE_ROUNDS   10
 
-/* ---- the texts ---- */
+/* ---- parsing ---- */
 
 bool cgroup_parse_own(const char *text, char *path, size_t cap)
 {
@@ -79,7 +79,7 @@ bool cgroup_parse_mount(const char *line, const char *path, char *dir, size_t ca
 	return (size_t)snprintf(dir, cap, "%s%s", point, strcmp(path, "/") == 0 ? "" : path) < cap;
 }
 
-/* ---- the files ---- */
+/* ---- files ---- */
 
 /* Finds the directory of our own cgroup. Returns false if it cannot be reached. */
 static bool find_own(char *dir, size_t cap)

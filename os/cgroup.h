@@ -38,7 +38,7 @@ void cgroup_restore(struct cgroup_evacuation *c);
 /* Called in the child: is it in the cgroup /NAME of its cgroup namespace? */
 bool cgroup_is_evacuated(const char *name);
 
-/* ---- the texts ---- */
+/* ---- parsing ---- */
 
 /* Finds the path of the v2 cgroup ("0::/a/b") in the text of /proc/PID/cgroup and writes it to
  * path[cap]. Returns whether there is one that fits. */

@@ -12,7 +12,7 @@
  * whole foreground process group: the parent, the child and, unless it makes its own group, the
  * command. So the parent must stop when the command has stopped, and continue when the command
  * continues. The child, which waits for the command, reports both to the parent through the pipe of
- * the handshake, which is unused by then.
+ * the handshake, which nothing else uses by then.
  */
 
 /* Did the terminal send this signal to its whole foreground process group? Then the other processes
@@ -21,7 +21,7 @@
  * kill(2), and for SIGHUP, which may have been sent to the session leader only. */
 bool jobcontrol_is_terminals(const struct signalfd_siginfo *info);
 
-/* In the child: reports that the command has stopped or continued to the parent. `status` is a wait
+/* In the child: reports to the parent that the command has stopped or continued. `status` is a wait
  * status of WUNTRACED or WCONTINUED (waitpid(2)), `fd` the non-blocking pipe to the parent. */
 void jobcontrol_tell(int fd, pid_t command, int status);
 

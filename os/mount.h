@@ -33,10 +33,10 @@ const char *mount_why_not_covered(const char *dir);
  * for a moment. `aside` may be inside `dir`. */
 int mount_copy_up(const char *dir, const char *aside, struct err *e);
 
-/* Mounts on /proc a procfs that shows this process' PID namespace. The kernel may allow only a
- * read-only one, or none if parts of the outer /proc are hidden, as in a container. Both are logged
- * as a warning and return 0. If none is allowed, /proc stays the outer one: its PIDs are those of
- * the outer namespace, but /proc/self still works. */
+/* Mounts on /proc a procfs that shows this process' PID namespace. If parts of the outer /proc are
+ * hidden, as in a container, the kernel may allow only a read-only procfs, or none. Both cases are
+ * logged as a warning and count as success. In the second case /proc stays the outer one: its PIDs
+ * are those of the outer namespace, but /proc/self still works. */
 int mount_proc(struct err *e);
 
 /* Mounts on /sys a sysfs of this thread's network namespace, with the host's /sys/fs/cgroup in it.

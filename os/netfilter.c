@@ -123,7 +123,7 @@ static void end_nest(struct request *req, size_t at)
 	attr->nla_len = (uint16_t)(req->len - at);
 }
 
-/* ---- asking ---- */
+/* ---- requests and replies ---- */
 
 static int send_request(struct netfilter *nf, const struct request *req)
 {

@@ -18,10 +18,10 @@
 struct netfilter {
 	int fd; /* nfnetlink socket, owned; -1: not open */
 	uint32_t seq;
-	uint32_t generation; /* generation of the rule set when we last looked; 0: never */
-	bool ours;	     /* the rule set has our table */
-	int failed;	     /* -errno of the last failure */
-	unsigned long long retry_ms;
+	uint32_t generation;	     /* generation of the rule set when we last looked; 0: never */
+	bool ours;		     /* the rule set has our table */
+	int failed;		     /* -errno of the last failure */
+	unsigned long long retry_ms; /* no new attempt before this clock_now_ms() */
 };
 
 #define NETFILTER_INIT   \

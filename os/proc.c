@@ -50,7 +50,7 @@ static struct {
 	struct rlimit nofile;
 } kept;
 
-/* ---- finding ---- */
+/* ---- finding programs ---- */
 
 static int is_program(const char *path)
 {
@@ -101,7 +101,7 @@ int proc_find(const char *name, char *buf, size_t cap, struct err *e)
 	return 0;
 }
 
-/* ---- starting ---- */
+/* ---- starting programs ---- */
 
 /* Appends a PID in decimal to the key. Does not use snprintf(3), which is not async-signal-safe. */
 static void format_listen_pid(char *text, pid_t pid)
@@ -496,7 +496,7 @@ bool proc_is_dying(pid_t pid)
 	       (state == 'Z' || (flags & PF_EXITING) != 0);
 }
 
-/* ---- statuses ---- */
+/* ---- exit statuses ---- */
 
 /* Go's names of signals, which RootlessKit prints; strsignal(3) has others and depends on the
  * locale. */

@@ -61,7 +61,7 @@ int proc_run(char *const *argv, char *out, size_t cap, int timeout_ms, struct er
 struct proc_run {
 	const char *name; /* borrowed */
 	pid_t pid;
-	int out;
+	int out; /* the pipe with its output, owned; closed by proc_run_finish */
 };
 int proc_run_start(struct proc_run *run, char *const *argv, struct err *e);
 int proc_run_finish(struct proc_run *run, char *out, size_t cap, int timeout_ms, struct err *e);

@@ -10,8 +10,8 @@
 #include "base/err.h"
 
 /* Links, addresses and routes by rtnetlink(7), in the network namespace of the thread that opened
- * the socket. Each call sends a request and blocks until the kernel has answered. With a `struct
- * err` it returns 0, or -errno with a reason. */
+ * the socket. Each call sends a request and blocks until the kernel has answered. Functions with a
+ * `struct err` return 0, or -errno with a reason. */
 
 /* Opens a netlink socket, which the caller owns and closes with close(2). Returns it, or -errno
  * with a reason. */
@@ -26,7 +26,9 @@ int rtnl_link_up(int fd, int index, unsigned int mtu, struct err *e);
  * kernel reports that some time after the link has a carrier. Returns 0, -ETIMEDOUT or another
  * -errno. */
 int rtnl_wait_up(int index, int timeout_ms);
+/* Adds an IPv4 address; `prefix_len` is in bits. */
 int rtnl_addr_add(int fd, int index, struct in_addr addr, int prefix_len, struct err *e);
+/* Adds an IPv4 default route through `gateway` on the link `index`. */
 int rtnl_default_route_add(int fd, int index, struct in_addr gateway, struct err *e);
 
 /* Policy routing (ip-rule(8)) for AF_INET or AF_INET6. rtnl_mark_rule_add: packets with the mark

@@ -135,7 +135,7 @@ static int check_length(const char *path, struct err *e)
 		       strlen(path), max, path);
 }
 
-/* ---- what is found there ---- */
+/* ---- checking an existing directory ---- */
 
 static bool is_leftover(const char *name)
 {

@@ -295,7 +295,7 @@ pid_t userns_clone(int flags, int (*run)(void *arg), void *arg, struct err *e)
 	return -why;
 }
 
-/* ---- the last resort ---- */
+/* ---- killing ---- */
 
 static bool is_same(int fd, const struct stat *ns)
 {
