@@ -222,7 +222,8 @@ static uint64_t end_of(const struct subid_range *range)
 }
 
 /* Shortens [*at, *end) by the part that `range` covers. If `range` covers *at, moves *at behind it;
- * otherwise moves *end to where `range` begins. Returns whether anything was cut off. */
+ * otherwise moves *end to where `range` begins, and the caller looks at the part behind `range`
+ * later. Returns whether anything was cut off. */
 static bool take_out(uint64_t *at, uint64_t *end, const struct subid_range *range)
 {
 	if (range->start <= *at && end_of(range) > *at) {

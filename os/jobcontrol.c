@@ -192,7 +192,7 @@ int jobcontrol_hear(int fd)
 	if (news <= GOES_ON)
 		return 0;
 	signo = news & ~HAS_TERMINAL;
-	/* Only these and SIGTSTP do not stop an orphaned process group. */
+	/* SIGSTOP would stop an orphaned process group, too; SIGTSTP does not. */
 	if (signo != SIGTTIN && signo != SIGTTOU)
 		signo = SIGTSTP;
 	if (news & HAS_TERMINAL)

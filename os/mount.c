@@ -269,7 +269,7 @@ int mount_copy_up(const char *dir, const char *aside, struct err *e)
 	covered = r == 0;
 	if (!covered)
 		umount2(aside, MNT_DETACH);
-	/* At this path there may be a new link to the moved directory by now. */
+	/* By now `aside` may lead through one of the new links; it is still the same directory. */
 	if (rmdir(aside) < 0 && covered)
 		return err_sys(e, errno, "removing %s", aside);
 	return r;
