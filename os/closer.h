@@ -18,8 +18,8 @@
 /* The launcher accepts no more descriptors from inside while this many are not closed. */
 #define CLOSER_MAX 64
 
-/* Closes `fd`, which is taken. If no process can be started, `fd` stays open, and is counted as
- * pending. */
+/* Closes `fd`, which is taken. If no process can be started, `fd` stays open and counts as pending.
+ * If there is no memory for the counter at the first call, `fd` stays open and is not counted. */
 void closer_close(int fd);
 
 /* The number of descriptors that are not closed yet. */
