@@ -3,21 +3,22 @@
  *
  * A pair is two one-way pumps.
  *
- *         recv() = 0             nothing left over, shutdown(dst)
- * OPEN ---------------> DRAIN ------------------------------------> SHUT
- *   \_____________________\____ error on either side: both sockets are reset
+ *             recv() = 0             nothing left over, shutdown(dst)
+ *     OPEN ---------------> DRAIN ------------------------------------> SHUT
+ *       \_____________________\____ error on either side: both sockets are reset
  *
- * A pump reads into the buffer of its loop and writes at once. What the other side does not take is
- * put aside in memory of its own, and the pump reads no more until that is gone. So a pair that
- * waits holds two descriptors and no buffer.
+ * A pump reads into the buffer that its loop shares, and writes at once. Bytes that the other side
+ * does not accept are copied to memory of the pair's own (`leftover`), and the pump reads nothing
+ * until they are written. So an idle pair holds two descriptors and no buffer.
  *
- * When a read fills the buffer there may be much to come, and the pump turns to splice(2): bytes go
- * through a pipe and are not copied at all. When the flow has calmed down, or no pipe is to be had,
- * it reads and writes. All pumps of a loop use the same pipe, one after the other. For that it is
- * asked before how much the other side can take; should it take less, the rest is put aside too.
+ * A read that fills the buffer suggests that more follows. The pump then switches to splice(2):
+ * bytes go through a pipe without being copied to user space. When the flow calms down, or if no
+ * pipe can be had, the pump goes back to recv(2) and send(2). All pumps of a loop share one pipe,
+ * which must be empty after each turn. So a pump first asks how much the other side can accept, and
+ * splices no more than that; if the other side accepts less, the rest becomes leftover.
  *
- * Readiness is remembered per socket until a call says EAGAIN, which is what edge-triggered watches
- * need; with poll(2), `interest` asks for just what would let a pump move.
+ * Readiness is remembered per socket until a call returns EAGAIN, as edge-triggered watches require
+ * (epoll(7)). With poll(2), `interest` asks only for events that would let a pump move.
  */
 #include "bicopy.h"
 
@@ -37,24 +38,22 @@
 #include "os/bulkpipe.h"
 #include "os/sockopt.h"
 
-/* What one pump does in one turn: a busy pair leaves the others waiting for less than a
- * millisecond.
- */
+/* Limits of one pump's turn: a busy pair delays the others by less than a millisecond. */
 #define TURN_BYTES (1024 * 1024)
 #define TURN_READS 16
-/* Bytes of a read as long as nobody knows of more: what a slow reader leaves over is no more than
- * that, and it stays in the cache. */
+/* Bytes of a read while a pump is not bulk. A slow reader leaves at most this much over, and it
+ * fits in the CPU's cache. */
 #define SMALL_READ (64 * 1024)
-/* Bytes of a turn below which copying costs less than the system calls that splicing takes more. */
+/* Bytes of a turn below which copying is cheaper than the additional system calls of splicing. */
 #define CALM	   (16 * 1024)
-/* Without anything new for so long a connection counts as quiet: longer than the least timeout for
- * sending again, which is 200 ms. */
+/* A connection without new data for this time is quiet. Longer than the minimum retransmission
+ * timeout, 200 ms. */
 #define QUIET_MS   300
 
 struct bicopy_shared {
 	bool with_pipe;
 	struct bulkpipe pipe;
-	size_t cap; /* of the bytes, which are for one read */
+	size_t cap; /* bytes of one read, the size of `bytes` */
 	char bytes[];
 };
 
@@ -87,9 +86,9 @@ static void report_end(struct task *t)
 }
 
 enum ending {
-	CLOSE, /* both directions have ended by themselves */
-	CUT,   /* what has not is reset, so that nobody takes what is there for the whole */
-	RESET, /* one side has failed, and the other hears of it */
+	CLOSE, /* both directions have shut: close */
+	CUT,   /* reset each side that has not got its end of file: its stream is incomplete */
+	RESET, /* one side failed: reset both, so that the other side learns of it */
 };
 
 static void finish(struct bicopy *b, enum ending how)
@@ -105,13 +104,13 @@ static void finish(struct bicopy *b, enum ending how)
 		free(b->pump[i].leftover);
 		b->pump[i].leftover = NULL;
 	}
-	/* A turn may be queued already: then it becomes the report. */
+	/* A turn may be queued already; it becomes the report. */
 	b->task.run = report_end;
 	loop_defer(b->loop, &b->task);
 }
 
-/* Is there something that could be read, that was read but not written, or that the other side has
- * not yet taken from the kernel? */
+/* Are bytes from end `i` still pending: unread, leftover, or not yet acknowledged by the receiver?
+ */
 static bool has_pending(const struct bicopy *b, int i)
 {
 	const struct pump *p = &b->pump[i];
@@ -123,7 +122,8 @@ static bool has_pending(const struct bicopy *b, int i)
 	if (p->state == PUMP_OPEN &&
 	    recv(b->end[i].watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
 		return true;
-	/* Behind an end of file the kernel goes on by itself, a reset would drop it (tcp(7)). */
+	/* After a half-close the kernel delivers the rest without us, and the socket is closed
+	 * without a reset. Before it, a reset would drop the unsent bytes (tcp(7)). */
 	return p->state != PUMP_SHUT && ioctl(b->end[1 - i].watch.fd, SIOCOUTQ, &unsent) == 0 &&
 	       unsent > 0;
 }
@@ -137,12 +137,13 @@ void bicopy_cancel(struct bicopy *b)
 /* ---- one direction ---- */
 
 enum progress {
-	WAITS,	/* for a socket */
-	SPENT,	/* its turn, and could go on */
+	WAITS,	/* it waits for a socket */
+	SPENT,	/* its turn is over, but it could go on */
 	FAILED, /* the pair must be reset */
 };
 
-/* Writes to the socket. Returns how much it took, or -1 on an error. */
+/* Writes to the socket without blocking. Returns how many bytes the socket accepted, or -1 on an
+ * error. */
 static ssize_t write_some(struct bicopy_end *dst, const char *bytes, size_t len)
 {
 	ssize_t n;
@@ -157,7 +158,7 @@ static ssize_t write_some(struct bicopy_end *dst, const char *bytes, size_t len)
 	return n < 0 ? 0 : n;
 }
 
-/* Passes on what is left over. Returns true if nothing is any more. */
+/* Writes the leftover bytes. Returns true if none is left; else sets *progress. */
 static bool write_leftover(struct pump *p, struct bicopy_end *dst, enum progress *progress)
 {
 	ssize_t n;
@@ -192,8 +193,8 @@ static int keep_leftover(struct pump *p, const char *bytes, size_t len)
 	return 0;
 }
 
-/* What a read has given: `n` as the system call returned it. Returns whether there are bytes; sets
- * the progress if there is a failure. */
+/* Handles the result `n` of a read; errno is still set. Returns whether there are bytes. Sets
+ * *progress on a failure only. */
 static bool has_read(struct pump *p, struct bicopy_end *src, ssize_t n, enum progress *progress)
 {
 	if (n > 0)
@@ -207,7 +208,7 @@ static bool has_read(struct pump *p, struct bicopy_end *src, ssize_t n, enum pro
 	return false;
 }
 
-/* Reads into the buffer and writes at once. Returns how many bytes were read. */
+/* Reads into the shared buffer and writes at once. Returns how many bytes were read. */
 static size_t copy_once(struct bicopy *b, struct pump *p, struct bicopy_end *src,
 			struct bicopy_end *dst, enum progress *progress)
 {
@@ -222,15 +223,15 @@ static size_t copy_once(struct bicopy *b, struct pump *p, struct bicopy_end *src
 	if (n < 0 || (n < len && keep_leftover(p, shared->bytes + n, (size_t)(len - n)) < 0))
 		*progress = FAILED;
 	p->bulk = (size_t)len == cap;
-	/* A short read has emptied the socket (epoll(7), "Q&A"): what comes now is a new event. But
-	 * an end of file that was announced already is not. */
+	/* A short read has emptied the socket (epoll(7), "Q&A"): bytes that arrive later raise a
+	 * new event. An end of file that was reported already does not. */
 	if (!p->bulk && !src->peer_ended && !src->urgent)
 		src->readable = false;
 	return (size_t)len;
 }
 
-/* How many bytes would a socket take now? At least as many as are worth a try: only EAGAIN brings
- * an event when there is room again, and lets the kernel enlarge a send buffer that is too small.
+/* How many bytes would a socket accept now? Returns at least SMALL_READ: only a write that gets
+ * EAGAIN brings a POLLOUT event later, and lets the kernel enlarge a send buffer that is too small.
  */
 static size_t room_of(const struct bicopy_end *dst, size_t max)
 {
@@ -248,7 +249,8 @@ static size_t room_of(const struct bicopy_end *dst, size_t max)
 	return room < max ? room : max;
 }
 
-/* Puts aside the `len` bytes that are left in the pipe. */
+/* Moves the `len` bytes that are left in the pipe to `leftover`. Returns 0 or -errno; on failure
+ * the pipe is not empty. */
 static int keep_piped(struct bulkpipe *pipe, struct pump *p, size_t len)
 {
 	size_t at = 0;
@@ -266,15 +268,16 @@ static int keep_piped(struct bulkpipe *pipe, struct pump *p, size_t len)
 	return at == len ? 0 : -ENOMEM;
 }
 
-/* Has the kernel no splice(2), or does a seccomp profile forbid it? Both ends are TCP sockets. */
+/* Does the error mean that splice(2) is not available: not in this kernel, or forbidden by a
+ * seccomp profile? (Both ends are TCP sockets, which support it.) */
 static bool is_missing(int errnum)
 {
 	return errnum == ENOSYS || errnum == EPERM || errnum == EINVAL;
 }
 
-/* Sends on the `len` bytes that are in the pipe. A splice that comes short has not always filled
- * the socket, and then no event would come: only EAGAIN tells. Returns 0, or a negative number;
- * then the pipe is not empty. */
+/* Splices the `len` bytes in the pipe to the socket. A splice that moves fewer bytes has not always
+ * filled the socket, and then no POLLOUT would follow; so it is repeated until EAGAIN. Returns 0,
+ * or a negative number; then the pipe is not empty. */
 static int write_piped(struct bulkpipe *pipe, struct pump *p, struct bicopy_end *dst, size_t len)
 {
 	while (len > 0) {
@@ -301,8 +304,8 @@ static size_t splice_once(struct bicopy *b, struct pump *p, struct bicopy_end *s
 	ssize_t n = splice(src->watch.fd, NULL, pipe->in, NULL, room_of(dst, pipe->cap),
 			   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
-	/* At an urgent byte that nobody has told us of yet, with an end of file behind it, this is
-	 * 0, too: recv(2) knows. */
+	/* 0 means end of file, or an urgent byte that has not been reported yet and has an end of
+	 * file behind it. recv(2) can tell them apart, so the next read is a copy. */
 	if (n == 0) {
 		p->bulk = false;
 		return 0;
@@ -320,8 +323,8 @@ static size_t splice_once(struct bicopy *b, struct pump *p, struct bicopy_end *s
 	return (size_t)n;
 }
 
-/* Splicing heeds O_NONBLOCK of a socket and nothing else, and one that somebody gave us may lack
- * it. */
+/* splice(2) respects only O_NONBLOCK of the socket itself (SPLICE_F_NONBLOCK is about the pipe),
+ * and a socket that another process made may lack it. */
 static void set_nonblocking(struct bicopy *b)
 {
 	if (b->nonblocking)
@@ -331,7 +334,8 @@ static void set_nonblocking(struct bicopy *b)
 	b->nonblocking = true;
 }
 
-/* Is a pump to splice, and is there a pipe for it? Splicing stops at an urgent byte. */
+/* Should the pump splice, and is there a pipe? An urgent byte stops splice(2), so recv(2) must read
+ * past it. */
 static bool can_splice(struct bicopy *b, const struct pump *p, const struct bicopy_end *src)
 {
 	if (!p->bulk || src->urgent || !b->shared->with_pipe || !bulkpipe_ready(&b->shared->pipe))
@@ -340,14 +344,14 @@ static bool can_splice(struct bicopy *b, const struct pump *p, const struct bico
 	return true;
 }
 
-/* A socket that is not connected any more tells why by itself. Returns false if the other side
- * would wait for the end for ever. */
+/* Passes the end of file on. A socket that is no longer connected (ENOTCONN) reports its reason as
+ * an event. Returns false if the other side would wait for the end of file for ever. */
 static bool pass_on_end(const struct bicopy_end *dst)
 {
 	return shutdown(dst->watch.fd, SHUT_WR) == 0 || errno == ENOTCONN;
 }
 
-/* Moves bytes until it has to wait, or its turn is over. */
+/* Moves bytes until the pump has to wait, or its turn is over. */
 static enum progress move_bytes(struct bicopy *b, int i)
 {
 	struct pump *p = &b->pump[i];
@@ -360,7 +364,8 @@ static enum progress move_bytes(struct bicopy *b, int i)
 	while (write_leftover(p, dst, &progress)) {
 		if (p->state == PUMP_DRAIN) {
 			p->state = PUMP_SHUT;
-			/* After the second one both are closed, which says the same. */
+			/* If this is the second direction, both sockets are closed next, which ends
+			 * the stream as well. */
 			return b->pump[1 - i].state == PUMP_SHUT || pass_on_end(dst) ? WAITS
 										     : FAILED;
 		}
@@ -376,7 +381,7 @@ static enum progress move_bytes(struct bicopy *b, int i)
 		if (progress == FAILED)
 			break;
 	}
-	/* The flow has calmed down if it was the input that ran out. */
+	/* The flow has calmed down if the input ran out, not the room on the other side. */
 	if (moved < CALM && dst->writable)
 		p->bulk = false;
 	return progress;
@@ -389,8 +394,8 @@ static enum progress run_pump(struct bicopy *b, int i)
 
 /* ---- the pair ---- */
 
-/* What would let a pump move: input if there is room for it, room if there is something to write.
- */
+/* Which events of end `i` would let a pump move: input if the other side has room for it, room if
+ * there is something to write. */
 static short interest(const struct bicopy *b, int i)
 {
 	const struct pump *in = &b->pump[i];
@@ -420,7 +425,8 @@ static void next_turn(struct task *t)
 	run_pair(LOOP_OWNER(t, struct bicopy, task));
 }
 
-/* Runs both pumps as far as they go, and arranges for what they wait for. */
+/* Runs both pumps as far as they can go. Then ends the pair, queues its next turn, or asks for the
+ * events that the pumps wait for. */
 static void run_pair(struct bicopy *b)
 {
 	enum progress p0 = run_pump(b, 0);
@@ -434,7 +440,7 @@ static void run_pair(struct bicopy *b)
 		finish(b, CLOSE);
 		return;
 	}
-	/* An error that no call has come across, since nothing could be read or written. */
+	/* An error that no read or write has reported, because neither pump could move. */
 	if (p0 != SPENT && p1 != SPENT && (has_error(&b->end[0]) || has_error(&b->end[1]))) {
 		finish(b, RESET);
 		return;
@@ -466,7 +472,7 @@ void bicopy_drain(struct bicopy *b)
 		return;
 	b->draining = true;
 	for (int i = 0; i < 2; i++)
-		b->end[i].readable = true; /* an event may still be on its way */
+		b->end[i].readable = true; /* its event may not be delivered yet */
 	run_pair(b);
 }
 
@@ -505,7 +511,8 @@ int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_shared *shar
 
 	*b = (struct bicopy){ .loop = loop, .shared = shared, .on_end = on_end };
 	for (int i = 0; i < 2; i++) {
-		/* It may be written to, as far as anybody knows; edges tell about the rest. */
+		/* Assume that it is writable: the first EAGAIN corrects that, and edges report
+		 * later changes. */
 		b->end[i].writable = true;
 		b->end[i].watch = (struct watch){ .fd = fds[i],
 						  .events = POLLIN,

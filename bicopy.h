@@ -8,46 +8,51 @@
 
 #include "base/loop.h"
 
-/* Copying between two connected stream sockets, both ways, until both are shut.
+/* Copies between two connected stream sockets, in both directions, until both directions are shut.
  *
- * End of file passes on as a shutdown of writing, the other direction flowing on; a reset or any
- * other error passes on as a reset. No byte is lost, reordered or doubled short of a reset, and
- * nothing is read that cannot be passed on: a slow reader stops its writer.
+ * An end of file is passed on as a half-close (shutdown(2) for writing), and the other direction
+ * goes on. A reset or any other error is passed on as a reset. Unless there is a reset, no byte is
+ * lost, reordered or duplicated. Back-pressure: a pump reads only what it can pass on, so a slow
+ * reader stops its writer.
+ *
+ * All functions belong to the thread of the loop, and none blocks.
  */
 
-/* What all pairs of a loop share: room for one read, and a pipe for those that have much to copy.
- * Nothing stays in either between two callbacks. */
+/* What all pairs of a loop share: a buffer for one read, and a pipe for pairs with much to copy.
+ * Both are empty between two callbacks. */
 struct bicopy_shared;
 
-/* `cap`: bytes of one read; `with_pipe`: two descriptors, from when it is first needed. Returns
- * NULL if out of memory. With a pipe, the process has to ignore SIGPIPE. */
+/* `cap`: bytes of one read. `with_pipe`: use splice(2) through a pipe, whose two descriptors are
+ * opened at the first use. splice(2) to a closed socket raises SIGPIPE, so a process that passes
+ * `with_pipe` must ignore that signal. Returns memory that the caller frees with
+ * bicopy_shared_free, or NULL if out of memory. */
 struct bicopy_shared *bicopy_shared_new(size_t cap, bool with_pipe);
-/* When no pair is left. NULL is fine. */
+/* Frees the buffer and closes the pipe. No pair may be left. NULL is fine. */
 void bicopy_shared_free(struct bicopy_shared *shared);
 
 enum pump_state {
 	PUMP_OPEN,  /* bytes flow */
-	PUMP_DRAIN, /* end of file was read, bytes are still to be passed on */
-	PUMP_SHUT,  /* that, and writing is shut on the other side */
+	PUMP_DRAIN, /* end of file was read; leftover bytes must still be written */
+	PUMP_SHUT,  /* the half-close was passed on to the other side */
 };
 
 /* One direction. */
 struct pump {
 	enum pump_state state;
-	bool bulk;	  /* there was more than one read could take: worth the pipe */
-	uint32_t left_at; /* of what could not be written: offset, */
-	uint32_t left;	  /* bytes, */
-	char *leftover;	  /* and the bytes; NULL if none */
+	bool bulk;	  /* the last read filled the buffer: use the pipe */
+	uint32_t left_at; /* offset of the first unwritten byte in `leftover` */
+	uint32_t left;	  /* unwritten bytes */
+	char *leftover;	  /* owned: bytes that the other side did not take; NULL if none */
 };
 
-/* One socket, and what is known about it. */
+/* One socket, and what is known about its readiness. */
 struct bicopy_end {
 	struct watch watch;
-	bool readable;	 /* a read may give something */
-	bool writable;	 /* a write may take something */
-	bool peer_ended; /* POLLRDHUP or POLLHUP was heard: read on to the end of file */
-	bool urgent;	 /* POLLPRI was heard: a read may stop short at the mark */
-	bool failed;	 /* POLLERR was heard */
+	bool readable;	 /* a read may return bytes or the end of file */
+	bool writable;	 /* a write may accept bytes */
+	bool peer_ended; /* POLLRDHUP or POLLHUP was reported: read on to the end of file */
+	bool urgent;	 /* POLLPRI was reported: a read may stop short at the urgent mark */
+	bool failed;	 /* POLLERR was reported */
 };
 
 struct bicopy {
@@ -55,32 +60,34 @@ struct bicopy {
 	struct bicopy_shared *shared;
 	struct bicopy_end end[2];
 	struct pump pump[2]; /* pump[i] reads end[i] and writes the other */
-	struct task task;    /* the next turn of a busy pair, or the report of its end */
-	bool nonblocking;    /* both sockets are, for certain */
-	bool draining;	     /* ends as soon as nothing is on the way */
+	struct task task;    /* the next turn of a busy pair, or the call of on_end */
+	bool nonblocking;    /* set_nonblocking was called for both sockets */
+	bool draining;	     /* bicopy_drain was called: end as soon as no byte is pending */
 	bool ended;
 	void (*on_end)(struct bicopy *b);
 };
 
-/* Starts copying between two sockets, both taken, also on failure. `b` is the caller's memory and
- * must stay until `on_end` is called, once, in a task of the loop; it may free it. Both sockets are
- * closed by then. Does not block: the sockets are made non-blocking before they are spliced.
- * Returns 0 or -errno; then on_end is not called. */
+/* Starts to copy between two sockets. Both are taken, also on failure. They may be blocking:
+ * splice(2) needs O_NONBLOCK, which is set before the first splice. `b` is the caller's memory and
+ * must stay valid until `on_end`, which the loop calls once, in a task, after both sockets are
+ * closed; on_end may free `b`. `loop` and `shared` are borrowed. Returns 0, or -errno; on_end is
+ * not called then. */
 int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_shared *shared, int fd0,
 		 int fd1, void (*on_end)(struct bicopy *b));
 
-/* Ends a pair now: both sockets are closed. A side that waits for an end of file is reset instead,
- * so that nobody takes what is there for the whole. on_end follows. */
+/* Ends a pair now and closes both sockets. A side that has not got its end of file yet is reset, so
+ * that its program does not take an incomplete stream for a complete one. on_end follows. Does
+ * nothing to a pair that has ended. */
 void bicopy_cancel(struct bicopy *b);
 
-/* Has something come from fd1 a moment ago, and no end of file, so that more may follow? What a
- * program that has ended sent last stands in its own socket, and comes when TCP's timers let it:
- * pacing, or those of a lost segment (tcp(7), TCP_INFO). */
+/* Did fd1 deliver bytes within the last QUIET_MS (300 ms), and no end of file yet? Then more may
+ * follow: the last bytes of a program that has exited stay in its socket's send buffer until TCP's
+ * timers (pacing, retransmission) let them out (tcp(7), TCP_INFO). */
 bool bicopy_is_flowing(const struct bicopy *b);
 
-/* Ends a pair as bicopy_cancel does, but as soon as all that has been sent by now has been taken.
- * on_end follows; how long that takes is up to the readers. Nobody tells when the kernel has sent
- * the rest, so it has to be called again now and then. */
+/* Ends a pair as bicopy_cancel does, but only when everything sent up to now has been accepted by
+ * the receivers; slow receivers may take any time. on_end follows. The kernel reports no event when
+ * its send buffer has drained, so the caller must call this again from time to time. */
 void bicopy_drain(struct bicopy *b);
 
 #endif

@@ -12,8 +12,8 @@
 #include "os/closer.h"
 #include "os/sockopt.h"
 
-/* With room for all that the kernel passes, a truncated control message can only mean that this
- * process is out of descriptors. */
+/* There is room for as many descriptors as the kernel passes, so a truncated control message can
+ * only mean that this process is out of descriptors. */
 union control {
 	char space[CMSG_SPACE(MSG_FDS_MAX * sizeof(int))];
 	struct cmsghdr align;
@@ -87,7 +87,7 @@ int msg_send_now(int sock, const void *body, size_t len)
 	return (size_t)n == sizeof(head) + len ? 0 : -EAGAIN;
 }
 
-/* Called when the four bytes of length are there. */
+/* Called when the four bytes of the length have arrived. */
 static int start_body(struct msg_reader *r)
 {
 	uint32_t len = get_le32(r->head);
@@ -101,7 +101,7 @@ static int start_body(struct msg_reader *r)
 	return 0;
 }
 
-/* Where the next bytes go, and how many of them. */
+/* Returns where the next bytes go; *len is how many are expected. */
 static char *room(struct msg_reader *r, size_t *len)
 {
 	if (r->body == NULL) {
@@ -112,7 +112,7 @@ static char *room(struct msg_reader *r, size_t *len)
 	return r->body + r->body_len;
 }
 
-/* Notes `n` bytes that came. Returns as msg_read. */
+/* Records that `n` bytes were written to room(). Returns as msg_read. */
 static int advance(struct msg_reader *r, size_t n)
 {
 	if (r->body == NULL) {
@@ -204,7 +204,7 @@ int msg_send_fd(int sock, int fd)
 }
 
 /* Takes the descriptors out of a control message. Returns how many there were; the first `max` are
- * in fds, the others are discarded. */
+ * stored in fds, the others are closed in the background. */
 static size_t collect_fds(struct msghdr *mh, int *fds, size_t max)
 {
 	size_t count = 0;
@@ -280,7 +280,7 @@ void msg_close(int *sock)
 
 	if (*sock < 0)
 		return;
-	/* From now on the peer cannot send (unix(7)). */
+	/* From now on the peer cannot send (unix(7)), so the loop ends. */
 	shutdown(*sock, SHUT_RDWR);
 	do
 		n = msg_recv_fds(*sock, bytes, sizeof(bytes), NULL, 0, &count);

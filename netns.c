@@ -118,7 +118,7 @@ static int open_tun(struct err *e)
 		return fd;
 	err_sys(e, why, "open %s", TUN_PATH);
 	explain_tun(why, e);
-	return -ENODEV; /* no missing right of a namespace, whatever it was */
+	return -ENODEV; /* not EPERM or EACCES: no right in a namespace is missing */
 }
 
 int netns_make_tap(const char *name, struct err *e)

@@ -4,26 +4,30 @@
 
 #include "base/err.h"
 
-/* Network namespaces (network_namespaces(7)) and TAP devices, for the child. All return 0 or
- * -errno with a reason, and all but netns_run concern the calling thread's namespace alone.
+/* Network namespaces (network_namespaces(7)) and the devices in them, for the child. All functions
+ * return 0, or -errno with a reason. All but netns_run act on the calling thread's namespace only.
+ * None waits for another process.
  *
- * A detached namespace is one in which no thread need be: it is pinned to a file by a bind mount in
- * the child's mount namespace. A thread that enters it can never go back to the host's, since that
- * takes privileges on the host. So whatever is to be done there is done by a thread of its own.
+ * A detached namespace is one that no thread has to be in: a bind mount of it on a file, in the
+ * child's mount namespace, keeps it alive. A thread that enters it can never return to the host's
+ * namespace, since that takes privileges on the host. So work inside a detached namespace is done
+ * by a thread that is started for it.
  */
 
-/* Moves the calling thread into a new network namespace and pins that to the new file `path`. */
+/* Moves the calling thread into a new network namespace, and pins the namespace to `path`, a file
+ * that it creates. */
 int netns_detach(const char *path, struct err *e);
 
 /* Moves the calling thread into the namespace that is pinned to `path`. */
 int netns_enter(const char *path, struct err *e);
 
-/* Runs `fn` with `arg` in a thread of its own, and waits for it. Returns what it returns, or
- * -errno. */
+/* Runs fn(arg, e) in a new thread and blocks until it returns. Returns the result of `fn`, or
+ * -errno if the thread could not be started. */
 int netns_run(int (*fn)(void *arg, struct err *e), void *arg, struct err *e);
 
-/* Makes a TAP device that stays when nobody has it open (TUNSETPERSIST, Documentation/networking/
- * tuntap.rst), without the packet information header, as slirp4netns wants it. */
+/* Makes a TAP device that persists without an open descriptor (TUNSETPERSIST) and has no packet
+ * information header (IFF_NO_PI), as slirp4netns expects it. See
+ * Documentation/networking/tuntap.rst in Linux. */
 int netns_make_tap(const char *name, struct err *e);
 
 /* Sets a link up. */
