@@ -4,8 +4,9 @@
 
 #include "ports/portdriver.h"
 
-/* The builtin port driver: listening sockets of our own, worker threads (workers.h), and the port
- * service in the child (portservice.h), which makes the sockets inside. */
+/* The builtin port driver. The parent listens, its worker threads (workers.h) copy the bytes, and
+ * the port service in the child (portservice.h) makes the sockets in the child's network namespace.
+ */
 extern const struct portdriver builtin_ports;
 
 #endif

@@ -5,43 +5,44 @@
 #include "base/list.h"
 #include "base/loop.h"
 
-/* Watches on sockets that datagrams rush through. Such a watch is taken off the loop and called by
- * a clock instead, every COALESCE_US: so what has come in between is taken at once, and whoever
- * receives it has the processor meanwhile. A watch that is called seldom waits for nothing.
+/* Interrupt coalescing for busy UDP sockets. Above a rate of datagrams a socket is no longer polled
+ * for each of them: a timer calls its callback every COALESCE_US instead. Each call then takes a
+ * batch, and between two calls the receiver gets the CPU. A socket below that rate is polled as
+ * usual and has no added delay.
  *
- * All functions belong to the thread of the loop.
+ * All functions belong to the thread of the loop; none blocks.
  */
 
 #define COALESCE_US 100
 
-/* Embedded in what owns the socket. */
+/* Embedded in the owner of the socket. The owner sets `watch` and zeroes the rest. */
 struct coalesced {
-	struct watch watch; /* as for loop_add; its callback calls coalesce_note */
+	struct watch watch; /* as for loop_add; its callback must call coalesce_note */
 	bool busy;
-	short events;		     /* of the watch, while it is busy */
-	struct list_node node;	     /* of those that are busy */
-	unsigned long long began_ms; /* in which millisecond it counts */
-	unsigned int count;
+	short events;	       /* the watch's events, to be restored when it is no longer busy */
+	struct list_node node; /* in the list `busy` */
+	unsigned long long began_ms; /* the millisecond that `count` is about */
+	unsigned int count;	     /* datagrams in that millisecond */
 };
 
-/* Of a loop. */
+/* One for each loop. */
 struct coalesce {
 	struct loop *loop;
-	struct watch clock; /* a timerfd(2) that it owns; -1 until something rushes */
+	struct watch clock; /* on a timerfd(2) that it owns; -1 while no socket is busy */
 	struct list busy;
 	size_t busy_count;
 };
 
 void coalesce_init(struct coalesce *coalesce, struct loop *loop);
-/* Closes the clock. Nothing may be left. */
+/* Closes the timer. All watches must have been removed. */
 void coalesce_reset(struct coalesce *coalesce);
 
-/* As loop_add, loop_remove. */
+/* As loop_add and loop_remove; `p` is borrowed until it is removed. */
 int coalesce_add(struct coalesce *coalesce, struct coalesced *p);
 void coalesce_remove(struct coalesce *coalesce, struct coalesced *p);
 
-/* To be called by the watch's callback at its end, if it has not removed it: `count` (0 too) were
- * received. */
+/* Every callback of a coalesced watch calls this at its end, unless it has removed the watch.
+ * `count`: datagrams that it received, maybe 0. `now_ms`: clock_now_ms(). */
 void coalesce_note(struct coalesce *coalesce, struct coalesced *p, unsigned int count,
 		   unsigned long long now_ms);
 

@@ -5,27 +5,30 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
-/* Which transparent connections (transparent.h) got no answer lately: from clients of a network (a
- * /24 of IPv4, a /64 of IPv6) to a target. Such a connection costs a time-out, so it is not tried
- * again for a minute. Where many networks have a dead path to a target, all paths to it are dead.
+/* A list of dead paths: which transparent connections (transparent.h) got no answer lately, by the
+ * client's network (a /24 of IPv4, a /64 of IPv6) and the target. Such a connection costs a
+ * timeout, so it is not tried again for a minute. If several networks have a dead path to a target,
+ * all paths to it count as dead.
  *
- * Zero it before the first use; one thread uses it.
+ * Zero it before the first use. Only one thread may use it. Nothing blocks.
  */
 #define DEADPATHS_MAX 64
 
 struct deadpaths {
 	struct deadpath {
 		struct sockaddr_storage from, to;
-		unsigned long long until_ms;
+		unsigned long long until_ms; /* clock_now_ms()'s clock */
 	} paths[DEADPATHS_MAX];
-	unsigned int next;
+	unsigned int next; /* the entry to overwrite next */
 };
 
-/* Remembers for a minute that the path is dead. The oldest entry makes room. */
+/* Remembers for a minute that the path is dead. A new entry overwrites the oldest one. */
 void deadpaths_note(struct deadpaths *dead, const struct sockaddr_storage *from,
 		    const struct sockaddr_storage *to);
+/* Ends that: the path works. */
 void deadpaths_forget(struct deadpaths *dead, const struct sockaddr_storage *from,
 		      const struct sockaddr_storage *to);
+/* Is the path dead, or are all paths to that target? */
 bool deadpaths_has(const struct deadpaths *dead, const struct sockaddr_storage *from,
 		   const struct sockaddr_storage *to);
 

@@ -8,75 +8,80 @@
 
 #include "base/loop.h"
 
-/* The descriptors that a worker may hold. Who is about to open some takes them first, so that what
- * was begun can be brought to an end; who closes some gives them back. When there are none, or when
- * the system is out of them or of memory all the same, there is a pause: whoever would begin
- * something new waits until it is over. It ends after a moment, or when there is room again.
+/* File descriptor quotas of the workers. A caller takes descriptors from the quota before it opens
+ * them, so that work that has begun never fails half-way for lack of one, and gives them back after
+ * closing them. When the quota is used up, or when the system runs out of descriptors or memory in
+ * spite of it, there is a pause, in which nothing new is begun. The pause ends after a moment, or
+ * as soon as there is room again.
  *
- * A quota belongs to the thread of its loop. Several may draw on one total, which any thread may
- * use: a share of its own for each worker would leave descriptors idle with one while another has
- * to turn clients away. It is written to a few times in the life of a connection, never while
- * bytes are copied.
+ * A quota belongs to the thread of its loop. Several quotas may draw on one total, which any thread
+ * may use. (With a fixed share for each worker, one worker would turn clients away while
+ * descriptors of another are idle.) The total is written to a few times in the life of a
+ * connection, never while bytes are copied. Nothing blocks.
  */
 
 struct fdtotal {
-	_Atomic size_t used;
+	_Atomic size_t used; /* descriptors; may exceed `max` after fdtotal_charge */
 	size_t max;
-	struct fdtotal *of;	  /* what is drawn here is drawn there too; or NULL */
-	atomic_uint complained_s; /* of clock_now_ms(); a 64-bit atomic needs libatomic on some
-				     machines */
+	struct fdtotal *of; /* a larger total that everything is charged to as well; or NULL */
+	/* Time of the last log line, in seconds of clock_now_ms()'s clock. 32 bits, since a 64-bit
+	 * atomic needs libatomic on some machines. */
+	atomic_uint complained_s;
 };
 
-/* Draws what may be more than there is: for what is there already. */
+/* Charges `count` descriptors unconditionally, even above `max`: for descriptors that are already
+ * open. NULL is fine. */
 void fdtotal_charge(struct fdtotal *a, size_t count);
-/* Gives back what was drawn. */
+/* Gives back what was charged. NULL is fine. */
 void fdtotal_give(struct fdtotal *a, size_t count);
 
 struct fdquota {
 	struct loop *loop;     /* borrowed */
-	struct fdtotal *total; /* borrowed; NULL: it has `max` for itself */
-	size_t used;
-	size_t reserved; /* drawn on the total whether or not so many are used */
-	size_t max;	 /* with a total only what owners reckon parts of */
-	size_t enough;	 /* a pause ends when there is room for so many */
+	struct fdtotal *total; /* borrowed; NULL: a quota of its own, of `max` */
+	size_t used;	       /* descriptors taken */
+	size_t reserved;       /* charged to the total even if fewer are in use */
+	size_t max;    /* the limit without a total; with one, only the base of owners' fractions */
+	size_t enough; /* a pause ends early when there is room for this many */
 	bool paused;
-	/* The owner stops beginning, and begins again: 0, or -errno if a part of it could not and
-	 * is to be told again later. */
+	/* on_pause: stop accepting. on_resume: accept again; returns 0, or -errno to be called
+	 * again later. */
 	void (*on_pause)(struct fdquota *b);
 	int (*on_resume)(struct fdquota *b);
-	/* The quota's own: */
+	/* Private to the quota: */
 	struct timer resume;
-	atomic_uint complained_s; /* without a total */
+	atomic_uint complained_s; /* for a quota without a total */
 };
 
-/* Readies a quota whose loop, total, max, enough and callbacks are set and the rest is zero. */
+/* Prepares a quota whose loop, total, max, enough and callbacks are set, and whose other members
+ * are zero. */
 void fdquota_init(struct fdquota *b);
 
-/* How many descriptors could be taken just now. */
+/* Returns how many descriptors could be taken now. */
 size_t fdquota_room(const struct fdquota *b);
 
-/* Takes `count` descriptors. Returns false, and takes none, if there is no room. */
+/* Takes `count` descriptors. Returns false, and takes none, if there is not enough room. */
 bool fdquota_take(struct fdquota *b, size_t count);
-/* Gives back descriptors that were closed, which may end a pause. */
+/* Gives back `count` descriptors that were closed. May end a pause, and then calls on_resume. */
 void fdquota_give(struct fdquota *b, size_t count);
 
-/* Keeps so many of the total's descriptors for this quota from now on, those that it has taken
- * among them, so that others that draw on it cannot leave it without any; 0 for none. What others
- * hold too much for that shows in the total until they give it back. */
+/* Guarantees this quota `count` descriptors of the total, including those it holds; 0 ends the
+ * guarantee. If other quotas hold too many now, the total is overdrawn until they give some back.
+ */
 void fdquota_reserve(struct fdquota *b, size_t count);
 
-/* Descriptors that were taken from one quota pass to another of the same total. Neither has any
- * reserved. */
+/* Move `count` taken descriptors from one quota (transfer_out) to another of the same total
+ * (transfer_in), maybe in another thread. Neither quota may have a guarantee. */
 void fdquota_transfer_out(struct fdquota *b, size_t count);
 void fdquota_transfer_in(struct fdquota *b, size_t count);
 
-/* Begins a pause, or a new one, for the reason `why`, which is logged, but no more than once a
- * minute. Where there is no memory for a timer to end it there is none. */
+/* Begins a pause, or restarts the current one. The reason `why` is logged at most once a minute.
+ * There is no pause if there is no memory for the timer that would end it. */
 void fdquota_pause(struct fdquota *b, const char *why);
-/* Only logs, likewise, that something is short: "WHAT: WHY (1 of 2 descriptors in use); THEN". */
+/* Logs a shortage, at most once a minute, without a pause: "WHAT: WHY (1 of 2 descriptors in use);
+ * THEN". */
 void fdquota_complain(struct fdquota *b, const char *what, const char *why, const char *then);
 
-/* Ends for good: no callback comes any more. */
+/* Ends the quota's timer: from now on it calls no callback on its own. */
 void fdquota_stop(struct fdquota *b);
 
 #endif

@@ -9,38 +9,39 @@
 
 #include "base/list.h"
 
-/* The flows of a published UDP port: who is found by what a datagram says of itself, and who has to
- * go when there is no more room or nothing was heard for long.
+/* The flow table of a published UDP port. It finds the flow that a datagram belongs to, and says
+ * which flow must go when there is no room or when one was idle for long.
  *
- * Flows stand in two lists, each in the order of their last use. A flow begins as a new one. When
- * it has been answered and its client writes again it is established: somebody is there who heard
- * the answer, which nobody can pretend with made-up addresses. Each list has a bound of its own,
- * and a flow that comes takes the place of the new one longest unused, so that no flood from ever
- * new addresses pushes out a flow in which both sides talk. Not even one that is answered:
- * established flows stay as long as they are used every FLOWTABLE_LONG_MS.
+ * There are two lists, each in the order of last use. A flow begins as new. It becomes established
+ * when it has been answered and its client then writes again: that proves that the client receives
+ * the answers, which a sender with a forged address cannot. Each list has its own limit. When the
+ * list of new flows is full, the one longest unused makes room. So a flood from ever changing
+ * addresses cannot push out a flow in which both sides talk, not even if the server answers the
+ * flood: an established flow stays as long as it is used every FLOWTABLE_LONG_MS.
  *
- * The table allocates its buckets only, knows no descriptor, and gets the time from its caller,
- * which must not go backwards.
+ * The table allocates only its buckets and knows no descriptors. Callers pass the time, which must
+ * not go backwards. One thread at a time may use a table; nothing blocks.
  */
 
-/* Where the list of established flows is full, one that was not used for this long makes room, and
- * is a new one again. Longer than the pauses of keep-alives: 25 s, as is usual. */
+/* If the list of established flows is full, a flow unused for this long (milliseconds) makes room
+ * and becomes a new one again. Longer than the usual keep-alive interval of 25 s. */
 #define FLOWTABLE_LONG_MS 30000
 
-/* What makes a flow. Addresses of IPv4 are mapped ones (::ffff:192.0.2.1). Zeroed before it is
- * filled in. */
+/* What identifies a flow. IPv4 addresses are mapped (::ffff:192.0.2.1). Zero it before filling it
+ * in: keys are compared as bytes. */
 struct flow_key {
 	struct in6_addr client;
-	struct in6_addr local; /* that the client wrote to; :: if answers leave from any */
-	uint32_t ifindex;      /* where one of the two is link-local, else 0 */
+	struct in6_addr local; /* the address that the client wrote to; :: if routing chooses the
+				  source of answers */
+	uint32_t ifindex;      /* of the link, if one of the two is link-local; else 0 */
 	uint16_t port_be;      /* the client's */
-	uint16_t zero;
+	uint16_t zero;	       /* padding */
 };
 
-/* Embedded in a flow; all but the key is the table's own. */
+/* Embedded in a flow. The owner sets the key; the rest is private to the table. */
 struct flow_entry {
 	struct flow_key key;
-	struct flow_entry *chain; /* the next in the bucket */
+	struct flow_entry *chain; /* next in the bucket */
 	struct list_node node;	  /* in its flow_list */
 	unsigned long long used_ms;
 	bool answered;
@@ -48,7 +49,7 @@ struct flow_entry {
 };
 
 struct flow_list {
-	struct list flows; /* the newest use first */
+	struct list flows; /* most recently used first */
 	size_t count;
 	size_t max;
 };
@@ -61,28 +62,29 @@ struct flowtable {
 	uint64_t seed[1 + sizeof(struct flow_key) / sizeof(uint32_t)];
 };
 
-/* Readies a table of at most `max_new` and `max_established` flows, both > 0. Returns 0 or -ENOMEM.
- */
+/* Prepares a table of at most `max_new` and `max_established` flows, both > 0. Returns 0 or
+ * -ENOMEM. */
 int flowtable_init(struct flowtable *t, size_t max_new, size_t max_established);
-/* Frees what the table has allocated; flows that are left are forgotten. */
+/* Frees the buckets. Flows that are left belong to the caller. */
 void flowtable_reset(struct flowtable *t);
 
 /* Returns the flow with this key, or NULL. */
 struct flow_entry *flowtable_find(const struct flowtable *t, const struct flow_key *key);
 
-/* Which flow has to be removed before another may be added: NULL if there is room. */
+/* Returns the flow that must be removed before another may be added; NULL if there is room. */
 struct flow_entry *flowtable_victim(const struct flowtable *t);
-/* Adds a flow, whose key is set and not in the table. There must be room. */
+/* Adds a flow (borrowed), whose key is set and not in the table yet. There must be room
+ * (flowtable_victim). */
 void flowtable_add(struct flowtable *t, struct flow_entry *e, unsigned long long now_ms);
 void flowtable_remove(struct flowtable *t, struct flow_entry *e);
 
-/* Notes that the client wrote; that it was answered. */
+/* Record that the client wrote (heard), and that the server answered it (answered). */
 void flowtable_heard(struct flowtable *t, struct flow_entry *e, unsigned long long now_ms);
 void flowtable_answered(struct flowtable *t, struct flow_entry *e, unsigned long long now_ms);
 
 /* Returns the new flow that has been unused longest, NULL if there is none. */
 struct flow_entry *flowtable_oldest_new(const struct flowtable *t);
-/* The same among all flows. */
+/* Returns the flow that has been unused longest, new or established; NULL if there is none. */
 struct flow_entry *flowtable_oldest(const struct flowtable *t);
 
 #endif

@@ -7,18 +7,19 @@
 
 #include "base/loop.h"
 
-/* The host's own first non-loopback IPv4 address ("HostGatewayIP"), which decides where a
- * connection to a port that was published on it goes inside. Reading the host's addresses is slow,
- * so it is done once and when they change, by the main thread; any thread may ask.
- */
+/* The host's first non-loopback IPv4 address ("HostGatewayIP"). It decides the target of a
+ * connection to a port that was published on that address. Reading the host's addresses is slow, so
+ * the main thread reads them once and after each change; any thread may ask for the result. */
 
-/* Reads the host's addresses, now and whenever the kernel reports a change to the loop. Blocks a
- * little. Where the kernel reports no changes they go unnoticed. */
+/* Reads the host's addresses now, and again whenever the kernel reports a change to the loop
+ * (rtnetlink(7)). Blocks for the kernel's answer only. If the kernel does not report changes, they
+ * go unnoticed. Main thread. */
 void hostaddr_watch(struct loop *loop);
-/* Ends that; without hostaddr_watch it does nothing. */
+/* Stops watching. Does nothing without hostaddr_watch. Main thread. */
 void hostaddr_unwatch(struct loop *loop);
 
-/* Writes the address to buf, "" if there is none. Returns buf, which has INET_ADDRSTRLEN bytes. */
+/* Writes the address as text to buf, or "" if there is none. `cap`: size of buf, at least
+ * INET_ADDRSTRLEN bytes. Returns buf. Any thread; does not block. */
 const char *hostaddr_gateway(char *buf, size_t cap);
 
 #endif

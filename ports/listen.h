@@ -5,17 +5,20 @@
 #include "base/err.h"
 #include "formats/portspec.h"
 
-/* Opens the listening socket of a TCP or UDP port on the host, by the rules of families that users
- * of Go's network library know: "tcp" on 0.0.0.0, :: or no address listens on both families, "tcp4"
- * and "tcp6" on one (IPV6_V6ONLY, ipv6(7)), so that 0.0.0.0:80/tcp4 and [::]:80/tcp6 stand side by
- * side, and so for "udp". The socket is non-blocking; one of TCP has sockopt_tcp_defaults, one of
- * UDP dgram_listener_options. Does not block. Returns a descriptor, or -errno with a reason that
- * begins with "listen tcp 127.0.0.1:80: ", for a privileged port with what can be done about it. */
+/* Opens the listening socket of a TCP or UDP port on the host. Address families follow Go's network
+ * library: "tcp" on 0.0.0.0, on :: or without an address listens on both families; "tcp4" and
+ * "tcp6" listen on one (IPV6_V6ONLY, ipv6(7)), so that 0.0.0.0:80/tcp4 and [::]:80/tcp6 can
+ * coexist. "udp", "udp4" and "udp6" likewise.
+ *
+ * The socket is non-blocking. A TCP socket has sockopt_tcp_defaults, a UDP socket
+ * dgram_listener_options. Does not block. Any thread. Returns a descriptor that the caller owns, or
+ * -errno with a reason. The reason begins with "listen tcp 127.0.0.1:80: "; for a privileged port,
+ * advice comes first. */
 int listen_port(const struct portspec *spec, struct err *e);
 
-/* Adds to the reason `e` of a bind(2) that failed with `reason` (errno) what can be done: for a
- * privileged port in RootlessKit's words, in front; else behind it. `program` is what binds, and
- * needs the capability: "rootlesskit", "slirp4netns". */
+/* Adds advice to `e`, the reason of a bind(2) that failed with `reason` (an errno value). For a
+ * privileged port the advice comes first, in RootlessKit's words; else it is appended. `program` is
+ * the program that binds and would need the capability: "rootlesskit" or "slirp4netns". */
 void listen_explain(const struct portspec *spec, int reason, const char *program, struct err *e);
 
 #endif

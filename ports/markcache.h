@@ -6,10 +6,11 @@
 
 #include "ports/deadpaths.h"
 
-/* Which mark a socket that speaks from a client's address needs for a target (transparent.h) is the
- * child's decision. The mark of a connected socket that it gave tells what it decided; this keeps
- * in mind for a moment what it was for the targets of late. One thread uses a struct markcache;
- * zero it before.
+/* A cache of fwmarks. The child decides which mark a socket that is bound to a client's address
+ * needs for a target (transparent.h). The mark of a connected socket that the child returned shows
+ * its decision; this cache keeps the decision for a second.
+ *
+ * Zero it before the first use. Only one thread may use it. Nothing blocks.
  */
 
 #define MARKCACHE_SIZE 32 /* a power of 2 */
@@ -17,18 +18,20 @@
 struct markcache {
 	struct markcache_entry {
 		struct sockaddr_storage to;
-		int mark;
-		unsigned long long until_ms;
+		int mark;		     /* 0: unused entry */
+		unsigned long long until_ms; /* clock_now_ms()'s clock */
 	} of[MARKCACHE_SIZE];
-	/* Clients' networks for which the child has found that no mark helps. */
+	/* Client networks for which the child found that no mark helps. */
 	struct deadpaths dead;
 };
 
-/* Returns the mark, or 0 if the child is to be asked: it is not known, or it is too long ago. In
- * that case one asks, and the others go on with what is known until there is an answer. */
+/* Returns the mark for a target, or 0 if the caller must ask the child: the mark is unknown or has
+ * expired. When a mark expires, one caller gets 0; for the next 100 ms, in which the child should
+ * answer, the others still get the old mark. */
 int markcache_find(struct markcache *m, const struct sockaddr_storage *to);
-/* Keeps a mark in mind. That of another target may be forgotten for it. */
+/* Stores a mark. May replace the mark of another target. */
 void markcache_note(struct markcache *m, const struct sockaddr_storage *to, int mark);
+/* Removes the mark of a target, if it is stored. */
 void markcache_forget(struct markcache *m, const struct sockaddr_storage *to);
 
 #endif

@@ -9,52 +9,53 @@
 #include "base/err.h"
 #include "formats/portspec.h"
 
-/* What serves published ports. The table of ports (ports.h) calls its driver by this interface, in
- * the parent's main thread, and knows no driver by name.
- */
+/* The interface of a port driver, which serves published ports. The port table (ports.h) calls its
+ * driver through it, in the parent's main thread, and knows no driver by name. */
 
-/* What drivers need to start. The strings are copied. */
+/* What drivers need to start. The driver copies the strings. */
 struct port_setup {
 	const char *child_socket; /* path of the child's port service */
 	size_t workers;		  /* 1 to WORKERS_MAX */
-	bool source_ip;		  /* show clients' addresses to servers inside */
+	bool source_ip;		  /* servers inside see the addresses of their clients */
 	const char *api_socket;	  /* path of slirp4netns' API socket */
-	const char *child_ip;	  /* where slirp4netns' ports lead that name no child IP */
-	/* Called when the network program does not answer: it is not known what it will do, so it
-	 * should be started again. */
+	const char *child_ip;	  /* slirp4netns: target of ports without a child IP */
+	/* Called when the network program does not answer. Its state is unknown then, so it should
+	 * be restarted. */
 	void (*on_stuck)(void *arg);
 	void *arg;
 };
 
 struct port_entry {
-	int id; /* counts from 1, never used twice */
+	int id; /* counts from 1, never reused */
 	struct portspec spec;
 };
 
-/* A port with what its driver knows it by. */
+/* A port, and its driver's own data about it. */
 struct port_slot {
 	struct port_entry entry;
-	void *data;
-	int64_t number;
+	void *data;	/* builtin: the struct listener */
+	int64_t number; /* slirp4netns: its ID of the port */
 };
 
 struct portdriver {
-	const char *const *protos; /* names of the protocols that it forwards, ended by NULL */
-	bool disallows_loopback;   /* no port can lead to a loopback address inside */
-	bool uses_port_service;	   /* the child's */
+	const char *const *protos; /* names of the protocols that it forwards; ends with NULL */
+	bool disallows_loopback;   /* ports cannot lead to a loopback address inside */
+	bool uses_port_service;	   /* it needs the port service in the child */
 
-	/* Sets *driver. Returns 0 or -errno with a reason. */
+	/* Starts the driver and sets *driver, which the caller passes to the other functions. May
+	 * block. Returns 0 or -errno with a reason. */
 	int (*start)(void **driver, const struct port_setup *setup, struct err *e);
-	/* Opens the port of a slot whose entry is filled in, the rest zero; closes it. Both return
-	 * 0 or -errno with a reason. */
+	/* open: opens the port of a slot, whose entry is filled in and whose other members are
+	 * zero. close: closes it. Both may block until the workers or the network program answer.
+	 * Both return 0 or -errno with a reason. */
 	int (*open)(void *driver, struct port_slot *slot, struct err *e);
 	int (*close)(void *driver, struct port_slot *slot, struct err *e);
-	/* The program that listens has been started again and has no port: opens all, and logs what
-	 * fails. NULL: there is no such program. */
+	/* Called after the network program was restarted and has lost its ports: opens all of them,
+	 * and logs failures. NULL: the driver depends on no such program. */
 	void (*restore)(void *driver, struct port_slot *slots, size_t count);
-	/* Are ports not served any more? NULL: never. */
+	/* Has the driver failed, so that ports are no longer served? NULL: it cannot fail. */
 	bool (*failed)(const void *driver);
-	/* As ports_free. Closes all ports. */
+	/* Closes all ports and frees the driver, as ports_free describes. */
 	bool (*free)(void *driver, struct port_slot *slots, size_t count, unsigned int wait_ms);
 };
 

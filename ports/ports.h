@@ -10,45 +10,48 @@
 #include "ports/portdriver.h"
 
 /* The port table: which ports are published, and the port driver that serves them (portdriver.h).
- * The parent's main thread owns the table and is the only one to call this.
- */
+ * Only the parent's main thread, which owns the table, may call these functions. */
 
 struct ports;
 
-/* Starts a port driver. Blocks until it is ready. Returns 0 and sets *out, or -errno with a reason.
- */
+/* Creates the table and starts its port driver. Blocks until the driver is ready. Returns 0 and
+ * sets *out, or -errno with a reason. */
 int ports_new(struct ports **out, const struct portdriver *driver, const struct port_setup *setup,
 	      struct err *e);
 
-/* Closes all ports and their connections, which get some seconds to take what was sent to them
- * (WORKER_END). Blocks until the workers have answered, and then for `wait_ms` at most
- * (workers_free). Returns false where a worker still runs, as one that is blocked (worker.h): then
- * only the ports are closed, and it may be called again. NULL is fine. */
+/* Closes all ports and their connections. Connections have some seconds to deliver what was sent on
+ * them (WORKER_END). Blocks until the workers have answered, and then at most `wait_ms`
+ * milliseconds for the connections (workers_free). Returns false if a worker still runs, for
+ * example because it is blocked (worker.h): then the ports are closed, but nothing is freed, and
+ * the caller may call again. NULL is fine. */
 bool ports_free(struct ports *ports, unsigned int wait_ms);
 
-/* Has a worker failed, so that ports are not served? Asked when SIGCHLD comes. */
+/* Has the driver failed, so that ports are no longer served? The parent asks this after each
+ * SIGCHLD. Does not block. NULL is fine. */
 bool ports_failed(const struct ports *ports);
 
-/* Publishes a port. Returns its ID, or -errno with a reason in the words that clients look for:
- * "conflict with ID 1", "listen tcp 127.0.0.1:80: bind: permission denied", ... */
+/* Publishes a port. May block until the workers or the network program answer. Returns its ID, or
+ * -errno with a reason in the words that clients look for: "conflict with ID 1", "listen tcp
+ * 127.0.0.1:80: bind: permission denied", ... */
 int ports_add(struct ports *ports, const struct portspec *spec, struct err *e);
 
-/* The program that listens on the ports has been started again and knows of none: tells it all of
- * them, and logs what fails. With the builtin driver there is nothing to do. */
+/* Publishes all ports again after the network program was restarted and has lost them; logs
+ * failures. Does nothing with the builtin driver. */
 void ports_restore(struct ports *ports);
 
-/* Closes a port and its connections; returns when that is done: 0, or -errno with a reason, -ENOENT
- * if there is no such port. */
+/* Closes a port and its connections, and blocks until that is done. Returns 0, or -errno with a
+ * reason: -ENOENT if there is no such port. */
 int ports_remove(struct ports *ports, int id, struct err *e);
 
-/* The ports in the order of their IDs; valid until the next ports_add or ports_remove. */
+/* The number of ports, and a port by its index from 0, in the order of IDs. Valid until the next
+ * ports_add or ports_remove. */
 size_t ports_count(const struct ports *ports);
 const struct port_entry *ports_at(const struct ports *ports, size_t index);
 
-/* Names of the protocols that the driver forwards, ended by NULL. */
+/* Returns the names of the protocols that the driver forwards; the array ends with NULL. */
 const char *const *ports_protos(const struct ports *ports);
 
-/* Can no port lead to a loopback address inside? */
+/* Is it impossible for ports to lead to a loopback address inside? */
 bool ports_disallows_loopback(const struct ports *ports);
 
 #endif

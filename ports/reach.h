@@ -6,18 +6,20 @@
 
 #include "formats/ipaddr.h"
 
-/* Where packets to an address go, as seen from a network namespace. A UDP socket of that namespace
- * answers, whichever process holds it: connect(2) sends nothing, but chooses a route and a source
- * address, which getsockname(2) tells (udp(7)). Four system calls, about 1 µs, and never a stale
- * answer. The socket is of the address' family, not bound, and not connected afterwards. Nothing
- * blocks.
+/* Where a network namespace sends packets to an address. A UDP socket of that namespace tells,
+ * whichever process holds it: connect(2) sends nothing, but chooses a route and a source address,
+ * which getsockname(2) returns (udp(7)). That takes a few system calls, about 1 µs, and the answer
+ * is never stale.
+ *
+ * `udp_fd` (borrowed) must be of the address' family and not bound; it is not connected afterwards.
+ * Nothing blocks. One thread at a time may use a socket.
  */
 
-/* Is the address one of the namespace's own? False where that cannot be found out. */
+/* Is the address one of the namespace's own? False if that cannot be found out. */
 bool reach_is_local(int udp_fd, const struct ipaddr *ip);
 
-/* Does the default route lead there? That is the way out, by the network program or a VPN; what is
- * behind a bridge of the namespace has a route of its own. */
+/* Does the default route lead to the address? Then it is outside: behind the network program or a
+ * VPN. Addresses behind a bridge of the namespace have a route of their own. */
 bool reach_is_outside(int udp_fd, const struct ipaddr *ip);
 
 #endif

@@ -4,8 +4,8 @@
 
 #include "ports/portdriver.h"
 
-/* The port driver slirp4netns: the network program itself listens on the host, and is told where by
- * its API socket. Each call blocks until it has answered, for 2 s at most. */
+/* The port driver slirp4netns. The network program itself listens on the host; this driver tells it
+ * about ports through its API socket. Each call blocks until slirp4netns answers, at most 2 s. */
 extern const struct portdriver slirp4netns_ports;
 
 #endif

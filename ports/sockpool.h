@@ -10,16 +10,18 @@
 #include "base/loop.h"
 #include "ports/fdquota.h"
 
-/* A worker's store of sockets of the child's network namespace that are not connected yet. A socket
- * belongs for ever to the namespace that it was made in, whoever holds it: so the child hands over
- * many at once, and connecting them needs it no more.
+/* A worker's pool of unconnected sockets of the child's network namespace. A socket belongs for
+ * ever to the namespace that it was made in, whichever process holds it. So the child can hand over
+ * many at once, and the parent connects them without asking the child each time.
  *
  *     take ── one is there ──────────────────────► descriptor
  *       └── none: -EAGAIN, wait ── batch comes ──► on_socket(descriptor)
- *       └── the child has none to give, is asked no more, descriptors are short ──► -errno
+ *       └── refused by the child, not supported by it, or no descriptor left ──► -errno
  *
- * A batch is asked for before a kind has run out. What is stored follows the demand, and goes when
- * there is none for some seconds. All functions belong to the thread of the loop; none blocks.
+ * A batch is requested before the sockets of a kind run out. The number of stored sockets follows
+ * the demand; without demand for some seconds, all are closed. All functions belong to the thread
+ * of the loop. None blocks, except as worker.h describes for sockets that the child has tampered
+ * with.
  */
 
 enum sockpool_kind {
@@ -30,47 +32,50 @@ enum sockpool_kind {
 	SOCKPOOL_KINDS,
 };
 
-#define SOCKPOOL_HELD_MAX 64 /* of a kind, those on their way included */
+#define SOCKPOOL_HELD_MAX 64 /* sockets of a kind, including those of a batch under way */
 
-/* Who waits for a socket. Embedded in its owner; zero it before the first use. */
+/* A wait for a socket. Embedded in its owner; zero it before the first use. */
 struct sockpool_waiter {
-	/* The socket belongs to the owner from then on; -errno: there is none to be had. May call
-	 * the pool. */
+	/* `fd` is a socket, which the owner takes; or -errno: no socket can be had. May call the
+	 * pool. */
 	void (*on_socket)(struct sockpool_waiter *w, int fd);
-	/* The pool's own: */
+	/* Private to the pool: */
 	struct list_node node;
-	struct list *queue; /* NULL: it does not wait */
+	struct list *queue; /* NULL: not waiting */
 };
 
 struct sockpool;
 
-/* All that is given is borrowed; spare sockets are taken from the quota. Returns NULL if there is
- * no memory. */
+/* All parameters are borrowed. Stored sockets are taken from the quota. Returns NULL if out of
+ * memory. */
 struct sockpool *sockpool_new(struct loop *loop, struct fdquota *quota,
 			      const struct sockaddr_un *bp_address);
-/* Closes all. Nobody waits any more. NULL is fine. */
+/* Closes all sockets and frees the pool. No waiter may be left. NULL is fine. */
 void sockpool_free(struct sockpool *pool);
 
-/* The kind for a target of this family. */
+/* Returns the kind of socket for a target of `family`, AF_INET or AF_INET6. */
 enum sockpool_kind sockpool_kind(bool udp, sa_family_t family);
 
-/* Returns a fresh non-blocking socket, with sockopt_tcp_defaults if it is of TCP, that belongs to
- * the caller, who has a descriptor of the quota for it. -EAGAIN if one is on its way; -errno if
- * there is none to be had for now. */
+/* Returns an unused non-blocking socket that the caller owns; a TCP socket has
+ * sockopt_tcp_defaults. The caller must have taken a descriptor from the quota for it. Returns
+ * -EAGAIN if a batch is under way (then call sockpool_wait), or -errno if no socket can be had now.
+ */
 int sockpool_take(struct sockpool *pool, enum sockpool_kind kind);
 
-/* After -EAGAIN: on_socket is called once, not from within this. */
+/* Waits for a socket after -EAGAIN. on_socket is called once, never from within this call. `w` is
+ * borrowed until then. */
 void sockpool_wait(struct sockpool *pool, enum sockpool_kind kind, struct sockpool_waiter *w);
-/* Stops waiting; on_socket does not come any more. Does nothing to one that does not wait. */
+/* Stops waiting: on_socket is not called. Does nothing if `w` does not wait. */
 void sockpool_unwait(struct sockpool_waiter *w);
 
-/* Lets a batch come if there is nothing in store. */
+/* Requests a batch if no socket of this kind is stored. */
 void sockpool_warm(struct sockpool *pool, enum sockpool_kind kind);
 
-/* Closes what is in store, for descriptors are short. */
+/* Closes all stored sockets, because descriptors are short. */
 void sockpool_drop(struct sockpool *pool);
 
-/* Does the child keep clients' addresses? True until it has said that it does not. */
+/* Can the child connect from clients' addresses (--source-ip-transparent)? True until it has said
+ * that it cannot. */
 bool sockpool_keeps_source(const struct sockpool *pool);
 
 #endif

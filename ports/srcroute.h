@@ -9,29 +9,29 @@
 #include "os/netfilter.h"
 #include "ports/deadpaths.h"
 
-/* The routes and rules inside by which answers to transparent sockets (transparent.h) come back.
- * All of this concerns the network namespace of the thread that calls, in the child, which has
- * CAP_NET_ADMIN there; one thread uses a struct srcroute. Blocks only for netlink's answers.
- */
+/* The routes and rules in the child's network namespace that bring answers back to transparent
+ * sockets (transparent.h). All functions act on the network namespace of the calling thread, in the
+ * child, which has CAP_NET_ADMIN there. Only one thread may use a struct srcroute. They block only
+ * for netlink's answers. */
 
 struct srcroute {
-	int rtnl_fd;
-	bool v6; /* it has IPv6 */
+	int rtnl_fd; /* owned, for as long as the struct is used */
+	bool v6;     /* the routes for IPv6 exist, too */
 	struct tracking {
-		bool active;
-		unsigned long long looked_ms;
+		bool active;		      /* the kernel tracks connections of this family */
+		unsigned long long looked_ms; /* time of the last check */
 	} v4_tracking, v6_tracking;
 	struct netfilter netfilter;
-	struct deadpaths dead;
+	struct deadpaths dead; /* see deadpaths.h */
 };
 
-/* Makes the routes. The loopback link is up. Returns 0, or -errno with a reason: then there are no
- * transparent sockets here. */
+/* Initializes `t` and makes the routes. The loopback link must be up. Returns 0, or -errno with a
+ * reason: then transparent sockets are not possible here. */
 int srcroute_start(struct srcroute *t, struct err *e);
 
-/* Returns a non-blocking TCP socket that is bound to `from` and may be connected to `to`, or -errno
- * with a reason why this one cannot come from there. After TRANSPARENT_DEADLINE_MS without an
- * answer it is time to do without. */
+/* Returns a non-blocking TCP socket that is bound to `from` and that the caller, who owns it, may
+ * connect to `to`; or -errno with the reason why it cannot come from there. If connecting takes
+ * longer than TRANSPARENT_DEADLINE_MS, the caller should connect without the client's address. */
 int srcroute_socket(struct srcroute *t, const struct sockaddr_storage *from,
 		    const struct sockaddr_storage *to, struct err *e);
 

@@ -8,38 +8,39 @@
 
 #include "base/err.h"
 
-/* Transparent sockets: TCP connections inside that come from the client's own address and port
- * (IP_TRANSPARENT in ip(7), IPV6_TRANSPARENT), so that the server sees who it talks to. This is
- * about the sockets, in the child and in the parent's workers; srcroute.h makes them work.
- */
+/* Transparent sockets: TCP connections in the child's namespace that come from the client's own
+ * address and port (IP_TRANSPARENT in ip(7), IPV6_TRANSPARENT), so that the server sees its
+ * client's address. This file handles the sockets, in the child and in the parent's workers;
+ * srcroute.h makes the routes that they need. Nothing blocks. Descriptors are borrowed. */
 
-/* The socket's own packets have the mark, and answers take it over, */
+/* fwmark of a socket whose answers take over the mark of its packets (srcroute.c, DIRECT) */
 #define TRANSPARENT_MARK_IN  100
-/* or netfilter gives answers that mark for packets with this one. srcroute.c says why. */
+/* fwmark of a socket for whose answers netfilter sets TRANSPARENT_MARK_IN (srcroute.c, TRACKED) */
 #define TRANSPARENT_MARK_OUT 101
 
-/* How long a transparent connection is waited for. Where answers do not find their way back it
- * looks as if nobody answered. With what comes before and after it, no client waits 1 s. */
+/* Timeout of a transparent connection, in milliseconds. Answers that do not find their way back
+ * look like no answer. All attempts together keep a client waiting less than 1 s. */
 #define TRANSPARENT_DEADLINE_MS 800
 
-/* The length of a socket address of IPv4 or IPv6. */
+/* Returns the length in bytes of an IPv4 or IPv6 socket address. */
 socklen_t transparent_length(const struct sockaddr_storage *sa);
 /* Are they the same address and port? */
 bool transparent_is_same(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
-/* Is `from` an address to come from, to a target `to`? Returns 0 or -errno with a reason. */
+/* Can a connection to `to` come from the address `from`? Returns 0 or -errno with a reason. */
 int transparent_check(const struct sockaddr_storage *from, const struct sockaddr_storage *to,
 		      struct err *e);
 
-/* Binds a socket to `from` so that answers with `mark` come back, once srcroute_start has made the
- * routes. The socket may have been made by another process, as long as the owner of its network
- * namespace's user namespace calls. Returns 0 or -errno. */
+/* Marks a socket with `mark`, makes it transparent and binds it to `from`; srcroute_start must have
+ * made the routes. The socket may come from another process: the caller needs CAP_NET_ADMIN in the
+ * socket's namespace, which the owner of its user namespace has. Returns 0 or -errno with a reason;
+ * `e` may be NULL. */
 int transparent_bind(int fd, const struct sockaddr_storage *from, int mark, struct err *e);
-/* The mark of a socket that is bound to a client's address, 0 if it is not. */
+/* Returns the mark of a socket; 0 if it is not bound to a client's address. */
 int transparent_mark(int fd);
-/* Does the kernel track this connection? */
+/* Does the kernel track this connection? `family`: AF_INET or AF_INET6. */
 bool transparent_is_tracked(int fd, int family);
-/* Is it right to have connected a socket with this mark? It was chosen a while ago; what may have
- * come since are rules that translate addresses. */
+/* After connecting: is the mark, which was chosen some time ago, still the right one? NAT rules may
+ * have been added since then. */
 bool transparent_is_right(int fd, int family, int mark);
 
 #endif

@@ -10,33 +10,35 @@
 #include "ports/fdquota.h"
 #include "ports/listener.h"
 
-/* Published UDP ports of a worker. Each client, by its address and port and the address that it
- * writes to, has a flow: a connected socket in the child's network namespace. Datagrams pass as
- * they are, the empty ones and the largest too, in their order within a flow; what there is no room
- * for is dropped, as a network would.
+/* The published UDP ports of a worker. Each client has a flow, identified by the client's address
+ * and port and by the address that it writes to. A flow is a connected socket in the child's
+ * network namespace. Datagrams are passed on unchanged, including empty ones and the largest, and
+ * in order within a flow. Datagrams that find no room are dropped, as a network would do.
  *
- * All functions belong to the thread of the loop, none blocks.
+ * All functions belong to the thread of the loop; none blocks.
  */
 
 struct udp;
 
-/* Returns NULL if there is no memory. All that is given is borrowed; so many `workers` draw on the
- * quota's total. */
+/* Returns NULL if out of memory. All parameters are borrowed. `workers`: how many workers draw on
+ * the quota's total. */
 struct udp *udp_new(struct loop *loop, const struct dialler *dialler, struct fdquota *quota,
 		    size_t workers);
 
-/* Serves the listener's port, whose listening socket is a non-blocking one with
+/* Serves the listener's port. Its listening socket must be non-blocking and have
  * dgram_listener_options. The listener is borrowed until the port is removed. Returns 0 or -errno.
  */
 int udp_add_port(struct udp *u, struct listener *listener);
 
-/* Ends a port and its flows. Returns false if there is no such port. Not from within a task. */
+/* Removes a port and its flows. Returns false if there is no such port. Must not be called from
+ * within a task. */
 bool udp_remove_port(struct udp *u, int id);
 
-/* Passes on what servers have sent by now, and ends all ports. Not from within a task. */
+/* Passes on the answers that servers have sent so far, and removes all ports. Must not be called
+ * from within a task. */
 void udp_end(struct udp *u);
 
-/* Frees it all; the loop must not run any more. NULL is fine. */
+/* Frees everything. The loop must not run any more. NULL is fine. */
 void udp_free(struct udp *u);
 
 #endif

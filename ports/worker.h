@@ -9,81 +9,88 @@
 #include "ports/listener.h"
 #include "ports/tcp.h"
 
-/* A worker: a thread of the parent that serves published ports (tcp.h, udp.h). A port of TCP is
- * served by several workers. A port of UDP belongs to one: it has one socket for all clients, so
- * that a worker would read what belongs to flows of others, and datagrams would overtake each other
- * on the way there. The main thread adds and removes ports by calls. Several workers together are
- * workers.h.
+/* A worker: a thread of the parent that serves published ports (tcp.h, udp.h). Several workers
+ * together are in workers.h.
  *
- * A worker uses sockets that somebody inside may have a hand on, and can block in any system call
- * on them. So the main thread waits for it until a deadline only, and goes on without it: the
- * worker is late then, and has what was lent to it until it has answered all calls.
+ * All workers serve each TCP port. Only one worker serves a UDP port, because all its clients share
+ * one socket: with several readers a datagram would have to be handed to the flow's worker, and
+ * datagrams would be reordered. The main thread adds and removes ports by calls.
+ *
+ * Sockets of the child may still be open in a process inside, which can make any system call on
+ * them block. So the main thread waits for a worker only until a deadline. A worker that misses it
+ * is late: the main thread goes on without it, and the worker keeps what was lent to it until it
+ * has answered all calls.
  */
 
 struct worker;
 
-/* What the workers have in common; all is borrowed. */
+/* What the workers share. Everything is borrowed. */
 struct worker_setup {
-	const char *bp_socket;	 /* path; the child is asked through it. Copied */
-	bool source_ip;		 /* sockets shall speak from the client's address */
-	struct fdtotal *fds;	 /* descriptors that all may hold together, */
-	struct fdtotal *udp_fds; /* and how many of them for UDP */
-	struct tcp *const *all;	 /* worker_tcp() of all workers, complete when the first starts */
-	size_t count;
+	const char *bp_socket;	 /* path of the child's port service; copied */
+	bool source_ip;		 /* connect from the client's address */
+	struct fdtotal *fds;	 /* descriptors that all workers may hold together */
+	struct fdtotal *udp_fds; /* those of them that UDP may hold */
+	struct tcp *const
+		*all; /* worker_tcp() of all workers; must be complete when the first starts */
+	size_t count; /* of workers */
 };
 
-/* Returns a worker that does not run yet, or NULL with errno. */
+/* Returns a worker that does not run yet, or NULL with errno. Main thread, like all functions here
+ * unless they say otherwise. */
 struct worker *worker_new(const struct worker_setup *setup);
 
-/* Starts its thread. Returns 0 or -errno. */
+/* Starts the worker's thread. Returns 0 or -errno. */
 int worker_start(struct worker *w);
-/* Has its loop failed? Then nobody serves its ports, and the main thread gets SIGCHLD. */
+/* Has its loop failed? Then its ports are not served any more, and the main thread gets SIGCHLD. */
 bool worker_failed(struct worker *w);
-/* Was it started, and not yet joined? NULL was not. */
+/* Was it started, and not yet joined? False for NULL. */
 bool worker_runs(const struct worker *w);
 
-/* Serves the listener's port, which may go away when WORKER_REMOVE_PORT is answered. Main thread;
- * waits for the worker with one of UDP, not with one of TCP (tcp_add_port). Returns 0, or -errno;
- * one of TCP has to be removed also then. */
+/* Serves the listener's port. The listener is borrowed until WORKER_REMOVE_PORT is answered. For a
+ * UDP port this blocks until the worker answers, at most WORKER_DEADLINE_MS; for a TCP port it does
+ * not block (tcp_add_port). Returns 0 or -errno; even after a failure the caller must remove a TCP
+ * port. */
 int worker_add_port(struct worker *w, struct listener *listener);
 
 enum worker_order {
-	WORKER_ADD_UDP_PORT, /* for worker_add_port */
-	/* Stop accepting on the port, if it is served, and close its connections. */
+	WORKER_ADD_UDP_PORT, /* used by worker_add_port */
+	/* Stop accepting on the port, if the worker serves it, and close its connections. */
 	WORKER_REMOVE_PORT,
-	/* Stop accepting on all ports; when this is answered their sockets are not used any more.
-	 * UDP flows have ended. Connections take what has been sent by now, for which they have
-	 * some seconds, and are closed then; one that does not is reset. Then the thread ends. */
+	/* Stop accepting on all ports. When this is answered, their sockets are not used any more
+	 * and UDP flows have ended. TCP connections have some seconds to deliver what has been sent
+	 * on them so far, and are then closed; what cannot be delivered in time is cut by a reset.
+	 * Then the thread ends. */
 	WORKER_END,
 };
 
-/* How long the main thread waits for a worker to answer, which takes some milliseconds, */
+/* How long the main thread waits for a worker's answer, which normally takes some milliseconds. */
 #define WORKER_DEADLINE_MS 5000
-/* and for its connections to take what was sent before the end: a little longer than tcp.c. */
+/* How long it waits for connections to deliver what was sent before the end: a little longer than
+ * tcp.c. */
 #define WORKER_END_MS	   7000
 
 struct worker_call;
 
-/* Calls a running worker; no listener for WORKER_END. Main thread; waits only where its inbox is
- * full, until `until_ms` (clock_now_ms). Returns NULL if it could not be told: out of memory, or
- * too late.
- */
+/* Sends an order to a running worker. `listener` (borrowed until the order is answered) is NULL for
+ * WORKER_END. Blocks only if the worker's inbox is full, until `until_ms` (clock_now_ms). Returns a
+ * call to be passed to worker_answer, or NULL if the order could not be sent: out of memory, or too
+ * late. */
 struct worker_call *worker_call(struct worker *w, enum worker_order order,
 				struct listener *listener, unsigned long long until_ms);
-/* Waits until a call is done, which is taken; NULL was not made. Returns 0 or -errno: -ETIMEDOUT
- * where the worker is late, or was not told. */
+/* Blocks until the call is answered, or until `until_ms`. `call` is taken; NULL counts as a call
+ * that was not sent. Returns the worker's result, 0 or -errno; -ETIMEDOUT if the worker is late, or
+ * was not sent the order. */
 int worker_answer(struct worker *w, struct worker_call *call, unsigned long long until_ms);
 
-/* Its part of the ports of TCP. */
+/* Returns the worker's TCP ports. */
 struct tcp *worker_tcp(struct worker *w);
 
-/* Waits until a worker that was told to end has no connection left, and has closed all that came
- * from inside. Main thread; blocks until
- * `until_ms`, and not at all where the worker is late. Returns false if it still runs. Does nothing
- * to one that does not run. */
+/* Waits until a worker that got WORKER_END has closed its last connection and all sockets of the
+ * child. Blocks until `until_ms`, but not at all if the worker is late. Returns false if it still
+ * runs. Does nothing to a worker that does not run. */
 bool worker_join(struct worker *w, unsigned long long until_ms);
 
-/* Frees a worker that does not run, when no other worker runs either. NULL is fine. */
+/* Frees a worker that does not run. No other worker may run either. NULL is fine. */
 void worker_free(struct worker *w);
 
 #endif
