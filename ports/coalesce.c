@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Watches that are called by a clock. See coalesce.h.
+/* Interrupt coalescing for UDP sockets. See coalesce.h.
  *
- *     WATCHED ── RUSH or more within a millisecond ──► RUSHES, called every COALESCE_US
- *        ▲                                               │
- *        └────────── less than CALM in one ──────────────┘
+ *     POLLED ── RUSH datagrams or more in a millisecond ──► BUSY, called every COALESCE_US
+ *        ▲                                                    │
+ *        └────────── fewer than CALM in a millisecond ────────┘
  *
- * Why: a thread that is woken for each datagram runs all the time, at the highest price for each,
- * and on a processor that it shares with the receiver the latter gets its turn some milliseconds
- * later, when its buffer has long been full (rmem_default: some 90 datagrams of 1400 bytes).
- * Network cards hold back their interrupts for the same reason, and for about as long.
+ * Why: a thread that is woken for each datagram runs all the time, and pays a full wake-up for
+ * each. On a CPU that it shares with the receiver, the receiver runs milliseconds later, after its
+ * buffer has overflowed (rmem_default: about 90 datagrams of 1400 bytes). Network cards coalesce
+ * their interrupts for the same reason, and for about as long.
  *
- * The clock is set anew when all have been called, so there is a pause whatever they do.
+ * The timer is set again only after all callbacks have run, so there is a pause however long they
+ * take.
  */
 #include "ports/coalesce.h"
 
@@ -20,8 +21,8 @@
 
 #include "base/fd.h"
 
-#define RUSH 32 /* in a millisecond; more than are worth a call each, */
-#define CALM 8	/* and these are again */
+#define RUSH 32 /* datagrams in a millisecond: from here on called by the timer */
+#define CALM 8	/* below this, polled again */
 
 void coalesce_init(struct coalesce *coalesce, struct loop *loop)
 {
@@ -34,11 +35,11 @@ static void set_clock(const struct coalesce *coalesce)
 {
 	const struct itimerspec once = { .it_value.tv_nsec = COALESCE_US * 1000L };
 
-	/* Takes away what has been reported, too. */
+	/* This also clears an expiration that was not read yet (timerfd_settime(2)). */
 	timerfd_settime(coalesce->clock.fd, 0, &once, NULL);
 }
 
-/* Callbacks may remove any of them: so the one whose turn it is goes to the end first. */
+/* A callback may remove any watch, so each is moved to the end of the list before it is called. */
 static void on_clock(struct watch *w, short revents)
 {
 	struct coalesce *coalesce = LOOP_OWNER(w, struct coalesce, clock);
@@ -101,7 +102,7 @@ void coalesce_remove(struct coalesce *coalesce, struct coalesced *p)
 		unlink_busy(coalesce, p);
 }
 
-/* Where it cannot be done, all stays as it is. */
+/* On failure the watch stays polled. */
 static void become_busy(struct coalesce *coalesce, struct coalesced *p)
 {
 	p->events = p->watch.events;

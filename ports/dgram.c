@@ -1,30 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Receiving and sending datagrams. See dgram.h.
  *
- * A host with several addresses has to answer from the one that the client wrote to: else the
- * client takes the answer for somebody else's. A datagram tells it in a control message, and the
- * answer takes it along in another one:
+ * Source addresses. A host with several addresses must answer from the address that the client
+ * wrote to, or the client rejects the answer as somebody else's. A control message of the received
+ * datagram holds that address, and a control message of the answer sets it:
  *
- *     IPv4                   ipi_spec_dst: the address that was written to, or, for a broadcast or
- *                            multicast one, that of ours which an answer should come from
- *     IPv6                   ipi6_addr; a multicast one is no source, then routing chooses
- *     IPv4 on a socket of    both come, the IPv6 one with the mapped header address; that of IPv4
- *     both families          is the one to use, and to send
+ *     IPv4                   ipi_spec_dst: the address that was written to; for a broadcast or
+ *                            multicast one, the address of ours that an answer should come from
+ *     IPv6                   ipi6_addr; a multicast address cannot be a source, so that routing
+ *                            chooses one
+ *     IPv4 on a socket of    both messages come, the IPv6 one with the mapped header address; the
+ *     both families          IPv4 one is used, for receiving and for sending
  *
- * The interface is left open, so that an answer may take another way than the question; only where
- * an address is link-local it says which link is meant.
+ * The interface is left open, so that an answer may take another route than the question. Only for
+ * a link-local address is it set, since it says which link is meant.
  *
- * GSO batches. What a system call and the way through the kernel's network stack cost, they cost
- * once for up to 64 datagrams. The kernel puts batches together where a network card's driver does,
- * and leaves those together that a sender on this machine sent as one: UDP_GRO says of what size
- * the datagrams were. Here, those of a list that follow each other are put together without a copy:
+ * GSO and GRO batches. A batch of up to 64 datagrams costs one system call and one pass through the
+ * kernel's network stack. The kernel forms batches if the driver of the network card does (GRO),
+ * and leaves a batch whole that a sender on this machine sent; UDP_GRO gives the size of its
+ * datagrams. To send, consecutive datagrams of a list are joined without a copy:
  *
  *     received    a 1400   b 1400   c 1400   d 700   e 700   f 0   g 1400
  *     messages    [ a b c d, segment 1400 ]  [ e ]  [ f ]  [ g ]
  *
- * A batch gets through only where each of its datagrams needs no fragments, and the device or the
- * kernel can cut it. Where it was refused its datagrams go one by one, and so do all of that size
- * and above on that way from then on.
+ * The kernel refuses a batch if one of its datagrams needs fragments, or if neither the device nor
+ * the kernel can split it. The datagrams of a refused batch are sent one by one, and so are, from
+ * then on, all datagrams of that size or larger to that destination.
  */
 #include "ports/dgram.h"
 
@@ -41,19 +42,19 @@
 #define UDP_GRO 104 /* Linux 5.0 */
 #endif
 
-/* Bytes; more than UDP can carry (65507 over IPv4, 65527 over IPv6). */
+/* Bytes of a buffer; more than UDP can carry (65507 over IPv4, 65527 over IPv6). */
 #define DGRAM_ROOM   (64 * 1024)
-/* From one to the next. Were it a power of two, the beginnings of all would share few lines of the
- * processor's caches. */
+/* Bytes from one buffer to the next. With a power of two, the beginnings of all buffers would
+ * compete for the same few cache lines. */
 #define DGRAM_STRIDE (DGRAM_ROOM + 1536)
-/* Bytes that a call should bring at most, judged by what the last one brought. */
+/* Bytes that a call should bring at most, estimated from the previous call. */
 #define BATCH_BYTES  (128 * 1024)
 #define GSO_MAX	     64	   /* datagrams: the kernel's limit until 6.8, 128 since */
 #define GSO_BYTES    65507 /* IPv4's limit, the lower one */
-#define SEND_TRIES   4	   /* each may be told of an ICMP error that came before */
-/* Bytes of a socket's buffers, as far as the user may (net.core.rmem_max, wmem_max): a short burst
- * of large datagrams shall not be lost while others have their turn, or while the network takes it.
- */
+#define SEND_TRIES   4	   /* each may return the ICMP error of an earlier datagram */
+/* Bytes of a socket's buffers, within the user's limits (net.core.rmem_max, wmem_max). Large enough
+ * that a short burst of large datagrams is not lost while other sockets have their turn, or while
+ * the network is slow. */
 #define BUFFER	     (1024 * 1024)
 
 union name {
@@ -62,28 +63,28 @@ union name {
 	struct sockaddr_in6 in6;
 };
 
-/* Room for one of each that may come, or go. */
+/* Room for one control message of each kind that may be received or sent. */
 struct control {
 	_Alignas(struct cmsghdr) char space[CMSG_SPACE(sizeof(struct in_pktinfo)) +
 					    CMSG_SPACE(sizeof(struct in6_pktinfo)) +
 					    CMSG_SPACE(sizeof(int))];
 };
 
-/* A place in a list of datagrams. */
+/* A position in a list of datagrams. */
 struct place {
 	struct dgram *dgram;
-	size_t offset;
+	size_t offset; /* bytes */
 };
 
-/* Messages that are to be sent. The last one grows as long as it has room. */
+/* Messages to be sent. Datagrams are added to the last one as long as it has room. */
 struct outgoing {
 	int count;
 	int iov_count;
-	size_t room; /* bytes that the last one may take on */
+	size_t room; /* bytes that may still be added to the last message */
 	struct mmsghdr heads[DGRAMS_MAX];
 	struct iovec iovs[DGRAMS_MAX];
 	struct control controls[DGRAMS_MAX];
-	struct place from[DGRAMS_MAX]; /* where each one begins */
+	struct place from[DGRAMS_MAX]; /* where each message begins */
 	size_t segments[DGRAMS_MAX];
 	size_t lens[DGRAMS_MAX];
 };
@@ -91,10 +92,10 @@ struct outgoing {
 struct dgrams {
 	bool sends_batches;
 	bool may_be_more;
-	bool one_by_one;   /* there is no recvmmsg(2) */
-	unsigned int want; /* to be received at once */
-	/* A call leaves marks in those heads only that it has filled. */
-	struct mmsghdr heads[2][DGRAMS_MAX]; /* without names, and with */
+	bool one_by_one;   /* recvmmsg(2) is missing */
+	unsigned int want; /* messages to receive by one call */
+	/* A call changes only the first `used` heads, which must be prepared again. */
+	struct mmsghdr heads[2][DGRAMS_MAX]; /* [0] without names, [1] with */
 	int used[2];
 	struct iovec iovs[DGRAMS_MAX];
 	union name names[DGRAMS_MAX];
@@ -113,7 +114,7 @@ struct dgrams *dgrams_new(int fd)
 
 	if (d == NULL)
 		return NULL;
-	/* Kernels before 4.18 do not know the control message and would send a batch as one. */
+	/* Kernels before 4.18 ignore the control message and would send a batch as one datagram. */
 	d->sends_batches = getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &segment, &len) == 0;
 	d->one_by_one = false;
 	d->used[0] = d->used[1] = DGRAMS_MAX;
@@ -209,7 +210,7 @@ static void read_key(struct flow_key *key, struct msghdr *mh)
 	}
 }
 
-/* Of what size are those of a batch? */
+/* Returns the size of the datagrams of a batch; `len` if it is a single datagram. */
 static size_t read_segment(struct msghdr *mh, size_t len)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c != NULL; c = CMSG_NXTHDR(mh, c)) {
@@ -237,6 +238,8 @@ static void ready_heads(struct dgrams *d, bool keyed)
 	d->used[keyed] = 0;
 }
 
+/* Returns how many messages to receive next: about BATCH_BYTES, if they are as large as the last
+ * ones. */
 static unsigned int how_many(size_t bytes, int count)
 {
 	size_t n = BATCH_BYTES * (size_t)count / (bytes + 1) + 1;
@@ -249,14 +252,14 @@ bool dgrams_may_be_more(const struct dgrams *d)
 	return d->may_be_more;
 }
 
-/* Has the kernel no such call, or does a seccomp profile forbid it? Never said of a single message
- * that is received. */
+/* Does the error mean that the call is not available: not in this kernel, or forbidden by a seccomp
+ * profile? Receiving a single message never returns these errors. */
 static bool is_missing(int errnum)
 {
 	return errnum == ENOSYS || errnum == EPERM;
 }
 
-/* As recvmmsg(2), but a single message where there is no such call. */
+/* As recvmmsg(2), but receives a single message if that call is missing. */
 static int receive_messages(struct dgrams *d, int fd, struct mmsghdr *heads)
 {
 	int n = d->one_by_one ? -1 : recvmmsg(fd, heads, d->want, MSG_DONTWAIT, NULL);
@@ -271,8 +274,8 @@ static int receive_messages(struct dgrams *d, int fd, struct mmsghdr *heads)
 	return len < 0 ? -1 : 1;
 }
 
-/* As sendmmsg(2), but a single message where there is no such call. A firewall that rejects the
- * message says EPERM too: it says that again for the single one. */
+/* As sendmmsg(2), but sends a single message if that call is missing. EPERM may also come from a
+ * firewall that rejects the message; it then comes again for the single message. */
 static int send_some(struct outgoing *o, int fd, int from)
 {
 	const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
@@ -297,7 +300,8 @@ int dgrams_receive(struct dgrams *d, int fd, bool keyed)
 		d->used[keyed] = 1;
 		return errno == EINTR ? -EAGAIN : -errno;
 	}
-	d->used[keyed] = n < DGRAMS_MAX ? n + 1 : n; /* the one more has met with EAGAIN */
+	/* recvmmsg(2) has also changed the head in which it then got EAGAIN. */
+	d->used[keyed] = n < DGRAMS_MAX ? n + 1 : n;
 	for (int i = 0; i < n; i++) {
 		d->got[i].len = heads[i].msg_len;
 		d->got[i].segment = read_segment(&heads[i].msg_hdr, heads[i].msg_len);
@@ -346,7 +350,7 @@ bool dgram_is_passing(int why)
 	}
 }
 
-/* Fills a client's address for a socket of `family`. Returns its length. */
+/* Fills in the client's address for a socket of `family`. Returns its length in bytes. */
 static socklen_t write_name(union name *name, sa_family_t family, const struct flow_key *key)
 {
 	memset(name, 0, sizeof(*name));
@@ -363,7 +367,7 @@ static socklen_t write_name(union name *name, sa_family_t family, const struct f
 	return sizeof(name->in6);
 }
 
-/* Adds a control message; there is room for it. */
+/* Adds a control message, for which there must be room. */
 static void add_control(struct msghdr *mh, int level, int type, const void *data, size_t len)
 {
 	struct cmsghdr *c =
@@ -396,7 +400,8 @@ static bool is_batch(const struct outgoing *o, int index)
 	return o->lens[index] > o->segments[index];
 }
 
-/* Addresses the messages. All go the same way, so they share the name. */
+/* Sets the destination and the control messages. All messages go to the same client, so they share
+ * the name. */
 static void address(struct outgoing *o, const struct dgram_dest *dest, union name *name)
 {
 	socklen_t name_len = dest->key != NULL ? write_name(name, dest->family, dest->key) : 0;
@@ -418,7 +423,7 @@ static void address(struct outgoing *o, const struct dgram_dest *dest, union nam
 	}
 }
 
-/* How many bytes may one message have, of datagrams of this size? */
+/* Returns how many bytes one message of datagrams of `segment` bytes may have. */
 static size_t message_max(size_t segment, size_t segment_max)
 {
 	size_t count = segment > 0 ? GSO_BYTES / segment : 0;
@@ -428,8 +433,8 @@ static size_t message_max(size_t segment, size_t segment_max)
 	return segment * (count < GSO_MAX ? count : GSO_MAX);
 }
 
-/* Could the last message take on datagrams of this size, `left` bytes in all? A shorter one ends a
- * batch, so there must be no more than one of it. */
+/* May datagrams of this size, `left` bytes in all, be added to the last message? A shorter datagram
+ * ends a batch, so only a single one may be added. */
 static bool joins(const struct outgoing *o, size_t left, size_t segment)
 {
 	size_t size = o->count > 0 ? o->segments[o->count - 1] : 0;
@@ -437,8 +442,8 @@ static bool joins(const struct outgoing *o, size_t left, size_t segment)
 	return o->room > 0 && left > 0 && (segment == size || (segment < size && left == segment));
 }
 
-/* Adds to the messages what is at a place, all or a part of the datagram or batch there. Returns
- * how many bytes that was. There is room for one more message. */
+/* Adds the datagram or batch at a position, or a part of it, to the messages. Returns how many
+ * bytes were added. There must be room for one more message. */
 static size_t add_some(struct outgoing *o, struct place at, size_t segment_max)
 {
 	size_t left = at.dgram->len - at.offset;
@@ -466,7 +471,8 @@ static size_t add_some(struct outgoing *o, struct place at, size_t segment_max)
 	return len;
 }
 
-/* Makes messages of what is at a place and after it. Returns the place that it came to. */
+/* Fills the messages from a position on. Returns the position after the last datagram that was
+ * added. */
 static struct place fill(struct outgoing *o, struct place at, size_t segment_max)
 {
 	o->count = o->iov_count = 0;
@@ -479,8 +485,9 @@ static struct place fill(struct outgoing *o, struct place at, size_t segment_max
 	return at;
 }
 
-/* A batch that is refused: its datagrams may get through one by one. The answers of the kernel: a
- * datagram that needs fragments, a device that computes no checksums. */
+/* Did the kernel refuse a batch whose datagrams may get through one by one? It returns EINVAL or
+ * EMSGSIZE if a datagram needs fragments, EIO if the device computes no checksums. Lowers
+ * *segment_max then. */
 static bool is_refusal(const struct outgoing *o, int index, int why, uint16_t *segment_max)
 {
 	if (!is_batch(o, index) || (why != EINVAL && why != EMSGSIZE && why != EIO))
@@ -489,9 +496,9 @@ static bool is_refusal(const struct outgoing *o, int index, int why, uint16_t *s
 	return true;
 }
 
-/* Sends the messages, up to one that is a refused batch. Returns how many have been sent or are
- * lost, or -errno. A send may fail with the ICMP error of an earlier one: then this message has not
- * gone out. */
+/* Sends the messages up to the first refused batch. Returns how many were sent or dropped, or
+ * -errno. A send may return the ICMP error of an earlier datagram; then its own message has not
+ * gone out and is sent again. */
 static int send_messages(struct outgoing *o, const struct dgram_dest *dest)
 {
 	int done = 0;

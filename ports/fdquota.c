@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counting descriptors. See fdquota.h. */
+/* File descriptor quotas. See fdquota.h. */
 #include "ports/fdquota.h"
 
 #include <stdint.h>
 
 #include "base/log.h"
 
-#define PAUSE_MS   100 /* when the system is out of something */
-#define COMPLAIN_S 60  /* between two log lines about that */
+#define PAUSE_MS   100 /* the length of a pause */
+#define COMPLAIN_S 60  /* between two log lines about shortages */
 
-/* Goes on. What fails for want of memory is tried again, and the rest does not wait for it. */
+/* Ends a pause. If a part of on_resume fails for lack of memory, it is called again later; the
+ * other parts do not wait for it. */
 static void resume(struct fdquota *b)
 {
 	loop_cancel(b->loop, &b->resume);
@@ -65,7 +66,7 @@ static size_t room_in(const struct fdtotal *a)
 	return room;
 }
 
-/* ---- a worker's ---- */
+/* ---- a worker's quota ---- */
 
 size_t fdquota_room(const struct fdquota *b)
 {
@@ -81,7 +82,7 @@ void fdquota_init(struct fdquota *b)
 	b->resume.on_due = on_resume;
 }
 
-/* What is drawn on the total when so many are used. */
+/* Returns what this quota charges to the total when `used` descriptors are in use. */
 static size_t drawn(const struct fdquota *b, size_t used)
 {
 	return used > b->reserved ? used : b->reserved;

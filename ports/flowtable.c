@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of UDP flows. See flowtable.h.
  *
- * A hash table with chains, which doubles when it has as many flows as buckets. Who sends datagrams
- * chooses the keys, so the hash is one of a family that is strongly universal (Lemire and Kaser,
- * "Strongly universal string hashing is fast", 2014: a sum of products with random 64-bit factors,
- * of which the upper half is taken): without the factors, nobody can make keys meet.
+ * A hash table with chains, whose buckets are doubled when there are as many flows as buckets. The
+ * senders of datagrams choose the keys, so the hash must resist chosen collisions. It comes from a
+ * strongly universal family (Lemire and Kaser, "Strongly universal string hashing is fast", 2014):
+ * the upper half of a sum of products with random 64-bit factors. Without knowing the factors, an
+ * attacker cannot make keys collide.
  */
 #include "ports/flowtable.h"
 
@@ -27,7 +28,7 @@ int flowtable_init(struct flowtable *t, size_t max_new, size_t max_established)
 	t->buckets = calloc(t->bucket_count, sizeof(struct flow_entry *));
 	if (t->buckets == NULL)
 		return -ENOMEM;
-	/* With no random bytes for want of a kernel that has them, time is what is left. */
+	/* If the kernel has no random bytes yet, the time is the next best seed. */
 	if (getrandom(t->seed, sizeof(t->seed), GRND_NONBLOCK) != (ssize_t)sizeof(t->seed))
 		for (size_t i = 0; i < sizeof(t->seed) / sizeof(t->seed[0]); i++)
 			t->seed[i] ^= clock_now_ms() * 0x9e3779b97f4a7c15U * (i + 1);
@@ -79,7 +80,7 @@ static void unchain(struct flowtable *t, const struct flow_entry *e)
 	*at = e->chain;
 }
 
-/* Chains only grow longer where there is no memory for more buckets. */
+/* Doubles the buckets. If there is no memory for that, chains just grow longer. */
 static void grow(struct flowtable *t)
 {
 	struct flow_entry **old = t->buckets;
@@ -125,7 +126,7 @@ static struct flow_list *list_of(struct flowtable *t, const struct flow_entry *e
 	return e->established ? &t->established : &t->fresh;
 }
 
-/* Brings a flow to the head of a list, which need not be the one in which it is. */
+/* Moves a flow to the head of one of the two lists, which may be the list that it is in. */
 static void use(struct flowtable *t, struct flow_entry *e, bool established,
 		unsigned long long now_ms)
 {
@@ -135,9 +136,9 @@ static void use(struct flowtable *t, struct flow_entry *e, bool established,
 	push(list_of(t, e), e);
 }
 
-/* May one more flow be established? Where there is no room, makes some if the one longest unused
- * has been so for long. The flow that comes leaves a place among the new ones to it, where it
- * counts as just used. */
+/* May one more flow be established? If the list is full, the flow longest unused becomes a new one,
+ * provided that it was unused for FLOWTABLE_LONG_MS. It takes the place that the other flow leaves
+ * in the list of new flows, as if it had just been used. */
 static bool has_room(struct flowtable *t, unsigned long long now_ms)
 {
 	struct flow_entry *oldest = oldest_of(&t->established);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages between threads. See inbox.h.
  *
- * A write of at most PIPE_BUF bytes is atomic (pipe(7)): so what is in the pipe is a whole number
- * of messages at any time, and so is what a read of several gets.
+ * A write of at most PIPE_BUF bytes is atomic (pipe(7)). So the pipe always holds whole messages,
+ * and a read of several gets whole ones.
  */
 #include "ports/inbox.h"
 
@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
-#define READ_BATCH 32 /* messages delivered before others get their turn */
+#define READ_BATCH 32 /* messages delivered before other watches get their turn */
 
 _Static_assert(sizeof(struct inbox_message) <= PIPE_BUF, "a message is written in one piece");
 

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Accepting, dialling and copying. See tcp.h.
  *
- * A connection (struct conn) is made when a client was accepted. While the child is asked for the
- * other socket it has a `dialling`, which is freed when that is done: what stays is the pair of
- * pumps.
+ * Each accepted client has a connection (struct conn). Until the target is connected it also has a
+ * `dialling`, which is freed then; what remains is the pair of pumps (bicopy.h).
  *
  *     accept ──► DIALLING ── descriptor came ──► COPYING ── both ends shut ──► freed
  *                  │                               │
  *                  └─ none: the client is reset    └─ a reset, or the port is removed ──► freed
  *
- * Sharing. The kernel wakes one worker for a client, mostly the same one, and that accepts all who
- * wait by then. So each worker publishes how many clients it has, and one that has clearly more
- * than another hands the next that it accepts to that one, before it has done anything for it.
- * Later it stays where it is. Nobody counts what a client costs; that is known only afterwards.
+ * Sharing the load. The kernel wakes one worker for a client, mostly the same one, and that worker
+ * accepts all clients that are waiting. So each worker publishes how many clients it has. A worker
+ * that has clearly more than another hands the next accepted client over to that one, before doing
+ * any work for it. After that a client stays with its worker. Clients count the same, since their
+ * cost is known only afterwards.
  *
- * Descriptors. A connection needs two for its life and a third while it is dialled, and a
- * descriptor that comes when there is no room for it is lost. So they are counted (fdquota.h): what
- * is accepted can be brought to an end, and the others wait in the kernel's queue. Should the
- * system run out all the same, or out of memory, accepting pauses for a moment. A listener is never
- * closed for it.
+ * Descriptors. A connection needs two descriptors for its life and a third while it is dialled. A
+ * descriptor that arrives while the process is at its limit is lost. So descriptors are reserved
+ * before a client is accepted (fdquota.h): an accepted client can always be served, and the others
+ * stay in the kernel's listen queue. If the system still runs out of descriptors or memory,
+ * accepting pauses for a moment. A listening socket is never closed for that.
  */
 #include "ports/tcp.h"
 
@@ -37,16 +37,16 @@
 #include "ports/dial.h"
 
 #define COPY_BUFFER   (256 * 1024)   /* bytes of one read */
-#define ACCEPT_BATCH  64	     /* clients accepted before others get their turn */
-#define FDS_DIALLING  (1 + DIAL_FDS) /* the client's too */
+#define ACCEPT_BATCH  64	     /* clients accepted before other watches get their turn */
+#define FDS_DIALLING  (1 + DIAL_FDS) /* the client's included */
 #define FDS_COPYING   2
-#define DRAIN_MS      5000 /* for connections to take what was sent before the end */
+#define DRAIN_MS      5000 /* for connections to deliver what was sent before the end */
 #define DRAIN_LOOK_MS 20   /* between two looks at them */
-#define UNEVEN	      4	   /* clients more than another worker has: the next one is for that */
-#define ROOM_CLIENTS  16   /* for so many, where the limit is what clients wait for, */
-#define ROOM_PART     16   /* or this part of a small limit */
-#define CACHE_LINE    64   /* bytes */
-#define BUCKETS	      256  /* of the table of ports: a dozen in each when there are thousands */
+#define UNEVEN	      4	  /* so many clients more than another worker has: hand over the next one */
+#define ROOM_CLIENTS  16  /* a pause ends when there is room for so many clients */
+#define ROOM_PART     16  /* but this fraction of a small limit is enough: 1/16 */
+#define CACHE_LINE    64  /* bytes */
+#define BUCKETS	      256 /* of the port table: a dozen ports in each if there are thousands */
 
 struct conn;
 
@@ -55,13 +55,13 @@ struct port {
 	struct tcp *tcp;
 	struct listener *listener;
 	struct list conns;
-	size_t dialling; /* of them have no target yet */
-	bool full;	 /* as many as it may have: its clients wait */
-	bool heard;	 /* an event came: before, the main thread may still be adding the watch */
+	size_t dialling; /* connections without a target yet */
+	bool full;	 /* `dialling` is at its limit: not accepting */
+	bool heard; /* an event came; until then the main thread may still be adding the watch */
 	struct port *next;
 };
 
-/* A connection on its way to a target. */
+/* A connection that has no target yet. */
 struct dialling {
 	struct dial dial;
 	struct conn *conn;
@@ -70,9 +70,9 @@ struct dialling {
 struct conn {
 	struct bicopy copy;
 	struct port *port;
-	struct list_node node;	   /* among the port's */
-	int client;		   /* while dialling; then the pair owns it */
-	unsigned char place;	   /* listener_count_in's */
+	struct list_node node;	   /* in the port's `conns` */
+	int client;		   /* owned while dialling; then the pair owns it */
+	unsigned char place;	   /* of listener_count_in */
 	struct dialling *dialling; /* NULL when copying */
 };
 
@@ -81,19 +81,20 @@ struct tcp {
 	struct bicopy_shared *shared;
 	struct dialler *dialler;
 	struct fdquota quota;
-	struct port *ports[BUCKETS];	/* by their IDs */
-	_Atomic(struct port *) arrived; /* from the main thread, and not among them yet */
-	bool source_ip;			/* servers shall see the clients' addresses */
+	struct port *ports[BUCKETS];	/* hashed by ID */
+	_Atomic(struct port *) arrived; /* added by the main thread, not in `ports` yet */
+	bool source_ip;			/* connect from the clients' addresses */
 	bool stopping;
-	struct timer drain;		   /* when stopping: looks whether connections have ended */
-	unsigned long long drain_until_ms; /* none is waited for any longer */
-	struct inbox *inbox;		   /* where others hand over clients */
-	struct tcp *const *all;		   /* of the workers, this one too */
+	struct timer drain;		   /* when stopping: the next look at the connections */
+	unsigned long long drain_until_ms; /* when stopping: then cut the remaining connections */
+	struct inbox *inbox;		   /* other workers hand over clients through it */
+	struct tcp *const *all;		   /* of all workers, this one included */
 	size_t all_count;
-	/* Clients that it has, those on their way to it too. Others read it, and add to it what
-	 * they hand over: it has a cache line of its own. */
+	/* Clients of this worker, including those that are being handed over to it. Other workers
+	 * read it, and add to it when they hand over a client, so it has a cache line of its own.
+	 */
 	_Alignas(CACHE_LINE) _Atomic unsigned int clients;
-	_Atomic unsigned int dialling; /* of them */
+	_Atomic unsigned int dialling; /* those without a target yet */
 };
 
 /* ---- the table of ports ---- */
@@ -103,7 +104,7 @@ static struct port **bucket_of(struct tcp *t, int id)
 	return &t->ports[(unsigned int)id % BUCKETS];
 }
 
-/* What the main thread has brought since. */
+/* Moves the ports that the main thread has added to the port table. */
 static void take_arrived(struct tcp *t)
 {
 	struct port *p = atomic_exchange(&t->arrived, NULL);
@@ -118,7 +119,7 @@ static void take_arrived(struct tcp *t)
 	}
 }
 
-/* The port after `p`, NULL for the first. */
+/* Returns the port after `p` (NULL: the first port), or NULL at the end. */
 static struct port *next_port(const struct tcp *t, const struct port *p)
 {
 	size_t i = p == NULL ? 0 : (unsigned int)p->listener->id % BUCKETS + 1;
@@ -130,7 +131,7 @@ static struct port *next_port(const struct tcp *t, const struct port *p)
 	return i < BUCKETS ? t->ports[i] : NULL;
 }
 
-/* The place in its list where the port of that ID is; *place is NULL if there is none. */
+/* Returns the link that points to the port with that ID; *link is NULL if there is no such port. */
 static struct port **find_port(struct tcp *t, int id)
 {
 	struct port **place = bucket_of(t, id);
@@ -166,8 +167,8 @@ static void on_pause(struct fdquota *b)
 		sockpool_drop(t->dialler->pool);
 }
 
-/* A port whose target does not answer must leave descriptors for the others, with all workers
- * together. */
+/* Returns how many clients without a target a port may have in this worker. A port whose target
+ * does not answer must leave descriptors to the others, even if all workers reach this limit. */
 static size_t max_dialling(const struct tcp *t)
 {
 	size_t max = t->quota.max / (4 * FDS_DIALLING * t->all_count);
@@ -201,7 +202,7 @@ static void end_dial(struct port *p)
 
 /* ---- the life of a connection ---- */
 
-/* When it is stopping, its loop ends with the last connection. */
+/* When stopping, the loop ends with the last connection. */
 static void end_if_idle(struct tcp *t)
 {
 	if (!t->stopping)
@@ -229,7 +230,7 @@ static void on_copy_end(struct bicopy *b)
 	free_conn(LOOP_OWNER(b, struct conn, copy), FDS_COPYING);
 }
 
-/* Begins to copy to a target that was found. */
+/* Starts to copy between the client and its target. `target` is taken. */
 static void connected(struct conn *c, int target)
 {
 	struct tcp *t = c->port->tcp;
@@ -259,13 +260,13 @@ static void on_dialled(struct dial *d, int result)
 		connected(c, result);
 		return;
 	}
-	/* There is no target: the client gets a reset, not a clean end. */
+	/* Without a target the client gets a reset, not a clean end of stream. */
 	sockopt_reset(&c->client);
 	free_conn(c, FDS_DIALLING);
 }
 
-/* Asks for a socket that speaks from the client's address. One of the loopback network would mean
- * another host inside. */
+/* Asks to connect from the client's address. A loopback address is left out: inside, it would name
+ * another host. */
 static void ask_for_source(struct bpmsg *req, const struct sockaddr_storage *from)
 {
 	struct ipaddr ip;
@@ -277,7 +278,7 @@ static void ask_for_source(struct bpmsg *req, const struct sockaddr_storage *fro
 	req->source_port = port;
 }
 
-/* Resets an accepted client that nothing was done for. */
+/* Resets an accepted and counted client, before any work was done for it. `client` is taken. */
 static void drop_client(struct tcp *t, int client)
 {
 	sockopt_reset(&client);
@@ -286,14 +287,15 @@ static void drop_client(struct tcp *t, int client)
 	fdquota_give(&t->quota, FDS_DIALLING);
 }
 
-/* The port has as many clients without a target as it may have. */
+/* Stops accepting on a port at its limit of clients without a target. */
 static void stop_accepting(struct port *p)
 {
 	p->full = true;
 	loop_want(p->tcp->loop, &p->watch, 0);
 }
 
-/* Takes an accepted client that is counted, and FDS_DIALLING descriptors of the quota. */
+/* Serves an accepted client. `client` is taken, also on failure; the client is already counted, and
+ * FDS_DIALLING descriptors are taken from the quota. Returns 0 or -ENOMEM. */
 static int start_conn(struct port *p, int client, const struct sockaddr_storage *from)
 {
 	struct tcp *t = p->tcp;
@@ -311,7 +313,7 @@ static int start_conn(struct port *p, int client, const struct sockaddr_storage 
 	c->dialling = dialling;
 	dialling->conn = c;
 	list_prepend(&p->conns, &c->node);
-	/* It is for others to hear of the next client. */
+	/* At the limit: stop polling, so that another worker accepts the next client. */
 	if (++p->dialling >= max_dialling(t) && p->heard)
 		stop_accepting(p);
 	if (t->source_ip)
@@ -333,7 +335,8 @@ static bool may_dial(const struct tcp *t)
 	return atomic_load_explicit(&t->dialling, memory_order_relaxed) < max_dialling(t);
 }
 
-/* Who should have one more client: `t` itself, unless another has clearly fewer. */
+/* Returns the worker that should get one more client: `t` itself, unless another has clearly fewer.
+ */
 static struct tcp *choose(struct tcp *t)
 {
 	unsigned int own = tcp_clients(t);
@@ -347,7 +350,8 @@ static struct tcp *choose(struct tcp *t)
 	return tcp_clients(least) + UNEVEN <= own ? least : t;
 }
 
-/* Hands over an accepted client with its descriptors. Fails if the other one is far behind. */
+/* Hands over an accepted client, and the descriptors that were taken for it. Returns 0, or
+ * -errno if the other worker is far behind. */
 static int hand_over(struct port *p, struct tcp *to, int client,
 		     const struct sockaddr_storage *from, socklen_t from_len)
 {
@@ -368,12 +372,13 @@ static int hand_over(struct port *p, struct tcp *to, int client,
 	return r;
 }
 
-/* Takes an accepted client, and FDS_DIALLING descriptors of the quota. */
+/* Serves an accepted client, or hands it over. `client` is taken; FDS_DIALLING descriptors are
+ * taken from the quota. Returns 0 or -ENOMEM. */
 static int take_client(struct port *p, int client, const struct sockaddr_storage *from,
 		       socklen_t from_len)
 {
 	struct tcp *t = p->tcp;
-	/* One that does not know the port would have to drop it. */
+	/* A worker that does not know the port yet would have to drop the client. */
 	struct tcp *to = atomic_load(&p->listener->on_all_workers) ? choose(t) : t;
 
 	if (to != t && hand_over(p, to, client, from, from_len) == 0)
@@ -383,7 +388,7 @@ static int take_client(struct port *p, int client, const struct sockaddr_storage
 	return start_conn(p, client, from);
 }
 
-/* The port may have been removed meanwhile, and all may be about to end. */
+/* The port may have been removed meanwhile, or this worker may be ending. */
 void tcp_take_client(struct tcp *t, const struct inbox_message *m)
 {
 	struct sockaddr_storage from = { .ss_family = AF_UNSPEC };
@@ -440,7 +445,7 @@ static void on_clients(struct watch *watch, short revents)
 
 	(void)revents;
 	p->heard = true;
-	/* One that arrived during a pause does not know of it. */
+	/* A port that was added during a pause is still polled. */
 	if (p->tcp->quota.paused)
 		loop_want(p->tcp->loop, watch, 0);
 	else
@@ -462,11 +467,12 @@ int tcp_add_port(struct tcp *t, struct listener *listener)
 	p->next = atomic_load(&t->arrived);
 	while (!atomic_compare_exchange_weak(&t->arrived, &p->next, p))
 		;
-	/* From now on it is the loop's thread's. */
+	/* From now on the port belongs to the loop's thread. */
 	return loop_add_from_thread(t->loop, &p->watch);
 }
 
-/* Ends the connections of a port: those that have no target yet, and the others by `end_pair`. */
+/* Ends the connections of a port: cancels those without a target, and calls `end_pair` for the
+ * others. */
 static void end_conns(struct port *p, void (*end_pair)(struct bicopy *b))
 {
 	struct list_node *next;
@@ -482,7 +488,7 @@ static void end_conns(struct port *p, void (*end_pair)(struct bicopy *b))
 	}
 }
 
-/* The port is freed when the last of its connections has been reaped. */
+/* The port is freed when its last connection has been reaped. */
 bool tcp_remove_port(struct tcp *t, int id)
 {
 	struct port **place = find_port(t, id);
@@ -493,15 +499,15 @@ bool tcp_remove_port(struct tcp *t, int id)
 	*place = p->next;
 	loop_remove(t->loop, &p->watch);
 	end_conns(p, bicopy_cancel);
-	/* Nothing but the reaping tasks is left to run for them: a few rounds that wait for
-	 * nothing. */
+	/* Only the tasks that reap the connections are left. They wait for nothing, so a few rounds
+	 * are enough. */
 	while (p->conns.first != NULL)
 		loop_run_tasks(t->loop);
 	free(p);
 	return true;
 }
 
-/* What flows is let flow. */
+/* A pair that still receives data from its server goes on. */
 static void drain_pair(struct bicopy *b)
 {
 	if (!bicopy_is_flowing(b))
@@ -522,7 +528,8 @@ static void on_drain(struct timer *timer)
 	drain_conns(LOOP_OWNER(timer, struct tcp, drain));
 }
 
-/* The servers inside have most likely ended, but what they sent last may still be on its way. */
+/* The servers inside have most likely exited, but the last bytes that they sent may still be in the
+ * kernel. */
 void tcp_end(struct tcp *t)
 {
 	t->stopping = true;
@@ -538,8 +545,9 @@ void tcp_end(struct tcp *t)
 
 /* ---- all ---- */
 
-/* At the limit, each connection that ends would end a pause, and the next client begin another: as
- * many epoll_ctl(2) for each as there are ports. So some room is waited for, or the moment. */
+/* How much room ends a pause, in descriptors. If the room for a single client ended it, then at the
+ * limit each connection that ends would end a pause and the next client would begin another, at the
+ * price of as many epoll_ctl(2) calls each as there are ports. */
 static size_t enough_to_go_on(size_t max_fds)
 {
 	size_t part = max_fds / ROOM_PART;

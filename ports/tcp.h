@@ -30,8 +30,8 @@ struct tcp_setup {
 				tcp_take_client */
 	struct fdtotal *fds; /* descriptors that all workers may hold together */
 	bool source_ip;	     /* connect from the client's address */
-	struct tcp *const *all; /* of all workers; must be complete when the first of them runs */
-	size_t count;		/* of `all` */
+	struct tcp *const *all; /* of all workers; complete when the first of them runs */
+	size_t count;		/* in `all` */
 };
 
 /* Returns NULL if out of memory. Call it before the worker's thread runs. */

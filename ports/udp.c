@@ -3,26 +3,30 @@
  *
  *     first datagram ──► WAITING ── fewer than DIALS_MAX dial ──► DIALLING ── socket came ──► OPEN
  *                           │                                        │ none             idle, │
- *                           └──────────── pushed out ───────────────┴──────► freed ◄─────────┘
+ *                           └──────────── evicted ───────────────────┴──────► freed ◄─────────┘
  *
- * While a flow waits or is dialled it has an `opening`, which keeps its datagrams in order, within
- * bounds. An open flow is an entry of the port's table, a descriptor and a watch: 200 bytes. Its
- * socket's buffers are the usual ones until it is busy. One timer a port looks at the flow longest
- * unused.
+ * While a flow waits or is dialled it has an `opening`, which queues its datagrams in order, within
+ * limits. An open flow is an entry of the port's flow table, a descriptor and a watch: 200 bytes.
+ * Its socket keeps the default buffers until it is busy. One timer for each port checks the flow
+ * that has been unused longest.
  *
- * A batch of datagrams is sorted by flows, and what one flow has goes out by one call (dgram.h).
- * Buffers are the worker's, and the memory that they take is what the largest batch has touched.
+ * A batch of received datagrams is sorted by flow, and the datagrams of a flow are sent by one call
+ * (dgram.h). Buffers belong to the worker. They occupy only as much memory as the largest batch has
+ * touched.
  *
- * What bounds a port. Opening: DIALS_MAX at a time, so that a target that cannot be reached and a
- * flood are a burden to their own port only. Number: two bounds for new and established flows
- * (flowtable.h), and never more than a quarter of all workers' descriptors for a port and half of
- * them for all, so that the rest stays for TCP; a few are the worker's alone (RESERVED). Where
- * there are none left all the same, the port with the most new flows gives up its oldest. Turns: a
- * callback passes on TURN batches, or TURN_BYTES, and then it is the turn of others; a rush is
- * looked at by a clock (coalesce.h).
+ * Limits of a port:
  *
- * What comes from inside is not trusted. A socket that the child has shut down, or whose error
- * queue it fills, would be reported as readable for ever: such a flow ends.
+ *   - Dials: at most DIALS_MAX at a time, so that an unreachable target or a flood is a burden to
+ *     its own port only.
+ *   - Flows: one limit for new and one for established flows (flowtable.h).
+ *   - Descriptors: at most a quarter of all workers' descriptors for a port, and half of them for
+ *     all UDP ports, so that the rest stays for TCP. A few are guaranteed to each worker
+ *     (RESERVED). If no descriptor is left, the port with the most new flows gives up its oldest.
+ *   - Turns: a callback passes on TURN batches, or TURN_BYTES, before other watches get their turn.
+ *     A busy socket is drained by a timer (coalesce.h).
+ *
+ * Sockets from the child are not trusted. A socket that the child has shut down, or whose error
+ * queue it fills, would be reported as readable for ever; such a flow ends.
  */
 #include "ports/udp.h"
 
@@ -41,20 +45,20 @@
 #include "ports/dgram.h"
 #include "ports/flowtable.h"
 
-#define IDLE_MS	     90000 /* compat: 3.0.1, after which a flow ends */
-#define IDLE_BATCH   256   /* flows ended before others get their turn */
-#define FLOWS_MAX    8192  /* of a port, half of them established ones */
-#define FLOWS_LEAST  4	   /* of a port, of each kind, whatever the limit of descriptors */
-#define RESERVED     32	   /* descriptors that flows of a worker find whatever others hold, */
-#define RESERVED_OF  8	   /* but for all workers no more than this part of all */
-#define DIALS_MAX    32	   /* of a port at a time: the child answers one in less than 1 ms */
-#define TURN	     4	   /* batches of DGRAMS_MAX datagrams or batches, */
-#define TURN_BYTES   (256 * 1024) /* and no further one after so many bytes */
-#define LAST_TURN    32		  /* batches of a flow's last words: more than its buffer holds */
-#define BUSY	     (DGRAMS_MAX / 2)	/* answers at once: the flow needs a larger buffer */
-#define QUEUE_FLOW   (256 * 1024)	/* bytes of datagrams that wait for a flow to open, */
-#define QUEUE_PORT   (4 * 1024 * 1024)	/* for all of a port, */
-#define QUEUE_WORKER (16 * 1024 * 1024) /* and in all */
+#define IDLE_MS	     90000 /* compat: 3.0.1; a flow unused for this long ends */
+#define IDLE_BATCH   256   /* flows ended before other watches get their turn */
+#define FLOWS_MAX    8192  /* of a port: half of them new, half established */
+#define FLOWS_LEAST  4	   /* of a port, of each kind, however low the descriptor limit is */
+#define RESERVED     32	   /* descriptors that are guaranteed to a worker's flows */
+#define RESERVED_OF  8	   /* but for all workers together at most this fraction of all: 1/8 */
+#define DIALS_MAX    32	   /* of a port at a time; the child answers one in less than 1 ms */
+#define TURN	     4	   /* calls of dgrams_receive in a callback */
+#define TURN_BYTES   (256 * 1024) /* and no further call after so many bytes */
+#define LAST_TURN    32 /* calls for the last answers of a flow: more than its buffer holds */
+#define BUSY	     (DGRAMS_MAX / 2)  /* so many answers at once: the flow needs a larger buffer */
+#define QUEUE_FLOW   (256 * 1024)      /* bytes of datagrams that wait for a flow to open */
+#define QUEUE_PORT   (4 * 1024 * 1024) /* for all flows of a port */
+#define QUEUE_WORKER (16 * 1024 * 1024) /* for all ports of a worker */
 
 struct packet {
 	struct dgram dgram; /* linked by its `next` */
@@ -63,32 +67,32 @@ struct packet {
 
 struct flow;
 
-/* A flow on its way to a socket. */
+/* A flow that has no socket yet. */
 struct opening {
 	struct dial dial;
 	struct udp_port *port;
-	struct flow *flow;	    /* NULL: it has ended while it was dialled */
-	bool waits;		    /* for its turn to be dialled */
-	struct list_node node;	    /* of those that wait */
-	struct dgram *first, **end; /* of packets */
+	struct flow *flow;	    /* NULL: the flow ended while it was dialled */
+	bool waits;		    /* it is in the port's `waiting` */
+	struct list_node node;	    /* in the port's `waiting` */
+	struct dgram *first, **end; /* queued packets, and the link to append to */
 	size_t queued;		    /* bytes */
 };
 
 struct flow {
 	struct flow_entry entry;
-	struct coalesced coalesced; /* on the socket inside, which it owns; -1 while it opens */
+	struct coalesced coalesced; /* owns the socket inside; -1 while it opens */
 	struct udp_port *port;
-	struct opening *opening; /* NULL when it is open */
-	uint16_t segment_max;	 /* of batches to the server, */
-	uint16_t answer_max;	 /* and to the client */
-	bool is_busy;
-	unsigned char group; /* in the present batch, if that is this flow's */
-	unsigned char place; /* listener_count_in's, */
-	bool is_counted;     /* if it is there: not once it was answered */
+	struct opening *opening; /* NULL if the flow is open */
+	uint16_t segment_max;	 /* of batches to the server (dgram.h) */
+	uint16_t answer_max;	 /* of batches to the client */
+	bool is_busy;		 /* its socket has enlarged buffers */
+	unsigned char group;	 /* index in `groups`, if that group is of this flow */
+	unsigned char place;	 /* of listener_count_in */
+	bool is_counted;	 /* listener_count_in was called, and the flow not answered yet */
 	struct task reap;
 };
 
-/* What a batch has for a flow, in its order. */
+/* The datagrams of a batch that belong to one flow, in order. */
 struct group {
 	struct flow *flow;
 	struct dgram *first, **end;
@@ -101,10 +105,10 @@ struct udp_port {
 	sa_family_t family; /* of the listening socket */
 	struct flowtable flows;
 	struct timer idle;
-	struct list waiting; /* openings */
-	size_t dialling;
-	size_t queued; /* bytes */
-	size_t alive;  /* flows and openings that are not freed yet */
+	struct list waiting; /* openings whose dial has not begun */
+	size_t dialling;     /* dials under way */
+	size_t queued;	     /* bytes */
+	size_t alive;	     /* flows and openings that are not freed yet */
 	struct udp_port *next;
 };
 
@@ -112,24 +116,26 @@ struct udp {
 	struct loop *loop;
 	const struct dialler *dialler;
 	struct fdquota *quota;
-	struct dgrams *batch; /* made for the first port */
+	struct dgrams *batch; /* owned; allocated for the first port */
 	struct coalesce coalesce;
 	struct group groups[DGRAMS_MAX];
 	int group_count;
 	struct udp_port *ports;
-	size_t fds; /* of the quota */
-	size_t fds_max;
-	size_t fds_own; /* reserved while there are ports */
+	size_t fds;	/* taken from the quota */
+	size_t fds_max; /* limit of `fds` */
+	size_t fds_own; /* guaranteed while there are ports */
 	size_t queued;	/* bytes */
 };
 
-/* ---- datagrams that wait ---- */
+/* ---- queued datagrams ---- */
 
+/* The memory that a queued datagram takes, in bytes. */
 static size_t cost_of(const struct dgram *d)
 {
 	return sizeof(struct packet) + d->len;
 }
 
+/* Queues a copy of a datagram; drops it if a queue is full. */
 static void keep(struct opening *o, const struct dgram *d)
 {
 	struct udp_port *p = o->port;
@@ -201,7 +207,7 @@ static void reap_flow(struct task *t)
 	free(f);
 }
 
-/* Counts a new flow. Is it one too many, if it leads out? */
+/* Counts a new flow for its client's address. Returns whether a loop is suspected (listener.h). */
 static bool count_flow(struct flow *f)
 {
 	struct sockaddr_storage client = { .ss_family = AF_INET6 };
@@ -211,7 +217,7 @@ static bool count_flow(struct flow *f)
 	return listener_count_in(f->port->listener, &client, &f->place);
 }
 
-/* It was answered, or ends. */
+/* The flow was answered, or ends: it is not counted any more. */
 static void uncount_flow(struct flow *f)
 {
 	if (f->is_counted)
@@ -240,7 +246,7 @@ static void end_flow(struct flow *f)
 		stop_waiting(o);
 		free_opening(o);
 	} else {
-		dial_cancel(&o->dial); /* which leads to on_dialled */
+		dial_cancel(&o->dial); /* on_dialled follows, and frees the opening */
 	}
 	release_fds(p->udp, DIAL_FDS);
 }
@@ -274,7 +280,7 @@ static void end_unusable(struct flow *f, int errnum)
 	end_flow(f);
 }
 
-/* Sends a list to the server. The flow may end. */
+/* Sends a list of datagrams to the server. May end the flow. */
 static void send_inside(struct flow *f, struct dgram *first)
 {
 	const struct dgram_dest dest = { .fd = f->coalesced.watch.fd,
@@ -285,7 +291,8 @@ static void send_inside(struct flow *f, struct dgram *first)
 		end_unusable(f, -r);
 }
 
-/* Passes on a batch of answers, and adds what they have to *bytes. Returns as dgrams_receive. */
+/* Receives a batch of answers and sends them to the client. Adds their bytes to *bytes. Returns as
+ * dgrams_receive. */
 static int pass_answers(struct flow *f, size_t *bytes)
 {
 	struct udp_port *p = f->port;
@@ -302,7 +309,7 @@ static int pass_answers(struct flow *f, size_t *bytes)
 		first = d;
 		*bytes += d->len;
 	}
-	/* What cannot be sent is lost on the way. */
+	/* Answers that cannot be sent are dropped. */
 	dgrams_send(batch, &dest, first);
 	if (!f->is_busy && (n >= BUSY || dgrams_may_be_more(batch))) {
 		f->is_busy = true;
@@ -311,8 +318,8 @@ static int pass_answers(struct flow *f, size_t *bytes)
 	return n;
 }
 
-/* Is there something about a socket that reading does not take away? What was reported may have
- * been an ICMP error that a send has heard of since. */
+/* Does a socket report an error or a shutdown that reading does not clear? Looks again, because the
+ * error in `revents` may have been an ICMP error that a send has returned since. */
 static bool is_broken(const struct flow *f, short revents)
 {
 	const short bad = POLLERR | POLLHUP | POLLRDHUP;
@@ -320,7 +327,7 @@ static bool is_broken(const struct flow *f, short revents)
 	return (revents & bad) != 0 && (fd_wait(f->coalesced.watch.fd, POLLRDHUP, 0) & bad) != 0;
 }
 
-/* Does an error that ICMP has brought say that the server is not there? */
+/* Does an ICMP error mean that the server is not there? */
 static bool is_of_target(int errnum)
 {
 	return errnum == ECONNREFUSED || errnum == EHOSTUNREACH || errnum == ENETUNREACH;
@@ -434,7 +441,7 @@ static bool take_fds(struct udp *u)
 	return true;
 }
 
-/* The oldest new flow of the port that has the most of them; NULL if there are none. */
+/* Returns the oldest new flow of the port that has the most new flows; NULL if there is none. */
 static struct flow_entry *oldest_of_busiest_port(const struct udp *u)
 {
 	struct flow_entry *oldest = NULL;
@@ -449,14 +456,15 @@ static struct flow_entry *oldest_of_busiest_port(const struct udp *u)
 	return oldest;
 }
 
-/* Makes room for one more flow, and takes descriptors for it. */
+/* Makes room for one more flow of a port, and takes descriptors for it. Returns false if that is
+ * not possible. */
 static bool make_room(struct udp_port *p)
 {
 	struct flow_entry *victim = flowtable_victim(&p->flows);
 
 	if (victim != NULL)
 		end_flow(flow_of(victim));
-	/* An open flow gives one descriptor. */
+	/* Ending an open flow frees only one descriptor. */
 	for (size_t i = 0; !take_fds(p->udp); i++) {
 		victim = i < DIAL_FDS ? oldest_of_busiest_port(p->udp) : NULL;
 		if (victim == NULL) {
@@ -469,7 +477,7 @@ static bool make_room(struct udp_port *p)
 	return true;
 }
 
-/* Returns a flow that opens, or NULL where there is no room for it. */
+/* Returns a new flow that is being opened, or NULL if there is no room for it. */
 static struct flow *new_flow(struct udp_port *p, const struct flow_key *key, unsigned long long now)
 {
 	struct flow *f = calloc(1, sizeof(*f));
@@ -499,7 +507,7 @@ static struct flow *new_flow(struct udp_port *p, const struct flow_key *key, uns
 
 /* ---- the listening socket ---- */
 
-/* A batch is sorted by flows, and each gets its datagrams at once. */
+/* Sends the sorted batch: the datagrams of each flow by one call. */
 static void send_groups(struct udp *u)
 {
 	for (int i = 0; i < u->group_count; i++)
@@ -507,6 +515,7 @@ static void send_groups(struct udp *u)
 	u->group_count = 0;
 }
 
+/* Appends a datagram to the group of its flow. */
 static void add_to_group(struct udp *u, struct flow *f, struct dgram *d, unsigned long long now)
 {
 	struct group *g = &u->groups[f->group];
@@ -522,6 +531,7 @@ static void add_to_group(struct udp *u, struct flow *f, struct dgram *d, unsigne
 	g->end = &d->next;
 }
 
+/* Adds a received datagram to its flow's group, or to its queue if the flow is not open yet. */
 static void pass_on(struct udp_port *p, int index, unsigned long long now)
 {
 	struct dgram *d = dgrams_at(p->udp->batch, index);
@@ -530,7 +540,7 @@ static void pass_on(struct udp_port *p, int index, unsigned long long now)
 	struct flow *f = e != NULL ? flow_of(e) : NULL;
 
 	if (f == NULL) {
-		/* Others may have to go for it, who have a group. */
+		/* Making room may end a flow that has a group, so send the groups first. */
 		send_groups(p->udp);
 		f = new_flow(p, key, now);
 	}
@@ -569,13 +579,14 @@ static void on_datagrams(struct watch *watch, short revents)
 
 /* ---- ports ---- */
 
-/* Ports of other workers draw on the same total, and only the oldest_of_busiest_port flow of one's
- * own can be made to go. */
+/* Ports of other workers draw on the same total, but a worker can evict only flows of its own. So
+ * each worker has a guaranteed share while it has ports. */
 static void reserve_fds(struct udp *u)
 {
 	fdquota_reserve(u->quota, u->ports == NULL ? 0 : u->fds_own);
 }
 
+/* Returns the limit of new flows, and of established flows, of a port. */
 static size_t max_flows(const struct udp *u)
 {
 	size_t max = u->quota->max / 4 < FLOWS_MAX ? u->quota->max / 4 : FLOWS_MAX;
@@ -633,7 +644,7 @@ int udp_add_port(struct udp *u, struct listener *listener)
 	return 0;
 }
 
-/* Frees a port that is in no list, with its flows. */
+/* Frees a port, which is not in u->ports, with its flows. */
 static void end_port(struct udp_port *p)
 {
 	struct loop *loop = p->udp->loop;
@@ -643,7 +654,7 @@ static void end_port(struct udp_port *p)
 	loop_cancel(loop, &p->idle);
 	while ((e = flowtable_oldest(&p->flows)) != NULL)
 		end_flow(flow_of(e));
-	/* Nothing is left but tasks that wait for nothing. */
+	/* Only the tasks that free them are left, and they wait for nothing. */
 	while (p->alive > 0)
 		loop_run_tasks(loop);
 	flowtable_reset(&p->flows);
@@ -666,6 +677,7 @@ bool udp_remove_port(struct udp *u, int id)
 	return true;
 }
 
+/* Passes on the answers that servers have sent so far, and ends the port's flows. */
 static void pass_last_words(struct udp *u, struct udp_port *p)
 {
 	struct flow_entry *e;
@@ -677,7 +689,7 @@ static void pass_last_words(struct udp *u, struct udp_port *p)
 		for (int i = 0; f->opening == NULL && i < LAST_TURN; i++) {
 			int n = pass_answers(f, &bytes);
 
-			/* An error that ICMP brought stands before what came earlier. */
+			/* An ICMP error is returned before datagrams that arrived earlier. */
 			if (n < 0 && n != -EAGAIN && dgram_is_passing(-n))
 				continue;
 			if (n < 0 || !dgrams_may_be_more(u->batch))

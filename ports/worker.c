@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A thread with a loop, and what it is told. See worker.h. */
+/* A worker's thread with its loop, and the calls that it gets from the main thread. See worker.h.
+ */
 #include "ports/worker.h"
 
 #include <errno.h>
@@ -22,16 +23,16 @@ struct worker_call {
 	enum worker_order order;
 	struct listener *listener;
 	int result;
-	bool done, abandoned; /* whoever comes second frees it */
+	bool done, abandoned; /* the thread that sets its flag second frees the call */
 };
 
 struct worker {
 	struct loop *loop;
 	pthread_t thread;
 	bool started;
-	pthread_mutex_t lock; /* for what follows, and for calls */
+	pthread_mutex_t lock; /* protects `overdue`, `ended`, `failed`, and calls */
 	pthread_cond_t changed;
-	size_t overdue; /* calls that the main thread has abandoned and that are not done */
+	size_t overdue; /* calls that the main thread has abandoned and that are not answered yet */
 	bool ended, failed;
 
 	struct dialler dialler;
@@ -113,9 +114,8 @@ static bool is_late(struct worker *w)
 	return late;
 }
 
-/* Waits until *flag is set, or the thread has ended. With the lock. A late worker is not waited
- * for.
- */
+/* Waits until *flag is set, the thread has ended, or `until_ms`. Called with the lock held. Does
+ * not wait for a late worker. Returns *flag. */
 static bool wait_for(struct worker *w, const bool *flag, unsigned long long until_ms)
 {
 	const struct timespec until = { .tv_sec = (time_t)(until_ms / 1000),
@@ -166,7 +166,7 @@ int worker_answer(struct worker *w, struct worker_call *call, unsigned long long
 
 /* ---- the thread ---- */
 
-/* The main thread looks at us when a child may have died. */
+/* Tells the main thread, which asks worker_failed after each SIGCHLD. */
 static void tell_failure(struct worker *w)
 {
 	pthread_mutex_lock(&w->lock);
@@ -187,7 +187,7 @@ static void *run_thread(void *arg)
 		log_error("worker: %s", err_text(-r, why, sizeof(why)));
 	if (r < 0)
 		tell_failure(w);
-	/* Closing what came from inside can block, and the main thread must not. */
+	/* Closing the child's sockets can block, which must not happen in the main thread. */
 	dialler_close(&w->dialler);
 	pthread_mutex_lock(&w->lock);
 	w->ended = true;
@@ -206,7 +206,7 @@ bool worker_failed(struct worker *w)
 	return failed;
 }
 
-/* Deadlines are on clock_now_ms()'s clock. */
+/* The condition uses CLOCK_MONOTONIC, the clock of clock_now_ms(). */
 static void init_lock(struct worker *w)
 {
 	pthread_condattr_t attr;
@@ -236,7 +236,8 @@ static int init_worker(struct worker *w, const struct worker_setup *setup)
 	if (w->tcp == NULL)
 		return -ENOMEM;
 	w->dialler.quota = tcp_quota(w->tcp);
-	/* Nothing of UDP pauses; what it may have is a part of all. */
+	/* UDP never pauses, so its quota has no callbacks. It draws on a part of the workers'
+	 * total. */
 	w->udp_quota = (struct fdquota){ .loop = w->loop,
 					 .total = setup->udp_fds,
 					 .max = setup->fds->max };
@@ -297,10 +298,11 @@ void worker_free(struct worker *w)
 {
 	if (w == NULL)
 		return;
-	/* Others that had not ended yet may have handed clients to one that had. */
+	/* Workers that had not ended yet may have handed clients over to this one after it ended.
+	 */
 	inbox_drain(&w->inbox);
 	udp_free(w->udp);
-	dialler_close(&w->dialler); /* closes something only if it was never started */
+	dialler_close(&w->dialler); /* has an effect only if the thread was never started */
 	tcp_free(w->tcp);
 	loop_free(w->loop);
 	inbox_close(&w->inbox);

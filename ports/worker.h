@@ -30,9 +30,8 @@ struct worker_setup {
 	bool source_ip;		 /* connect from the client's address */
 	struct fdtotal *fds;	 /* descriptors that all workers may hold together */
 	struct fdtotal *udp_fds; /* those of them that UDP may hold */
-	struct tcp *const
-		*all; /* worker_tcp() of all workers; must be complete when the first starts */
-	size_t count; /* of workers */
+	struct tcp *const *all;	 /* of all workers (worker_tcp()); complete when the first starts */
+	size_t count;		 /* workers */
 };
 
 /* Returns a worker that does not run yet, or NULL with errno. Main thread, like all functions here

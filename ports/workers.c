@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Several workers. See workers.h.
+/* All workers as a group. See workers.h.
  *
- * Descriptors. What the limit allows is for connections, but for a reserve (reserve_of), and all
- * workers draw on one total: a share for each would be idle with one while another turns clients
- * away. Listening sockets are charged to it too, even when there is nothing left: a port that is
- * added then finds its descriptor in the reserve, and when connections end that is made up for.
+ * Descriptors. The limit of the process, except for a reserve (reserve_of), is for connections, and
+ * all workers share one total: with a fixed share for each, descriptors of one worker would be idle
+ * while another turns clients away. Listening sockets are charged to the total as well, even if
+ * nothing is left. A port that is added then uses a descriptor of the reserve, which is restored
+ * when connections end.
  */
 #include "ports/workers.h"
 
@@ -17,16 +18,20 @@
 
 /* Descriptors that are not for connections.
  *
- * RESERVED, once: standard input, output and error, the signals, the host's addresses, the two
- * pipes of the child, state directory and its lock, the API's listener, some ten with the network
- * program (13 to 20); as many again while that is started anew; the rest, 24 at least, for API
- * clients and for ports that are added while all is in use. When that does not do, the API closes
- * its clients that are idle, and more ports are an error.
+ * RESERVED, once a process:
  *
- * RESERVED_WORKER for each: its epoll instance, the two of its inbox and the two of its pipe, the
- * clock of its UDP ports, and some to spare.
+ *   - 13 to 20 while it runs: standard input, output and error, the signals, the host's addresses,
+ *     the two pipes of the child, the state directory and its lock, the API's listening socket, and
+ *     those for the network program;
+ *   - as many again while the network program is restarted;
+ *   - the rest, at least 24, for API clients and for ports that are added while everything is in
+ *     use. If that is not enough, the API closes idle clients, and further ports are an error.
  *
- * NEEDED and NEEDED_WORKER: what there has to be of that for a start, and for one client. */
+ * RESERVED_WORKER, for each worker: its epoll instance, the two descriptors of its inbox and the
+ * two of its pipe, the timer of its UDP ports, and some to spare.
+ *
+ * NEEDED and NEEDED_WORKER: how many of these are needed at least, to start and to serve one
+ * client. */
 #define RESERVED	64
 #define RESERVED_WORKER 11
 #define NEEDED		20
@@ -35,8 +40,8 @@
 struct workers {
 	size_t count;
 	struct worker *worker[WORKERS_MAX];
-	struct tcp *tcps[WORKERS_MAX]; /* theirs */
-	size_t udp_ports[WORKERS_MAX]; /* that each has */
+	struct tcp *tcps[WORKERS_MAX]; /* of the workers */
+	size_t udp_ports[WORKERS_MAX]; /* UDP ports of each worker */
 	struct fdtotal fds, udp_fds;
 };
 
@@ -48,7 +53,7 @@ size_t workers_default_size(void)
 	return count < WORKERS_MAX_DEFAULT ? (size_t)count : WORKERS_MAX_DEFAULT;
 }
 
-/* A small limit leaves half of it. */
+/* Returns how many descriptors are not for connections; at most half of a small limit. */
 static size_t reserve_of(size_t count, size_t max_fds)
 {
 	size_t reserve = RESERVED + count * RESERVED_WORKER;
@@ -56,7 +61,8 @@ static size_t reserve_of(size_t count, size_t max_fds)
 	return reserve < max_fds / 2 ? reserve : max_fds / 2;
 }
 
-/* With less a launcher would run that accepts nothing, not even what would end it. */
+/* With fewer descriptors the launcher would run, but accept nothing, not even the API request that
+ * ends it. */
 static int check_limit(size_t count, size_t max_fds, struct err *e)
 {
 	size_t needed = NEEDED + count * NEEDED_WORKER;
@@ -114,8 +120,8 @@ int workers_new(struct workers **out, const char *bp_socket, size_t count, size_
 	return err_sys(e, -r, "starting %zu workers", count);
 }
 
-/* Calls workers at the same time, and waits until the last has answered or is late. Returns 0, or
- * what the first that failed said. */
+/* Sends an order to workers, all at once, and waits until the last has answered or is late. Returns
+ * 0, or the error of the first worker that failed. */
 static int call(struct worker *const *worker, size_t count, enum worker_order order,
 		struct listener *listener)
 {
@@ -151,8 +157,9 @@ static int add_udp_port(struct workers *ws, struct listener *listener)
 	listener->worker = i;
 	if (r == 0)
 		ws->udp_ports[i]++;
+	/* Carried out when the worker answers again. */
 	if (r == -ETIMEDOUT)
-		call(&ws->worker[i], 1, WORKER_REMOVE_PORT, listener); /* when it comes to that */
+		call(&ws->worker[i], 1, WORKER_REMOVE_PORT, listener);
 	return r;
 }
 
@@ -189,7 +196,7 @@ int workers_remove_port(struct workers *ws, struct listener *listener)
 	} else {
 		r = call(ws->worker, ws->count, WORKER_REMOVE_PORT, listener);
 	}
-	/* A late worker keeps the number of the socket. */
+	/* A late worker keeps the descriptor number of the socket. */
 	if (r == 0)
 		fdtotal_give(&ws->fds, 1);
 	return r;
