@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The builtin port driver. See builtin.h.
  *
- * A port is a struct listener, which this file owns together with its socket. The workers borrow
- * both from workers_add_port until workers_remove_port has returned.
+ * A port is a struct listener. This file owns it and its socket. The workers borrow both from the
+ * call of workers_add_port until workers_remove_port has returned.
  */
 #include "ports/builtin.h"
 
@@ -27,7 +27,7 @@
 
 struct builtin {
 	struct workers *workers;
-	bool ending; /* the workers were told to end */
+	bool ending; /* workers_end was called */
 };
 
 /* ---- start ---- */
@@ -39,7 +39,8 @@ static int receive_answer(int sock, struct err *e)
 
 	if (r == 0)
 		r = -ETIMEDOUT;
-	/* A peer that stops within a frame is not to hold us up: it is of no use. */
+	/* The socket is non-blocking, so a peer that stops within a frame does not delay us: an
+	 * incomplete answer is an error. */
 	if (r > 0)
 		r = msg_read(&reader, sock);
 	if (r == 1)
@@ -50,8 +51,8 @@ static int receive_answer(int sock, struct err *e)
 	return r;
 }
 
-/* The parent's first word to the child's port service: an "init" request, which proves that the
- * service is there and understands us. Blocks, but not for long. */
+/* Sends the first request to the child's port service, "init", and waits for the answer. This
+ * proves that the service is there and understands us. Blocks for at most ANSWER_DEADLINE_MS. */
 static int greet_port_service(const char *path, struct err *e)
 {
 	struct sockaddr_un address;
@@ -95,7 +96,7 @@ static int builtin_start(void **driver, const struct port_setup *setup, struct e
 
 /* ---- ports ---- */
 
-/* What is asked of the child for a connection to this port. */
+/* Returns the request that asks the child for a connection to the port's target. */
 static struct bpmsg target_of(const struct portspec *spec)
 {
 	struct bpmsg target = { .type = BPMSG_CONNECT, .proto = spec->proto };
@@ -112,8 +113,9 @@ static void free_listener(struct listener *listener)
 	free(listener);
 }
 
-/* Closes the socket of a port that a late or failed worker still knows, and has the number lead
- * nowhere: what the worker does with it one day must not meet another file. */
+/* Closes the socket of a port that a late or failed worker still uses, and makes its descriptor
+ * number refer to /dev/null. If the worker uses the number later, it must not hit an unrelated
+ * file. */
 static void blind_listener(const struct builtin *b, const struct listener *listener)
 {
 	FD_AUTO int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -179,8 +181,8 @@ static bool builtin_failed(const void *driver)
 	return workers_failed(b->workers);
 }
 
-/* Ends the workers, and closes the listening sockets before their connections have ended, so that
- * no client comes in meanwhile. */
+/* Ends the workers, and closes the listening sockets before waiting for the connections, so that no
+ * further client is accepted. */
 static void end_workers(struct builtin *b, struct port_slot *slots, size_t count)
 {
 	bool in_time = workers_end(b->workers) == 0;

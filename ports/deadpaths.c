@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Paths by which answers do not come back. See deadpaths.h. */
+/* Paths on which answers do not come back. See deadpaths.h. */
 #include "ports/deadpaths.h"
 
 #include <netinet/in.h>
@@ -8,11 +8,11 @@
 #include "base/clock.h"
 #include "ports/transparent.h"
 
-#define DEAD_MS	     60000 /* how long a path counts as dead */
-#define NETWORK4_LEN 3	   /* bytes of an address that make the network of a client */
-#define NETWORK6_LEN 8
-#define MANY_NETWORKS \
-	8 /* with dead paths to a target: then the client's network is not the reason */
+#define DEAD_MS	      60000 /* how long a path counts as dead */
+#define NETWORK4_LEN  3	    /* bytes of an address that name the client's network */
+#define NETWORK6_LEN  8
+/* If so many networks have dead paths to a target, the client's network is not the reason. */
+#define MANY_NETWORKS 8
 
 static bool is_same_network(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 {

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Connecting, or asking the child to. See dial.h.
+/* Connecting, or asking the child to connect. See dial.h.
  *
  * Connecting from the client's address. The parent owns the child's user namespace, so the kernel
- * lets it do on a socket of there what the child could. Which mark is right for a target is the
- * child's decision, though, and so is what to do when that way fails. So a connection asks the
- * child unless another one has done so a moment ago for the same target, and the mark of what came
- * back says how (markcache.h); and where connecting that way does not succeed at once, the child is
- * asked after all. Of the two ways, one is right only where nobody translates addresses: that is
- * looked at again for each connection (transparent_is_right), before a byte is sent.
+ * lets it do with a socket of that namespace what the child could do. But the child decides which
+ * fwmark a target needs (srcroute.c), and what to do if connecting fails. So the first connection
+ * to a target goes through the child, and the mark of the socket that the child returns is cached
+ * for a second (markcache.h). While it is cached, the parent binds and connects by itself; if that
+ * does not succeed within AT_ONCE_MS, it asks the child. TRANSPARENT_MARK_IN is right only if
+ * nobody translates addresses, so every connection made with it is checked before a byte is sent
+ * (transparent_is_right).
  *
- * Every end goes through `finish`, which lets go of all that a dial holds and leaves the report to
- * a task. So the owner hears of it with no function of the dial, and no event of its watch, left
- * standing on the memory that it may want to free.
+ * Ending. Every dial ends in `finish`, which releases all that the dial holds and leaves the call
+ * of on_done to a task. So the owner may free the memory in on_done: no function of the dial is
+ * running and no event of its watch is pending.
  */
 #include "ports/dial.h"
 
@@ -34,16 +35,16 @@
 #include "ports/reach.h"
 #include "ports/transparent.h"
 
-#define TRIES	    10	  /* compat: 3.0.1, the i-th */
-#define STEP_MS	    5	  /* after a further 5 * i ms */
-#define SHORT_MS    100	  /* until the next try where there was no descriptor for this one */
-#define DEADLINE_MS 30000 /* for all tries together; the child gives one up after 20 s, */
-#define CONNECT_MS  20000 /* and so do we */
-#define AT_ONCE_MS  100	  /* for an answer from inside, when it is not sure that it comes back */
+#define TRIES	    10	  /* compat: 3.0.1 */
+#define STEP_MS	    5	  /* compat: 3.0.1; the pause after the i-th try is 5 * i ms */
+#define SHORT_MS    100	  /* pause after a try that does not count, because descriptors are short */
+#define DEADLINE_MS 30000 /* for all tries together */
+#define CONNECT_MS  20000 /* for one connect(2); the child gives up after the same time */
+#define AT_ONCE_MS  100	  /* for one connect(2) with a mark; then the child is asked */
 
 static void on_answer(struct watch *watch, short revents);
 
-/* Lets go of what a try holds. */
+/* Releases what a try holds. */
 static void end_try(struct dial *d)
 {
 	struct loop *loop = d->dialler->loop;
@@ -54,7 +55,7 @@ static void end_try(struct dial *d)
 	if (d->watch.on_event == on_answer)
 		msg_close(&d->watch.fd);
 	else
-		sockopt_reset(&d->watch.fd); /* a socket from inside must not linger */
+		sockopt_reset(&d->watch.fd); /* a socket of the child must not linger */
 	msg_reader_reset(&d->reader);
 }
 
@@ -77,7 +78,7 @@ static void finish(struct dial *d, int result)
 void dial_cancel(struct dial *d)
 {
 	if (d->done) {
-		sockopt_reset(&d->result); /* one that has come but was not yet reported */
+		sockopt_reset(&d->result); /* a descriptor that was not reported yet */
 		d->result = -ECANCELED;
 		return;
 	}
@@ -101,9 +102,9 @@ static void on_deadline(struct timer *t)
 	finish(d, err_set(&d->why, ETIMEDOUT, "no answer from the child"));
 }
 
-/* A try failed with the error number -`result`, for the reason in d->why. It does not count where
- * the target is not to blame: descriptors are short, and new clients wait meanwhile, or too many
- * from inside are still being closed (closer.h). */
+/* A try failed with the error number -`result` and the reason in d->why. Pauses and tries again, or
+ * gives up. The try does not count if the target is not to blame: descriptors are short (new
+ * clients are paused as well), or too many of the child's are still being closed (closer.h). */
 static void try_again(struct dial *d, int result)
 {
 	bool is_short = result == -EMFILE || result == -ENFILE;
@@ -134,7 +135,8 @@ static bool has_option(int fd, int name, int value)
 	return getsockopt(fd, SOL_SOCKET, name, &is, &len) == 0 && is == value;
 }
 
-/* Is it what was asked for: a TCP or UDP socket, and not a raw one of that protocol? */
+/* Is the descriptor what was asked for: a TCP or UDP socket, and not a raw socket of that protocol?
+ */
 static bool is_asked_for(const struct dial *d, int fd)
 {
 	bool udp = d->asks_probe || proto_is_udp(d->req.proto);
@@ -143,7 +145,8 @@ static bool is_asked_for(const struct dial *d, int fd)
 	       has_option(fd, SO_TYPE, udp ? SOCK_DGRAM : SOCK_STREAM);
 }
 
-/* What the child has decided about the target: how it has connected from the client's address. */
+/* Caches what the child decided about the target: the mark with which it connected from the
+ * client's address, or that it did not. */
 static void note_mark(const struct dial *d, int fd)
 {
 	int mark;
@@ -159,8 +162,8 @@ static void note_mark(const struct dial *d, int fd)
 		deadpaths_note(&d->dialler->marks->dead, &d->from, &d->to);
 }
 
-/* Reads a piece of the answer. Returns the target's descriptor; -EINPROGRESS if it should be called
- * again, -EAGAIN if there is nothing more for now, or -errno with the reason in d->why. */
+/* Reads a part of the answer. Returns the connected descriptor; -EINPROGRESS if it must be called
+ * again, -EAGAIN if no more has arrived, or another -errno with the reason in d->why. */
 static int read_answer(struct dial *d)
 {
 	char bytes[1024];
@@ -204,7 +207,7 @@ static void on_answer(struct watch *watch, short revents)
 			sockopt_tcp_reset_on_close(r);
 		finish(d, r);
 	} else if (r != -EAGAIN) {
-		/* The child has waited as well, and remembers it. */
+		/* The child's connection timed out as well, and the child remembers that. */
 		if (d->timed_out)
 			deadpaths_note(&d->dialler->marks->dead, &d->from, &d->to);
 		try_again(d, r);
@@ -219,7 +222,7 @@ static int send_request(struct dial *d, const struct bpmsg *req)
 
 	if (len < 0)
 		return len;
-	/* Where too many requests wait for the child (EAGAIN) it is worth a try later. */
+	/* -EAGAIN: too many requests are queued for the child; a later try may succeed. */
 	d->watch.fd = unixsock_connect(&d->dialler->bp_address);
 	if (d->watch.fd < 0)
 		return d->watch.fd;
@@ -229,6 +232,7 @@ static int send_request(struct dial *d, const struct bpmsg *req)
 	return len;
 }
 
+/* Returns the milliseconds until the deadline, at most `most_ms`. */
 static unsigned int ms_left(const struct dial *d, unsigned int most_ms)
 {
 	unsigned int left_ms = (unsigned int)clock_left_ms(d->until_ms);
@@ -265,7 +269,7 @@ static void ask_child(struct dial *d)
 
 /* ---- connecting ---- */
 
-/* Is it about the target that connecting failed, or about the socket or us? */
+/* Does the error of connect(2) concern the target, and not our socket or this process? */
 static bool is_of_target(int errnum)
 {
 	switch (errnum) {
@@ -274,7 +278,7 @@ static bool is_of_target(int errnum)
 	case ETIMEDOUT:
 	case EHOSTUNREACH:
 	case ENETUNREACH:
-	case EADDRNOTAVAIL: /* no port is left there */
+	case EADDRNOTAVAIL: /* no local port is left */
 		return true;
 	default:
 		return false;
@@ -305,7 +309,7 @@ static void connected(struct dial *d)
 		finish(d, fd_take(&d->watch.fd));
 		return;
 	}
-	/* Its end must not be in the way of the next one from the same port. */
+	/* A reset, so that no TIME_WAIT blocks the next connection from the same port. */
 	sockopt_reset(&d->watch.fd);
 	not_connected(d, ESTALE);
 }
@@ -316,7 +320,7 @@ static void on_connected(struct watch *w, short revents)
 	int why = 0;
 	socklen_t len = sizeof(why);
 
-	/* Every failure is an error condition, too. */
+	/* Every failure raises POLLERR or POLLHUP as well. */
 	if ((revents & (POLLERR | POLLHUP)) != 0 &&
 	    getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &why, &len) < 0)
 		why = errno;
@@ -334,7 +338,7 @@ static void on_no_answer(struct timer *t)
 	not_connected(d, ETIMEDOUT);
 }
 
-/* Returns 0 when connected, -EINPROGRESS, or -errno. */
+/* Returns 0 if connected, -EINPROGRESS, or another -errno. */
 static int connect_now(const struct dial *d)
 {
 	const struct sockaddr *to = (const struct sockaddr *)&d->to;
@@ -343,8 +347,9 @@ static int connect_now(const struct dial *d)
 		return 0;
 	if (errno != EINPROGRESS && errno != EINTR)
 		return -errno;
-	/* A server on this host has answered within the call, and the kernel has handled that at
-	 * its end: to ask once more costs less than to wait for the event. */
+	/* A server on this host has usually answered during the call, and the kernel has processed
+	 * the answer at the end of it. A second connect(2) is cheaper than waiting for the event.
+	 */
 	if (connect(d->watch.fd, to, d->to_len) == 0 || errno == EISCONN)
 		return 0;
 	return errno == EALREADY || errno == EINTR ? -EINPROGRESS : -errno;
@@ -394,7 +399,8 @@ static void on_socket(struct sockpool_waiter *w, int fd)
 		ask_child(d);
 }
 
-/* Has the client an address that the server shall see, and can it be to this target? */
+/* Should the server see the client's address, and can a connection to this target come from it?
+ * Sets d->from. */
 static bool has_source(struct dial *d)
 {
 	struct ipaddr ip;
@@ -410,7 +416,8 @@ static bool has_source(struct dial *d)
 	return false;
 }
 
-/* Connects by itself, or waits for a socket for that. Returns false if the child is to be asked. */
+/* Connects without the child, or waits for a socket to do so. Returns false if the child must be
+ * asked. */
 static bool try_by_itself(struct dial *d)
 {
 	struct sockpool *pool = d->dialler->pool;
@@ -422,12 +429,12 @@ static bool try_by_itself(struct dial *d)
 	kind = sockpool_kind(proto_is_udp(d->req.proto), d->to.ss_family);
 	d->mark = 0;
 	if (has_source(d)) {
-		/* The child knows that too, and connects without. */
+		/* The child knows that, too, and will connect from its own address. */
 		if (deadpaths_has(&d->dialler->marks->dead, &d->from, &d->to))
 			return false;
 		d->mark = markcache_find(d->dialler->marks, &d->to);
 		if (d->mark == 0) {
-			sockpool_warm(pool, kind); /* for those that follow */
+			sockpool_warm(pool, kind); /* for later connections */
 			return false;
 		}
 	}
@@ -459,8 +466,8 @@ static int *probe_of(const struct dialler *dialler, sa_family_t family)
 	return family == AF_INET ? &dialler->probes->v4 : &dialler->probes->v6;
 }
 
-/* Is the target to be looked at by a probe of the family of *ip, which is set to the address that
- * is in question? */
+/* Does the target depend on the child's routes? Then sets *ip to the address to look at; the probe
+ * must be of its family. */
 static bool needs_probe(const struct dial *d, struct ipaddr *ip)
 {
 	struct sockaddr_storage to;
@@ -474,7 +481,8 @@ static bool needs_probe(const struct dial *d, struct ipaddr *ip)
 	return !ipaddr_is_loopback(ip);
 }
 
-/* Goes on with what `probe` shows of *ip; -1 where the child has none of that family. */
+/* Chooses the target by what `probe` shows about *ip, and dials it. -1: the child has no probe of
+ * that family. */
 static void look_at_target(struct dial *d, const struct ipaddr *ip, int probe)
 {
 	if (d->has_ip) {
@@ -491,7 +499,8 @@ static void look_at_target(struct dial *d, const struct ipaddr *ip, int probe)
 	dial_target(d);
 }
 
-/* Any child can connect a UDP socket to its own loopback address. */
+/* Asks the child for a UDP socket that is connected to its loopback address: RootlessKit's child
+ * can do that as well. */
 static void ask_for_probe(struct dial *d, sa_family_t family)
 {
 	struct bpmsg req = { .type = BPMSG_CONNECT, .port = d->req.port };
@@ -503,7 +512,7 @@ static void ask_for_probe(struct dial *d, sa_family_t family)
 	ask_for(d, &req);
 }
 
-/* Keeps a probe for the dials that follow, unless one is there or descriptors are short. */
+/* Keeps a probe for later dials, unless there is one already or descriptors are short. */
 static void keep_probe(const struct dialler *dialler, sa_family_t family, int fd)
 {
 	int *place = probe_of(dialler, family);
@@ -514,7 +523,7 @@ static void keep_probe(const struct dialler *dialler, sa_family_t family, int fd
 		close(fd);
 }
 
-/* The child has given a probe, or (`fd` < 0) has said why it has none. */
+/* The child has sent a probe, or (`fd` < 0) the reason why it has none. */
 static void on_probe(struct dial *d, int fd)
 {
 	const struct dialler *dialler = d->dialler;
@@ -522,7 +531,7 @@ static void on_probe(struct dial *d, int fd)
 
 	d->asks_probe = false;
 	end_try(d);
-	if (!needs_probe(d, &ip)) { /* it did when it asked */
+	if (!needs_probe(d, &ip)) { /* it did when the probe was requested */
 		fd_close(&fd);
 		dial_target(d);
 		return;

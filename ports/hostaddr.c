@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host's address. See hostaddr.h. */
+/* The host's IPv4 address. See hostaddr.h. */
 #include "ports/hostaddr.h"
 
 #include <arpa/inet.h>

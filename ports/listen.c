@@ -16,10 +16,10 @@
 #define UNPRIVILEGED_PORT_START	  "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 #define UNPRIVILEGED_PORT_DEFAULT 1024
 
-/* Where a spec listens. */
+/* The address that a spec listens on. */
 struct place {
 	struct ipaddr ip;
-	bool both_families; /* an IPv6 socket that hears IPv4 too */
+	bool both_families; /* an IPv6 socket that accepts IPv4 too */
 	bool udp;
 };
 
@@ -66,7 +66,7 @@ static int set_options(int fd, const struct place *place)
 		return -errno;
 	if (place->udp)
 		return dgram_listener_options(fd, place->ip.family);
-	/* With UDP this would let two sockets have the same port. */
+	/* Not for UDP, where it would let two sockets share a port. */
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
 		return -errno;
 	sockopt_tcp_defaults(fd);
@@ -76,7 +76,7 @@ static int set_options(int fd, const struct place *place)
 	return 0;
 }
 
-/* Returns a listening socket; *step is what failed if not. */
+/* Returns a listening socket, or -errno; *step then names the call that failed. */
 static int open_socket(const struct place *place, int port, const char **step)
 {
 	struct sockaddr_storage sa;
@@ -102,7 +102,7 @@ static int open_socket(const struct place *place, int port, const char **step)
 	return fd_take(&fd);
 }
 
-/* Is it that this host has no IPv6? */
+/* Does the error `why` mean that this host has no IPv6? */
 static bool is_without_ipv6(int why)
 {
 	return why == -EAFNOSUPPORT || why == -EADDRNOTAVAIL || why == -EPROTONOSUPPORT;

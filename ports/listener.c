@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a user is told about a port. See listener.h. */
+/* Loop protection and log lines of a published port. See listener.h. */
 #include "ports/listener.h"
 
 #include <errno.h>
@@ -72,7 +72,8 @@ void listener_count_out(struct listener *o, unsigned char place)
 
 /* ---- log lines ---- */
 
-/* Was it the target that refused, by our own words or the child's, and not the child itself? */
+/* Did the target refuse the connection, rather than the child refuse the request? The reason is our
+ * own text or the child's. */
 static bool is_refusal(const char *reason)
 {
 	return strcmp(reason, REFUSED) == 0 || ends_with(reason, ": connect: " REFUSED);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Marks in mind. See markcache.h. */
+/* The cache of fwmarks. See markcache.h. */
 #include "ports/markcache.h"
 
 #include <netinet/in.h>
@@ -9,9 +9,10 @@
 #include "ports/transparent.h"
 
 #define KEEP_MS 1000
-#define ASK_MS	100 /* for the one who asks anew to have an answer */
+#define ASK_MS	100 /* in which the caller that asks the child gets its answer */
 
-/* The place of a target: others mostly have another port, family or last byte of the address. */
+/* Returns the slot of a target. Targets mostly differ in port, family or last byte of the address.
+ */
 static size_t place(const struct sockaddr_storage *to)
 {
 	const struct sockaddr_in *v4 = (const void *)to;
@@ -19,7 +20,7 @@ static size_t place(const struct sockaddr_storage *to)
 	size_t last = to->ss_family == AF_INET ? ntohl(v4->sin_addr.s_addr) & UINT8_MAX
 					       : v6->sin6_addr.s6_addr[15];
 
-	/* Both families have the port in one place. */
+	/* Both families have the port at the same offset. */
 	return (ntohs(v4->sin_port) + to->ss_family + last) % MARKCACHE_SIZE;
 }
 
@@ -32,7 +33,7 @@ int markcache_find(struct markcache *m, const struct sockaddr_storage *to)
 		return 0;
 	if (now < k->until_ms)
 		return k->mark;
-	/* When it has not been used for long either, it is nothing to go on with. */
+	/* A mark that has not been used for long is not used any more while the child is asked. */
 	if (now - k->until_ms > KEEP_MS)
 		k->mark = 0;
 	k->until_ms = now + ASK_MS;

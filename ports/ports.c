@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The port table. See ports.h.
  *
- * An array in the order of the IDs, which grow: a port is added at the end.
+ * The slots are an array in the order of the IDs. IDs grow, so a new port is appended.
  */
 #include "ports/ports.h"
 
@@ -18,8 +18,8 @@ struct ports {
 	struct port_slot *slots;
 	size_t count;
 	size_t cap;
-	/* How many slots have each parent port, so that thousands are not compared with each other.
-	 * Memory that is not touched costs nothing. */
+	/* How many slots have each parent port. So a new port is compared with the others only if
+	 * one has the same number. Pages that are never written cost no memory. */
 	uint32_t *taken; /* [PORT_NUMBERS] */
 	int last_id;
 };
@@ -80,8 +80,8 @@ static int check_conflict(const struct ports *ports, const struct portspec *spec
 	return 0;
 }
 
-/* Adds a port of ours with the same number, which may be what has the address: proto or parent IP
- * differ, so that the two do not conflict as specs. */
+/* Names in `e` a published port with the same number, which may be what occupies the address: its
+ * protocol or parent IP differs, so that the two specs do not conflict. */
 static void name_own_port(const struct ports *ports, const struct portspec *spec, struct err *e)
 {
 	char text[PORTSPEC_TEXT_LEN];

@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Serving .bp.sock. See portservice.h.
  *
- * A request (struct request) goes through these states. Each failure ends it, and is answered where
- * somebody may be there to hear it:
+ * A "connect" request (struct request) goes through these states. Every failure ends it, and is
+ * answered if the requester may still be there:
  *
  *     READING ── frame complete ──► CONNECTING ── connected ──► answered, freed
  *        │                              │
- *        └─ end, garbage, deadline      └─ refused, unreachable, deadline, client gone
+ *        └─ end, garbage, deadline      └─ refused, unreachable, deadline, requester gone
  *
- * With a client's address in the request it connects from there first (transparent.h). Should that
- * fail, whatever the reason, it connects as usual, at once: that it is refused as well shows that
- * it was not for the address. If there was no answer in time, the first socket goes on beside the
- * second: whichever is connected first is the answer, and that the first one ever is shows that
- * the server was busy, not that answers do not come back.
+ * If the request names a client's address, the service first connects from that address
+ * (transparent.h). If that fails, for whatever reason, it connects from its own address at once;
+ * should that be refused as well, the client's address was not the reason.
  *
- * "sockets" is answered at once, with sockets that are not connected.
+ * If there was no answer in time, the first socket stays open beside the second one, and the answer
+ * is whichever is connected first. If the first socket is connected at all, the server was just
+ * slow, and answers to the client's address do come back.
  *
- * A slow target holds up nobody: every connect(2) is non-blocking, and there may be as many of them
- * as there are descriptors. That can be thousands, so the loop is an epoll one; each watch is used
- * for few events and costs no more than one of poll(2) there.
+ * "init" and "sockets" requests are answered at once.
  *
- * Requests are heard from processes of the user itself and of nobody else. All memory belongs to
- * the thread.
+ * A slow target delays nobody: every connect(2) is non-blocking, and only the descriptor limit
+ * bounds their number. That may be thousands, so the loop uses epoll(7). Here a watch gets so few
+ * events that adding it to epoll costs no more than poll(2) would.
+ *
+ * Only processes of the same user are served. All memory belongs to the thread.
  */
 #include "ports/portservice.h"
 
@@ -52,36 +53,37 @@
 #include "ports/srcroute.h"
 #include "ports/transparent.h"
 
-#define READ_DEADLINE_MS    10000 /* for a request to be complete */
-#define CONNECT_DEADLINE_MS 20000 /* a SYN is sent five times by then; the parent waits longer */
-#define AT_ONCE_MS	    500	  /* a lost SYN is sent again after a second */
-#define LATE_MS		    2700  /* by then it was sent three times, to a busy server too */
+#define READ_DEADLINE_MS    10000 /* until a request must be complete */
+#define CONNECT_DEADLINE_MS 20000 /* TCP sends 5 SYNs in it; the parent waits longer */
+#define AT_ONCE_MS	    500	  /* less than 1 s, after which TCP sends a lost SYN again */
+#define LATE_MS		    2700  /* TCP sends 3 SYNs in it, also to a busy server */
 
 struct service {
 	struct loop *loop;
 	struct acceptor acceptor;
 	char state_dir[PATH_MAX];
-	bool source_ip; /* clients' addresses are kept */
+	bool source_ip; /* connect from clients' addresses */
 	struct srcroute srcroute;
-	const char *netns; /* NULL: the process' own */
+	const char *netns; /* path; NULL: the process' own namespace */
 	char netns_path[PATH_MAX];
 	pthread_barrier_t started;
-	int result; /* of the start, with the reason */
+	int result; /* of the start; its reason is in `why` */
 	struct err why;
 };
 
 struct request {
 	struct service *service;
-	struct watch client;
-	struct watch target; /* -1 while the request is read */
-	struct watch late;   /* from the client's address, and not connected in time; or -1 */
+	struct watch client; /* the requester */
+	struct watch target; /* the socket that is being connected; -1 while the request is read */
+	struct watch late;   /* bound to `from`, did not connect in time; or -1 */
 	struct timer deadline;
 	struct msg_reader reader;
 	struct task reap;
-	struct sockaddr_storage from;  /* the client's address; AF_UNSPEC if it is not to be kept */
-	bool plain;		       /* it does without that address, after a failure */
-	bool transparent;	       /* it is connecting from there */
-	unsigned long long without_ms; /* since when it does without, for want of an answer; or 0 */
+	struct sockaddr_storage from; /* the client's address; AF_UNSPEC: connect from our own */
+	bool plain;	  /* connecting from `from` failed: connect from our own address */
+	bool transparent; /* `target` is bound to `from` */
+	unsigned long long without_ms; /* when `from` got no answer in time and the plain connection
+					  began; or 0 */
 	struct sockaddr_storage to;
 	socklen_t to_len;
 	struct bpmsg req;
@@ -117,8 +119,8 @@ static void on_read_deadline(struct timer *t)
 	end_request(LOOP_OWNER(t, struct request, deadline));
 }
 
-/* A request was answered. Should a socket come late from the client's address, it still tells that
- * this way is not dead. */
+/* A request was answered. Keeps the late socket for LATE_MS: if it connects, the path from the
+ * client's address is not dead. */
 static void end_answered(struct request *r)
 {
 	struct loop *loop = r->service->loop;
@@ -137,7 +139,7 @@ static void answer_error(struct request *r, const struct err *why)
 	char text[BPMSG_ERROR_MAX];
 	int len = bpmsg_encode_error(why, text, sizeof(text));
 
-	/* A client that does not take it has gone. */
+	/* A requester that does not take the answer has gone. */
 	if (len > 0)
 		msg_send_now(r->client.fd, text, (size_t)len);
 	end_answered(r);
@@ -151,8 +153,9 @@ static void answer_init(struct request *r)
 	end_request(r);
 }
 
-/* A plain socket got an answer, or a refusal. Was it for the address that there was none before,
- * and not for a busy server? Then those after it do not wait as well. */
+/* A plain socket was connected or refused. If that came at once, the server is not busy, and so the
+ * client's address was the reason why there was no answer before. Then notes the path as dead, so
+ * that later requests do not wait as well. */
 static void note_answer(struct request *r)
 {
 	if (r->without_ms != 0 && clock_now_ms() - r->without_ms < AT_ONCE_MS)
@@ -173,17 +176,17 @@ static void answer_connected(struct request *r)
 
 /* ---- connecting ---- */
 
-/* Nobody waits for the connection any more. */
+/* The requester has gone: nobody needs the connection any more. */
 static void on_client_gone(struct watch *w, short revents)
 {
 	(void)revents;
 	end_request(LOOP_OWNER(w, struct request, client));
 }
 
-/* The client has nothing more to say, and may have shut down its writing side. POLLHUP comes when
- * it has gone. A connection from the client's address goes on without it, and so does the plain one
- * after it as long as an answer would be one at once: how they end is kept in mind for the others.
- */
+/* From now on the requester sends nothing, and it may have shut down its writing side. POLLHUP
+ * means that it has gone, which ends the request. But a connection from the client's address goes
+ * on without the requester, and so does the plain connection after it while its answer would count
+ * as immediate: their outcome is recorded for later requests. */
 static void watch_for_the_end(struct request *r)
 {
 	bool goes_on = r->transparent || r->without_ms != 0;
@@ -234,7 +237,7 @@ static void on_late(struct watch *w, short revents)
 	}
 }
 
-/* Keeps the socket that did not connect in time. */
+/* Keeps the socket that did not connect in time as `late`. */
 static void keep_late(struct request *r)
 {
 	r->without_ms = clock_now_ms();
@@ -245,7 +248,8 @@ static void keep_late(struct request *r)
 		fd_close(&r->late.fd);
 }
 
-/* A socket did not connect. One that came from the client's address is replaced by a usual one. */
+/* Connecting failed. A socket from the client's address is replaced by a plain one; a plain
+ * socket's failure is the answer. */
 static void on_failed(struct request *r, int errnum)
 {
 	struct loop *loop = r->service->loop;
@@ -288,7 +292,8 @@ static void on_connect_deadline(struct timer *t)
 	on_failed(LOOP_OWNER(t, struct request, deadline), ETIMEDOUT);
 }
 
-/* No answer at once: the server is busy, or there is none. */
+/* The plain socket got no immediate answer either: the server is busy, or there is none. That says
+ * nothing about the client's address. */
 static void on_slow(struct timer *t)
 {
 	struct request *r = LOOP_OWNER(t, struct request, deadline);
@@ -300,7 +305,7 @@ static void on_slow(struct timer *t)
 		fail_connect(r, ENOMEM);
 }
 
-/* Sets the deadline of a connection that has begun. Returns 0 or -ENOMEM. */
+/* Sets the timer of a connection that has begun. Returns 0 or -ENOMEM. */
 static int set_deadline(struct request *r)
 {
 	unsigned int ms = r->transparent ? TRANSPARENT_DEADLINE_MS : CONNECT_DEADLINE_MS;
@@ -317,7 +322,7 @@ static int new_socket(enum proto proto, int family)
 	return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
-/* Makes the request's socket, one that comes from the client's address if that can be. */
+/* Makes the request's socket, from the client's address if possible. Returns 0 or -errno. */
 static int open_target(struct request *r)
 {
 	struct err why;
@@ -366,7 +371,8 @@ static void start_connect(struct request *r)
 		fail_connect(r, -result);
 }
 
-/* Whose address the server shall see, if that was asked for and can be. */
+/* Sets r->from to the client's address, if the request has one and the service can connect from it.
+ */
 static void note_source(struct request *r)
 {
 	const struct bpmsg *req = &r->req;
@@ -377,8 +383,8 @@ static void note_source(struct request *r)
 		ipaddr_sockaddr(&ip, req->source_port, &r->from);
 }
 
-/* A parent IP that this namespace does not have would lead out, to the host, and into the very same
- * port again. */
+/* Without a child IP the parent IP is the target, but only if this namespace has that address.
+ * Otherwise it would lead out to the host, and there into the same port again. */
 static void choose_target(struct request *r)
 {
 	FD_AUTO int fd = -1;
@@ -406,8 +412,8 @@ static void answer_connect(struct request *r)
 
 /* ---- sockets ---- */
 
-/* Makes up to `count` sockets, fds[count]. Returns how many there are, or -errno if there is none.
- */
+/* Makes up to `count` sockets, fds[count], which the caller owns. Returns how many, or -errno if
+ * none could be made. */
 static int make_sockets(enum proto proto, int *fds, int count)
 {
 	int family = proto == PROTO_TCP6 || proto == PROTO_UDP6 ? AF_INET6 : AF_INET;
@@ -515,7 +521,7 @@ static int listen_on_socket(struct service *s, struct err *e)
 			       statedir_path(s->state_dir, STATE_BP_SOCKET, path), e);
 }
 
-/* Where it cannot be the ports are as good without it. */
+/* If this fails, ports work without it. */
 static void prepare_source_ip(struct service *s)
 {
 	struct err why;
@@ -563,13 +569,14 @@ static void *run_thread(void *arg)
 		return NULL;
 	r = loop_run(s->loop);
 	log_error("port service: %s", err_text(-r, why, sizeof(why)));
-	/* No port works without it: the child ends, and with it the launcher and the command. */
+	/* No port works without this thread. So the child ends, and with it the launcher and the
+	 * command. */
 	_exit(1);
 }
 
 int portservice_start(const char *state_dir, const char *netns, bool source_ip, struct err *e)
 {
-	static struct service service; /* one a process; the thread keeps it */
+	static struct service service; /* static: the thread uses it for the life of the process */
 	struct service *s = &service;
 	int r;
 

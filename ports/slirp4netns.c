@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The port driver slirp4netns. See slirp4netns.h.
  *
- * A port is known by slirp4netns' own ID, the slot's `number`; -1 stands for a port that it does
- * not have, because it was started again and could not take it.
+ * A slot's `number` is the ID that slirp4netns gave the port. It is -1 for a port that slirp4netns
+ * could not open again after a restart.
  */
 #include "ports/slirp4netns.h"
 
@@ -32,7 +32,8 @@ static const char *const protos[] = { "tcp", "tcp4", "udp", "udp4", NULL };
 
 /* ---- asking ---- */
 
-/* Returns a non-blocking connection. One to a UNIX socket is made at once or not at all. */
+/* Returns a non-blocking connection, or -errno. connect(2) on a UNIX socket succeeds or fails at
+ * once (unix(7)). */
 static int dial(const char *path)
 {
 	struct sockaddr_un address;
@@ -49,7 +50,7 @@ static int dial(const char *path)
 	return fd_take(&fd);
 }
 
-/* Reads up to the end of the stream. Returns the length or -errno. */
+/* Reads to the end of the stream. Returns the length in bytes, or -errno. */
 static ssize_t read_answer(int fd, char *answer, size_t cap)
 {
 	unsigned long long until = clock_now_ms() + DEADLINE_MS;
@@ -74,14 +75,14 @@ static ssize_t read_answer(int fd, char *answer, size_t cap)
 	}
 }
 
-/* Sends the request and receives the answer. Returns the answer's length or -errno. */
+/* Sends the request and receives the answer. Returns the answer's length in bytes, or -errno. */
 static ssize_t talk(const char *path, const char *request, size_t len, char *answer, size_t cap)
 {
 	FD_AUTO int fd = dial(path);
 
 	if (fd < 0)
 		return fd;
-	/* A fresh socket has room for it. */
+	/* A fresh socket has room for the request. */
 	if (send(fd, request, len, MSG_NOSIGNAL) != (ssize_t)len)
 		return errno == EPIPE ? -ENOTCONN : -errno;
 	if (shutdown(fd, SHUT_WR) < 0)
@@ -111,7 +112,8 @@ static int ask(const char *path, const char *request, int len, int64_t *id, stru
 
 #define IPV4_ONLY "; slirp4netns forwards IPv4 only; try --port-driver=builtin"
 
-/* It does not say why it cannot listen. Tries the same, and adds what comes of it. */
+/* slirp4netns does not say why it cannot listen. Tries to bind the same address here, and adds the
+ * reason to `e`. */
 static void explain(const struct portspec *spec, struct err *e)
 {
 	const char *text = spec->parent_ip[0] != '\0' ? spec->parent_ip : "0.0.0.0";
@@ -193,7 +195,7 @@ static int slirp_close(void *driver, struct port_slot *slot, struct err *e)
 		r = slirpapi_remove(slot->number, request, sizeof(request));
 		r = ask(s->api_socket, request, r, NULL, e);
 	}
-	/* When it is not running it has no port. */
+	/* A program that is not running has no port. */
 	return r == -ENOTCONN ? 0 : check_stuck(s, r);
 }
 
@@ -214,14 +216,14 @@ static void slirp_restore(void *driver, struct port_slot *slots, size_t count)
 			log_error("port %d %s is closed: %s", slots[i].entry.id,
 				  portspec_brief(&slots[i].entry.spec, brief, sizeof(brief)),
 				  why.msg);
-		/* One that does not answer is not asked for each of many ports. */
+		/* If slirp4netns does not answer, do not ask again for each of the other ports. */
 		lost = r == -ETIMEDOUT || r == -ENOTCONN;
 	}
 }
 
 /* ---- start and end ---- */
 
-/* The ports end with the program. */
+/* The ports are closed when slirp4netns exits. */
 static bool slirp_free(void *driver, struct port_slot *slots, size_t count, unsigned int wait_ms)
 {
 	struct slirp *s = driver;

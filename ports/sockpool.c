@@ -1,28 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sockets in store. See sockpool.h.
+/* The pool of the child's sockets. See sockpool.h.
  *
- * For each kind: a stack of sockets, a queue of those who wait, and a batch that is on its way or
- * not.
+ * Each kind has a stack of sockets, a queue of waiters, and at most one batch under way.
  *
  *     IDLE ── fewer than half of `want` are there ──► ASKING ── sockets came ──► IDLE
  *      ▲                                                │
- *      └──── not before a pause: 100, 200, ... ms ◄─────┴─ none, no answer: who waits is told
+ *      └─────── after a pause: 100, 200, ... ms ◄───────┴─ none, no answer: waiters are told
  *
- * `want` doubles when a batch came too late for somebody, or when there is so much to do that
- * larger ones pay, and halves when it was too much for a while.
+ * `want` is how many sockets to store. It doubles if a batch came too late for a caller, or if
+ * demand is so high that larger batches pay. It halves if so many were not needed for a while.
  *
- * Budget. A socket in store counts as a descriptor of the worker, and so do the sockets that were
- * asked for and the connection that asks. The pool leaves a reserve, and gives up all that it has
- * when that is touched: then each connection asks for itself, and the last descriptors of the limit
- * go to connections.
+ * Quota. Each stored socket is charged to the worker's descriptor quota, and so are the sockets of
+ * a batch under way and the connection that it comes on. The pool leaves a reserve to connections.
+ * When the quota falls to that reserve, the pool closes all its sockets: from then on each
+ * connection asks the child, and gets the last descriptors.
  *
- * What comes from the child is not trusted, but a system call for each thing that could be wrong
- * with a socket would cost as much as a request for some connections does. One call answers whether
- * it is of TCP or UDP, since only those know an option of that level; of which family, connect(2)
- * finds out. Each is made non-blocking, and reset when it is closed without use, so that neither
- * connect(2) nor close(2) waits. What is not asked for goes to closer.h. Root inside that keeps a
- * socket's open file can still undo that, or hold the socket's lock: then a worker blocks,
- * also when it closes what is left at its end, and the main thread goes on without it (worker.h).
+ * Trust. Sockets that come from the child are not trusted. But a system call for each thing that
+ * could be wrong with one would cost as much as asking the child for each connection. So one call
+ * checks that it is TCP or UDP, by an option that only this protocol has; a wrong family shows in
+ * connect(2). Each socket is made non-blocking, and set to reset when it is closed unused, so that
+ * neither connect(2) nor close(2) blocks. Anything that was not requested is closed in the
+ * background (closer.h).
+ *
+ * Root inside may keep a duplicate of a socket, and can undo these settings later or hold the
+ * socket's lock. Then the worker blocks, maybe only when it closes the socket at its end, and the
+ * main thread goes on without it (worker.h).
  */
 #include "ports/sockpool.h"
 
@@ -43,14 +45,14 @@
 #include "os/sockopt.h"
 #include "os/unixsock.h"
 
-#define WANT_LEAST   4	   /* in store from the first use on */
-#define LOOK_MS	     2000  /* after which what was not used goes */
-#define BUSY	     4	   /* times `want` taken in that time is much */
-#define DEADLINE_MS  2000  /* for an answer of the child; it takes less than a millisecond */
-#define PAUSE_MS     100   /* after a failure, */
-#define PAUSE_MAX_MS 10000 /* the longest */
-#define RESERVE_FDS  256   /* descriptors that are left to connections, */
-#define RESERVE_PART 4	   /* or this part of a small quota */
+#define WANT_LEAST   4	   /* least value of `want` */
+#define LOOK_MS	     2000  /* interval of `on_look`, after which unused sockets are closed */
+#define BUSY	     4	   /* demand is high if so many times `want` are taken within it */
+#define DEADLINE_MS  2000  /* for the child's answer, which takes less than 1 ms */
+#define PAUSE_MS     100   /* before the next batch after a failure; doubled each time */
+#define PAUSE_MAX_MS 10000 /* the longest pause */
+#define RESERVE_FDS  256   /* descriptors that are left to connections */
+#define RESERVE_PART 4	   /* but at most this fraction of a small quota: 1/4 */
 
 struct store {
 	struct sockpool *pool;
@@ -58,16 +60,16 @@ struct store {
 	int fds[SOCKPOOL_HELD_MAX];
 	size_t count;
 	size_t want;
-	size_t taken;	   /* since the last look */
-	bool missed;	   /* somebody found nothing though a batch was on its way */
+	size_t taken;	   /* sockets taken since the last look */
+	bool missed;	   /* a caller found the store empty while a batch was under way */
 	struct list queue; /* of waiters */
 
-	struct watch watch; /* on the connection to the child, which it owns; -1: no batch */
+	struct watch watch; /* owns the connection to the child; -1: no batch is under way */
 	struct timer deadline;
 	struct msg_reader reader;
-	size_t asked;
-	unsigned int pause_ms; /* after the last failure; 0: it did not fail */
-	unsigned long long retry_ms;
+	size_t asked;		     /* sockets requested by the batch under way */
+	unsigned int pause_ms;	     /* length of the last pause; 0: the last batch was complete */
+	unsigned long long retry_ms; /* no batch before this time, clock_now_ms()'s clock */
 };
 
 struct sockpool {
@@ -76,14 +78,14 @@ struct sockpool {
 	const struct sockaddr_un *bp_address;
 	struct store stores[SOCKPOOL_KINDS];
 	struct timer look;
-	bool unknown; /* the child does not know such requests */
+	bool unknown; /* the child does not know the "sockets" request */
 	bool keeps_source;
 };
 
 static const struct kind {
 	enum proto proto;
-	int level, option; /* that only a socket of it knows, */
-	bool is_set;	   /* and whether this one has it */
+	int level, option; /* an option that only sockets of this protocol have */
+	bool is_set;	   /* whether it is set on the child's sockets */
 } kinds[] = {
 	[SOCKPOOL_TCP4] = { PROTO_TCP4, IPPROTO_TCP, TCP_NODELAY, true },
 	[SOCKPOOL_TCP6] = { PROTO_TCP6, IPPROTO_TCP, TCP_NODELAY, true },
@@ -101,7 +103,7 @@ enum sockpool_kind sockpool_kind(bool udp, sa_family_t family)
 	return family == AF_INET6 ? SOCKPOOL_TCP6 : SOCKPOOL_TCP4;
 }
 
-/* ---- those who wait ---- */
+/* ---- waiters ---- */
 
 void sockpool_wait(struct sockpool *pool, enum sockpool_kind kind, struct sockpool_waiter *w)
 {
@@ -124,7 +126,8 @@ static void tell_first(struct store *s, int fd)
 	w->on_socket(w, fd);
 }
 
-/* Tells all who wait by now; others may come meanwhile. */
+/* Gives `result` to all who wait now. The callbacks may add further waiters, which are left alone.
+ */
 static void tell_all(struct store *s, int result)
 {
 	const struct list_node *last = s->queue.last;
@@ -138,6 +141,7 @@ static void tell_all(struct store *s, int result)
 
 /* ---- the store ---- */
 
+/* How many descriptors the pool may take from the quota, above the reserve. */
 static size_t room(const struct sockpool *pool)
 {
 	size_t reserve = pool->quota->max / RESERVE_PART;
@@ -160,7 +164,8 @@ static void trim(struct store *s, size_t most)
 	while (s->count > most) {
 		int fd = pop(s);
 
-		sockopt_tcp_reset_on_close(fd); /* it must not linger, whatever the child has set */
+		/* The child may have set SO_LINGER, and close(2) would block. */
+		sockopt_tcp_reset_on_close(fd);
 		close(fd);
 	}
 }
@@ -176,6 +181,8 @@ void sockpool_drop(struct sockpool *pool)
 	}
 }
 
+/* Closes what was not needed since the last look, and adapts `want`. Returns whether sockets are
+ * left. */
 static bool adapt(struct store *s)
 {
 	if (s->taken < s->want)
@@ -207,7 +214,8 @@ static bool is_asking(const struct store *s)
 	return s->watch.fd >= 0;
 }
 
-/* Ends a batch that is on its way, of which `kept` sockets have come. */
+/* Ends the batch under way, of which `kept` sockets were stored, and gives back the descriptors of
+ * the others. */
 static void end_batch(struct store *s, size_t kept)
 {
 	struct loop *loop = s->pool->loop;
@@ -247,7 +255,7 @@ static bool is_asked_for(const struct store *s, int fd)
 
 static void ask(struct store *s);
 
-/* Takes what has come; at most s->asked. */
+/* Stores the sockets of a batch, at most s->asked, and serves the waiters. */
 static void store_batch(struct store *s, const int *fds, size_t count)
 {
 	struct err why;
@@ -272,7 +280,7 @@ static void store_batch(struct store *s, const int *fds, size_t count)
 	s->missed = false;
 	s->pause_ms = 0;
 	if (kept < asked)
-		pause_asking(s); /* it is short of something */
+		pause_asking(s); /* the child is short of something */
 	log_debug("sockets of %s: %zu came", proto_name(s->kind->proto), kept);
 	while (s->count > 0 && s->queue.first != NULL)
 		tell_first(s, pop(s));
@@ -353,7 +361,7 @@ static int send_request(struct store *s)
 	return msg_send_now(s->watch.fd, text, (size_t)len);
 }
 
-/* Asks for as many as there is a want of, unless a batch is on its way or it is too early. */
+/* Requests the sockets that are missing, unless a batch is under way or it is too early. */
 static void ask(struct store *s)
 {
 	struct sockpool *pool = s->pool;

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Routes and connection tracking for sockets that speak from a client's address. See srcroute.h.
+/* Routes and connection tracking for sockets that are bound to a client's address. See srcroute.h.
  *
- * A packet may be sent from any address; the answer is what has to find its way back, since by the
- * routes of the namespace it would leave for the client. Packets with the mark 100 go by table 100
- * instead, in which every destination is local. There are two ways for an answer to get that mark:
+ * A packet may be sent from any address. The problem is the answer: by the routes of the namespace
+ * it would leave for the client. So answers get the mark 100, and packets with that mark use
+ * routing table 100, in which every destination is local. There are two ways to give an answer that
+ * mark:
  *
- * - DIRECT: The socket's own packets have it, and the server's socket takes it over from them
- *   (tcp_fwmark_accept), as does a reset where there is no server (fwmark_reflect). Nothing else is
- *   needed, but with that mark every target is local: this is for targets that are, and nobody may
- *   translate their addresses (DNAT) on the way.
+ * - DIRECT: the socket's own packets have mark 100. The server's socket takes it over from them
+ *   (tcp_fwmark_accept), and so does a reset if there is no server (fwmark_reflect). Nothing else
+ *   is needed. But with that mark every target is local, so this is right only for targets that are
+ *   local and whose addresses nobody translates (DNAT) on the way.
  *
- * - TRACKED: The socket's packets have the mark 101, which no route cares for, and netfilter keeps
- *   the connection's mark (netfilter.h). This is for the others: containers behind a bridge, by
- *   their own addresses or behind DNAT.
+ * - TRACKED: the socket's packets have mark 101, which no routing rule matches. netfilter stores
+ *   the mark for the connection, and sets mark 100 on the answers (netfilter.h). This is for the
+ *   other targets: containers behind a bridge, reached by their own addresses or by DNAT.
  *
- * Addresses can only be translated where the kernel tracks connections. So that is what we look at:
- * where it does, which is when there are rules that need it, ours cost nothing more; and elsewhere
- * nobody should pay for them. There is no way to ask whether it does, and the kinds of rules are
- * many (nft, iptables of two kinds, ip6tables), but a connection can be asked whether it is
- * tracked.
+ * Addresses can only be translated if the kernel tracks connections (conntrack), so local targets
+ * are DIRECT if it does not, and TRACKED if it does. Where it does, which means that some rules
+ * need it, our own rules add no cost; elsewhere nobody should pay for tracking. The kernel does not
+ * say whether it tracks, and rules come in many kinds (nft, two kinds of iptables, ip6tables). But
+ * it does say whether a given connection is tracked.
  *
  * The mark, the table and the rule's priority are compat: 3.0.1.
  */
@@ -33,8 +34,8 @@
 #include "ports/transparent.h"
 
 #define TABLE	 100
-#define PRIORITY 100 /* of the rule: before those of a VPN inside, which have 1000 and more */
-#define LOOK_MS	 10  /* in which nobody makes rules and relies on them */
+#define PRIORITY 100 /* of the rule: before those of a VPN inside, which start at 1000 */
+#define LOOK_MS	 10  /* between two checks: nobody adds rules and relies on them faster */
 
 /* ---- the routes ---- */
 
@@ -70,7 +71,7 @@ int srcroute_start(struct srcroute *t, struct err *e)
 		fd_close(&t->rtnl_fd);
 		return r;
 	}
-	/* A namespace without IPv6 needs none of it. */
+	/* Not an error: a namespace without IPv6 does not need it. */
 	t->v6 = fd_write_file("/proc/sys/net/ipv6/fwmark_reflect", "1", NULL) == 0 &&
 		add_routes(t->rtnl_fd, AF_INET6, lo, NULL) == 0;
 	return 0;
@@ -103,8 +104,8 @@ static bool is_local(const struct srcroute *t, const struct sockaddr_storage *to
 
 /* ---- tracking ---- */
 
-/* Connects a socket to itself, and asks whether that was tracked. A connection to where
- * nobody listens would not do, since the kernel forgets that at once. */
+/* Connects a socket to itself, and asks the kernel whether it tracks that connection. A connection
+ * to a closed port would not do: the kernel forgets it at once. */
 static bool is_seen_tracked(int family)
 {
 	struct sockaddr_storage sa = { .ss_family = (sa_family_t)family };
@@ -121,12 +122,12 @@ static bool is_seen_tracked(int family)
 	    getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
 		return false;
 	sockopt_tcp_reset_on_close(fd);
-	(void)connect(fd, (struct sockaddr *)&sa, len); /* in progress, or never tracked */
+	(void)connect(fd, (struct sockaddr *)&sa, len); /* a failed connection is not tracked */
 	return transparent_is_tracked(fd, family);
 }
 
-/* Does the kernel track connections of this family here? Once it did we have rules of our own, so
- * that it goes on. */
+/* Does the kernel track connections of this family here? Once it does, our own rules keep it doing
+ * so. */
 static bool is_tracking(struct srcroute *t, int family)
 {
 	struct tracking *k = family == AF_INET ? &t->v4_tracking : &t->v6_tracking;
@@ -141,7 +142,7 @@ static bool is_tracking(struct srcroute *t, int family)
 
 /* ---- sockets ---- */
 
-/* Which mark makes the answers come back? Returns it, or -errno. */
+/* Returns the mark that brings the answers back, or -errno with a reason. */
 static int choose_mark(struct srcroute *t, const struct sockaddr_storage *to, struct err *e)
 {
 	int r;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The sockets that speak from a client's address. See transparent.h; srcroute.c has the theory. */
+/* Sockets that are bound to a client's address. See transparent.h; srcroute.c has the theory. */
 #include "ports/transparent.h"
 
 #include <arpa/inet.h>
@@ -19,7 +19,7 @@ bool transparent_is_same(const struct sockaddr_storage *a, const struct sockaddr
 	return a->ss_family == b->ss_family && memcmp(a, b, transparent_length(a)) == 0;
 }
 
-/* Is it an address that one host has, and the same host from wherever it is seen? */
+/* Does the address name a single host, and the same one in every network? */
 static bool is_global_v4(struct in_addr addr)
 {
 	uint32_t host = ntohl(addr.s_addr);
@@ -44,7 +44,7 @@ int transparent_check(const struct sockaddr_storage *from, const struct sockaddr
 	if (from->ss_family == AF_INET ? !is_global_v4(v4->sin_addr) || v4->sin_port == 0
 				       : !is_global_v6(&v6->sin6_addr) || v6->sin6_port == 0)
 		return err_set(e, EADDRNOTAVAIL, "not an address to come from");
-	/* It would be connected to itself. */
+	/* The socket would be connected to itself. */
 	if (transparent_is_same(from, to))
 		return err_set(e, EADDRINUSE, "the target's own address");
 	return 0;
@@ -52,8 +52,8 @@ int transparent_check(const struct sockaddr_storage *from, const struct sockaddr
 
 /* ---- sockets ---- */
 
-/* Only a tracked connection has an original destination (SO_ORIGINAL_DST, which is
- * IP6T_SO_ORIGINAL_DST too). */
+/* Only a tracked connection has an original destination. (SO_ORIGINAL_DST is also the number of
+ * IP6T_SO_ORIGINAL_DST.) */
 bool transparent_is_tracked(int fd, int family)
 {
 	struct sockaddr_storage sa;
@@ -72,7 +72,7 @@ int transparent_bind(int fd, const struct sockaddr_storage *from, int mark, stru
 {
 	bool v6 = from->ss_family == AF_INET6;
 
-	/* One client may be connected to two targets from the same port. */
+	/* SO_REUSEADDR: a client may have connections to two targets from the same port. */
 	if (set(fd, SOL_SOCKET, SO_MARK, mark) < 0 || set(fd, SOL_SOCKET, SO_REUSEADDR, 1) < 0 ||
 	    set(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, 1) < 0)
 		return err_sys(e, errno, "setsockopt");
@@ -91,7 +91,7 @@ int transparent_mark(int fd)
 
 bool transparent_is_right(int fd, int family, int mark)
 {
-	/* Where nothing is tracked nothing is translated; and who got an answer with the other mark
-	 * has got it the right way. */
+	/* With MARK_IN an untracked connection was not translated. With MARK_OUT the answer has
+	 * come back, so the mark is right. */
 	return mark != TRANSPARENT_MARK_IN || !transparent_is_tracked(fd, family);
 }
