@@ -249,7 +249,7 @@ static size_t room_of(const struct bicopy_end *dst, size_t max)
 	return room < max ? room : max;
 }
 
-/* Moves the `len` bytes that are left in the pipe to `leftover`. Returns 0 or -errno; on failure
+/* Reads the `len` bytes that are left in the pipe into `leftover`. Returns 0 or -errno; on failure
  * the pipe is not empty. */
 static int keep_piped(struct bulkpipe *pipe, struct pump *p, size_t len)
 {
@@ -296,7 +296,7 @@ static int write_piped(struct bulkpipe *pipe, struct pump *p, struct bicopy_end 
 	return 0;
 }
 
-/* Moves bytes through the pipe. Returns how many were read. */
+/* Splices once through the pipe. Returns how many bytes were read. */
 static size_t splice_once(struct bicopy *b, struct pump *p, struct bicopy_end *src,
 			  struct bicopy_end *dst, enum progress *progress)
 {

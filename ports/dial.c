@@ -103,8 +103,8 @@ static void on_deadline(struct timer *t)
 }
 
 /* A try failed with the error number -`result` and the reason in d->why. Pauses and tries again, or
- * gives up. The try does not count if the target is not to blame: descriptors are short (new
- * clients are paused as well), or too many of the child's are still being closed (closer.h). */
+ * gives up. The try does not count if the target is not to blame: descriptors are short (then
+ * accepting pauses, too), or too many sockets of the child are still being closed (closer.h). */
 static void try_again(struct dial *d, int result)
 {
 	bool is_short = result == -EMFILE || result == -ENFILE;

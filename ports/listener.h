@@ -15,7 +15,7 @@
 struct listener {
 	int id;			      /* the port's ID */
 	char name[PORTSPEC_TEXT_LEN]; /* "127.0.0.1:8080/tcp" */
-	int listen_fd;		      /* borrowed */
+	int listen_fd;		      /* owned by the port driver, as the listener is */
 	struct bpmsg target;	      /* the request for its target */
 	size_t worker;		      /* UDP only: index of the worker that serves it */
 	_Atomic bool on_all_workers;  /* all workers know it: they may hand over its clients */

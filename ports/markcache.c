@@ -8,8 +8,8 @@
 #include "base/clock.h"
 #include "ports/transparent.h"
 
-#define KEEP_MS 1000
-#define ASK_MS	100 /* in which the caller that asks the child gets its answer */
+#define KEEP_MS 1000 /* how long a mark is valid */
+#define ASK_MS	100  /* after that: one caller asks the child, the others use the old mark */
 
 /* Returns the slot of a target. Targets mostly differ in port, family or last byte of the address.
  */
@@ -33,7 +33,7 @@ int markcache_find(struct markcache *m, const struct sockaddr_storage *to)
 		return 0;
 	if (now < k->until_ms)
 		return k->mark;
-	/* A mark that has not been used for long is not used any more while the child is asked. */
+	/* A mark that expired long ago is too old to be used while one caller asks the child. */
 	if (now - k->until_ms > KEEP_MS)
 		k->mark = 0;
 	k->until_ms = now + ASK_MS;

@@ -26,8 +26,8 @@ struct markcache {
 };
 
 /* Returns the mark for a target, or 0 if the caller must ask the child: the mark is unknown or has
- * expired. When a mark expires, one caller gets 0; for the next 100 ms, in which the child should
- * answer, the others still get the old mark. */
+ * expired. When a mark has just expired, only one caller gets 0; for the next 100 ms, in which the
+ * child should answer, the others still get the old mark. */
 int markcache_find(struct markcache *m, const struct sockaddr_storage *to);
 /* Stores a mark. May replace the mark of another target. */
 void markcache_note(struct markcache *m, const struct sockaddr_storage *to, int mark);

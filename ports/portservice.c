@@ -13,8 +13,8 @@
  * should that be refused as well, the client's address was not the reason.
  *
  * If there was no answer in time, the first socket stays open beside the second one, and the answer
- * is whichever is connected first. If the first socket is connected at all, the server was just
- * slow, and answers to the client's address do come back.
+ * is whichever is connected first. If the first socket does connect late, the server was just slow,
+ * and answers to the client's address do come back.
  *
  * "init" and "sockets" requests are answered at once.
  *
@@ -54,9 +54,9 @@
 #include "ports/transparent.h"
 
 #define READ_DEADLINE_MS    10000 /* until a request must be complete */
-#define CONNECT_DEADLINE_MS 20000 /* TCP sends 5 SYNs in it; the parent waits longer */
-#define AT_ONCE_MS	    500	  /* less than 1 s, after which TCP sends a lost SYN again */
-#define LATE_MS		    2700  /* TCP sends 3 SYNs in it, also to a busy server */
+#define CONNECT_DEADLINE_MS 20000 /* TCP sends 5 SYNs within it; the parent waits longer */
+#define AT_ONCE_MS	    500	  /* an answer in it is immediate; a lost SYN takes 1 s */
+#define LATE_MS		    2700  /* TCP sends 3 SYNs within it, also to a busy server */
 
 struct service {
 	struct loop *loop;

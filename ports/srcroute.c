@@ -15,11 +15,12 @@
  *   the mark for the connection, and sets mark 100 on the answers (netfilter.h). This is for the
  *   other targets: containers behind a bridge, reached by their own addresses or by DNAT.
  *
- * Addresses can only be translated if the kernel tracks connections (conntrack), so local targets
- * are DIRECT if it does not, and TRACKED if it does. Where it does, which means that some rules
- * need it, our own rules add no cost; elsewhere nobody should pay for tracking. The kernel does not
- * say whether it tracks, and rules come in many kinds (nft, two kinds of iptables, ip6tables). But
- * it does say whether a given connection is tracked.
+ * Addresses can only be translated if the kernel tracks connections (conntrack). So a local target
+ * is DIRECT if the kernel does not track, and TRACKED if it does: then some rules need tracking
+ * already, and ours add no cost. Elsewhere our rules would switch tracking on, and all connections
+ * would pay for it. The kernel does not say whether it tracks, and there are too many kinds of
+ * rules to look for (nft, two kinds of iptables, ip6tables). But it does say whether a given
+ * connection is tracked.
  *
  * The mark, the table and the rule's priority are compat: 3.0.1.
  */
