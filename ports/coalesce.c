@@ -47,11 +47,11 @@ static void on_clock(struct watch *w, short revents)
 	(void)revents;
 	for (size_t i = coalesce->busy_count; i > 0 && coalesce->busy.first != NULL; i--) {
 		struct list_node *node = coalesce->busy.first;
-		struct coalesced *p = LIST_OWNER(node, struct coalesced, node);
+		struct coalesced *c = LIST_OWNER(node, struct coalesced, node);
 
 		list_remove(&coalesce->busy, node);
 		list_append(&coalesce->busy, node);
-		p->watch.on_event(&p->watch, POLLIN);
+		c->watch.on_event(&c->watch, POLLIN);
 	}
 	if (coalesce->busy.first != NULL)
 		set_clock(coalesce);
@@ -83,55 +83,55 @@ void coalesce_reset(struct coalesce *coalesce)
 
 /* ---- watches ---- */
 
-static void unlink_busy(struct coalesce *coalesce, struct coalesced *p)
+static void unlink_busy(struct coalesce *coalesce, struct coalesced *c)
 {
-	p->busy = false;
-	list_remove(&coalesce->busy, &p->node);
+	c->busy = false;
+	list_remove(&coalesce->busy, &c->node);
 	coalesce->busy_count--;
 }
 
-int coalesce_add(struct coalesce *coalesce, struct coalesced *p)
+int coalesce_add(struct coalesce *coalesce, struct coalesced *c)
 {
-	return loop_add(coalesce->loop, &p->watch);
+	return loop_add(coalesce->loop, &c->watch);
 }
 
-void coalesce_remove(struct coalesce *coalesce, struct coalesced *p)
+void coalesce_remove(struct coalesce *coalesce, struct coalesced *c)
 {
-	loop_remove(coalesce->loop, &p->watch);
-	if (p->busy)
-		unlink_busy(coalesce, p);
+	loop_remove(coalesce->loop, &c->watch);
+	if (c->busy)
+		unlink_busy(coalesce, c);
 }
 
 /* On failure the watch stays polled. */
-static void become_busy(struct coalesce *coalesce, struct coalesced *p)
+static void become_busy(struct coalesce *coalesce, struct coalesced *c)
 {
-	p->events = p->watch.events;
-	if (open_clock(coalesce) < 0 || loop_want(coalesce->loop, &p->watch, 0) < 0)
+	c->events = c->watch.events;
+	if (open_clock(coalesce) < 0 || loop_want(coalesce->loop, &c->watch, 0) < 0)
 		return;
 	if (coalesce->busy.first == NULL)
 		set_clock(coalesce);
-	p->busy = true;
-	list_append(&coalesce->busy, &p->node);
+	c->busy = true;
+	list_append(&coalesce->busy, &c->node);
 	coalesce->busy_count++;
 }
 
-static void become_idle(struct coalesce *coalesce, struct coalesced *p)
+static void become_idle(struct coalesce *coalesce, struct coalesced *c)
 {
-	if (loop_want(coalesce->loop, &p->watch, p->events) < 0)
+	if (loop_want(coalesce->loop, &c->watch, c->events) < 0)
 		return;
-	unlink_busy(coalesce, p);
+	unlink_busy(coalesce, c);
 }
 
-void coalesce_note(struct coalesce *coalesce, struct coalesced *p, unsigned int count,
+void coalesce_note(struct coalesce *coalesce, struct coalesced *c, unsigned int count,
 		   unsigned long long now_ms)
 {
-	if (now_ms != p->began_ms) {
-		if (p->busy && p->count < CALM)
-			become_idle(coalesce, p);
-		p->began_ms = now_ms;
-		p->count = 0;
+	if (now_ms != c->began_ms) {
+		if (c->busy && c->count < CALM)
+			become_idle(coalesce, c);
+		c->began_ms = now_ms;
+		c->count = 0;
 	}
-	p->count += count;
-	if (!p->busy && p->count >= RUSH)
-		become_busy(coalesce, p);
+	c->count += count;
+	if (!c->busy && c->count >= RUSH)
+		become_busy(coalesce, c);
 }

@@ -37,13 +37,13 @@ void coalesce_init(struct coalesce *coalesce, struct loop *loop);
 /* Closes the timer. All watches must have been removed. */
 void coalesce_reset(struct coalesce *coalesce);
 
-/* As loop_add and loop_remove; `p` is borrowed until it is removed. */
-int coalesce_add(struct coalesce *coalesce, struct coalesced *p);
-void coalesce_remove(struct coalesce *coalesce, struct coalesced *p);
+/* As loop_add and loop_remove; `c` is borrowed until it is removed. */
+int coalesce_add(struct coalesce *coalesce, struct coalesced *c);
+void coalesce_remove(struct coalesce *coalesce, struct coalesced *c);
 
 /* Every callback of a coalesced watch calls this at its end, unless it has removed the watch.
  * `count`: datagrams that it received, maybe 0. `now_ms`: clock_now_ms(). */
-void coalesce_note(struct coalesce *coalesce, struct coalesced *p, unsigned int count,
+void coalesce_note(struct coalesce *coalesce, struct coalesced *c, unsigned int count,
 		   unsigned long long now_ms);
 
 #endif

@@ -32,10 +32,11 @@ bool deadpaths_has(const struct deadpaths *dead, const struct sockaddr_storage *
 	unsigned long long now = clock_now_ms();
 	unsigned int networks = 0;
 
-	for (const struct deadpath *w = dead->paths; w < dead->paths + DEADPATHS_MAX; w++) {
-		if (now >= w->until_ms || !transparent_is_same(&w->to, to))
+	for (const struct deadpath *path = dead->paths; path < dead->paths + DEADPATHS_MAX;
+	     path++) {
+		if (now >= path->until_ms || !transparent_is_same(&path->to, to))
 			continue;
-		if (++networks == MANY_NETWORKS || is_same_network(&w->from, from))
+		if (++networks == MANY_NETWORKS || is_same_network(&path->from, from))
 			return true;
 	}
 	return false;
@@ -45,9 +46,9 @@ bool deadpaths_has(const struct deadpaths *dead, const struct sockaddr_storage *
 static struct deadpath *find(struct deadpaths *dead, const struct sockaddr_storage *from,
 			     const struct sockaddr_storage *to)
 {
-	for (struct deadpath *w = dead->paths; w < dead->paths + DEADPATHS_MAX; w++)
-		if (transparent_is_same(&w->to, to) && is_same_network(&w->from, from))
-			return w;
+	for (struct deadpath *path = dead->paths; path < dead->paths + DEADPATHS_MAX; path++)
+		if (transparent_is_same(&path->to, to) && is_same_network(&path->from, from))
+			return path;
 	return NULL;
 }
 

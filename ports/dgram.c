@@ -240,7 +240,7 @@ static void ready_heads(struct dgrams *d, bool keyed)
 
 /* Returns how many messages to receive next: about BATCH_BYTES, if they are as large as the last
  * ones. */
-static unsigned int how_many(size_t bytes, int count)
+static unsigned int next_want(size_t bytes, int count)
 {
 	size_t n = BATCH_BYTES * (size_t)count / (bytes + 1) + 1;
 
@@ -309,7 +309,7 @@ int dgrams_receive(struct dgrams *d, int fd, bool keyed)
 			read_key(&d->keys[i], &heads[i].msg_hdr);
 		bytes += heads[i].msg_len;
 	}
-	d->want = d->one_by_one ? 1 : how_many(bytes, n);
+	d->want = d->one_by_one ? 1 : next_want(bytes, n);
 	return n;
 }
 

@@ -11,12 +11,12 @@
 
 /* Ends a pause. If a part of on_resume fails for lack of memory, it is called again later; the
  * other parts do not wait for it. */
-static void resume(struct fdquota *b)
+static void resume(struct fdquota *q)
 {
-	loop_cancel(b->loop, &b->resume);
-	b->paused = false;
-	if (b->on_resume(b) < 0)
-		loop_timer(b->loop, &b->resume, PAUSE_MS);
+	loop_cancel(q->loop, &q->resume);
+	q->paused = false;
+	if (q->on_resume(q) < 0)
+		loop_timer(q->loop, &q->resume, PAUSE_MS);
 }
 
 static void on_resume(struct timer *t)
@@ -26,40 +26,40 @@ static void on_resume(struct timer *t)
 
 /* ---- the total ---- */
 
-static bool draw(struct fdtotal *a, size_t count)
+static bool try_charge(struct fdtotal *total, size_t count)
 {
-	size_t used = atomic_load_explicit(&a->used, memory_order_relaxed);
+	size_t used = atomic_load_explicit(&total->used, memory_order_relaxed);
 
 	do
-		if (used + count > a->max)
+		if (used + count > total->max)
 			return false;
-	while (!atomic_compare_exchange_weak_explicit(&a->used, &used, used + count,
+	while (!atomic_compare_exchange_weak_explicit(&total->used, &used, used + count,
 						      memory_order_relaxed, memory_order_relaxed));
-	if (a->of == NULL || draw(a->of, count))
+	if (total->of == NULL || try_charge(total->of, count))
 		return true;
-	atomic_fetch_sub_explicit(&a->used, count, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&total->used, count, memory_order_relaxed);
 	return false;
 }
 
-void fdtotal_charge(struct fdtotal *a, size_t count)
+void fdtotal_charge(struct fdtotal *total, size_t count)
 {
-	for (; a != NULL; a = a->of)
-		atomic_fetch_add_explicit(&a->used, count, memory_order_relaxed);
+	for (; total != NULL; total = total->of)
+		atomic_fetch_add_explicit(&total->used, count, memory_order_relaxed);
 }
 
-void fdtotal_give(struct fdtotal *a, size_t count)
+void fdtotal_give(struct fdtotal *total, size_t count)
 {
-	for (; a != NULL; a = a->of)
-		atomic_fetch_sub_explicit(&a->used, count, memory_order_relaxed);
+	for (; total != NULL; total = total->of)
+		atomic_fetch_sub_explicit(&total->used, count, memory_order_relaxed);
 }
 
-static size_t room_in(const struct fdtotal *a)
+static size_t room_in(const struct fdtotal *total)
 {
 	size_t room = SIZE_MAX;
 
-	for (; a != NULL; a = a->of) {
-		size_t used = atomic_load_explicit(&a->used, memory_order_relaxed);
-		size_t left = used < a->max ? a->max - used : 0;
+	for (; total != NULL; total = total->of) {
+		size_t used = atomic_load_explicit(&total->used, memory_order_relaxed);
+		size_t left = used < total->max ? total->max - used : 0;
 
 		room = left < room ? left : room;
 	}
@@ -68,89 +68,89 @@ static size_t room_in(const struct fdtotal *a)
 
 /* ---- a worker's quota ---- */
 
-size_t fdquota_room(const struct fdquota *b)
+size_t fdquota_room(const struct fdquota *q)
 {
-	size_t own = b->reserved > b->used ? b->reserved - b->used : 0;
+	size_t own = q->reserved > q->used ? q->reserved - q->used : 0;
 
-	if (b->total != NULL)
-		return own + room_in(b->total);
-	return b->used < b->max ? b->max - b->used : 0;
+	if (q->total != NULL)
+		return own + room_in(q->total);
+	return q->used < q->max ? q->max - q->used : 0;
 }
 
-void fdquota_init(struct fdquota *b)
+void fdquota_init(struct fdquota *q)
 {
-	b->resume.on_due = on_resume;
+	q->resume.on_due = on_resume;
 }
 
 /* Returns what this quota charges to the total when `used` descriptors are in use. */
-static size_t drawn(const struct fdquota *b, size_t used)
+static size_t charged(const struct fdquota *q, size_t used)
 {
-	return used > b->reserved ? used : b->reserved;
+	return used > q->reserved ? used : q->reserved;
 }
 
-bool fdquota_take(struct fdquota *b, size_t count)
+bool fdquota_take(struct fdquota *q, size_t count)
 {
-	size_t more = drawn(b, b->used + count) - drawn(b, b->used);
+	size_t more = charged(q, q->used + count) - charged(q, q->used);
 
-	if (b->total != NULL ? more > 0 && !draw(b->total, more) : fdquota_room(b) < count)
+	if (q->total != NULL ? more > 0 && !try_charge(q->total, more) : fdquota_room(q) < count)
 		return false;
-	b->used += count;
+	q->used += count;
 	return true;
 }
 
-void fdquota_give(struct fdquota *b, size_t count)
+void fdquota_give(struct fdquota *q, size_t count)
 {
-	size_t before = drawn(b, b->used);
+	size_t before = charged(q, q->used);
 
-	b->used -= count;
-	fdtotal_give(b->total, before - drawn(b, b->used));
-	if (b->paused && fdquota_room(b) >= b->enough)
-		resume(b);
+	q->used -= count;
+	fdtotal_give(q->total, before - charged(q, q->used));
+	if (q->paused && fdquota_room(q) >= q->enough)
+		resume(q);
 }
 
-void fdquota_reserve(struct fdquota *b, size_t count)
+void fdquota_reserve(struct fdquota *q, size_t count)
 {
-	size_t before = drawn(b, b->used), after;
+	size_t before = charged(q, q->used), after;
 
-	b->reserved = count;
-	after = drawn(b, b->used);
+	q->reserved = count;
+	after = charged(q, q->used);
 	if (after > before)
-		fdtotal_charge(b->total, after - before);
+		fdtotal_charge(q->total, after - before);
 	else
-		fdtotal_give(b->total, before - after);
+		fdtotal_give(q->total, before - after);
 }
 
-void fdquota_transfer_out(struct fdquota *b, size_t count)
+void fdquota_transfer_out(struct fdquota *q, size_t count)
 {
-	b->used -= count;
+	q->used -= count;
 }
 
-void fdquota_transfer_in(struct fdquota *b, size_t count)
+void fdquota_transfer_in(struct fdquota *q, size_t count)
 {
-	b->used += count;
+	q->used += count;
 }
 
-void fdquota_complain(struct fdquota *b, const char *what, const char *why, const char *then)
+void fdquota_complain(struct fdquota *q, const char *what, const char *why, const char *then)
 {
-	atomic_uint *told = b->total != NULL ? &b->total->complained_s : &b->complained_s;
-	size_t used = b->total != NULL ? atomic_load(&b->total->used) : b->used;
-	size_t max = b->total != NULL ? b->total->max : b->max;
+	atomic_uint *told = q->total != NULL ? &q->total->complained_s : &q->complained_s;
+	size_t used = q->total != NULL ? atomic_load(&q->total->used) : q->used;
+	size_t max = q->total != NULL ? q->total->max : q->max;
 
 	if (log_is_due(told, COMPLAIN_S))
 		log_warn("%s: %s (%zu of %zu descriptors in use); %s", what, why, used, max, then);
 }
 
-void fdquota_pause(struct fdquota *b, const char *why)
+void fdquota_pause(struct fdquota *q, const char *why)
 {
-	fdquota_complain(b, "cannot accept connections for now", why, "they wait");
-	if (loop_timer(b->loop, &b->resume, PAUSE_MS) < 0)
+	fdquota_complain(q, "cannot accept connections for now", why, "they wait");
+	if (loop_timer(q->loop, &q->resume, PAUSE_MS) < 0)
 		return;
-	b->paused = true;
-	b->on_pause(b);
+	q->paused = true;
+	q->on_pause(q);
 }
 
-void fdquota_stop(struct fdquota *b)
+void fdquota_stop(struct fdquota *q)
 {
-	loop_cancel(b->loop, &b->resume);
-	b->paused = false;
+	loop_cancel(q->loop, &q->resume);
+	q->paused = false;
 }

@@ -31,9 +31,9 @@ struct fdtotal {
 
 /* Charges `count` descriptors unconditionally, even above `max`: for descriptors that are already
  * open. NULL is fine. */
-void fdtotal_charge(struct fdtotal *a, size_t count);
+void fdtotal_charge(struct fdtotal *total, size_t count);
 /* Gives back what was charged. NULL is fine. */
-void fdtotal_give(struct fdtotal *a, size_t count);
+void fdtotal_give(struct fdtotal *total, size_t count);
 
 struct fdquota {
 	struct loop *loop;     /* borrowed */
@@ -45,8 +45,8 @@ struct fdquota {
 	bool paused;
 	/* on_pause: stop accepting. on_resume: accept again; returns 0, or -errno to be called
 	 * again later. */
-	void (*on_pause)(struct fdquota *b);
-	int (*on_resume)(struct fdquota *b);
+	void (*on_pause)(struct fdquota *q);
+	int (*on_resume)(struct fdquota *q);
 	/* Private to the quota: */
 	struct timer resume;
 	atomic_uint complained_s; /* for a quota without a total */
@@ -54,34 +54,34 @@ struct fdquota {
 
 /* Prepares a quota whose loop, total, max, enough and callbacks are set, and whose other members
  * are zero. */
-void fdquota_init(struct fdquota *b);
+void fdquota_init(struct fdquota *q);
 
 /* Returns how many descriptors could be taken now. */
-size_t fdquota_room(const struct fdquota *b);
+size_t fdquota_room(const struct fdquota *q);
 
 /* Takes `count` descriptors. Returns false, and takes none, if there is not enough room. */
-bool fdquota_take(struct fdquota *b, size_t count);
+bool fdquota_take(struct fdquota *q, size_t count);
 /* Gives back `count` descriptors that were closed. May end a pause, and then calls on_resume. */
-void fdquota_give(struct fdquota *b, size_t count);
+void fdquota_give(struct fdquota *q, size_t count);
 
 /* Guarantees this quota `count` descriptors of the total, including those it holds; 0 ends the
  * guarantee. If other quotas hold too many now, the total is overdrawn until they give some back.
  */
-void fdquota_reserve(struct fdquota *b, size_t count);
+void fdquota_reserve(struct fdquota *q, size_t count);
 
 /* Move `count` taken descriptors from one quota (transfer_out) to another of the same total
  * (transfer_in), maybe in another thread. Neither quota may have a guarantee. */
-void fdquota_transfer_out(struct fdquota *b, size_t count);
-void fdquota_transfer_in(struct fdquota *b, size_t count);
+void fdquota_transfer_out(struct fdquota *q, size_t count);
+void fdquota_transfer_in(struct fdquota *q, size_t count);
 
 /* Begins a pause, or restarts the current one. The reason `why` is logged at most once a minute.
  * There is no pause if there is no memory for the timer that would end it. */
-void fdquota_pause(struct fdquota *b, const char *why);
+void fdquota_pause(struct fdquota *q, const char *why);
 /* Logs a shortage, at most once a minute, without a pause: "WHAT: WHY (1 of 2 descriptors in use);
  * THEN". */
-void fdquota_complain(struct fdquota *b, const char *what, const char *why, const char *then);
+void fdquota_complain(struct fdquota *q, const char *what, const char *why, const char *then);
 
 /* Ends the quota's timer: from now on it calls no callback on its own. */
-void fdquota_stop(struct fdquota *b);
+void fdquota_stop(struct fdquota *q);
 
 #endif

@@ -33,11 +33,11 @@ static bool ends_with(const char *text, const char *end)
 
 /* ---- loops ---- */
 
-void listener_note_target(struct listener *o)
+void listener_note_target(struct listener *l)
 {
 	struct ipaddr ip;
 
-	o->may_lead_out = ipaddr_parse(&ip, o->target.ip) == 0 && !ipaddr_is_loopback(&ip) &&
+	l->may_lead_out = ipaddr_parse(&ip, l->target.ip) == 0 && !ipaddr_is_loopback(&ip) &&
 			  !ipaddr_is_any(&ip);
 }
 
@@ -54,20 +54,20 @@ static unsigned char place_of(const struct sockaddr_storage *client)
 	return place % LISTENER_BUCKETS;
 }
 
-bool listener_count_in(struct listener *o, const struct sockaddr_storage *client,
+bool listener_count_in(struct listener *l, const struct sockaddr_storage *client,
 		       unsigned char *place)
 {
-	if (!o->may_lead_out)
+	if (!l->may_lead_out)
 		return false;
 	*place = place_of(client);
-	return atomic_fetch_add_explicit(&o->clients[*place], 1, memory_order_relaxed) >=
+	return atomic_fetch_add_explicit(&l->clients[*place], 1, memory_order_relaxed) >=
 	       LISTENER_LOOP_LIMIT;
 }
 
-void listener_count_out(struct listener *o, unsigned char place)
+void listener_count_out(struct listener *l, unsigned char place)
 {
-	if (o->may_lead_out)
-		atomic_fetch_sub_explicit(&o->clients[place], 1, memory_order_relaxed);
+	if (l->may_lead_out)
+		atomic_fetch_sub_explicit(&l->clients[place], 1, memory_order_relaxed);
 }
 
 /* ---- log lines ---- */
@@ -79,43 +79,43 @@ static bool is_refusal(const char *reason)
 	return strcmp(reason, REFUSED) == 0 || ends_with(reason, ": connect: " REFUSED);
 }
 
-void listener_name(struct listener *o, const struct portspec *spec)
+void listener_name(struct listener *l, const struct portspec *spec)
 {
-	snprintf(o->name, sizeof(o->name),
+	snprintf(l->name, sizeof(l->name),
 		 strchr(spec->parent_ip, ':') != NULL ? "[%s]:%d/%s" : "%s:%d/%s", spec->parent_ip,
 		 spec->parent_port, proto_name(spec->proto));
 }
 
-void listener_complain(struct listener *o, const struct sockaddr_storage *to, int errnum,
+void listener_complain(struct listener *l, const struct sockaddr_storage *to, int errnum,
 		       const char *reason)
 {
 	char address[IPADDR_ENDPOINT_LEN];
 	char why[128];
 
-	if (!log_is_due(&o->complained_s, COMPLAIN_S))
+	if (!log_is_due(&l->complained_s, COMPLAIN_S))
 		return;
 	write_address(address, sizeof(address), to);
 	if (is_refusal(reason)) {
-		log_warn("port %s: nobody listens at %s inside (" REFUSED ")", o->name, address);
+		log_warn("port %s: nobody listens at %s inside (" REFUSED ")", l->name, address);
 		return;
 	}
 	err_text(errnum, why, sizeof(why));
 	switch (errnum) {
 	case ETIMEDOUT:
-		log_warn("port %s: %s does not answer inside (%s)", o->name, address, why);
+		log_warn("port %s: %s does not answer inside (%s)", l->name, address, why);
 		break;
 	case EHOSTUNREACH:
 	case ENETUNREACH:
 	case EADDRNOTAVAIL:
-		log_warn("port %s: %s cannot be reached inside (%s)", o->name, address, why);
+		log_warn("port %s: %s cannot be reached inside (%s)", l->name, address, why);
 		break;
 	case ELOOP:
 		log_warn("port %s: more than %d clients of one address wait for %s, which is not "
 			 "inside: this may lead back to the port, so further ones are refused; "
 			 "try another child IP",
-			 o->name, LISTENER_LOOP_LIMIT, address);
+			 l->name, LISTENER_LOOP_LIMIT, address);
 		break;
 	default:
-		log_warn("port %s: no connection to %s inside: %s", o->name, address, reason);
+		log_warn("port %s: no connection to %s inside: %s", l->name, address, reason);
 	}
 }

@@ -40,22 +40,22 @@ struct listener {
 /* Counts a client of address `client`, and sets *place to the index of its counter, for
  * listener_count_out. Returns whether a loop is suspected: the client's connection must not lead
  * out. Any thread. */
-bool listener_count_in(struct listener *o, const struct sockaddr_storage *client,
+bool listener_count_in(struct listener *l, const struct sockaddr_storage *client,
 		       unsigned char *place);
 /* Takes a client off the counter at `place`. Any thread. */
-void listener_count_out(struct listener *o, unsigned char place);
+void listener_count_out(struct listener *l, unsigned char place);
 
 /* Sets `may_lead_out` according to `target`. Before the workers know the port. */
-void listener_note_target(struct listener *o);
+void listener_note_target(struct listener *l);
 
 /* Sets `name`, for log lines, to the port's address on the host. Before the workers know the port.
  */
-void listener_name(struct listener *o, const struct portspec *spec);
+void listener_name(struct listener *l, const struct portspec *spec);
 
 /* Logs a warning, at most once a minute for each port, that clients get no connection to `to`
  * (AF_UNSPEC if unknown). `errnum` (an errno value) and `reason` say why. Cheap when it logs
  * nothing. Any thread. */
-void listener_complain(struct listener *o, const struct sockaddr_storage *to, int errnum,
+void listener_complain(struct listener *l, const struct sockaddr_storage *to, int errnum,
 		       const char *reason);
 
 #endif

@@ -13,7 +13,7 @@
 
 /* Returns the slot of a target. Targets mostly differ in port, family or last byte of the address.
  */
-static size_t place(const struct sockaddr_storage *to)
+static size_t slot_of(const struct sockaddr_storage *to)
 {
 	const struct sockaddr_in *v4 = (const void *)to;
 	const struct sockaddr_in6 *v6 = (const void *)to;
@@ -26,31 +26,31 @@ static size_t place(const struct sockaddr_storage *to)
 
 int markcache_find(struct markcache *m, const struct sockaddr_storage *to)
 {
-	struct markcache_entry *k = &m->of[place(to)];
+	struct markcache_entry *entry = &m->of[slot_of(to)];
 	unsigned long long now = clock_now_ms();
 
-	if (k->mark == 0 || !transparent_is_same(&k->to, to))
+	if (entry->mark == 0 || !transparent_is_same(&entry->to, to))
 		return 0;
-	if (now < k->until_ms)
-		return k->mark;
+	if (now < entry->until_ms)
+		return entry->mark;
 	/* A mark that expired long ago is too old to be used while one caller asks the child. */
-	if (now - k->until_ms > KEEP_MS)
-		k->mark = 0;
-	k->until_ms = now + ASK_MS;
+	if (now - entry->until_ms > KEEP_MS)
+		entry->mark = 0;
+	entry->until_ms = now + ASK_MS;
 	return 0;
 }
 
 void markcache_note(struct markcache *m, const struct sockaddr_storage *to, int mark)
 {
-	m->of[place(to)] = (struct markcache_entry){ .to = *to,
-						     .mark = mark,
-						     .until_ms = clock_now_ms() + KEEP_MS };
+	m->of[slot_of(to)] = (struct markcache_entry){ .to = *to,
+						       .mark = mark,
+						       .until_ms = clock_now_ms() + KEEP_MS };
 }
 
 void markcache_forget(struct markcache *m, const struct sockaddr_storage *to)
 {
-	struct markcache_entry *k = &m->of[place(to)];
+	struct markcache_entry *entry = &m->of[slot_of(to)];
 
-	if (transparent_is_same(&k->to, to))
-		k->mark = 0;
+	if (transparent_is_same(&entry->to, to))
+		entry->mark = 0;
 }

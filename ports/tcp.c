@@ -144,9 +144,9 @@ static struct port **find_port(struct tcp *t, int id)
 
 /* ---- accepting, pausing ---- */
 
-static int on_resume(struct fdquota *b)
+static int on_resume(struct fdquota *q)
 {
-	struct tcp *t = LOOP_OWNER(b, struct tcp, quota);
+	struct tcp *t = LOOP_OWNER(q, struct tcp, quota);
 	int r = 0;
 
 	take_arrived(t);
@@ -156,9 +156,9 @@ static int on_resume(struct fdquota *b)
 	return r;
 }
 
-static void on_pause(struct fdquota *b)
+static void on_pause(struct fdquota *q)
 {
-	struct tcp *t = LOOP_OWNER(b, struct tcp, quota);
+	struct tcp *t = LOOP_OWNER(q, struct tcp, quota);
 
 	for (struct port *p = next_port(t, NULL); p != NULL; p = next_port(t, p))
 		if (p->heard)
@@ -337,7 +337,7 @@ static bool may_dial(const struct tcp *t)
 
 /* Returns the worker that should get one more client: `t` itself, unless another has clearly fewer.
  */
-static struct tcp *choose(struct tcp *t)
+static struct tcp *least_busy(struct tcp *t)
 {
 	unsigned int own = tcp_clients(t);
 	struct tcp *least = t;
@@ -379,7 +379,7 @@ static int take_client(struct port *p, int client, const struct sockaddr_storage
 {
 	struct tcp *t = p->tcp;
 	/* A worker that does not know the port yet would have to drop the client. */
-	struct tcp *to = atomic_load(&p->listener->on_all_workers) ? choose(t) : t;
+	struct tcp *to = atomic_load(&p->listener->on_all_workers) ? least_busy(t) : t;
 
 	if (to != t && hand_over(p, to, client, from, from_len) == 0)
 		return 0;
@@ -548,7 +548,7 @@ void tcp_end(struct tcp *t)
 /* How much room ends a pause, in descriptors. If the room for a single client ended it, then at the
  * limit each connection that ends would end a pause and the next client would begin another, at the
  * price of as many epoll_ctl(2) calls each as there are ports. */
-static size_t enough_to_go_on(size_t max_fds)
+static size_t room_to_resume(size_t max_fds)
 {
 	size_t part = max_fds / ROOM_PART;
 	size_t most = ROOM_CLIENTS * FDS_DIALLING;
@@ -574,7 +574,7 @@ struct tcp *tcp_new(const struct tcp_setup *setup)
 	t->quota = (struct fdquota){ .loop = t->loop,
 				     .total = setup->fds,
 				     .max = setup->fds->max,
-				     .enough = enough_to_go_on(setup->fds->max),
+				     .enough = room_to_resume(setup->fds->max),
 				     .on_pause = on_pause,
 				     .on_resume = on_resume };
 	fdquota_init(&t->quota);

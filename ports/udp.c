@@ -136,7 +136,7 @@ static size_t cost_of(const struct dgram *d)
 }
 
 /* Queues a copy of a datagram; drops it if a queue is full. */
-static void keep(struct opening *o, const struct dgram *d)
+static void queue_dgram(struct opening *o, const struct dgram *d)
 {
 	struct udp_port *p = o->port;
 	size_t cost = cost_of(d);
@@ -157,7 +157,7 @@ static void keep(struct opening *o, const struct dgram *d)
 	p->udp->queued += cost;
 }
 
-static void drop_kept(struct opening *o)
+static void drop_queued(struct opening *o)
 {
 	struct dgram *d;
 
@@ -188,12 +188,12 @@ static void release_fds(struct udp *u, size_t count)
 
 static void free_opening(struct opening *o)
 {
-	drop_kept(o);
+	drop_queued(o);
 	o->port->alive--;
 	free(o);
 }
 
-static void stop_waiting(struct opening *o)
+static void leave_queue(struct opening *o)
 {
 	list_remove(&o->port->waiting, &o->node);
 	o->waits = false;
@@ -243,7 +243,7 @@ static void end_flow(struct flow *f)
 	f->opening = NULL;
 	o->flow = NULL;
 	if (o->waits) {
-		stop_waiting(o);
+		leave_queue(o);
 		free_opening(o);
 	} else {
 		dial_cancel(&o->dial); /* on_dialled follows, and frees the opening */
@@ -420,14 +420,14 @@ static void start_dials(struct udp_port *p)
 	while (p->waiting.first != NULL && p->dialling < DIALS_MAX) {
 		struct opening *o = LIST_OWNER(p->waiting.first, struct opening, node);
 
-		stop_waiting(o);
+		leave_queue(o);
 		p->dialling++;
 		dial_start(&o->dial, p->udp->dialler, p->listener->id, &p->listener->target,
 			   on_dialled);
 	}
 }
 
-static void start_waiting(struct opening *o)
+static void join_queue(struct opening *o)
 {
 	o->waits = true;
 	list_append(&o->port->waiting, &o->node);
@@ -500,7 +500,7 @@ static struct flow *new_flow(struct udp_port *p, const struct flow_key *key, uns
 	flowtable_add(&p->flows, &f->entry, now);
 	if (!timer_is_set(&p->idle))
 		loop_timer(p->udp->loop, &p->idle, IDLE_MS);
-	start_waiting(o);
+	join_queue(o);
 	start_dials(p);
 	return f;
 }
@@ -551,7 +551,7 @@ static void pass_on(struct udp_port *p, int index, unsigned long long now)
 		return;
 	}
 	flowtable_heard(&p->flows, &f->entry, now);
-	keep(f->opening, d);
+	queue_dgram(f->opening, d);
 }
 
 static void on_datagrams(struct watch *watch, short revents)
@@ -678,7 +678,7 @@ bool udp_remove_port(struct udp *u, int id)
 }
 
 /* Passes on the answers that servers have sent so far, and ends the port's flows. */
-static void pass_last_words(struct udp *u, struct udp_port *p)
+static void pass_last_answers(struct udp *u, struct udp_port *p)
 {
 	struct flow_entry *e;
 
@@ -706,7 +706,7 @@ void udp_end(struct udp *u)
 	while ((p = u->ports) != NULL) {
 		u->ports = p->next;
 		coalesce_remove(&u->coalesce, &p->coalesced);
-		pass_last_words(u, p);
+		pass_last_answers(u, p);
 		end_port(p);
 	}
 	reserve_fds(u);
