@@ -10,14 +10,14 @@
 #include "base/list.h"
 
 /* The flow table of a published UDP port. It finds the flow that a datagram belongs to, and says
- * which flow must go when there is no room or when one was idle for long.
+ * which flow must go when there is no room or when a flow was idle for long.
  *
  * There are two lists, each in the order of last use. A flow begins as new. It becomes established
  * when it has been answered and its client then writes again: that proves that the client receives
  * the answers, which a sender with a forged address cannot. Each list has its own limit. When the
- * list of new flows is full, the one longest unused makes room. So a flood from ever changing
- * addresses cannot push out a flow in which both sides talk, not even if the server answers the
- * flood: an established flow stays as long as it is used every FLOWTABLE_LONG_MS.
+ * list of new flows is full, its flow longest unused makes room. So a flood from ever new addresses
+ * cannot push out a flow in which both sides talk, not even if the server answers the flood: an
+ * established flow stays as long as it is used every FLOWTABLE_LONG_MS.
  *
  * The table allocates only its buckets and knows no descriptors. Callers pass the time, which must
  * not go backwards. One thread at a time may use a table; nothing blocks.

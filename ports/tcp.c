@@ -97,7 +97,7 @@ struct tcp {
 	_Atomic unsigned int dialling; /* those without a target yet */
 };
 
-/* ---- the table of ports ---- */
+/* ---- the port table ---- */
 
 static struct port **bucket_of(struct tcp *t, int id)
 {
@@ -350,8 +350,8 @@ static struct tcp *least_busy(struct tcp *t)
 	return tcp_clients(least) + UNEVEN <= own ? least : t;
 }
 
-/* Hands over an accepted client, and the descriptors that were taken for it. Returns 0, or
- * -errno if the other worker is far behind. */
+/* Hands over an accepted client, and the descriptors that were taken for it. Returns 0, or -errno
+ * if the other worker is far behind. */
 static int hand_over(struct port *p, struct tcp *to, int client,
 		     const struct sockaddr_storage *from, socklen_t from_len)
 {
@@ -445,7 +445,7 @@ static void on_clients(struct watch *watch, short revents)
 
 	(void)revents;
 	p->heard = true;
-	/* A port that was added during a pause is still polled. */
+	/* A port that was added during a pause is polled until its first event. */
 	if (p->tcp->quota.paused)
 		loop_want(p->tcp->loop, watch, 0);
 	else

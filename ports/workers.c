@@ -28,7 +28,7 @@
  *     use. If that is not enough, the API closes idle clients, and further ports are an error.
  *
  * RESERVED_WORKER, for each worker: its epoll instance, the two descriptors of its inbox and the
- * two of its pipe, the timer of its UDP ports, and some to spare.
+ * two of its pipe for splice(2), the timer of its UDP ports, and some to spare.
  *
  * NEEDED and NEEDED_WORKER: how many of these are needed at least, to start and to serve one
  * client. */

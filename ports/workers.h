@@ -30,7 +30,7 @@ int workers_new(struct workers **out, const char *bp_socket, size_t count, size_
 
 /* Serves a port. The caller fills in the listener except for `on_all_workers` and `worker`. The
  * listener and its socket are borrowed until workers_remove_port or workers_free has returned.
- * Returns 0 or -errno; -ETIMEDOUT as workers_remove_port. */
+ * Blocks as worker_add_port. Returns 0 or -errno; -ETIMEDOUT as workers_remove_port. */
 int workers_add_port(struct workers *workers, struct listener *listener);
 
 /* Stops accepting on the port and closes its connections. Blocks until all workers have answered,
