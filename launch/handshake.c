@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The messages of the start. See handshake.h. */
+/* The messages between parent and child during the start. See handshake.h. */
 #include "launch/handshake.h"
 
 #include <errno.h>
@@ -44,7 +44,7 @@ int handshake_send(int fd, enum handshake which, const struct network *net, stru
 	return r < 0 ? err_sys(e, -r, "sending %s", names[which]) : 0;
 }
 
-/* Reads a message that is there. Returns 0 or -EINVAL. */
+/* Parses a complete message. Returns 0, or -EINVAL if it is malformed or is not message `which`. */
 static int decode(const char *text, size_t len, enum handshake which, struct network *net)
 {
 	const struct json_node *name, *body;
@@ -72,7 +72,7 @@ int handshake_recv(int fd, enum handshake which, struct network *net, struct err
 	if (r == 1)
 		r = decode(reader.body, reader.len, which, net);
 	else if (r == 0)
-		r = -EAGAIN; /* the pipe does not block as it should */
+		r = -EAGAIN; /* the pipe is non-blocking, which it should not be */
 	msg_reader_reset(&reader);
 	if (r == -ENODATA)
 		return err_set(e, ENODATA, "EOF");

@@ -20,21 +20,20 @@
 #include "os/userns.h"
 
 #define MAX_TEXT_FILE (16U << 20)
-#define MAP_LEN	      16384 /* bytes of /proc/self/uid_map: up to 340 lines of 33 */
-#define COUNT	      65536 /* IDs that a user gets by default, login.defs(5) */
-#define OVERFLOW_ID                                                                  \
-	65534 /* shown for what the user namespace does not have, user_namespaces(7) \
-	       */
+#define MAP_LEN	      16384 /* bytes of /proc/self/uid_map: up to 340 lines of 33 bytes */
+#define COUNT	      65536 /* subordinate IDs of a user by default, login.defs(5) */
+/* The ID shown for IDs that the user namespace does not have, user_namespaces(7). */
+#define OVERFLOW_ID   65534
 
 static const char only_self[] = "--subid-source=self, which maps only your own ID";
 
-/* ---- what there is ---- */
+/* ---- what the system has ---- */
 
 static const struct kind {
 	const char *map_file;
 	const char *range_file;
 	const char *account_file;
-	const char *option; /* of usermod(8) */
+	const char *option; /* of usermod(8), adds a range */
 	const char *capability;
 } kinds[] = {
 	{ "/proc/self/uid_map", "/etc/subuid", "/etc/passwd", "--add-subuids", "cap_setuid" },
@@ -42,7 +41,8 @@ static const struct kind {
 };
 #define KIND_COUNT COUNT_OF(kinds)
 
-/* Loads a file, to be freed; the text is empty if that cannot be read. */
+/* Loads a file into `t`. Returns the buffer, which the caller frees; `t` is empty and NULL is
+ * returned if the file cannot be read. */
 static char *load(struct text *t, const char *path)
 {
 	char *text = fd_load_file(path, MAX_TEXT_FILE, &t->len);
@@ -52,8 +52,8 @@ static char *load(struct text *t, const char *path)
 	return text;
 }
 
-/* Reads a map, in which all IDs are if it cannot be read. Returns whether it has them all, as the
- * first user namespace does. */
+/* Reads an ID map of our user namespace. If the file cannot be read, assumes a map of all IDs.
+ * Returns true if the map has all IDs, as in the initial user namespace. */
 static bool read_map(struct text *t, const char *path, char map[MAP_LEN])
 {
 	const struct subid_range all = { 0, UINT32_MAX };
@@ -65,7 +65,8 @@ static bool read_map(struct text *t, const char *path, char map[MAP_LEN])
 	return subid_is_in_map(map, (size_t)len, &all);
 }
 
-/* Finds IDs that both kinds have free. `few_ids`: our user namespace has not all IDs. */
+/* Finds a range that is free both as UIDs and as GIDs. Sets *few_ids if our user namespace does not
+ * have all IDs. */
 static bool find_free(struct subid_range *range, bool *few_ids)
 {
 	static char maps[KIND_COUNT][MAP_LEN];
@@ -87,7 +88,8 @@ static bool find_free(struct subid_range *range, bool *few_ids)
 	return found;
 }
 
-/* Why root of our user namespace cannot change a file, which may be missing, in `dir`; or NULL. */
+/* Returns why root of our user namespace cannot change the file `path` or, if it does not exist,
+ * create it in `dir`. NULL if root can. */
 static const char *why_unchangeable(const char *path, const char *dir)
 {
 	struct statvfs fs;
@@ -101,7 +103,7 @@ static const char *why_unchangeable(const char *path, const char *dir)
 	return NULL;
 }
 
-/* Returns false: there is nothing to try. */
+/* Always returns false: there is nothing to try. */
 static bool explain_nameless(struct err *e)
 {
 	err_add(e, "; user %u has no name (/etc/passwd), and newuidmap takes no user without one",
@@ -109,9 +111,10 @@ static bool explain_nameless(struct err *e)
 	return false;
 }
 
-/* ---- no range ---- */
+/* ---- the user has no range ---- */
 
-/* usermod(8) puts a new file in the place of one that must be there. */
+/* True if usermod(8) can change the file: it replaces an existing regular file by rename(2), so the
+ * file must exist and be on the file system of /etc. */
 static bool can_usermod(const char *path)
 {
 	struct stat st, dir;
@@ -176,14 +179,15 @@ void idadvice_no_range(struct err *e, const char *name, const char *local_name, 
 		propose(e, &range, name, local_name, needed);
 }
 
-/* ---- newuidmap has failed ---- */
+/* ---- newuidmap or newgidmap failed ---- */
 
-/* Would the program run with the rights to write a map of many IDs? Its own rights only. */
+/* True if the program, as installed, gets the privileges to write a map of many IDs: it is set-UID
+ * root, has file capabilities, or is run by root. Does not see what takes them away at run time. */
 static bool has_rights(const char *path)
 {
 	struct stat st;
 
-	/* Root gives it its own. */
+	/* root's programs have root's privileges */
 	if (geteuid() == 0 || stat(path, &st) < 0)
 		return true;
 	return (st.st_uid == 0 && (st.st_mode & S_ISUID) != 0) ||
@@ -197,7 +201,7 @@ static bool is_nosuid(const char *path)
 	return statvfs(path, &fs) == 0 && (fs.f_flag & ST_NOSUID) != 0;
 }
 
-/* The first range that our own user namespace does not have, or NULL. */
+/* Returns the first range that is not in our own user namespace, or NULL. */
 static const struct subid_range *find_missing(const char *map_file,
 					      const struct subid_ranges *ranges)
 {
@@ -210,8 +214,8 @@ static const struct subid_range *find_missing(const char *map_file,
 	return NULL;
 }
 
-/* A program without rights: root can give it some where it owns the program. Returns whether there
- * is something to try. */
+/* For a program that is not privileged: advises root to make it set-UID if root can change the
+ * file. Returns true if there is something to try. */
 static bool explain_mode(struct err *e, const char *path)
 {
 	const char *why = why_unchangeable(path, "/");
@@ -237,8 +241,9 @@ static bool can_never_get(int capability)
 	return prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 0;
 }
 
-/* A set-UID newuidmap needs CAP_SYS_ADMIN; one that runs as the user, who owns the new namespace,
- * does not (user_namespaces(7)). Returns whether there is something to try. */
+/* For a set-UID newuidmap without CAP_SYS_ADMIN. A set-UID program runs as root and needs that
+ * capability to write the map. A program with file capabilities runs as the user, who owns the new
+ * user namespace, and does not (user_namespaces(7)). Returns true if there is something to try. */
 static bool explain_set_uid(struct err *e, const char *path, const char *capability)
 {
 	const char *why = why_unchangeable(path, "/");
@@ -258,7 +263,8 @@ static bool is_set_uid(const char *path)
 	return stat(path, &st) == 0 && (st.st_mode & S_ISUID) != 0;
 }
 
-/* Finds what takes the rights from the program. Returns whether there is something to try. */
+/* Finds out why the program lacks privileges when it runs. Returns true if there is something to
+ * try. */
 static bool explain_rights(struct err *e, const char *path, const char *capability)
 {
 	if (geteuid() != 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1)
@@ -292,7 +298,8 @@ bool idadvice_root_refused(struct err *e)
 	return true;
 }
 
-/* Returns whether there is something to try. */
+/* For ranges that our own user namespace does not have. Returns true if there is something to
+ * try. */
 static bool explain_missing(struct err *e, const struct subid_range *missing, const char *map_file,
 			    const char *file)
 {
@@ -315,8 +322,8 @@ static bool explain_missing(struct err *e, const struct subid_range *missing, co
 	return true;
 }
 
-/* shadow 4.20's newuidmap reads no file without a newline at its end, and calls it "Non-text file."
- * Returns whether it is that. */
+/* newuidmap of shadow 4.20 rejects a file whose last line has no newline and prints "Non-text
+ * file." Returns true if that is the cause. */
 static bool explain_last_line(struct err *e, const char *program, const char *output)
 {
 	char path[] = "/etc/subuid";

@@ -7,21 +7,25 @@
 #include "base/err.h"
 #include "formats/subid.h"
 
-/* Why the subordinate IDs cannot be had or mapped, and what to do about it: found out by asking the
- * system. Each appends to a reason. Runs in the parent and reads a few files.
- */
+/* Explains why subordinate IDs are missing or cannot be mapped, and what the user can do. Each
+ * function examines the system (files, capabilities, mounts) and appends its advice to the reason
+ * in `e`. They run in the parent's main thread, during the start, and block while they read
+ * files. */
 
-/* The user has no range. `uid_count` and `gid_count` are what was found, of which at least one is
- * 0. `local_name` is the user's name if /etc/passwd has it, else NULL; `name` may be "". */
+/* For a user without a range of subordinate IDs. `uid_count` and `gid_count` are the numbers of
+ * ranges found; at least one of them is 0. `name` is the user's name, "" if unknown. `local_name`
+ * is the same name if /etc/passwd has it, else NULL: usermod(8) can change only such users. */
 void idadvice_no_range(struct err *e, const char *name, const char *local_name, size_t uid_count,
 		       size_t gid_count);
 
-/* newuidmap(1) or newgidmap(1), whose name is `program`, has failed and said `output`. `map_file`
- * is our own namespace's map, /proc/self/uid_map or gid_map. */
+/* For a failure of newuidmap(1) or newgidmap(1). `program` is the name of the one that failed, and
+ * `output` is what it printed. `map_file` is the map of our own user namespace: /proc/self/uid_map
+ * or /proc/self/gid_map. `ranges` are the ranges that were to be mapped. */
 void idadvice_refused(struct err *e, const char *program, const char *output, const char *map_file,
 		      const struct subid_ranges *ranges);
 
-/* A map of our own ID could not be written. Returns whether the reason is known and was added. */
+/* For a failure to write a map of our own ID only. Returns true if the reason is known and was
+ * appended. */
 bool idadvice_root_refused(struct err *e);
 
 #endif

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* User and group ID maps. See idmap.h.
  *
- * Each program that is run costs more than all of the rest, so none is run without need. "auto"
- * asks getsubids(1) first only where it could know more than the files do: when nsswitch.conf names
- * another source, or $GETSUBIDS names a program. Otherwise it asks when the files know nothing. A
- * user whom /etc/passwd does not know is asked for
- * by getent(1), not by getpwuid(3): the C library's name service loads modules at run time, which a
- * static program should not.
+ * Running a helper program costs more than everything else here, so none is run unless it is
+ * needed. --subid-source=auto reads /etc/subuid and /etc/subgid first and runs getsubids(1) only if
+ * they have nothing for the user. It runs getsubids(1) first if that may know more than the files:
+ * nsswitch.conf names another source, or $GETSUBIDS names a program.
+ *
+ * The name of a user who is not in /etc/passwd comes from getent(1), not from getpwuid(3): the C
+ * library's name service loads modules at run time, which does not work well in a static program.
  */
 #include "launch/idmap.h"
 
@@ -23,11 +24,11 @@
 #include "launch/idadvice.h"
 #include "os/proc.h"
 
-#define HELPER_TIMEOUT_MS 10000 /* a directory service may have to be asked */
+#define HELPER_TIMEOUT_MS 10000 /* the program may ask a directory service over the network */
 #define NAME_LEN	  256
 #define OUTPUT_LEN	  16384
 #define MAX_TEXT_FILE	  (16U << 20) /* bytes of /etc/passwd or /etc/subuid that are read */
-#define MAX_MAP_LINES	  340	      /* user_namespaces(7); 5 before Linux 4.15 */
+#define MAX_MAP_LINES	  340	      /* lines, user_namespaces(7); 5 before Linux 4.15 */
 #define MAP_TEXT_LEN	  200	      /* bytes of a map in a message */
 #define BAD_LINES_TOLD	  3
 
@@ -54,7 +55,7 @@ static char *load(const char *path, size_t *len)
 	return fd_load_file(path, MAX_TEXT_FILE, len);
 }
 
-/* Runs a program for what it prints. Returns whether it succeeded. */
+/* Runs a program and collects its output. Returns true if it succeeded. */
 static bool ask(char *const *argv, char *output, size_t cap)
 {
 	struct err e;
@@ -68,7 +69,7 @@ static bool ask(char *const *argv, char *output, size_t cap)
 
 /* ---- the user's name ---- */
 
-/* The name by getent(1), which knows what no file does. */
+/* Gets the user's name from getent(1), which also asks directory services. */
 static bool ask_getent(uint32_t uid, char *name, size_t cap)
 {
 	char program[] = "getent", database[] = "passwd";
@@ -82,7 +83,7 @@ static bool ask_getent(uint32_t uid, char *name, size_t cap)
 }
 
 struct user {
-	char name[NAME_LEN]; /* "" if there is none */
+	char name[NAME_LEN]; /* "" if the user has no name */
 	bool is_local;	     /* /etc/passwd has it */
 };
 
@@ -101,7 +102,7 @@ static void find_user(struct user *user)
 
 /* ---- where the IDs come from ---- */
 
-/* Logs which lines of the user are skipped. */
+/* Warns of the user's malformed lines, BAD_LINES_TOLD at most. */
 static void tell_bad_lines(enum kind kind, const char *text, size_t len, const char *name)
 {
 	const char *why;
@@ -189,7 +190,7 @@ static unsigned int own_id(enum kind kind)
 	return kind == UIDS ? (unsigned int)geteuid() : (unsigned int)getegid();
 }
 
-/* compat: 3.3.0 has these words for the own ID. */
+/* Warns of IDs that are left out. compat: the text about the own ID is RootlessKit 3.3.0's. */
 static void tell_cut(enum kind kind, const struct subid_range *range, unsigned int cut)
 {
 	const char *name = kinds[kind].name, *id = kinds[kind].id;
@@ -210,7 +211,7 @@ static void tell_cut(enum kind kind, const struct subid_range *range, unsigned i
 			 name, range->start, range->count);
 }
 
-/* Leaves the ranges that the kernel takes. */
+/* Reduces the ranges to those that the kernel accepts in one map. */
 static void make_mappable(struct subid_ranges *ranges, enum kind kind)
 {
 	static struct subid_ranges mapped; /* too large for a small stack */
@@ -283,7 +284,7 @@ static int write_self(pid_t pid, struct err *e)
 	r = fd_write_file(path, line, e);
 	if (r < 0)
 		return r;
-	/* Without it the kernel does not let an unprivileged process write gid_map. */
+	/* required before an unprivileged process may write gid_map, user_namespaces(7) */
 	snprintf(path, sizeof(path), "/proc/%d/setgroups", (int)pid);
 	r = fd_write_file(path, "deny", e);
 	if (r < 0)
@@ -293,7 +294,8 @@ static int write_self(pid_t pid, struct err *e)
 	return fd_write_file(path, line, e);
 }
 
-/* newuidmap PID 0 OWN 1 1 START COUNT ... Words are kept in one array, `text`. */
+/* The arguments of newuidmap(1): PID 0 OWN 1 1 START COUNT ... They are stored in one array,
+ * `text`. */
 #define MAX_WORDS (4 + 3 * (MAX_MAP_LINES - 1))
 #define WORD_LEN  12
 
@@ -320,7 +322,7 @@ static void add_line(struct helper *h, unsigned int inside, unsigned int outside
 	add_word(h, count);
 }
 
-/* Puts "newuidmap PID [0 1000 1 1 100000 65536] failed: " in front of the reason. */
+/* Prepends "newuidmap PID [0 1000 1 1 100000 65536] failed: " to the reason. */
 static void name_map(const struct helper *h, struct err *e)
 {
 	char map[MAP_TEXT_LEN] = "";
@@ -378,7 +380,8 @@ static int finish_helper(struct helper *h, struct err *e)
 	return -EPERM;
 }
 
-/* The two run side by side: each is a set-UID program whose start takes most of its time. */
+/* Runs both helpers at the same time: each is a set-UID program, and its start takes most of its
+ * time. */
 static int run_helpers(const struct idmap *map, pid_t pid, struct err *e)
 {
 	static struct helper uids = { .kind = UIDS }, gids = { .kind = GIDS };

@@ -110,8 +110,8 @@ static void set_defaults(struct opts *o)
 	};
 }
 
-/* An empty value means that the option is not given, as scripts write `--cidr="$CIDR"`. Not so for
- * the drivers, which RootlessKit refuses then. */
+/* Scripts write `--cidr="$CIDR"`, so an option with an empty value counts as not given. Exceptions
+ * are the two drivers: RootlessKit rejects an empty driver name. */
 static bool is_not_given(const struct flag *flag, const char *value)
 {
 	return flag->type == FLAG_STRING && *value == '\0' &&
@@ -119,7 +119,7 @@ static bool is_not_given(const struct flag *flag, const char *value)
 	       flag->offset != FIELD(net.port_driver_name);
 }
 
-/* Appends the entries of a value, which commas part. */
+/* Appends the comma-separated entries of a value. Each is copied. */
 static int add_to_list(struct string_list *list, const char *value, struct err *e)
 {
 	for (;;) {
@@ -139,7 +139,7 @@ static int add_to_list(struct string_list *list, const char *value, struct err *
 	}
 }
 
-/* Remembers an option whose value is the word behind it: it may have been meant as the command. */
+/* Remembers an option whose value was a separate word: it may have been meant as the command. */
 static void note_taken(struct opts *o, const struct flag *flag, const char *value, const char *word)
 {
 	if (value != word || flag->type == FLAG_BOOL)
@@ -149,7 +149,7 @@ static void note_taken(struct opts *o, const struct flag *flag, const char *valu
 	o->taken.value = flag->value;
 }
 
-/* An option where the value should be: `--state-dir --net=none`. */
+/* Rejects an option name in the place of a value, as in `--state-dir --net=none`. */
 static int check_taken(const struct flag *flag, const char *value, const char *word, struct err *e)
 {
 	if (value != word || strncmp(word, "--", 2) != 0 || !flags_has(options, word))
@@ -189,7 +189,7 @@ int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e)
 		if (r < 0)
 			return r;
 	}
-	/* `--net sh -c COMMAND` */
+	/* in `--net sh -c COMMAND`, --net took "sh", so that -c is an unknown option */
 	if (r == -ENOENT && o->taken.word != NULL && o->taken.word == words[-1] &&
 	    e->msg[strlen(e->msg) - 1] != '?')
 		explain_taken(o, e);
@@ -257,7 +257,8 @@ static int check_copy_up(const struct opts *o, struct err *e)
 	return 0;
 }
 
-/* One directory, and none of the kernel's own files: "cgroup.procs", "memory.max". */
+/* A single path component that is not one of the kernel's files, such as "cgroup.procs".
+ * ("memory.max" and the like pass: which files exist depends on the controllers.) */
 static bool is_cgroup_name(const char *name)
 {
 	return strlen(name) <= NAME_MAX && strpbrk(name, "/\n") == NULL && strcmp(name, ".") != 0 &&

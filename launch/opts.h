@@ -9,9 +9,9 @@
 #include "base/err.h"
 #include "net/netopts.h"
 
-/* The command line of the launcher: one table of options, from which lines are read and --help is
- * printed. Parent and child read the same line and come to the same result.
- */
+/* The launcher's command line. One table of options (opts.c) is used for parsing and for --help.
+ * The parent and the child parse the same command line and get the same result. Nothing here
+ * blocks, and all of it runs in the main thread. */
 
 enum subid_source {
 	SUBID_AUTO,
@@ -22,7 +22,8 @@ enum subid_source {
 };
 
 struct opts {
-	/* as given; strings are borrowed from argv but for the items of lists */
+	/* As given on the command line. Strings are borrowed from argv; items of lists are
+	 * owned. */
 	bool help;
 	bool version;
 	bool debug;
@@ -40,43 +41,46 @@ struct opts {
 	const char *evacuate_cgroup2;
 	const char *propagation;
 	const char *subid_source_name;
-	char *const *command; /* ends with NULL */
-	/* the last option whose value is a word of its own; `word` is NULL if there is none */
+	char *const *command; /* NULL-terminated, in argv */
+	/* The last option whose value was a separate word, which may have been meant as the
+	 * command. `word` is NULL if there was no such option. */
 	struct {
 		const char *word;
 		const char *option;
-		const char *value; /* its name in the help */
+		const char *value; /* placeholder of the value in the help */
 	} taken;
 
-	/* what it means, set by opts_check */
-	bool checked; /* without an error */
+	/* derived from the above by opts_check */
+	bool checked; /* opts_check succeeded */
 	enum subid_source subid_source;
-	bool reaps;	/* the child reaps orphans, and the command gets a session of its own */
-	bool evacuates; /* all processes go to the cgroup evacuate_cgroup2 */
+	bool reaps;	/* the child reaps orphans, and the command runs in a new session */
+	bool evacuates; /* all processes move to the cgroup evacuate_cgroup2 */
 };
 
-/* Reads a command line. Returns 0; -EINVAL for a line that cannot be read, -ENOENT for an option
- * that is not there, with the reason in the reference's words (flags_next), after which users
- * expect the help on standard output; -ENOMEM. */
+/* Parses a command line. `argv` must outlive `o`. Free `o` with opts_free, also after a failure.
+ * Returns 0, or -errno with a reason in RootlessKit's words (flags_next): -EINVAL for a malformed
+ * line, -ENOENT for an unknown option, -ENOMEM. After the first two, callers print the help hint
+ * with flags_complain. */
 int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e);
 
-/* Is there a command? Returns 0, or -EINVAL with a reason that names the option that may have taken
- * it as its value. */
+/* Returns 0 if there is a command. Else returns -EINVAL with a reason, which names the option that
+ * may have taken the command as its value. */
 int opts_check_command(const struct opts *o, struct err *e);
 
-/* Checks all values and combinations before anything is created. Returns 0 or -EINVAL with a
- * reason that names the options. */
+/* Checks all values and their combinations, before anything is created. Returns 0, or -EINVAL or
+ * -ENOTSUP with a reason that names the options. */
 int opts_check(struct opts *o, struct err *e);
 
-/* What the user should know although it is no error, one warning each by log_warn. Also after
- * opts_check has failed, before its reason is shown: gives the warnings that RootlessKit gives by
- * then. */
+/* Logs warnings about options that are valid but have no effect or are discouraged. May be called
+ * after opts_check has failed, before its reason is logged: then it gives the warnings that
+ * RootlessKit gives before that error. */
 void opts_warn(const struct opts *o);
 
 /* Prints the help to standard output. */
 void opts_print_help(void);
 
-/* Is the directory, cleaned of trailing slashes, one of those to be copied up? */
+/* Is `dir`, which has no trailing slash, in the list of --copy-up? Trailing slashes in the list are
+ * ignored. */
 bool opts_copies_up(const struct opts *o, const char *dir);
 
 void opts_free(struct opts *o);

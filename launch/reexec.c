@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starting ourselves anew as the child. See reexec.h. */
+/* Starting the same program again, as the child. See reexec.h. */
 #include "launch/reexec.h"
 
 #include <errno.h>
@@ -22,7 +22,7 @@
 #define VALUE_LEN   (PROC_KEPT_LEN + 64)
 #define ID_TEXT_LEN 16 /* bytes of a decimal UID or GID with the NUL */
 
-/* Both are needed: the variable alone might come from a confused caller. */
+/* Checks both: the variable alone could be inherited by accident. */
 bool reexec_is_child(char *const *argv)
 {
 	return strcmp(argv[0], SELF) == 0 && getenv(VARIABLE) != NULL;
@@ -88,7 +88,7 @@ static int namespaces(const struct opts *o)
 	return flags;
 }
 
-/* What the new process is given; it is a copy of the parent until it executes itself. */
+/* What the cloned process works with. It has a copy of the parent's memory until execve(2). */
 struct clone_args {
 	struct reexec reexec;
 	const struct opts *o;
@@ -96,14 +96,16 @@ struct clone_args {
 	int parents_ends[2];
 };
 
-/* Waits for the ID maps, becomes root of its namespace and executes itself. */
+/* In the cloned process: waits for the ID maps, becomes root of its user namespace, and executes
+ * the program. Returns only on failure. */
 static int child_entry(const struct clone_args *b, struct err *e)
 {
 	const struct reexec *r = &b->reexec;
 	int result;
 
-	/* A program with file capabilities (CAP_NET_BIND_SERVICE, say) is not dumpable, and
-	 * newuidmap(1) would take the process for root's. */
+	/* Executing a program with file capabilities (such as CAP_NET_BIND_SERVICE) makes the
+	 * process not dumpable. Its files in /proc then belong to root, and newuidmap(1) refuses
+	 * it. */
 	prctl(PR_SET_DUMPABLE, 1);
 	proc_die_with_parent(r->parent);
 	result = handshake_recv(r->from_parent, HS_PARENT_HELLO, NULL, e);
@@ -131,7 +133,7 @@ static int run_birth(void *arg)
 	r = child_entry(b, &e);
 	if (r == -EPERM || r == -EACCES)
 		userns_explain(&e, -r, 0);
-	/* An end of file: the parent has gone away, and has said why. */
+	/* End of file: the parent has exited and has already logged why. */
 	if (r != -ENODATA)
 		log_fatal("%s", e.msg);
 	return 1;
