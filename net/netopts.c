@@ -12,10 +12,10 @@
 #include "base/text.h"
 #include "formats/portspec.h"
 
-#define MTU_MAX		    65521 /* bytes; slirp4netns(1) takes no larger one */
-#define MTU_MIN		    68	  /* bytes; the least that IPv4 works with, RFC 791 */
-#define MTU_MIN_IPV6	    1280  /* bytes; RFC 8200 */
-/* slirp4netns' guest is address 100 of the network. */
+#define MTU_MAX		    65521 /* bytes; the maximum of slirp4netns(1) */
+#define MTU_MIN		    68	  /* bytes; the minimum of IPv4, RFC 791 */
+#define MTU_MIN_IPV6	    1280  /* bytes; the minimum of IPv6, RFC 8200 */
+/* The network must include host number 100, the address of the namespace. */
 #define CIDR_MAX_PREFIX_LEN 25
 #define IFNAME_MAX	    15 /* characters, IFNAMSIZ without the NUL */
 
@@ -39,11 +39,11 @@ static const char *const port_driver_names[] = {
 };
 _Static_assert(COUNT_OF(port_driver_names) == PORT_DRIVER_COUNT, "a name for each");
 
-/* What the reference has and we have not. */
+/* Drivers that RootlessKit has and this program does not. */
 static const char *const foreign_net_names[] = { "vpnkit", "lxc-user-nic", "gvisor-tap-vsock" };
 static const char *const foreign_port_driver_names[] = { "gvisor-tap-vsock" };
 
-/* The index of a name in a table, or -1. */
+/* Returns the index of a name in a table, or -1. */
 static int index_of(const char *const *names, size_t count, const char *name)
 {
 	for (size_t i = 0; i < count; i++)
@@ -52,7 +52,7 @@ static int index_of(const char *const *names, size_t count, const char *name)
 	return -1;
 }
 
-/* Adds the name that may have been meant. */
+/* Appends the name that the user may have meant. */
 static void suggest(const char *given, const char *const *names, size_t count, struct err *e)
 {
 	struct text text = { given, strlen(given) };
@@ -90,7 +90,7 @@ static int check_net(struct netopts *o, struct err *e)
 	return 0;
 }
 
-/* What goes with each network and each port driver, for people. */
+/* For messages: the port drivers that work with each network driver, and the reverse. */
 static const char *const port_drivers_of_net[] = {
 	[NET_HOST] = "none",
 	[NET_NONE] = "none or builtin",
@@ -107,7 +107,8 @@ static const char *const nets_of_port_driver[] = {
 };
 _Static_assert(COUNT_OF(nets_of_port_driver) == PORT_DRIVER_COUNT, "one for each");
 
-/* The rule that the two drivers break together, in RootlessKit's words, or NULL. */
+/* Returns the rule that this combination of drivers breaks, in RootlessKit's words, or NULL.
+ * `known`: the port driver exists. */
 static const char *broken_rule(const struct netopts *o, bool known)
 {
 	enum port_driver port = o->port_driver;
@@ -203,7 +204,7 @@ static int check_cidr(const struct netopts *o, struct err *e)
 	return 0;
 }
 
-/* As the kernel's dev_valid_name(); and "lo" is taken in every network namespace. */
+/* The rules of the kernel's dev_valid_name(); also, "lo" exists in every network namespace. */
 static bool is_ifname(const char *name)
 {
 	return *name != '\0' && strlen(name) <= IFNAME_MAX && strcmp(name, ".") != 0 &&
@@ -211,7 +212,7 @@ static bool is_ifname(const char *name)
 	       strpbrk(name, " \t\n:%") == NULL;
 }
 
-/* What RootlessKit checks before it warns of anything, whatever the driver. */
+/* The checks that RootlessKit makes with every driver, before it logs any warning. */
 static int check_values(struct netopts *o, struct err *e)
 {
 	int r = 0;
@@ -278,7 +279,7 @@ static int check_slirp4netns(const struct netopts *o, struct err *e)
 	"--net=slirp4netns --port-driver=builtin; with --net=pasta, " \
 	"--port-driver=implicit opens every port that is listened on inside"
 
-/* All options at once that are missing for -p. */
+/* What to add to the command line for -p to work, by network driver. */
 static const char *const what_publishes[] = {
 	[NET_HOST] = "a network and a port driver: --net=slirp4netns --port-driver=builtin",
 	[NET_NONE] = "--port-driver=builtin",
@@ -310,7 +311,7 @@ static int check_ports(const struct netopts *o, struct err *e)
 	return 0;
 }
 
-/* In RootlessKit's order, so that of several mistakes the same one is named. */
+/* compat: checks in RootlessKit's order, so that of several mistakes the same one is reported. */
 int netopts_check(struct netopts *o, struct err *e)
 {
 	int r = check_values(o, e);

@@ -9,9 +9,9 @@
 
 #include "base/err.h"
 
-/* The part of the command line that is about the network and its ports: which drivers there are,
- * and which of them go together.
- */
+/* The options about the network and its ports: which drivers exist, and which network driver goes
+ * with which port driver. Nothing here blocks or allocates; the parent and the child both run it,
+ * in their main threads. */
 
 enum net_driver {
 	NET_HOST,
@@ -40,7 +40,8 @@ struct cidr {
 };
 
 struct netopts {
-	/* as given; strings are borrowed from argv but for the items of the list */
+	/* As given on the command line. Strings are borrowed from argv; items of the list are
+	 * owned. */
 	const char *driver_name;
 	const char *slirp4netns_binary;
 	const char *slirp4netns_sandbox;
@@ -49,7 +50,7 @@ struct netopts {
 	const char *vpnkit_binary;
 	const char *lxc_user_nic_binary;
 	const char *lxc_user_nic_bridge;
-	int64_t mtu; /* bytes; 0: not given */
+	int64_t mtu; /* bytes; 0 if not given */
 	const char *cidr_text;
 	const char *ifname;
 	bool disable_host_loopback;
@@ -59,25 +60,25 @@ struct netopts {
 	struct string_list publish;
 	bool source_ip_transparent;
 
-	/* what it means, set by netopts_check */
+	/* derived from the above by netopts_check */
 	enum net_driver driver;
 	enum port_driver port_driver;
 	struct cidr cidr;
-	/* The network is known, so that netopts_warn may be called. compat: RootlessKit warns while
-	 * it checks, so that an error may follow after warnings about other options; but not about
-	 * a network that does not exist. */
+	/* The network driver exists, so netopts_warn may be called. compat: RootlessKit logs
+	 * warnings while it checks options, so they may precede an error about other options. It
+	 * logs none if the network driver does not exist. */
 	bool known;
 };
 
-/* Checks it and sets what it means. Returns 0, -EINVAL, or -ENOTSUP for a driver of the reference
- * that is not here, with a reason that names the options. */
+/* Checks the options and sets the derived members. Returns 0, -EINVAL, or -ENOTSUP for a driver
+ * that RootlessKit has and this program does not, with a reason that names the options. */
 int netopts_check(struct netopts *o, struct err *e);
 
-/* What the user should know although it is no error, one warning each by log_warn. Only after
+/* Logs warnings about options that are valid but have no effect or are discouraged. Call it only if
  * netopts_check has set `known`. */
 void netopts_warn(const struct netopts *o);
 
-/* Does a program give the namespace its network? */
+/* Is the network made by a network program (slirp4netns, pasta)? */
 bool netopts_has_program(const struct netopts *o);
 
 #endif

@@ -20,12 +20,12 @@
 #include "os/proc.h"
 #include "os/statedir.h"
 
-#define LOG_LEN	   2048 /* bytes of its output that are read at once */
-#define LOG_ROUNDS 32	/* reads at once; a program that never stops printing is not all we have */
+#define LOG_LEN	   2048 /* bytes of output that are read at once */
+#define LOG_ROUNDS 32	/* reads in a row, so that endless output cannot hold up the loop */
 #define FIFO_MODE  0600
-#define ASKED_MS   1000 /* for a program that was asked to end, since it cannot be killed */
+#define ASKED_MS   1000 /* for a program to exit that cannot be killed and was asked to exit */
 
-#define ASKED_LEN   768		    /* bytes of an answer to --help in a message */
+#define ASKED_LEN   768		    /* bytes of --help output in a message */
 #define SMALL_STACK (1024 * 1024UL) /* bytes; 8 MiB are usual */
 
 /* ---- command lines ---- */
@@ -41,12 +41,13 @@ void netprog_add(struct netprog_args *args, const char *fmt, ...)
 	n = vsnprintf(word, left, fmt, ap);
 	va_end(ap);
 	if (n < 0 || (size_t)n >= left || args->count == NETPROG_MAX_ARGS)
-		return; /* paths are bounded, so this cannot be */
+		return; /* cannot happen, since paths are bounded */
 	args->argv[args->count++] = word;
 	args->len += (size_t)n + 1;
 }
 
-/* No absolute link may be in the path: it would lead out of the child's root again. */
+/* The path is resolved below /proc/PID/root, the child's root. An absolute symbolic link in it
+ * would lead back to our own root, so links are resolved first. */
 void netprog_add_netns(struct netprog_args *args, const struct netprog *n, const char *option)
 {
 	char real[PATH_MAX];
@@ -86,7 +87,7 @@ int netprog_find(struct netprog *n, const struct netopts *o, struct err *e)
 	return r;
 }
 
-/* ---- what it is ---- */
+/* ---- probing ---- */
 
 int netprog_ask(struct netprog *n, const char *option, char *out, size_t cap, struct err *e)
 {
@@ -108,7 +109,7 @@ bool netprog_names_option(const char *help, const char *option)
 	return false;
 }
 
-/* Quotes a text as Go does, in one line, as far as there is room. */
+/* Quotes a text as Go does, on one line, cut to the room in `out`. */
 static void quote(char *out, size_t cap, const char *text)
 {
 	size_t len = 0;
@@ -151,8 +152,8 @@ static void remove_file(const struct netprog *n)
 		unlink(statedir_path(n->state_dir, n->driver->file, path));
 }
 
-/* Makes the fifo on which the program says that it is ready. Returns 0 and its reading end, or -1
- * with errno. */
+/* Creates the fifo on which the program reports that it is ready. Returns 0 and its reading end, or
+ * -1 with errno. */
 static int make_fifo(const struct netprog *n, int *reading_end)
 {
 	char path[PATH_MAX];
@@ -163,7 +164,7 @@ static int make_fifo(const struct netprog *n, int *reading_end)
 	return *reading_end < 0 ? -1 : 0;
 }
 
-/* Makes pipes until one fails; the caller closes what is there. */
+/* Creates the pipes. On failure the caller closes those that exist. */
 static int make_pipes(const struct netprog *n, int pipes[][2])
 {
 	int r = n->driver->by_fifo ? make_fifo(n, &pipes[READY][0])
@@ -175,7 +176,7 @@ static int make_pipes(const struct netprog *n, int pipes[][2])
 		r = pipe2(pipes[LOG], O_CLOEXEC);
 	if (r < 0)
 		return -errno;
-	/* Reading one that blocks would stop the launcher. */
+	/* blocking in read(2) would stop the launcher */
 	r = fd_set_nonblock(pipes[READY][0]);
 	return r < 0 ? r : fd_set_nonblock(pipes[LOG][0]);
 }
@@ -228,7 +229,7 @@ int netprog_start(struct netprog *n, struct err *e)
 
 /* ---- what it prints ---- */
 
-/* Keeps the end of what it printed, as one line. */
+/* Appends a line to `last_words`, which keeps the end of the output. */
 static void remember(struct netprog *n, const char *line)
 {
 	char text[sizeof(n->last_words) + LOG_LEN];
@@ -240,7 +241,7 @@ static void remember(struct netprog *n, const char *line)
 	memcpy(n->last_words, text + cut, len - cut + 1);
 }
 
-/* Returns whether there was something. */
+/* Reads and logs some output. Returns false if there is none for now. */
 static bool read_log(struct netprog *n)
 {
 	bool (*is_banner)(const char *line) = n->driver->is_banner;
@@ -273,7 +274,7 @@ void netprog_log(struct netprog *n)
 		;
 }
 
-/* ---- how it goes on ---- */
+/* ---- readiness and end ---- */
 
 int netprog_ready(struct netprog *n)
 {
@@ -290,7 +291,7 @@ int netprog_ready(struct netprog *n)
 	fd_close(&n->ready_fd);
 	if (n->driver->by_fifo)
 		remove_file(n);
-	/* How it started is of no interest when it ends one day. */
+	/* start-up messages must not be quoted as the reason of a later exit */
 	netprog_log(n);
 	n->last_words[0] = '\0';
 	n->again = true;
@@ -302,12 +303,13 @@ void netprog_ask_to_end(struct netprog *n)
 	fd_close(&n->exit_fd);
 }
 
-/* Returns its wait status, or -errno if it cannot be ended. */
+/* Kills and reaps the program. Returns its wait status, or -errno if it has not exited. */
 static int end_program(struct netprog *n)
 {
 	char why[128];
-	/* It keeps nothing that would need an orderly end. If it is a script, what that has started
-	 * is in the same group, whose number is not given anew while we have not waited for it. */
+	/* SIGKILL is enough: the program has no state to save. If it is a script, the processes
+	 * that it started are in the same group; the kernel does not reuse the group's number
+	 * before we have reaped the leader. */
 	int status = proc_end(n->pid, true);
 	int r = status;
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The life of the network program. See netsupervisor.h.
+/* Starts, watches and restarts the network program. See netsupervisor.h.
  *
- *                  spawned                   it says so
+ *                  started                   ready
  *        PAUSED ──────────────► STARTING ──────────────► UP
- *          ▲  ▲  cannot be         │  it ends, or         │
- *          │  └── spawned ─┘       │  the deadline        │ it ends
+ *          ▲  ▲  start failed      │  exit, or            │
+ *          │  └────────────────┘   │  deadline            │ exit
  *          └───────────────────────┴──────────────────────┘
  *
- * PAUSED lasts 100 ms at first, twice as long each time, and 30 s at most; a life of a minute makes
- * it short again. The TAP device stays meanwhile, and with it addresses, routes and the sockets of
- * processes inside, which see no more than lost packets. What was a connection by way of the
- * program's own sockets is lost; the builtin port driver has none of these.
+ * PAUSED lasts 100 ms the first time, twice as long each time after, and 30 s at most. After a
+ * minute in UP it is 100 ms again. The TAP device outlives the program, and with it the addresses,
+ * the routes and the sockets of processes inside, which only see lost packets. Connections that
+ * went through the program's own sockets on the host are lost. The builtin port driver does not use
+ * these.
  */
 #include "net/netsupervisor.h"
 
@@ -29,7 +30,7 @@
 
 #define PAUSE_MIN_MS 100
 #define PAUSE_MAX_MS 30000
-#define GOOD_LIFE_MS 60000 /* after which the next pause is short again */
+#define GOOD_LIFE_MS 60000 /* in UP, after which the delay is short again */
 
 static const struct netprog_driver *const drivers[NET_DRIVER_COUNT] = {
 	[NET_SLIRP4NETNS] = &slirp4netns_driver,
@@ -70,7 +71,7 @@ int netsupervisor_start(struct netsupervisor *k, const struct network *net, cons
 	return r;
 }
 
-/* Adds what to try. */
+/* Appends what to try. */
 static void advise(const struct netsupervisor *k, struct err *e)
 {
 	const struct netprog *n = &k->prog;
@@ -117,8 +118,8 @@ int netsupervisor_ready(struct netsupervisor *k, struct err *e)
 
 	if (r == 0 || r == -EAGAIN)
 		return r;
-	/* It has closed the pipe, so it is ending, and a signal changes nothing; if not, it is of
-	 * no use. */
+	/* The program closed the pipe: either it is exiting, then killing it changes nothing, or it
+	 * is useless. */
 	netprog_stop(&k->prog, e);
 	return explain(k, e);
 }
@@ -141,7 +142,7 @@ static void on_log(struct watch *w, short revents)
 		unwatch(k, w);
 }
 
-/* A program may have closed what it prints to. */
+/* Adds a watch. Does nothing if `fd` is -1: the program may have closed its output. */
 static int watch(struct netsupervisor *k, struct watch *w, int fd,
 		 void (*on_event)(struct watch *w, short revents))
 {
@@ -151,7 +152,7 @@ static int watch(struct netsupervisor *k, struct watch *w, int fd,
 	return loop_add(k->loop, w);
 }
 
-/* Sets the timer of the next start, and tells why in one line. */
+/* Sets the timer of the next start, and logs why. */
 static void schedule(struct netsupervisor *k, const struct err *why)
 {
 	if (k->state == NETSUPERVISOR_UP && clock_now_ms() - k->up_since_ms >= GOOD_LIFE_MS)
@@ -185,7 +186,7 @@ bool netsupervisor_reap(struct netsupervisor *k, pid_t pid)
 	return true;
 }
 
-/* It is of no use: SIGCHLD follows. */
+/* Kills the program. The SIGCHLD that follows leads to its restart (netsupervisor_reap). */
 static void give_up(struct netsupervisor *k)
 {
 	char why[128];
@@ -210,7 +211,7 @@ static void on_ready(struct watch *w, short revents)
 	int r;
 
 	(void)revents;
-	loop_remove(k->loop, w); /* before the descriptor is closed */
+	loop_remove(k->loop, w); /* before netprog_ready closes the descriptor */
 	r = netprog_ready(&k->prog);
 	if (r == -EAGAIN && loop_add(k->loop, w) == 0)
 		return;
@@ -238,7 +239,7 @@ static int start_again(struct netsupervisor *k, struct err *e)
 	if (r < 0)
 		return r;
 	k->state = NETSUPERVISOR_STARTING;
-	/* What fails here leaves it running unheard: it is ended then. */
+	/* without its watches and its deadline the program would run unsupervised, so kill it */
 	if (watch(k, &k->log, k->prog.log_fd, on_log) < 0 ||
 	    watch(k, &k->ready, k->prog.ready_fd, on_ready) < 0 ||
 	    loop_timer(k->loop, &k->timer, NETSUPERVISOR_DEADLINE_MS) < 0)

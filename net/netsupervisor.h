@@ -9,60 +9,66 @@
 #include "base/loop.h"
 #include "net/netprog.h"
 
-/* The network program of a launcher, for as long as the launcher lives. During the start its owner
- * waits for it; once it is handed to the loop it is started again whenever it ends. Without such a
- * program all of this does nothing. Parent's main thread.
+/* Supervises the launcher's network program. During the start, the caller waits for the program to
+ * become ready. After netsupervisor_watch, the loop restarts it whenever it exits.
+ *
+ * Without a network program every function does nothing, but netsupervisor_name must not be called.
+ * Runs in the parent's main thread, which owns the struct.
  */
 
 struct netsupervisor {
 	struct netprog prog;
-	struct loop *loop; /* NULL: not yet handed over */
+	struct loop *loop; /* borrowed; NULL before netsupervisor_watch */
 	struct watch log;
 	struct watch ready;
-	struct timer timer; /* of the next start, or the deadline of this one */
+	struct timer timer; /* time of the next start, or deadline of the start under way */
 	enum {
-		NETSUPERVISOR_PAUSED, /* it will be started when the timer is due */
+		NETSUPERVISOR_PAUSED, /* waiting for `timer` to restart it */
 		NETSUPERVISOR_STARTING,
 		NETSUPERVISOR_UP,
 	} state;
-	unsigned int pause_ms; /* before the next start */
+	unsigned int pause_ms; /* delay before the next restart */
 	unsigned long long up_since_ms;
-	/* When it is up again; set by the owner, may be NULL. */
+	/* Called when a restarted program is ready. Set by the owner before netsupervisor_watch;
+	 * may be NULL. */
 	void (*on_again)(struct netsupervisor *k);
 };
 
-#define NETSUPERVISOR_DEADLINE_MS 30000 /* for the program to be ready */
+#define NETSUPERVISOR_DEADLINE_MS 30000 /* timeout for the program to become ready */
 
-/* Finds the program that the options ask for, if any (netprog_find). */
+/* Initialises `k` and finds the program that the options ask for, if any. Borrows `o`. Blocks as
+ * netprog_find does. Returns 0 or -errno with a reason. */
 int netsupervisor_find(struct netsupervisor *k, const struct netopts *o, struct err *e);
 
 bool netsupervisor_is_wanted(const struct netsupervisor *k);
-/* Of the program, for messages. */
+/* The program's name, for messages. Call it only if netsupervisor_is_wanted. */
 const char *netsupervisor_name(const struct netsupervisor *k);
 
-/* Starts it for the child; all is borrowed. Then `prog.ready_fd` is to be waited for, with
- * `prog.log_fd` and with an eye on its end. */
+/* Starts the program for the child; the arguments are borrowed for as long as `k` lives. Does not
+ * wait. After that, the caller polls `prog.ready_fd` and `prog.log_fd` (netprog_log), and calls
+ * netsupervisor_check when a child process may have exited. Returns 0 or -errno with a reason. */
 int netsupervisor_start(struct netsupervisor *k, const struct network *net, const char *state_dir,
 			pid_t child, struct err *e);
 
-/* During the start: has it ended? Returns 0, or -ECHILD with a reason. */
+/* During the start: returns -ECHILD with a reason if the program has exited, else 0. */
 int netsupervisor_check(struct netsupervisor *k, struct err *e);
 
-/* When `prog.ready_fd` is readable: is it up? Returns 0, -EAGAIN, or another -errno with a reason;
- * then it has been ended. */
+/* During the start, when `prog.ready_fd` is readable. Returns 0 if the program is ready, -EAGAIN if
+ * it is not yet, or another -errno with a reason; the program has been killed then. */
 int netsupervisor_ready(struct netsupervisor *k, struct err *e);
 
-/* Hands it over to the loop. Returns 0 or -errno with a reason. */
+/* Lets `loop` (borrowed) supervise the program, which is ready. Returns 0 or -errno with a
+ * reason. */
 int netsupervisor_watch(struct netsupervisor *k, struct loop *loop, struct err *e);
 
-/* A process has ended and was not waited for yet. Waits for it and returns true if it is this one.
- */
+/* Call it with the PID of a child process that has exited and is not reaped yet. If it is the
+ * program, reaps it, schedules a restart and returns true. */
 bool netsupervisor_reap(struct netsupervisor *k, pid_t pid);
 
-/* It does not answer: ends it, so that it is started again. */
+/* Kills a program that does not answer; the usual restart follows. */
 void netsupervisor_renew(struct netsupervisor *k);
 
-/* Ends it for good. */
+/* Stops supervising, and kills the program. Blocks as netprog_stop does. */
 void netsupervisor_stop(struct netsupervisor *k);
 
 #endif

@@ -20,17 +20,17 @@
 #include "os/rtnl.h"
 #include "os/statedir.h"
 
-/* Host numbers in slirp4netns' network, slirp4netns(1); pasta gets the same ones. */
+/* Host numbers in slirp4netns' network, see slirp4netns(1); pasta is given the same ones. */
 #define HOST_GATEWAY 2
 #define HOST_DNS     3
 #define HOST_GUEST   100
 
 #define SLIRP_DNS6 "fd00::3" /* slirp4netns(1) */
 
-/* The largest useful one for both: few large packets are their fast way. */
+/* Both programs are fastest with few large packets; this is the largest useful MTU. */
 #define DEFAULT_MTU 65520
 #define FILE_MODE   0644
-#define HOSTS_MAX   (16U << 20) /* bytes; lists of blocked names are long */
+#define HOSTS_MAX   (16U << 20) /* bytes of /etc/hosts; blocklists are long */
 
 static struct in_addr host_of(const struct cidr *cidr, uint32_t number)
 {
@@ -55,7 +55,7 @@ void network_plan(struct network *net, const struct netopts *o)
 	net->mtu = o->mtu != 0 ? (unsigned int)o->mtu : DEFAULT_MTU;
 }
 
-/* ---- on the way to the child ---- */
+/* ---- as JSON, for the child ---- */
 
 static void put_addr(struct jsonout *out, const char *key, struct in_addr addr)
 {
@@ -90,7 +90,7 @@ static int get_addr(const struct json_doc *doc, const struct json_node *node, st
 	return 0;
 }
 
-/* At least one, and all of them addresses. */
+/* Reads the DNS servers: at least one, all of them IP addresses. */
 static int get_dns(struct network *net, const struct json_doc *doc, const struct json_node *list)
 {
 	const struct json_node *node = list != NULL ? json_first(doc, list) : NULL;
@@ -177,14 +177,16 @@ static int write_resolv(const struct network *net, const char *state_dir, struct
 	return statedir_write(state_dir, STATE_RESOLV, FILE_MODE, text, e);
 }
 
-/* Hides what stands behind a NUL in a line, where the C library's reader stops, in a comment. */
+/* Turns each NUL into the start of a comment. The C library stops reading a line at a NUL, so the
+ * rest of the line stays invisible. */
 static void replace_nuls(char *text, size_t len)
 {
 	for (char *at = text; (at = memchr(at, '\0', len - (size_t)(at - text))) != NULL;)
 		*at = '#';
 }
 
-/* The host's file, and the host's own name, which its resolver may know but ours does not. */
+/* Writes the host's /etc/hosts and adds the host's own name: the host's resolver may know that by
+ * other means, the child's does not. */
 static int write_hosts(const char *state_dir, struct err *e)
 {
 	char name[HOST_NAME_MAX + 1];
@@ -218,9 +220,9 @@ int network_write_files(const struct network *net, const char *state_dir, struct
 	return r < 0 ? r : write_hosts(state_dir, e);
 }
 
-/* Puts a file into a copied-up /etc: a plain one, since a bind mount would have the flags of the
- * state directory's mount, locked, and could not be mounted into a container without them (runc).
- */
+/* Copies a file into a copied-up /etc. Not a bind mount: that would inherit the locked flags of the
+ * state directory's mount (mount_namespaces(7)), and runc could not bind-mount the file into a
+ * container without these flags. */
 static int copy_file(const char *from, const char *name, struct err *e)
 {
 	size_t len;
@@ -234,7 +236,7 @@ static int copy_file(const char *from, const char *name, struct err *e)
 	return r;
 }
 
-/* Why a file in /etc cannot be mounted on. */
+/* Appends why a file in /etc cannot be mounted over. */
 static void explain_target(const char *path, struct err *e)
 {
 	char target[PATH_MAX];
@@ -264,7 +266,7 @@ static int mount_in_etc(const char *from, const char *name, struct err *e)
 
 int network_mount_files(const char *state_dir, bool etc_is_copied_up, struct err *e)
 {
-	/* By the same names in both places. */
+	/* the names are the same in both directories */
 	static const char *const files[] = { STATE_RESOLV, STATE_HOSTS };
 	char from[PATH_MAX];
 	int r = 0;

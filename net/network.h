@@ -10,45 +10,47 @@
 #include "formats/jsonout.h"
 #include "net/netopts.h"
 
-/* The network that a network program such as slirp4netns makes: its settings, which the parent
- * knows and sends to the child, and what the child does with them.
- */
+/* The settings of the network that a network program such as slirp4netns makes. The parent derives
+ * them from the options and sends them to the child, which configures its network namespace with
+ * them. */
 
 #define NETWORK_DEV_LEN	    16 /* IFNAMSIZ */
 #define NETWORK_DEFAULT_DEV "tap0"
 #define NETWORK_MAX_DNS	    4
 
 struct network {
-	char dev[NETWORK_DEV_LEN]; /* "" if there is none */
+	char dev[NETWORK_DEV_LEN]; /* "" if there is no such network; the rest is unset then */
 	struct in_addr ip;
 	int prefix_len;
 	struct in_addr gateway;
-	char dns[NETWORK_MAX_DNS][INET6_ADDRSTRLEN]; /* up to the first that is "" */
+	char dns[NETWORK_MAX_DNS][INET6_ADDRSTRLEN]; /* ends at the first "" */
 	unsigned int mtu;
 };
 
-/* The settings by the command line. */
+/* In the parent: derives the settings from the options, which netopts_check has checked. */
 void network_plan(struct network *net, const struct netopts *o);
 
-/* As members of an object: Dev, IP, Netmask, Gateway, DNS, MTU. */
+/* Writes the settings as members of the current object: Dev, IP, Netmask, Gateway, DNS, MTU. */
 void network_to_json(const struct network *net, struct jsonout *out);
-/* Returns 0 or -EINVAL. */
+/* Reads them from an object. Returns 0, or -EINVAL if one is missing or malformed. */
 int network_from_json(struct network *net, const struct json_doc *doc,
 		      const struct json_node *node);
 
-/* In the network namespace itself: link up, MTU, address, default route. Returns 0 or -errno with
- * a reason. */
+/* In the child, in a thread that is in the network namespace: sets the link up, with MTU, address
+ * and default route. Returns 0 or -errno with a reason. */
 int network_configure(const struct network *net, struct err *e);
 
-/* In the network namespace: waits until the kernel reports the link as up, so that the command does
- * not see it without a carrier. After `timeout_ms` it goes on. */
+/* In the same thread: waits until the kernel reports the link as up, so that the command does not
+ * see it without a carrier. Gives up after `timeout_ms`, with a line in the debug log. */
 void network_wait_up(const struct network *net, int timeout_ms);
 
-/* Writes `resolv.conf` and `hosts` into the state directory. Returns 0 or -errno with a reason. */
+/* In the child: writes `resolv.conf` and `hosts` into the state directory. Returns 0 or -errno with
+ * a reason. */
 int network_write_files(const struct network *net, const char *state_dir, struct err *e);
 
-/* Mounts the two over those in /etc. If /etc is copied up, copies take the place of the links
- * there; else a warning says why that would be better. Returns 0 or -errno with a reason. */
+/* In the child: makes these two files appear in /etc. If /etc is copied up, copies replace the
+ * symbolic links there. Else bind mounts cover the files, and a warning recommends --copy-up=/etc.
+ * Returns 0 or -errno with a reason. */
 int network_mount_files(const char *state_dir, bool etc_is_copied_up, struct err *e);
 
 #endif

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How pasta is run. See pasta(1) and netprog.h.
  *
- * It stays in the foreground, where we see it end and where it ends with us: as a daemon, versions
- * such as Debian 12's outlive the namespace that they were started for. That it is ready is told by
- * its PID file, which every version writes when all is set up, foreground or not. The file is a
- * fifo of ours; a descriptor would be closed by newer versions.
+ * pasta stays in the foreground, so that we see it exit and the kernel kills it with us. As a
+ * daemon, some versions (Debian 12's) outlive the namespace that they were started for. It reports
+ * readiness by its PID file, which every version writes when everything is set up, also in the
+ * foreground. The PID file is a fifo of ours. A pipe would not do: newer versions close inherited
+ * descriptors.
  *
- * The first run sets up the interface (--config-net): with IPv6 only pasta knows addresses and
- * routes. They stay with the TAP device; a later run would stumble over them, so it leaves them.
+ * The first run configures the interface (--config-net), since with IPv6 only pasta knows the
+ * addresses and routes. They stay with the TAP device. Later runs must not configure it: pasta
+ * would fail on what exists.
  */
 #include "net/pasta.h"
 
@@ -23,7 +25,7 @@
 #include "os/proc.h"
 #include "os/statedir.h"
 
-#define HELP_LEN    (64 * 1024) /* bytes of --help, twice; the longest known has 10 kB */
+#define HELP_LEN    (64 * 1024) /* bytes of two --help outputs; the longest known has 10 kB */
 #define HELP	    "--help"
 #define VERSION_LEN 1024 /* bytes of --version */
 
@@ -52,8 +54,8 @@ unsigned int pasta_features(const char *help)
 	return found;
 }
 
-/* Appends what the program prints when it is called with one option. Returns its status or -errno.
- */
+/* Waits for a started program and appends its output to `text`. Returns its wait status or
+ * -errno. */
 static int finish_help(struct proc_run *run, char *text, struct err *e)
 {
 	size_t len = strlen(text);
@@ -61,8 +63,9 @@ static int finish_help(struct proc_run *run, char *text, struct err *e)
 	return proc_run_finish(run, text + len, HELP_LEN - len, NETPROG_ASK_MS, e);
 }
 
-/* Debian 13's loses the end of --help if that does not go to a terminal. What it says to an option
- * that it does not know goes to standard error, and arrives whole. */
+/* Collects the help text. Debian 13's pasta loses the end of --help if standard output is not a
+ * terminal. Its answer to an unknown option has the same text, goes to standard error and is
+ * complete, so both are collected. Returns a wait status or -errno. */
 static int read_help(struct netprog *n, char *text, struct err *e)
 {
 	char help[] = HELP, unknown[] = "--this-is-no-option";
@@ -79,11 +82,11 @@ static int read_help(struct netprog *n, char *text, struct err *e)
 	r = finish_help(&runs[0], text, e);
 	if (r2 == 0)
 		r2 = finish_help(&runs[1], text, e);
-	/* One that a signal has ended says most. */
+	/* a death by a signal is the most informative status */
 	return r < 0 || WIFSIGNALED(r) ? r : r2;
 }
 
-/* Says why the program cannot be pasta, after its --help has not named what we need. */
+/* Explains why the program is not usable, after its --help has not named --config-net. */
 static int say_not_pasta(struct netprog *n, int help_status, struct err *e)
 {
 	char text[VERSION_LEN], why[64];
@@ -108,8 +111,9 @@ static int say_not_pasta(struct netprog *n, int help_status, struct err *e)
 	return -ENOTSUP;
 }
 
-/* What listens on the host's loopback can be reached on that inside, unless --tcp-ns=none says no.
- * But then versions such as Debian 12's open no port that is listened on inside either. */
+/* Can --disable-host-loopback be honoured? --tcp-ns=none keeps the namespace from reaching servers
+ * on the host's loopback at its own 127.0.0.1. But with that option some versions (Debian 12's) no
+ * longer open the ports that are listened on inside. */
 static bool can_close_loopback(const struct netprog *n)
 {
 	return n->o->port_driver != PORT_IMPLICIT || (n->features & PASTA_HOST_LO_TO_NS_LO);
@@ -198,7 +202,7 @@ static void build(struct netprog_args *args, const struct netprog *n)
 
 /* ---- what it prints ---- */
 
-/* Its settings, and what versions that find no syslog say of that. */
+/* True for its settings, and for complaints of versions that find no syslog. */
 static bool is_banner(const char *line)
 {
 	static const char *const beginnings[] = {

@@ -4,17 +4,17 @@
 
 #include "net/netprog.h"
 
-/* The network driver pasta, see pasta(1). */
+/* The network driver "pasta", see pasta(1). */
 extern const struct netprog_driver pasta_driver;
 
-/* What some versions know and others do not. */
+/* Features that only some versions of pasta have. */
 enum pasta_feature {
-	PASTA_STDERR = 1 << 0,		 /* logs to standard error only if it is asked to */
-	PASTA_HOST_LO_TO_NS_LO = 1 << 1, /* can lead the host's loopback to that inside */
-	PASTA_CONFIG_NET = 1 << 2, /* sets up the interface; a program without it is no pasta */
+	PASTA_STDERR = 1 << 0,		 /* needs --stderr to log to standard error */
+	PASTA_HOST_LO_TO_NS_LO = 1 << 1, /* can map the host's loopback to the loopback inside */
+	PASTA_CONFIG_NET = 1 << 2,	 /* can configure the interface; required */
 };
 
-/* Reads them off the text of its --help. Returns a set of enum pasta_feature. */
+/* Finds the features in `help`, the output of --help. Returns a set of enum pasta_feature. */
 unsigned int pasta_features(const char *help);
 
 #endif

@@ -9,8 +9,8 @@
 #include "os/statedir.h"
 
 #define HELP	 "--help"
-#define HELP_LEN 8192		/* bytes; that of 1.2 has 1,500 */
-#define KNOWN_BY "--netns-type" /* an option that it has had since 0.4.0 */
+#define HELP_LEN 8192		/* bytes; version 1.2 prints 1,500 */
+#define KNOWN_BY "--netns-type" /* an option that exists since 0.4.0 */
 
 static const char *binary(const struct netopts *o)
 {
@@ -69,7 +69,8 @@ static void build(struct netprog_args *args, const struct netprog *n)
 	netprog_add(args, "%s", n->net->dev);
 }
 
-/* Settings, which come late when its standard output is a pipe, and what it is asked to do. */
+/* True for its settings, which arrive late because its standard output is a pipe, and for API
+ * requests. */
 static bool is_banner(const char *line)
 {
 	static const char *const beginnings[] = { "* ", "Starting slirp", "apifd event",
@@ -90,8 +91,8 @@ static const char *advice(const struct netprog *n)
 	return NULL;
 }
 
-/* RootlessKit asks for --help before each start, and says this then. A program that printed a
- * reason of its own keeps it in front. */
+/* compat: RootlessKit runs --help before each start and reports its failure in these words. Here it
+ * is run only after a failure. A reason that the program printed itself comes first. */
 static void diagnose(struct netprog *n, struct err *e)
 {
 	char help[HELP_LEN];

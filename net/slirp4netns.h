@@ -4,7 +4,7 @@
 
 #include "net/netprog.h"
 
-/* The network driver slirp4netns, see slirp4netns(1). */
+/* The network driver "slirp4netns", see slirp4netns(1). */
 extern const struct netprog_driver slirp4netns_driver;
 
 #endif
