@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The REST API: its routes, and what they answer. See api.h. The server is httpd. */
+/* The REST API: its routes and their answers. See api.h; httpd.h is the server. */
 #include "api/api.h"
 
 #include <errno.h>
@@ -15,18 +15,19 @@
 #include "formats/json.h"
 #include "formats/jsonout.h"
 
-#define PORT_JSON_MAX 512 /* bytes of one port in a list: two addresses, each byte escaped */
-#define INFO_JSON_MAX (PATH_MAX * 6 + 1024) /* a path whose every byte is escaped */
+#define PORT_JSON_MAX 512 /* bytes of a port's JSON: two addresses, every byte escaped */
+#define INFO_JSON_MAX (PATH_MAX * 6 + 1024) /* bytes; a path, every byte escaped */
 
 struct api {
 	struct httpd *httpd;
-	char *info; /* the answer to GET /v1/info, which never changes; owned */
+	char *info; /* body of GET /v1/info, which never changes; owned */
 	struct ports *ports;
 };
 
 /* ---- bodies ---- */
 
-/* compat: every refusal is a 400 with a JSON body that is called plain text. */
+/* compat: RootlessKit answers every failure with status 400, and labels its JSON body as plain
+ * text. */
 static void answer_error(struct httpd_answer *a, const struct err *why)
 {
 	char text[ERR_LEN * 6 + 32];
@@ -54,7 +55,7 @@ static void answer_no_driver(struct httpd_answer *a)
 	answer_error(a, &why);
 }
 
-/* Makes room for a JSON text of `cap` bytes. Returns false if there is no memory. */
+/* Allocates a body of `cap` bytes for a JSON text. Returns false if out of memory. */
 static bool begin_json(struct httpd_answer *a, struct jsonout *out, size_t cap)
 {
 	a->body = malloc(cap);
@@ -110,7 +111,7 @@ static void put_port_driver(struct jsonout *out, const struct api_info *info,
 	jsonout_end_object(out);
 }
 
-/* Returns the body of GET /v1/info, to be freed, or NULL if there is no memory. */
+/* Returns the body of GET /v1/info, which the caller frees, or NULL if out of memory. */
 static char *info_to_json(const struct api_info *info, const struct ports *ports)
 {
 	char *text = malloc(INFO_JSON_MAX);
@@ -196,7 +197,7 @@ static void delete_port(struct api *api, const struct http_request *req, struct 
 
 static const struct route {
 	const char *path;
-	bool with_id; /* one more part follows the path */
+	bool with_id; /* `path` is followed by an ID */
 	const char *method;
 	bool needs_ports;
 	void (*run)(struct api *api, const struct http_request *req, struct httpd_answer *a);

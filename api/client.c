@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The client's side of HTTP. See client.h.
+/* An HTTP client. See client.h.
  *
- * Each call has a connection of its own, so that no state is left when one fails. The answer is
- * read into a buffer that doubles, and the parser is asked after each piece whether that is all:
- * servers are free to keep the connection open. Interim answers ("100 Continue") are passed over,
- * but not for ever.
+ * Each call uses a new connection, so no state is left after a failure. The answer is read into a
+ * buffer that doubles. After each read the parser decides whether the answer is complete, since a
+ * server may keep the connection open. Interim answers ("100 Continue") are skipped; MAX_HEADS
+ * bounds how many.
  */
 #include "api/client.h"
 
@@ -25,16 +25,16 @@
 #include "formats/jsonout.h"
 #include "os/unixsock.h"
 
-#define FIRST_BUFFER	16384			/* bytes; every answer but a long list fits */
-#define MAX_HEADS	(2 * HTTP_MAX_HEAD)	/* bytes up to the end of the answer's head */
-#define MAX_REQUEST	2048			/* bytes; a port spec has about 100 */
-#define MAX_MESSAGE	4096			/* bytes of an error's text that are read */
-#define MAX_ESCAPE	(sizeof("\\u0000") - 1) /* bytes that JSON makes of one */
-#define MAX_QUOTED_BODY 200			/* bytes of a body that is no message */
+#define FIRST_BUFFER	16384		    /* bytes; enough for everything but a long list */
+#define MAX_HEADS	(2 * HTTP_MAX_HEAD) /* bytes of all interim answers and the answer's head */
+#define MAX_REQUEST	2048		    /* bytes; a port spec has about 100 */
+#define MAX_MESSAGE	4096		    /* bytes of an error message that are read */
+#define MAX_ESCAPE	(sizeof("\\u0000") - 1) /* bytes of one escaped byte in JSON */
+#define MAX_QUOTED_BODY 200			/* bytes quoted of a body that has no message */
 
 /* ---- one request, one answer ---- */
 
-/* Waits for `events`. Returns 0, or -errno with the reason. */
+/* Waits for `events` until `until_ms`. Returns 0, or -errno with a reason. */
 static int wait_for(int sock, short events, unsigned long long until_ms, struct err *e)
 {
 	int left_ms = clock_left_ms(until_ms);
@@ -57,7 +57,7 @@ static int send_all(int sock, const char *data, size_t len, unsigned long long u
 		if (n > 0) {
 			data += n;
 			len -= (size_t)n;
-		} else if (errno == EPIPE) { /* it may have answered before it closed */
+		} else if (errno == EPIPE) { /* the server may have answered before it closed */
 			return 0;
 		} else if (errno == EAGAIN) {
 			r = wait_for(sock, POLLOUT, until_ms, e);
@@ -70,7 +70,8 @@ static int send_all(int sock, const char *data, size_t len, unsigned long long u
 	return 0;
 }
 
-/* Returns the number of bytes, 0 at the end of the stream, or -errno with the reason. */
+/* Receives what is available. Returns the number of bytes, 0 at the end of the stream, or -errno
+ * with a reason. */
 static ssize_t receive_some(int sock, char *buf, size_t cap, unsigned long long until_ms,
 			    struct err *e)
 {
@@ -88,7 +89,7 @@ static ssize_t receive_some(int sock, char *buf, size_t cap, unsigned long long 
 	}
 }
 
-/* Makes room in a buffer of *cap bytes that is full. */
+/* Enlarges a full buffer of *cap bytes. */
 static int grow(char **buf, size_t *cap, struct err *e)
 {
 	size_t more = *cap == 0 ? FIRST_BUFFER : 2 * *cap;
@@ -156,10 +157,10 @@ void client_answer_free(struct client_answer *answer)
 
 /* ---- the API ---- */
 
-/* Returns a connected socket, or -errno with the reason. */
+/* Connects to the API. Returns a socket, which the caller owns, or -errno with a reason. */
 static int dial(const char *path, struct err *e)
 {
-	/* With a full backlog connect(2) waits as long as a send would, unix(7). */
+	/* while the listen backlog is full, connect(2) blocks for the send timeout, unix(7) */
 	const struct timeval limit = { .tv_sec = CLIENT_DEADLINE_MS / 1000 };
 	struct sockaddr_un sa;
 	FD_AUTO int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -190,7 +191,8 @@ static int call(const char *socket_path, const char *request, size_t len,
 	return client_exchange(sock, request, len, until_ms, answer, e);
 }
 
-/* Sets the reason to what an answer that is no success says: {"message":"..."}, else its body. */
+/* Sets the reason from an answer that is not a success: the "message" of its JSON body, else the
+ * status and the quoted body. */
 static int refused(const struct client_answer *answer, struct err *e)
 {
 	size_t len = answer->body_len < MAX_QUOTED_BODY ? answer->body_len : MAX_QUOTED_BODY;
@@ -233,7 +235,7 @@ static int format_request(char *buf, size_t cap, const char *method, const char 
 			method, target, strlen(json), json);
 }
 
-/* "DELETE" as the reference's messages have it: "Delete". */
+/* Turns "DELETE" into "Delete", as in RootlessKit's messages. */
 static void title(char *to, size_t cap, const char *method)
 {
 	snprintf(to, cap, "%s", method);

@@ -6,29 +6,31 @@
 
 #include "base/err.h"
 
-/* The client's side of HTTP: one request, one answer, a deadline for both together. What a server
- * sends is not trusted: an answer is bounded, and its texts may hold anything.
- */
+/* An HTTP client: one request and one answer per connection, with a timeout for both together. The
+ * server is not trusted: the size of an answer is bounded, and its strings may contain anything.
+ * Functions block and use no global state. */
 
-#define CLIENT_DEADLINE_MS 30000 /* of a call in all; adding a port takes milliseconds */
+#define CLIENT_DEADLINE_MS 30000 /* timeout of a call; adding a port takes milliseconds */
 #define CLIENT_MAX_ANSWER  ((size_t)16 * 1024 * 1024) /* bytes; 65,536 ports take 6 MB */
 
 struct client_answer {
 	int status;
-	const char *body; /* in buf, not NUL-terminated */
+	const char *body; /* points into buf, not NUL-terminated */
 	size_t body_len;
-	char *buf; /* owned */
+	char *buf; /* owned; client_answer_free frees it */
 };
 
-/* Sends a request, which asks for the connection to be closed, on a connected socket and reads the
- * answer, until `until_ms` on clock_now_ms()'s clock. The socket may be of either blocking mode,
- * and is good for nothing afterwards. Returns 0, or -errno with the reason. */
+/* Sends a request on a connected socket and reads the answer. The request must ask the server to
+ * close the connection. `sock` is borrowed, may be blocking or not, and cannot be used for another
+ * request. Blocks until `until_ms`, a time of clock_now_ms(). Returns 0, and the caller frees
+ * `answer`; or -errno with a reason, and nothing to free. */
 int client_exchange(int sock, const char *request, size_t len, unsigned long long until_ms,
 		    struct client_answer *answer, struct err *e);
 
-/* Calls the API at a UNIX socket: `target` is a path such as "/v1/ports", `json` the body or NULL.
- * An answer other than 2xx is an error too: -EREMOTEIO, its message is the reason. Returns 0; or
- * -errno with the reason in the words of the reference, and nothing to be freed. */
+/* Calls the API at the UNIX socket `socket_path`. `target` is a path such as "/v1/ports"; `json` is
+ * the body, or NULL. Blocks for CLIENT_DEADLINE_MS at most. Returns 0, and the caller frees
+ * `answer`; or -errno with a reason in RootlessKit's words, and nothing to free. An answer other
+ * than 2xx is -EREMOTEIO, with the server's message as the reason. */
 int client_call(const char *socket_path, const char *method, const char *target, const char *json,
 		struct client_answer *answer, struct err *e);
 

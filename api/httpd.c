@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A server of HTTP on a UNIX socket. See httpd.h.
+/* An HTTP server on a UNIX socket. See httpd.h.
  *
- * A client is in one of two states. It is READING while its request is incomplete, and WRITING from
- * the moment when the request has been carried out until all of the answer is taken; then it is
- * READING again, beginning with what it has sent meanwhile. So a client has one request under way
- * and one answer in memory, however fast it asks.
+ * A client is READING until its request is complete, and WRITING from then on until the socket has
+ * taken the whole answer. Then it is READING again, starting with bytes that arrived meanwhile. So
+ * each client has at most one request in progress and one answer in memory, however fast it sends.
  *
- *     READING ── request complete ──► WRITING ── answer taken ──► READING, or closed
- *        │                               │  └─ to no request ──► LEAVING ──► closed
- *        └─ end, or a deadline while there is something unfinished ──► closed
+ *     READING ── request complete ──► WRITING ── answer sent ──► READING, or closed
+ *        │                               │  └─ after a refusal ──► LEAVING ──► closed
+ *        └─ end of stream, or deadline while a request or an answer is unfinished ──► closed
  *
- * LEAVING: after a refusal the client may still be sending. A socket that is closed with bytes
- * unread makes its writes fail, and most clients then do not look for the answer. So only our
- * writing side is shut down, and what comes is dropped until the client has ended too.
+ * LEAVING: after a refusal (a malformed request) the client may still be sending. Closing a socket
+ * with unread bytes makes the client's writes fail, and most clients then do not read the answer.
+ * So only our writing side is shut down, and input is discarded until the client closes its side
+ * too.
  *
- * The list of clients is in the order of their last requests. When there are too many, or no
- * descriptor is left, the one that has been idle for the longest makes room: HTTP clients expect
- * that of an idle connection and make a new one. (Docker's proxies keep one for each port.)
+ * The list of clients is ordered by the time of their last request. When there are too many
+ * clients, or no descriptor is left, the one that has been idle longest is closed. HTTP clients
+ * expect that of an idle connection and reconnect. (Docker's proxies keep one connection for each
+ * port.)
  */
 #include "api/httpd.h"
 
@@ -34,31 +35,31 @@
 #include "os/acceptor.h"
 
 #define MAX_CLIENTS 1024
-#define READ_STEP   4096  /* bytes by which the buffer grows */
-#define DEADLINE_MS 10000 /* for a request to be complete, or an answer to be taken further */
+#define READ_STEP   4096  /* bytes by which the input buffer grows */
+#define DEADLINE_MS 10000 /* to complete a request, or to take more of an answer */
 
 struct client {
 	struct httpd *httpd;
 	struct watch watch;
 	struct timer deadline;
 	struct task reap;
-	struct list_node node; /* the one heard of last comes last */
-	char *in;	       /* owned; http_parse_request refuses what is too long */
+	struct list_node node; /* in httpd->clients, most recent request last */
+	char *in;	       /* input, owned; http_parse_request bounds its length */
 	size_t in_len, in_cap;
-	char *out; /* owned; NULL while READING */
+	char *out; /* answer, owned; NULL while READING */
 	size_t out_at, out_len;
-	bool close_after; /* the answer is the last one */
-	bool refused;	  /* what it has sent was no request */
+	bool close_after; /* close after this answer */
+	bool refused;	  /* its request was malformed */
 	bool leaving;
-	bool at_end;	    /* it has shut down its writing side */
-	bool told_to_go_on; /* "100 Continue" was sent for the present request */
+	bool at_end;	    /* the client has shut down its writing side */
+	bool told_to_go_on; /* "100 Continue" was sent for the current request */
 };
 
 struct httpd {
 	struct loop *loop;
 	struct acceptor acceptor;
 	httpd_handler *on_request;
-	void *arg; /* of the handler; borrowed */
+	void *arg; /* for the handler; borrowed */
 	struct list clients;
 	size_t client_count;
 };
@@ -77,7 +78,7 @@ void httpd_answer_text(struct httpd_answer *a, int status, const char *type, con
 
 static void close_client(struct client *c);
 
-/* Puts the answer into the client's way out. */
+/* Makes head and body the client's pending answer. Closes the client if out of memory. */
 static void queue(struct client *c, const char *head, size_t head_len, const char *body,
 		  size_t body_len)
 {
@@ -93,7 +94,7 @@ static void queue(struct client *c, const char *head, size_t head_len, const cha
 	c->out_len = head_len + body_len;
 }
 
-/* compat: a path that is not clean is not looked at, but sent to its clean form. */
+/* compat: as Go's ServeMux does, redirects a path that is not clean to its clean form. */
 static void respond(struct client *c, const struct http_request *req)
 {
 	char head[HTTPOUT_MAX_HEAD + HTTPOUT_MAX_LOCATION];
@@ -122,7 +123,7 @@ static void respond(struct client *c, const struct http_request *req)
 	free(a.body);
 }
 
-/* A request that is none. */
+/* Answers a malformed request. */
 static void refuse(struct client *c, const struct http_request *req)
 {
 	char text[HTTPOUT_MAX_HEAD];
@@ -163,7 +164,8 @@ static void on_deadline(struct timer *t)
 	close_client(LOOP_OWNER(t, struct client, deadline));
 }
 
-/* A deadline runs while something is unfinished, and only then. */
+/* Sets the events that the state of the client calls for. The deadline runs only while a request or
+ * an answer is unfinished. */
 static void want_events(struct client *c)
 {
 	struct loop *loop = c->httpd->loop;
@@ -178,7 +180,7 @@ static void want_events(struct client *c)
 		loop_want(loop, &c->watch, c->out != NULL ? POLLOUT : POLLIN);
 }
 
-/* Carries out the request that the buffer begins with. Returns false if it is incomplete. */
+/* Handles the request at the start of the buffer. Returns false if it is incomplete. */
 static bool take_request(struct client *c)
 {
 	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -191,8 +193,9 @@ static bool take_request(struct client *c)
 		return true;
 	}
 	if (used == 0) {
-		/* The socket is fresh enough to take these few bytes; if not, the client goes on
-		 * without them after a while (RFC 9110, 10.1.1). */
+		/* Nothing was sent to this client recently, so its socket has room for these few
+		 * bytes. If not, the client sends its body after a while anyway (RFC 9110,
+		 * 10.1.1). */
 		if (req.expect_continue && !c->told_to_go_on)
 			send(c->watch.fd, go_on, sizeof(go_on) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 		c->told_to_go_on = req.expect_continue;
@@ -214,7 +217,8 @@ static void leave(struct client *c)
 	c->leaving = true;
 }
 
-/* Writes what the socket takes. Returns false if the client is gone, or has not taken all. */
+/* Sends as much of the answer as the socket takes. Returns true if all of it was sent and the
+ * client is still connected. */
 static bool flush(struct client *c)
 {
 	while (c->out_at < c->out_len) {
@@ -230,7 +234,7 @@ static bool flush(struct client *c)
 			return false;
 		}
 		c->out_at += (size_t)n;
-		/* It takes its answer, so it gets more time. */
+		/* there is progress, so the deadline starts again */
 		loop_cancel(c->httpd->loop, &c->deadline);
 	}
 	free(c->out);
@@ -242,7 +246,7 @@ static bool flush(struct client *c)
 	return c->watch.fd >= 0;
 }
 
-/* Goes on as far as possible: answers what is complete, writes what can be written. */
+/* Sends and handles as much as possible without blocking. */
 static void advance(struct client *c)
 {
 	while (c->watch.fd >= 0) {
@@ -250,7 +254,8 @@ static void advance(struct client *c)
 			break;
 		if (c->in_len == 0 || !take_request(c))
 			break;
-		loop_cancel(c->httpd->loop, &c->deadline); /* the request's; now for the answer */
+		loop_cancel(c->httpd->loop,
+			    &c->deadline); /* that was the request's; the answer gets its own */
 	}
 	if (c->watch.fd >= 0 && c->out == NULL && c->at_end)
 		close_client(c);
@@ -320,7 +325,7 @@ static int start_client(struct acceptor *a, int fd)
 	return 0;
 }
 
-/* Has it nothing under way, not even a request that waits to be read? */
+/* True if the client has no request or answer in progress, and no unread input. */
 static bool is_idle(const struct client *c)
 {
 	char byte;
@@ -329,7 +334,7 @@ static bool is_idle(const struct client *c)
 	       recv(c->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
 }
 
-/* Closes the client that has been idle for the longest. Returns false if none is idle. */
+/* Closes the client that has been idle longest. Returns false if none is idle. */
 static bool make_place(struct httpd *httpd)
 {
 	for (struct list_node *node = httpd->clients.first; node != NULL; node = node->next) {
@@ -343,7 +348,7 @@ static bool make_place(struct httpd *httpd)
 	return false;
 }
 
-/* For the limit on clients, or when the process has no descriptor left. */
+/* acceptor's make_room: called before each accept, and when the process is out of descriptors. */
 static bool room_for_client(struct acceptor *a, int errnum)
 {
 	struct httpd *httpd = LOOP_OWNER(a, struct httpd, acceptor);
@@ -355,12 +360,13 @@ static bool room_for_client(struct acceptor *a, int errnum)
 
 /* ---- start and stop ---- */
 
-/* Clients that were not accepted may have sent descriptors too. */
+/* Accepts and closes the clients that are still in the listen queue: they may have sent
+ * descriptors, which msg_close handles. */
 static void drop_waiting(int listener)
 {
 	int client;
 
-	shutdown(listener, SHUT_RDWR); /* no further client can connect */
+	shutdown(listener, SHUT_RDWR); /* no more clients can connect */
 	while ((client = fd_accept(listener, NULL, NULL)) >= 0)
 		msg_close(&client);
 }
