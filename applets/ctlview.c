@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* How rootlessctl shows what the API answers. See ctlview.h.
+/* Prints the API's answers for rootlessctl. See ctlview.h.
  *
- * A list of ports is walked twice, once to check it and to find how wide the columns are, once to
- * print it, so that a list of any length takes no memory but its own text.
+ * A list of ports is parsed twice: first to check it and to measure the columns, then to print it.
+ * A list of any length therefore needs no memory besides its text.
  */
 #include "applets/ctlview.h"
 
@@ -17,15 +17,16 @@
 #include "formats/jsonout.h"
 #include "formats/portspec.h"
 
-#define PROTO_LEN   16	 /* bytes with NUL; "sctp4" has 6 */
-#define NAME_LEN    256	 /* of a driver, a version, an address */
-#define PADDING	    4	 /* blanks behind the widest cell, as the reference has them */
-#define JSON_BLANKS 4	 /* of an indented text's level, likewise */
-#define LINE_LEN    2048 /* of a port's JSON, escaped */
+#define PROTO_LEN   16	 /* bytes with the NUL; "sctp4" has 6 */
+#define NAME_LEN    256	 /* bytes of a driver's name, a version or an address, with the NUL */
+#define PADDING	    4	 /* blanks after the widest cell; compat */
+#define JSON_BLANKS 4	 /* blanks per level of indented JSON; compat */
+#define LINE_LEN    2048 /* bytes of a port's JSON, escaped */
 
-/* ---- what terminals should not see ---- */
+/* ---- control characters ---- */
 
-/* Is a control character at s? In UTF-8 those from U+0080 to U+009F have two bytes. */
+/* Returns the length of the control character at `s`, 0 if there is none. In UTF-8 U+0080 to U+009F
+ * take two bytes. */
 static size_t control_len(const char *s)
 {
 	const unsigned char *b = (const unsigned char *)s;
@@ -48,8 +49,9 @@ void ctlview_clean(char *text)
 	*to = '\0';
 }
 
-/* Prints JSON. The writer has escaped what JSON wants escaped; the other control characters, which
- * can be in strings only, are escaped here. Line feeds are layout. */
+/* Prints JSON and a line feed. jsonout has escaped the characters that JSON requires to be escaped.
+ * Other control characters can occur in strings only; they are escaped here. Line feeds are layout
+ * and stay. */
 static void print_json(FILE *out, const char *text)
 {
 	for (; *text != '\0'; text++) {
@@ -67,8 +69,8 @@ static void print_json(FILE *out, const char *text)
 
 /* ---- ports ---- */
 
-/* What the server says of a port. Not a struct portspec, since a list is shown as it is, with
- * protos of the future too. */
+/* A port as the server describes it. Not a struct portspec, because that has no room for future
+ * protocols. */
 struct port {
 	int64_t id;
 	char proto[PROTO_LEN];
@@ -142,7 +144,7 @@ static const char *const titles[] = {
 
 _Static_assert(COUNT_OF(titles) == COLUMN_COUNT, "a title per column");
 
-/* The text of a cell, PORTSPEC_IP_LEN bytes at most. Writes to and returns `buf`. */
+/* Formats a cell into `buf`, which holds PORTSPEC_IP_LEN bytes. Returns `buf`. */
 static const char *cell(const struct port *p, enum column column, char *buf, size_t cap)
 {
 	const char *const texts[COLUMN_COUNT] = {
@@ -164,7 +166,7 @@ static const char *cell(const struct port *p, enum column column, char *buf, siz
 	return buf;
 }
 
-/* Characters of a text in UTF-8, each taken for one place wide. */
+/* The width of a UTF-8 text, counting one column for each character. */
 static int width_of(const char *text)
 {
 	int width = 0;
@@ -211,7 +213,7 @@ static void print_row(FILE *out, const struct port *p, const int *widths)
 	putc('\n', out);
 }
 
-/* Walks the list: without `out` it is checked and measured, else printed. */
+/* Parses the list. If `out` is NULL, checks and measures the ports, else prints them. */
 static int walk_ports(FILE *out, const char *json, size_t len, bool as_json, int *widths,
 		      struct err *e)
 {
@@ -288,7 +290,7 @@ static int print_info_json(FILE *out, const struct json_doc *doc, size_t len, st
 	return 0;
 }
 
-/* Prints "LABEL: VALUE" of a string member, "" if there is none. */
+/* Prints "LABEL: VALUE" of a string member; the value is empty if the member is missing. */
 static int print_string(FILE *out, const char *label, const struct json_doc *doc,
 			const struct json_node *obj, const char *key, struct err *e)
 {
@@ -302,7 +304,7 @@ static int print_string(FILE *out, const char *label, const struct json_doc *doc
 	return 0;
 }
 
-/* Prints "LABEL: [A B]" of a member that is a list of strings, missing, or null. */
+/* Prints "LABEL: [A B]" of a member that is a list of strings, or missing, or null. */
 static int print_list(FILE *out, const char *label, const struct json_doc *doc,
 		      const struct json_node *obj, const char *key, struct err *e)
 {
@@ -389,7 +391,7 @@ static int print_info_text(FILE *out, const struct json_doc *doc, struct err *e)
 	return r == 0 ? print_port_driver(out, doc, e) : r;
 }
 
-/* As text it is printed to memory first, so that a bad answer shows nothing. */
+/* Prints to memory first, so that nothing is shown of a bad answer. */
 static int print_info_whole(FILE *out, const struct json_doc *doc, struct err *e)
 {
 	char *text = NULL;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The applet rootlesskit-docker-proxy. See dockerproxy.h.
  *
- *     dockerd -- "0\n" or "1\nREASON" on descriptor 3 -- this -- the same on a pipe -- docker-proxy
+ *     dockerd <── descriptor 3 ── this program <── a pipe ── docker-proxy (its descriptor 3)
  *
- * dockerd waits for one of these words, and ends us by SIGINT, or by SIGTERM if it dies itself
- * (its parent-death signal). docker-proxy has a pipe of ours as its descriptor 3, and not
- * dockerd's, so that somebody tells dockerd when it ends without a word.
+ * The report on both is "0\n" for success or "1\nREASON". dockerd waits for it. Later dockerd ends
+ * this program by SIGINT; if dockerd dies, its parent-death signal is SIGTERM. docker-proxy gets a
+ * pipe of ours and not dockerd's descriptor, so that this program can report to dockerd when
+ * docker-proxy exits without a report.
  *
- * Until the port is added nothing has to be undone, and signals end us as they end any program.
- * From then on they are heard in one loop, and behind it the port is removed, whatever the reason.
+ * Until the port is added there is nothing to undo, and signals have their default action. From
+ * then on one loop reads them, and after the loop the port is removed, whatever ended it.
  */
 #include "applets/dockerproxy.h"
 
@@ -45,7 +46,7 @@
 #define REPORT_FD    3
 #define NAME_LEN     64	 /* bytes of a proto's or driver's name with the NUL */
 #define SPEC_LEN     512 /* bytes of a spec's JSON */
-#define WORDS_LEN    512 /* bytes of a reason that are passed on at once */
+#define WORDS_LEN    512 /* bytes of a report that are passed on at once */
 
 #define STATUS_ERROR 1
 #define STATUS_USAGE 2 /* compat: Go's flag package */
@@ -55,26 +56,26 @@ struct proxy {
 	const char *proto;
 	const char *host_ip;
 	int64_t host_port;
-	const char *unused; /* of docker-proxy's options */
+	const char *unused; /* value of options for docker-proxy only */
 	bool help;
 	bool version;
-	char **args; /* for docker-proxy; owned, their texts are not */
+	char **args; /* docker-proxy's command line; the array is owned, its strings are not */
 	size_t arg_count;
 
-	/* What the launcher says of itself. */
+	/* From the launcher's /v1/info. */
 	char socket_path[PATH_MAX];
 	char port_driver[NAME_LEN];    /* "" if there is none */
 	char network_driver[NAME_LEN]; /* "" for the host's network */
 	char network_ip[PORTSPEC_IP_LEN];
-	bool no_loopback; /* the port driver does not reach loopback addresses inside */
+	bool no_loopback; /* the port driver cannot connect to loopback addresses inside */
 	bool is_supported;
 
 	char api_proto[NAME_LEN];
 	char child_ip[PORTSPEC_IP_LEN];
-	int64_t id; /* of the port, 0 if it is not there */
+	int64_t id; /* ID of the port, 0 while it is not published */
 	char path[PATH_MAX];
 	pid_t docker_proxy; /* 0: not running */
-	int words;	    /* what it says, -1 at its end */
+	int words;	    /* docker-proxy's report pipe, -1 after its end */
 	bool has_spoken;
 	int signals;
 };
@@ -120,7 +121,8 @@ static void add_args(struct proxy *p, char *const *words, size_t count)
 	p->arg_count += count;
 }
 
-/* An option that only docker-proxy knows: what follows it belongs to it unless it is an option. */
+/* Skips an option that only docker-proxy knows, and its value: the next word, unless that is an
+ * option. */
 static char *const *skip_foreign(char *const *words)
 {
 	bool has_value = strchr(words[0], '=') == NULL && words[1] != NULL && words[1][0] != '-';
@@ -128,7 +130,8 @@ static char *const *skip_foreign(char *const *words)
 	return words + 1 + has_value;
 }
 
-/* Reads the line; what docker-proxy needs of it is put together in p->args. */
+/* Parses the command line, and collects docker-proxy's in p->args: everything except -host-ip,
+ * which is replaced. */
 static int read_line(struct proxy *p, char *const *words, struct err *e)
 {
 	for (;;) {
@@ -164,7 +167,8 @@ static int parse(struct proxy *p, int argc, char **argv, struct err *e)
 
 /* ---- dockerd ---- */
 
-/* Without descriptor 3 nobody wants to hear; but another file of ours must not get that number. */
+/* Without descriptor 3 nobody reads the report. Opens /dev/null there, so that no other file of
+ * ours gets the number. */
 static int prepare_report(struct err *e)
 {
 	int r = fd_open_std();
@@ -181,7 +185,7 @@ static int report_failure(const struct err *e, int status)
 	char words[ERR_LEN + sizeof("1\n")];
 	int len = snprintf(words, sizeof(words), "1\n%s", e->msg);
 
-	fd_write_all(REPORT_FD, words, (size_t)len); /* it may have gone away */
+	fd_write_all(REPORT_FD, words, (size_t)len); /* fails if dockerd has exited */
 	log_fatal("%s", e->msg);
 	return status;
 }
@@ -204,7 +208,8 @@ static int find_socket(struct proxy *p, struct err *e)
 	return 0;
 }
 
-/* Finds out whether the port driver takes p->api_proto, and where it connects to. */
+/* Finds out whether the port driver supports p->api_proto, and whether it can connect to loopback
+ * addresses inside. */
 static int read_port_driver(struct proxy *p, const struct json_doc *doc, struct err *e)
 {
 	const struct json_node *driver = json_member(doc, &doc->nodes[0], "portDriver");
@@ -318,7 +323,8 @@ static void remove_port(const struct proxy *p)
 
 /* ---- the port ---- */
 
-/* The proto and the child IP are of one family, the host IP's. */
+/* Chooses the address family by the host IP, for the protocol (unless its name has a family) and
+ * for the child IP. */
 static int choose_family(struct proxy *p, struct err *e)
 {
 	size_t len = strlen(p->proto);
@@ -349,7 +355,7 @@ static int choose_child_ip(struct proxy *p, struct err *e)
 	return 0;
 }
 
-/* compat: a container with such a port runs all the same. */
+/* compat: reports success for a port that is not supported, so that the container runs. */
 static int skip_port(const struct proxy *p)
 {
 	log_warn("protocol \"%s\" is not supported by the RootlessKit port driver \"%s\", "
@@ -373,7 +379,8 @@ static int find_docker_proxy(struct proxy *p, struct err *e)
 	return r;
 }
 
-/* Without a port driver it does it all: its line is ours then. Returns only on failure. */
+/* Without a port driver docker-proxy does everything, with our command line. Returns only on
+ * failure. */
 static int become_docker_proxy(const struct proxy *p, char **argv, struct err *e)
 {
 	argv[0] = p->args[0];
@@ -409,7 +416,7 @@ static int start_docker_proxy(struct proxy *p, struct err *e)
 	return 0;
 }
 
-/* Tells dockerd what docker-proxy has said. */
+/* Passes docker-proxy's report on to dockerd. Does not block. */
 static void pass_on_words(struct proxy *p)
 {
 	char words[WORDS_LEN];
@@ -426,7 +433,8 @@ static void pass_on_words(struct proxy *p)
 	fd_close(&p->words);
 }
 
-/* Has docker-proxy ended? Returns 1 if not; 0 or -errno with a reason if so, and its status. */
+/* Returns 1 while docker-proxy runs. When it has exited, sets its wait status and returns -ECHILD
+ * with a reason. */
 static int look_after(struct proxy *p, int *status, struct err *e)
 {
 	char text[64];
@@ -439,7 +447,7 @@ static int look_after(struct proxy *p, int *status, struct err *e)
 		       proc_status_text(*status, text, sizeof(text)));
 }
 
-/* Where it cannot be killed, its parent-death signal does it when we end. */
+/* Kills docker-proxy. If kill(2) is denied, its parent-death signal ends it when we exit. */
 static void end_docker_proxy(const struct proxy *p)
 {
 	char why[128];
@@ -454,8 +462,8 @@ static bool is_told_to_end(int signo)
 	return signo == SIGINT || signo == SIGTERM || proc_ends_us(signo);
 }
 
-/* Waits until somebody wants us to end, or docker-proxy has ended. Returns 0, or -errno with a
- * reason and docker-proxy's wait status. */
+/* Waits until a signal tells us to end (returns 0), or docker-proxy has exited (returns -errno with
+ * a reason, and its wait status). */
 static int wait_for_end(struct proxy *p, int *status, struct err *e)
 {
 	for (;;) {
@@ -493,10 +501,10 @@ static int publish(struct proxy *p, int *status, struct err *e)
 	return r;
 }
 
-/* Publishes the port until the end, and undoes it. Returns the exit status. */
+/* Publishes the port, waits for the end, and removes the port. Returns the exit status. */
 static int serve(struct proxy *p, struct err *e)
 {
-	int status = 0; /* docker-proxy's, if it ended by itself */
+	int status = 0; /* docker-proxy's wait status, if it exited before we killed it */
 	int r;
 
 	p->signals = proc_block_signals();

@@ -2,9 +2,11 @@
 #ifndef APPLETS_DOCKERPROXY_H
 #define APPLETS_DOCKERPROXY_H
 
-/* The applet rootlesskit-docker-proxy: what dockerd before version 28 runs inside, once for each
- * port and family that it publishes, in place of docker-proxy. It publishes the port on the host
- * through the launcher's API, and has docker-proxy take it from there to the container. */
+/* The applet rootlesskit-docker-proxy. dockerd before version 28 runs it instead of docker-proxy,
+ * inside the namespaces, once for each published port and address family. It publishes the port on
+ * the host through the launcher's API, and runs docker-proxy, which forwards from there to the
+ * container. Returns the exit status. Blocks until dockerd tells it to end or docker-proxy
+ * exits. */
 int dockerproxy_main(int argc, char **argv);
 
 #endif

@@ -2,11 +2,12 @@
 
 /* The applet rootlessctl. See rootlessctl.h.
  *
- * Two tables say what there is, commands and options: lines are read by them and help is printed
- * from them. Options stand in front of the command, or between its name and its arguments.
+ * Commands and options are tables; the command line is parsed by them, and the help is printed from
+ * them. Options come before the command, or between the command and its arguments.
  *
  * All arguments are checked before the first request. Requests are made one after the other, and
- * each result is shown at once: what was done before an error stays done and is known.
+ * each result is printed at once: after an error the user sees what has been done, and it stays
+ * done.
  */
 #include "applets/rootlessctl.h"
 
@@ -36,14 +37,14 @@
 
 #define PORTS	 "/v1/ports"
 #define INFO	 "/v1/info"
-#define SPEC_LEN 512 /* of a spec's JSON: two addresses, two ports, a proto, the names */
+#define SPEC_LEN 512 /* bytes of a spec's JSON: two addresses, two ports, a protocol, the names */
 
 struct ctl {
-	bool debug; /* compat: 3.0.1 takes it, and shows nothing more for it */
+	bool debug; /* compat: 3.0.1 accepts it; without effect */
 	bool json;
 	bool help;
 	bool version;
-	const char *socket; /* as given, NULL or "" for the default */
+	const char *socket; /* as given; NULL or "" for the default */
 	char *socket_path;  /* owned */
 };
 
@@ -84,11 +85,12 @@ static const struct flag plain_flags[] = { SOCKET_FLAG, DEBUG_FLAG, HELP_FLAG, F
 struct command {
 	const char *name;
 	const char *alias; /* NULL if none */
-	const char *args;  /* of the usage line */
+	const char *args;  /* for the usage line */
 	const char *summary;
 	const char *details; /* more lines of the help, or NULL */
 	const struct flag *flags;
-	/* Does the work. `args` ends with NULL. Returns 0 or -errno with the reason. NULL: help. */
+	/* Carries the command out. `args` is NULL-terminated. Returns 0 or -errno with a reason.
+	 * NULL: the command is "help". */
 	int (*run)(const struct ctl *ctl, char *const *args, struct err *e);
 };
 
@@ -145,7 +147,7 @@ static void print_main_help(void)
 	print_flags(global_flags);
 }
 
-/* `cmd` NULL or the command "help": of the program. */
+/* Prints the help of a command; of the program if `cmd` is NULL or "help". */
 static void print_help(const struct command *cmd)
 {
 	if (cmd == NULL || cmd->run == NULL) {
@@ -177,7 +179,7 @@ static const struct command *find_command(const char *text)
 	return NULL;
 }
 
-/* Names the sockets of launchers that run in the usual places. */
+/* Sets the reason for a missing --socket, and suggests sockets that exist in the usual places. */
 static int no_socket(struct err *e)
 {
 	static const char *const dirs[] = { "dockerd-rootless", "containerd-rootless" };
@@ -200,7 +202,7 @@ static int no_socket(struct err *e)
 	return -EINVAL;
 }
 
-/* Adds why nobody answers at the socket. */
+/* Appends why the socket cannot be used. `reason` is the -errno of the failure. */
 static void explain_socket(const char *path, int reason, struct err *e)
 {
 	struct stat st;
@@ -219,7 +221,7 @@ static void explain_socket(const char *path, int reason, struct err *e)
 		err_add(e, "; only the user who runs rootlesskit may use its socket");
 }
 
-/* Sets the path of the socket. */
+/* Sets ctl->socket_path. */
 static int find_socket(struct ctl *ctl, struct err *e)
 {
 	const char *dir = getenv("ROOTLESSKIT_STATE_DIR");
@@ -243,7 +245,7 @@ static int find_socket(struct ctl *ctl, struct err *e)
 
 /* ---- commands ---- */
 
-/* Gets a document and shows it. */
+/* Sends a GET request and prints the answer. */
 static int get(const struct ctl *ctl, const char *target,
 	       int (*view)(FILE *out, const char *json, size_t len, bool as_json, struct err *e),
 	       struct err *e)
@@ -258,7 +260,7 @@ static int get(const struct ctl *ctl, const char *target,
 	return r;
 }
 
-/* compat: 3.0.1 takes no notice of arguments here and in show_info. */
+/* compat: 3.0.1 ignores arguments here and in show_info. */
 static int list_ports(const struct ctl *ctl, char *const *args, struct err *e)
 {
 	(void)args;
@@ -291,7 +293,7 @@ static int add_port(const struct ctl *ctl, const struct portspec *spec, struct e
 	return r;
 }
 
-/* Adds what was not done, args up to NULL, if there was more than one thing to do. */
+/* Appends the arguments that were not carried out, unless the command had only one. */
 static void tell_what_is_left(const char *what, char *const *args, bool is_only, struct err *e)
 {
 	if (is_only)
@@ -368,7 +370,7 @@ static int remove_ports(const struct ctl *ctl, char *const *args, struct err *e)
 
 /* ---- the applet ---- */
 
-/* The end of all ways: shows what went wrong. Returns the exit status. */
+/* Ends every path through the applet: prints the error, if `r` is one. Returns the exit status. */
 static int finish(struct err *e, int r)
 {
 	if ((fflush(stdout) != 0 || ferror(stdout)) && r == 0)
@@ -380,7 +382,7 @@ static int finish(struct err *e, int r)
 	return STATUS_ERROR;
 }
 
-/* For a line that cannot be read. `cmd` NULL: in front of the command. */
+/* Ends with an error in the command line. `cmd` is NULL if the error is before the command. */
 static int finish_with_usage(struct err *e, int r, const struct command *cmd)
 {
 	char name[64];
@@ -391,7 +393,7 @@ static int finish_with_usage(struct err *e, int r, const struct command *cmd)
 	return finish(e, r);
 }
 
-/* Adds the command that may have been meant, or else all of them. */
+/* Reports an unknown command or help topic, and suggests the nearest one, or lists all. */
 static int no_topic(const char *name)
 {
 	const struct text word = { name, strlen(name) };
@@ -424,7 +426,7 @@ static int finish_help_command(struct err *e, char *const *args)
 	return finish(e, 0);
 }
 
-/* `argv` is behind the command's name. */
+/* Runs one command. `argv` are the words after its name. */
 static int run_command(struct ctl *ctl, const struct command *cmd, char *const *argv)
 {
 	struct err e = { "" };
@@ -438,7 +440,7 @@ static int run_command(struct ctl *ctl, const struct command *cmd, char *const *
 	}
 	if (cmd->run == NULL)
 		return finish_help_command(&e, argv);
-	/* compat: 3.0.1 has a command "help" in each command. */
+	/* compat: in 3.0.1 each command has a subcommand "help" */
 	if (*argv != NULL && is_named("help", "h", *argv)) {
 		print_help(cmd);
 		return finish(&e, 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The launcher's command line, and which of its two processes this is. See rootlesskit.h. */
+/* Handles the launcher's command line and starts one of its two processes. See rootlesskit.h. */
 #include "applets/rootlesskit.h"
 
 #include <stdio.h>
@@ -36,7 +36,7 @@ static int print_semver(const char *part)
 	return 1;
 }
 
-/* Options that only print something. Returns the exit status, or -1 to go on. */
+/* Handles the options that only print something. Returns the exit status, or -1 to continue. */
 static int run_printing(const struct opts *o)
 {
 	if (o->help) {

@@ -4,11 +4,11 @@
 
 #include <stdbool.h>
 
-/* The applet rootlesskit: reads the command line, and becomes the parent, or, executed by a parent
- * in new namespaces, the child. */
+/* The applet rootlesskit: parses the command line and becomes the parent. In a process that the
+ * parent has executed in new namespaces, it becomes the child. Returns the exit status. */
 int rootlesskit_main(int argc, char **argv);
 
-/* Was this process executed by a parent to be its child? */
+/* Was this process executed by a parent, to become its child? */
 bool launcher_is_child(char *const *argv);
 
 #endif
