@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The child process. See child.h.
  *
- * It is root of its user namespace and sees the host's files through its own mount namespace. What
- * it sets up, in this order, is `steps`; what it tells the parent and hears from it stands among
- * them. With a detached network namespace the process itself stays in the host's network, and
- * what concerns the other one is done by threads that enter it (netns.h).
+ * The child is root of its user namespace and sees the host's files through its own mount
+ * namespace. `steps` lists what it sets up, in order, and where it exchanges messages with the
+ * parent. With --detach-netns the process itself stays in the host's network namespace; threads
+ * that enter the detached one work there (netns.h).
  *
- * It needs no hand of its own on anything that it has made: mounts, links and namespaces go with
- * the last process that is in them.
+ * Nothing is cleaned up: mounts, links and namespaces disappear with the last process in them.
  */
 #include "child.h"
 
@@ -42,20 +41,20 @@
 #include "os/userns.h"
 #include "ports/portservice.h"
 
-#define UP_TIMEOUT_MS 500 /* for a link that has its carrier already: takes 4 ms at most */
-#define SIGNALS_TURN  32  /* signals that are passed on before others get their turn */
+#define UP_TIMEOUT_MS 500 /* timeout for a link that has a carrier; it takes 4 ms at most */
+#define SIGNALS_TURN  32  /* signals that are passed on before other events get their turn */
 
 struct child {
 	const struct opts *o;
 	struct reexec reexec;
 	int signal_fd;
 	struct network net;
-	/* By its path, which nobody can lead elsewhere: the launcher has refused directories above
-	 * it in which users other than root and its own could rename something (safedir.h). A
-	 * copied-up directory above it has the original's owner and mode, and holds a link of our
-	 * own. And all uses of the path are over before the command starts. */
+	/* Used by path, which is safe. The launcher has refused directories above it in which
+	 * another user (except root) could rename something (safedir.h). A copied-up directory
+	 * above it has the original's owner and mode, and contains a symbolic link that we made.
+	 * And the path is not used after the command has started. */
 	char state_dir[PATH_MAX];
-	char netns[PATH_MAX]; /* "" unless it is detached */
+	char netns[PATH_MAX]; /* file of the detached network namespace, "" if not detached */
 	pid_t command;
 };
 
@@ -68,12 +67,13 @@ static int detach(void *arg, struct err *e)
 	return netns_detach(c->netns, e);
 }
 
-/* Before the network program is started: what it needs to find.
+/* Prepares the network namespace for the network program, before that is started.
  *
- * slirp4netns finds the TAP device up. Without a descriptor that device has no carrier, and gets
- * one when slirp4netns attaches. The kernel handles a carrier that comes to a link that is up at
- * once, other changes only once a second (net/core/link_watch.c), and IPv6 begins when it comes.
- * pasta brings the device up by itself, with IPv6 settings that have to be made before that. */
+ * slirp4netns must find the TAP device up. A TAP device has no carrier until a program attaches to
+ * it. When the carrier of a link that is up appears, the kernel handles the event at once; other
+ * link events wait for up to a second (net/core/link_watch.c). IPv6 starts with the carrier. pasta
+ * sets the device up itself, because it makes IPv6 settings before that.
+ */
 static int prepare_network(void *arg, struct err *e)
 {
 	const struct child *c = arg;
@@ -96,8 +96,9 @@ static int configure_network(void *arg, struct err *e)
 
 	if (r < 0)
 		return r;
-	/* pasta has configured it. Asking for the state makes Linux 6.8 and later update it;
-	 * before that the kernel may take a second, which is not worth to wait for. */
+	/* pasta has configured the link. With timeout 0 its state is only queried, which makes
+	 * Linux 6.8 and later update it. Older kernels may take a second, which is not worth
+	 * waiting for. */
 	if (c->o->net.driver != NET_PASTA)
 		r = network_configure(&c->net, e);
 	if (r == 0)
@@ -105,7 +106,8 @@ static int configure_network(void *arg, struct err *e)
 	return r;
 }
 
-/* Runs a function in the network namespace. */
+/* Runs a function for the network namespace: directly, or with a detached namespace in a thread
+ * that can enter it. */
 static int in_netns(struct child *c, int (*fn)(void *arg, struct err *e), struct err *e)
 {
 	return c->netns[0] != '\0' ? netns_run(fn, c, e) : fn(c, e);
@@ -180,8 +182,9 @@ static int copy_up(struct child *c, struct err *e)
 	return r;
 }
 
-/* Before this step, and where a new one may not be mounted, /proc is that of the outer PID
- * namespace: there only /proc/self and /proc/thread-self may be used, and no PID. */
+/* Mounts /proc for the new PID namespace. Before this step, and if the mount is denied, /proc shows
+ * the outer PID namespace. Only /proc/self and /proc/thread-self are correct there, /proc/PID is
+ * not. */
 static int show_processes(struct child *c, struct err *e)
 {
 	return c->o->pidns ? mount_proc(e) : 0;
@@ -248,8 +251,8 @@ static int init(struct child *c, struct err *e)
 	c->signal_fd = reexec_take(&c->reexec, e);
 	if (c->signal_fd < 0)
 		return c->signal_fd;
-	/* A program that may be executed but not read is not dumpable, and the network program
-	 * could not enter our namespaces. */
+	/* Executing a program file without read permission makes the process not dumpable. The
+	 * network program could not enter our namespaces then. */
 	prctl(PR_SET_DUMPABLE, 1);
 	proc_die_with_parent(c->reexec.parent);
 	if (state_dir == NULL || strlen(state_dir) >= sizeof(c->state_dir))
@@ -269,7 +272,7 @@ static int set_propagation(struct child *c, struct err *e)
 
 static const struct {
 	int (*take)(struct child *c, struct err *e);
-	const char *done; /* for the debug log; NULL: the step says itself what it has done */
+	const char *done; /* for the debug log; NULL: the step logs for itself, or nothing */
 } steps[] = {
 	{ init, NULL },
 	{ show_processes, NULL },
@@ -298,7 +301,7 @@ static int set_up(struct child *c, struct err *e)
 
 /* ---- the command ---- */
 
-/* Adds what may have been meant by a word that is not a program in $PATH. */
+/* Appends what may have been meant by a word that is not a program in $PATH. */
 static void explain_unknown(const char *word, struct err *e)
 {
 	static const char *const shell[] = { "cd",    "export", "source", ".",	  "set", "unset",
@@ -324,7 +327,8 @@ static void explain_unknown(const char *word, struct err *e)
 		err_add(e, "; try rootlessctl %s", word);
 }
 
-/* Adds what is missing where a file is there that the kernel cannot find: its interpreter. */
+/* Appends what is missing for an existing file that execve(2) reports as ENOENT: its interpreter.
+ */
 static void explain_interpreter(const char *line, const char *path, struct err *e)
 {
 	bool is_script = strncmp(line, "#!", 2) == 0;
@@ -344,7 +348,7 @@ static void explain_interpreter(const char *line, const char *path, struct err *
 			name);
 }
 
-/* Adds why the kernel takes an existing file for none, or for no program. */
+/* Appends why execve(2) fails for an existing file: ENOENT or ENOEXEC. */
 static void explain_contents(const char *path, int reason, struct err *e)
 {
 	FD_AUTO int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -366,7 +370,7 @@ static void explain_contents(const char *path, int reason, struct err *e)
 			path);
 }
 
-/* Adds why a file cannot be executed, for which the kernel says `reason`. */
+/* Appends why a file cannot be executed; `reason` is the error of execve(2). */
 static void explain_unexecutable(const char *path, int reason, struct err *e)
 {
 	struct stat st;
@@ -421,9 +425,9 @@ static int start_command(struct child *c, struct err *e)
 	return 0;
 }
 
-/* Looks whether the command has ended, or has stopped or goes on, which the parent hears of.
- * Whatever else is a child of ours is reaped too: as PID 1 we get every orphan. Returns 1 if it has
- * ended, 0 or -errno: then its end would never be seen. */
+/* Reaps children: as PID 1 (--pidns) we inherit every orphan. If the command has stopped or
+ * continued, tells the parent. Returns 1 with the wait status if the command has exited, 0 if not,
+ * or -errno: then its exit would never be seen. */
 static int has_ended(struct child *c, int *status)
 {
 	int other;
@@ -444,9 +448,9 @@ static int has_ended(struct child *c, int *status)
 	return 0;
 }
 
-/* Passes on signals that have come, as many as there are in a turn: in a storm of them the end of
- * the command must be seen. `all`: also those that the terminal sent to the command's process group
- * as well as to us. */
+/* Passes on SIGNALS_TURN signals at most: a flood of signals must not hide the exit of the command.
+ * `all`: also those that the terminal has sent to the command's process group as well as to
+ * ours. */
 static int forward_signals(struct child *c, bool all)
 {
 	struct signalfd_siginfo infos[SIGNALS_TURN];
@@ -463,12 +467,12 @@ static int forward_signals(struct child *c, bool all)
 	return 0;
 }
 
-/* Passes signals on until the command has ended, and sets its wait status. Returns 0, or -errno
- * with a reason if a signal cannot be passed on, since nobody could end the command, or its end
- * cannot be seen. */
+/* Passes signals on until the command has exited, and sets its wait status. Returns 0. Returns
+ * -errno with a reason if a signal cannot be passed on, since the command could not be ended any
+ * more, or if its exit cannot be seen. */
 static int wait_for_command(struct child *c, int *status, struct err *e)
 {
-	bool all = true; /* what came before there was a command has reached nobody yet */
+	bool all = true; /* signals from before the start of the command have not reached it */
 
 	fd_set_nonblock(c->reexec.to_parent);
 	for (;;) {
@@ -486,7 +490,7 @@ static int wait_for_command(struct child *c, int *status, struct err *e)
 	}
 }
 
-/* "sh -c exit 42". Returns a text for the caller to free, or NULL. */
+/* Joins the command's words: "sh -c exit 42". Returns a text that the caller frees, or NULL. */
 static char *command_text(char *const *command)
 {
 	size_t len = 1;
@@ -535,19 +539,19 @@ static int run_command(struct child *c)
 
 int child_main(const struct opts *o)
 {
-	static struct child c; /* threads know it as long as there are any */
+	static struct child c; /* static: detached threads keep pointers into it */
 	struct err e;
 	int r;
 
 	c.o = o;
 #ifdef M_ARENA_MAX
-	/* Only one thread at a time has any work: a heap for each would be wasted. */
+	/* only one thread at a time works, so a heap per thread would waste memory */
 	mallopt(M_ARENA_MAX, 1);
 #endif
 	r = set_up(&c, &e);
 	if (r == 0)
 		return run_command(&c);
-	/* The parent has gone away, and has said why. */
+	/* the parent has exited and has logged why */
 	if (r == -ENODATA || r == -EPIPE)
 		return 1;
 	if (r == -EPERM || r == -EACCES)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rlkbox: RootlessKit in one program. The name by which it is called chooses what it is:
+/* rlkbox: RootlessKit in one program. The name by which it is called selects an applet:
  *
- *     rootlesskit ARGS             a link by that name
+ *     rootlesskit ARGS             a link with that name
  *     rlkbox rootlesskit ARGS      the same
- *     ANYTHING ARGS                the same again, by rootlesskit-3.0 or any other name:
- *                                  RootlessKit does not ask for its name
+ *     ANYTHING ARGS                the same for any other name, such as rootlesskit-3.0:
+ *                                  RootlessKit does not look at its name
  *
- * Only by a name that begins with "rlkbox" an applet is chosen by the first word. This file has the
- * table of those names (applets), and makes links for them.
+ * Only if the name begins with "rlkbox" does the first word select the applet. This file has the
+ * table of applets and creates the links.
  */
 #include <errno.h>
 #include <limits.h>
@@ -90,12 +90,12 @@ static int complain(const char *what, const char *path, const char *advice)
 	return 1;
 }
 
-/* What helps where no link can be made. */
+/* Returns advice for the errno of a failed link, or "". */
 static const char *link_advice(bool symbolic)
 {
 	if (errno == EACCES || errno == EROFS)
 		return "; try it as root, or with a directory of your own";
-	/* EPERM: fs.protected_hardlinks, for a program of another user. */
+	/* EPERM: fs.protected_hardlinks (proc_sys_fs(5)) forbids links to files of another user */
 	if (!symbolic && (errno == EXDEV || errno == EPERM || errno == EMLINK))
 		return "; try symbolic links: rlkbox --install -s DIR";
 	return "";
@@ -106,8 +106,8 @@ static bool is_same(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* May a link be put at `path`? Nothing is there, or a link of ours, or something that may go.
- * Returns 1, 0 if our own program is there already, or -1 with a complaint. */
+/* May a link be created at `path`? Returns 1 if nothing is there, or a link to this program, or
+ * `force` is set. Returns 0 if this program is there already, or -1 after an error message. */
 static int check_place(const struct stat *ours, const char *path, bool force)
 {
 	struct stat there, leads_to;
@@ -124,9 +124,9 @@ static int check_place(const struct stat *ours, const char *path, bool force)
 	return -1;
 }
 
-/* Makes one link. It is made under another name first, so that what it replaces is lost only when
- * it is there. `target` is what a symbolic link says. Returns 0, 1 if this one cannot be made, or
- * -1 if none can. */
+/* Creates one link. It gets another name first and is then renamed, so that the file it replaces is
+ * lost only on success. `target` is the content of a symbolic link. Returns 0, 1 if this link
+ * cannot be created, or -1 if none can. */
 static int make_link(const char *self, const char *target, const char *path, bool symbolic,
 		     bool force)
 {
@@ -147,7 +147,7 @@ static int make_link(const char *self, const char *target, const char *path, boo
 	}
 	snprintf(new, sizeof(new), "%.*s.%s.new", (int)(base_name(path) - path), path,
 		 base_name(path));
-	unlink(new); /* of an earlier try */
+	unlink(new); /* left by an earlier attempt */
 	if ((symbolic ? symlink(target, new) : link(self, new)) < 0) {
 		complain("creating", path, link_advice(symbolic));
 		return -1; /* the others would fail as well */
@@ -161,8 +161,8 @@ static int make_link(const char *self, const char *target, const char *path, boo
 	return 0;
 }
 
-/* What a symbolic link in `dir` to `self` shall say: just its name if that is in the same
- * directory, so that the directory may be moved. */
+/* Returns the content of a symbolic link in `dir` to `self`: only the file name if both are in the
+ * same directory, so that the directory can be moved. */
 static const char *link_target(const char *self, const char *dir)
 {
 	char parent[PATH_MAX];
@@ -174,7 +174,7 @@ static const char *link_target(const char *self, const char *dir)
 	return self;
 }
 
-/* Can links be made in the directory? Returns 0, or 1 with a complaint. */
+/* Returns 0 if links can be created in `dir`, or 1 after an error message. */
 static int check_directory(const char *dir)
 {
 	struct stat st;
@@ -252,9 +252,9 @@ static int install_main(int argc, char **argv)
 	return install_links(argv[i], symbolic, force);
 }
 
-/* ---- which one? ---- */
+/* ---- choosing the applet ---- */
 
-/* Tells that there is no such applet, and which may have been meant. */
+/* Reports an unknown applet, and suggests what may have been meant. */
 static void tell_unknown(const char *word)
 {
 	static const char *const options[] = { "--list", "--install", "--help", "--version" };

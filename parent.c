@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The parent process. See parent.h.
  *
- * The start is a straight line of `steps`, each of which waits for the child or a helper
- * program with a deadline, and hears meanwhile of a child that dies and of a user who has changed
- * their mind. Only when everything is ready does the child hear that it may run the command. From
- * then on everything happens in one poll loop. Whatever happens, `end` undoes what was done, last
- * thing first.
+ * The start is a straight sequence of `steps`. Each step may wait for the child or for a helper
+ * program; a wait ends early if the child dies or a signal tells the launcher to end. The child
+ * runs the command only when all steps are done. From then on everything happens in one poll loop.
+ * `end` undoes what was done, whether the start failed or the command ended. Its order is the
+ * reverse of the start's, except that the child ends before its network does.
  */
 #include "parent.h"
 
@@ -46,12 +46,12 @@
 #include "ports/slirp4netns.h"
 #include "ports/worker.h"
 
-#define DYING_MS       2000 /* for a child that has begun to end to be gone */
-#define BLOCKED_MS     200  /* for what is blocked by a process inside to go on without it, */
-#define FREEING_MS     3000 /* after the first of those was killed */
-#define CLEARING_MS    5000 /* for the state directory to get empty before that */
-#define LOOK_MS	       20   /* between two looks at it */
-#define SIGNALS_TURN   32   /* signals that are read before others get their turn */
+#define DYING_MS       2000 /* for a child that has begun to exit to be gone */
+#define BLOCKED_MS     200  /* until blocked close(2) calls are freed by force */
+#define FREEING_MS     3000 /* after that, until we give up */
+#define CLEARING_MS    5000 /* for the state directory to get empty, before we kill what is inside */
+#define LOOK_MS	       20   /* interval of these checks */
+#define SIGNALS_TURN   32   /* signals that are handled before other events get their turn */
 #define CHILD_PID_MODE 0444
 #define FIFO_MODE      0600
 #define ID_TEXT_LEN    16 /* bytes of a decimal UID, GID or PID with the NUL */
@@ -64,28 +64,29 @@ struct parent {
 	struct idmap map;
 	struct cgroup_evacuation cgroup;
 	struct network net;
-	struct netsupervisor keep; /* the network program */
+	struct netsupervisor keep; /* supervises the network program */
 	struct loop *loop;
-	const struct portdriver *port_driver; /* NULL: none of ours */
+	const struct portdriver *port_driver; /* NULL: no driver that publishes ports */
 	struct ports *ports;
 	struct api *api;
 
-	pid_t child; /* 0: none, or reaped */
+	pid_t child; /* 0: not started, or reaped */
 	int to_child, from_child;
-	int bp_fd; /* the port service's socket as a file, O_PATH */
+	int bp_fd; /* O_PATH descriptor of the port service's socket file */
 
 	struct watch signals;
 	struct watch job;
 	struct timer look; /* at the child, after it was told to end */
 	bool was_dying;	   /* at the last look */
 	int child_status;
-	struct stat userns; /* the child's; st_ino is 0 before it is there */
-	struct err failed;  /* why the loop was stopped, if not by the end of the child */
+	struct stat userns; /* the child's user namespace; st_ino is 0 if unknown */
+	struct err failed;  /* why the loop was stopped; empty if the child has ended */
 };
 
 /* ---- waiting during the start ---- */
 
-/* Reaps the child, which is dying, and says how it ended. */
+/* Reaps the child, which is exiting; kills it if it does not. Returns -ECHILD with its exit status
+ * as the reason. */
 static int child_died(struct parent *p, struct err *e)
 {
 	char text[64];
@@ -100,8 +101,9 @@ static int child_died(struct parent *p, struct err *e)
 	return err_set(e, ECHILD, "child exited: %s", proc_status_text(status, text, sizeof(text)));
 }
 
-/* Looks at signals that came during the start. Those that end a program end it, ^Z stops it, others
- * wait for nobody. Returns 0 or -EINTR with a reason. */
+/* Handles signals during the start. Returns -EINTR with a reason for a signal that ends a program.
+ * ^Z stops the launcher. Other signals are dropped: there is no command to pass them on to. Else
+ * returns 0. */
 static int check_signals(struct parent *p, struct err *e)
 {
 	struct signalfd_siginfo info;
@@ -119,7 +121,9 @@ static int check_signals(struct parent *p, struct err *e)
 	return 0;
 }
 
-/* Waits until `fd` has something to read, the child or the network program dies, or time is up. */
+/* Waits until `fd` is readable, for `deadline_ms` at most. Returns 0 then. Returns -errno with a
+ * reason if the child or the network program exits, a signal ends the launcher, or `deadline_ms`
+ * has passed. `what` names the wait in the reason. */
 static int wait_for(struct parent *p, int fd, int deadline_ms, const char *what, struct err *e)
 {
 	unsigned long long until = clock_now_ms() + (unsigned long long)deadline_ms;
@@ -128,7 +132,7 @@ static int wait_for(struct parent *p, int fd, int deadline_ms, const char *what,
 		struct pollfd polls[] = {
 			{ .fd = fd, .events = POLLIN },
 			{ .fd = p->signals.fd, .events = POLLIN },
-			/* Not for what the child sends: that comes in its turn. */
+			/* only to see the child hang up; hear() reads its messages */
 			{ .fd = p->from_child, .events = 0 },
 			{ .fd = p->keep.prog.log_fd, .events = POLLIN },
 		};
@@ -137,7 +141,7 @@ static int wait_for(struct parent *p, int fd, int deadline_ms, const char *what,
 
 		if (r < 0 && errno != EINTR)
 			return err_sys(e, errno, "poll");
-		/* A network program that only prints does not stop the clock. */
+		/* output of the network program does not extend the deadline */
 		if (r == 0 || (left_ms == 0 && polls[0].revents == 0))
 			return err_set(e, ETIMEDOUT, "%s: nothing happened for %d ms", what,
 				       deadline_ms);
@@ -155,8 +159,8 @@ static int wait_for(struct parent *p, int fd, int deadline_ms, const char *what,
 	}
 }
 
-/* Waits for a message of the child. Setting itself up may take it long, but then it says nothing of
- * it, so there is no deadline: it is seen if it dies, and so is the user's wish to end it. */
+/* Waits for a message from the child. No deadline: the child's set-up may take long. The child's
+ * death, and signals that end the launcher, interrupt the wait. */
 static int hear(struct parent *p, enum handshake which, struct err *e)
 {
 	int r = wait_for(p, p->from_child, INT_MAX, "waiting for the child", e);
@@ -192,7 +196,7 @@ static int start_child(struct parent *p, struct err *e)
 	return 0;
 }
 
-/* The map in /proc, for the debug log: "0 2000 1, 1 100000 65536". */
+/* Logs an ID map from /proc: "0 2000 1, 1 100000 65536". */
 static void log_map(pid_t pid, const char *file)
 {
 	char path[64], map[1024], text[sizeof(map)] = "";
@@ -211,7 +215,8 @@ static void log_map(pid_t pid, const char *file)
 	log_debug("%s of the child: %s", file, text);
 }
 
-/* For files in the state directory that belong to subordinate IDs. Without it they stay. */
+/* Opens the child's user namespace, in which files of subordinate IDs in the state directory are
+ * removed at the end. On failure such files stay. */
 static void keep_user_namespace(struct parent *p)
 {
 	char path[PATH_MAX];
@@ -243,7 +248,8 @@ static int give_ids(struct parent *p, struct err *e)
 	return r < 0 ? r : hear(p, HS_USERNS_COMPLETED, e);
 }
 
-/* The child's cgroup namespace is there already: where we are now is its root. */
+/* Moves our processes to a subgroup. The root of the child's cgroup namespace stays where we are
+ * now, since the namespace exists already. */
 static int evacuate(struct parent *p, struct err *e)
 {
 	int r;
@@ -308,7 +314,8 @@ static bool uses_port_service(const struct parent *p)
 	return p->port_driver != NULL && p->port_driver->uses_port_service;
 }
 
-/* Makes the fifo on which the child's port service tells that it is up. Returns the reading end. */
+/* Creates the fifo on which the child's port service reports that it is up. Returns the reading end
+ * or -errno. */
 static int make_ready_fifo(const struct statedir *sd, struct err *e)
 {
 	int fd;
@@ -319,7 +326,7 @@ static int make_ready_fifo(const struct statedir *sd, struct err *e)
 	return fd < 0 ? err_sys(e, errno, "open %s/" STATE_BP_READY, sd->path) : fd;
 }
 
-/* Lets the child go on, and waits until it is ready in all respects. */
+/* Lets the child continue, and waits until its set-up is complete. */
 static int finish_child(struct parent *p, struct err *e)
 {
 	FD_AUTO int ready = -1;
@@ -331,12 +338,12 @@ static int finish_child(struct parent *p, struct err *e)
 			return ready;
 	}
 	r = tell(p, HS_PORTS_COMPLETED, e);
-	/* This does not depend on the child, so do it while the child sets itself up. */
+	/* this does not depend on the child, so do it while the child sets itself up */
 	if (r == 0 && uses_port_service(p))
 		hostaddr_watch(p->loop);
 	if (r == 0)
 		r = hear(p, HS_CHILD_COMPLETED, e);
-	/* The end of the fifo comes before that message. */
+	/* the port service closes the fifo before the child sends that message */
 	if (r == 0 && ready >= 0 && !(fd_wait(ready, POLLIN, 0) & POLLHUP))
 		r = err_set(e, EPROTO, "the child's port service is not up");
 	return r;
@@ -359,9 +366,10 @@ static int publish(struct parent *p, const char *text, struct err *e)
 	return r;
 }
 
-/* The path of the child's port service. It goes by a descriptor of the socket's file (proc(5),
- * /proc/pid/fd), which works also after the file was removed or the state directory moved; without
- * that by the state directory. */
+/* Returns the path of the port service's socket, stored in `path`. It is /proc/self/fd/N, N being a
+ * descriptor of the socket's file (proc_pid_fd(5)), and works even after the file was removed or
+ * the state directory was renamed. If the file cannot be opened, the path is the one in the state
+ * directory. */
 static const char *port_service_path(struct parent *p, char *path)
 {
 	p->bp_fd = openat(p->sd.dir_fd, STATE_BP_SOCKET, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -454,14 +462,14 @@ static void stop_with(struct parent *p, int errnum, const char *what)
 	loop_stop(p->loop);
 }
 
-/* A child process that has ended and is not reaped yet; 0 if there is none. */
+/* Returns the PID of a child process that has exited and is not reaped yet, or 0. */
 static pid_t find_ended(struct parent *p)
 {
 	siginfo_t info = { .si_pid = 0 };
 
 	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
 		return info.si_pid;
-	/* The end of the child would never be seen. */
+	/* the child's exit would go unnoticed */
 	if (p->child > 0)
 		stop_with(p, errno, "looking for processes that have ended");
 	return 0;
@@ -487,8 +495,8 @@ static void reap(struct parent *p)
 	}
 }
 
-/* The child is in our process group, whatever the command does: the terminal's signals reach it
- * without us. */
+/* Must this signal be passed on to the child? The child is always in our process group, so it has
+ * already received what the terminal sent. */
 static bool is_for_child(const struct parent *p, const struct signalfd_siginfo *info)
 {
 	return p->child > 0 && proc_is_forwarded((int)info->ssi_signo) &&
@@ -530,7 +538,7 @@ static void on_signal(struct parent *p, const struct signalfd_siginfo *info)
 	}
 }
 
-/* As many signals as there are in a turn: a storm of them must not keep the API waiting. */
+/* Handles SIGNALS_TURN signals at most: a flood of signals must not keep the API waiting. */
 static void on_signals(struct watch *w, short revents)
 {
 	struct parent *p = LOOP_OWNER(w, struct parent, signals);
@@ -551,8 +559,8 @@ static void on_job(struct watch *w, short revents)
 		loop_remove(p->loop, w);
 }
 
-/* From now on the child's pipe brings news of the command alone. Where that does not work, only a
- * command that stops at a terminal goes unnoticed. */
+/* From now on the child's pipe carries job control only (jobcontrol.h). If it cannot be watched,
+ * the launcher works, but does not stop together with the command. */
 static void follow_command(struct parent *p)
 {
 	p->job = (struct watch){ .fd = p->from_child, .events = POLLIN, .on_event = on_job };
@@ -562,7 +570,8 @@ static void follow_command(struct parent *p)
 
 /* ---- start and end ---- */
 
-/* Descriptors of systemd's socket activation that are meant for us, sd_listen_fds(3). */
+/* Returns the number of descriptors passed to us by socket activation, sd_listen_fds(3), or -errno
+ * with a reason. */
 static int count_activation_fds(struct err *e)
 {
 	const char *pid = getenv("LISTEN_PID");
@@ -603,7 +612,7 @@ static int init(struct parent *p, struct err *e)
 	return loop_add(p->loop, &p->signals);
 }
 
-/* What can fail for want of something on the host, before anything is made. */
+/* Finds what the start needs on the host, before anything is created. */
 static int find_helpers(struct parent *p, struct err *e)
 {
 	int r = idmap_find(&p->map, p->o->subid_source, e);
@@ -622,7 +631,7 @@ static int make_state_dir(struct parent *p, struct err *e)
 
 static const struct {
 	int (*take)(struct parent *p, struct err *e);
-	const char *done; /* for the debug log; NULL: the step says itself what it has done */
+	const char *done; /* for the debug log; NULL: the step logs for itself, or nothing */
 } steps[] = {
 	{ init, NULL },
 	{ find_helpers, NULL },
@@ -650,14 +659,15 @@ static int start(struct parent *p, struct err *e)
 	return 0;
 }
 
-/* Runs until the child has ended. */
+/* Runs the loop until the child has ended. Returns 0 if the command succeeded, else -errno with a
+ * reason. */
 static int run(struct parent *p, struct err *e)
 {
 	char text[64];
 	int r;
 
 	follow_command(p);
-	reap(p); /* what died during the start was not heard of */
+	reap(p); /* no watch saw processes that exited during the start */
 	r = p->child > 0 && p->failed.msg[0] == '\0' ? loop_run(p->loop) : 0;
 
 	if (r < 0)
@@ -672,7 +682,7 @@ static int run(struct parent *p, struct err *e)
 		       proc_status_text(p->child_status, text, sizeof(text)));
 }
 
-/* Ends the child, unless it has ended. */
+/* Kills and reaps the child, unless it has ended. */
 static void end_child(struct parent *p)
 {
 	char why[128];
@@ -691,8 +701,8 @@ static void end_child(struct parent *p)
 			  err_text(denied < 0 ? -denied : -r, why, sizeof(why)));
 }
 
-/* Do workers still run, `wait_ms` after they were told to end, or does a process that closes a
- * descriptor from inside? */
+/* Ends the workers. Returns true if, after `wait_ms` at most, a worker still runs or a closer
+ * process still closes a descriptor from inside (closer.h). */
 static bool are_left(struct parent *p, unsigned int wait_ms)
 {
 	if (ports_free(p->ports, wait_ms))
@@ -700,8 +710,9 @@ static bool are_left(struct parent *p, unsigned int wait_ms)
 	return p->ports != NULL || closer_pending() > 0;
 }
 
-/* A descriptor from inside blocks a worker, or a process that closes it, for as long as a process
- * inside likes. Waits for that a little, and kills all processes inside then. */
+/* A process inside can block close(2) of a descriptor that it sent, and with it a worker or a
+ * closer process. Waits BLOCKED_MS for these; then kills all processes inside, which unblocks
+ * them. */
 static void free_blocked(struct parent *p)
 {
 	unsigned long long began = clock_now_ms(), killed = 0;
