@@ -41,10 +41,10 @@
 #include "os/proc.h"
 #include "os/statedir.h"
 
-#define SIGNALS_TURN 32 /* signals that are looked at before others get their turn */
+#define SIGNALS_TURN 32 /* signals that are handled before other events get their turn */
 #define DOCKER_PROXY "docker-proxy"
 #define REPORT_FD    3
-#define NAME_LEN     64	 /* bytes of a proto's or driver's name with the NUL */
+#define NAME_LEN     64	 /* bytes of a protocol's or driver's name with the NUL */
 #define SPEC_LEN     512 /* bytes of a spec's JSON */
 #define WORDS_LEN    512 /* bytes of a report that are passed on at once */
 
