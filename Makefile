@@ -1,4 +1,4 @@
-# rlkbox. README.md says what the targets are for; `make help` lists them.
+# rlkbox. README.md describes the targets; `make help` lists them.
 
 #: V=1              show the commands
 #: CC=, CFLAGS=, CPPFLAGS=, LDFLAGS=
@@ -26,7 +26,7 @@ CFLAGS ?= -Os -g
 endif
 CFLAGS ?= -O2 -g
 
-# One short line for each file: $(call say,WHAT,FILE). V=1 shows the commands instead.
+# $(call say,WHAT,FILE) prints one short line for each file. With V=1 make prints the commands instead.
 ifeq ($(V),1)
 say =
 Q =
@@ -35,9 +35,9 @@ say = @$(if $(findstring s,$(firstword -$(MAKEFLAGS))),:,printf '  %-7s %s\n' $(
 Q = @
 endif
 
-# One word of the shell, whatever is in it.
+# Quotes a text as one word for the shell.
 quote = '$(subst ','\'',$(1))'
-# A file's name below $(BUILD).
+# The name of a file relative to $(BUILD).
 short = $(patsubst $(BUILD)/%,%,$(1))
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
@@ -46,23 +46,23 @@ ifeq ($(WERROR),1)
 WARNINGS += -Werror
 endif
 HARDENING = -fstack-protector-strong
-# 32-bit systems have 64-bit file offsets and times only where they are asked for.
+# 32-bit systems have 64-bit file offsets and times only with these macros (feature_test_macros(7)).
 OUR_CPPFLAGS = -iquote . -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64
-# No path of the build machine gets into the program, so that it is the same wherever it is built.
+# Keeps paths of the build machine out of the program, so that builds are reproducible in any directory.
 OUR_CFLAGS = $(call quote,-ffile-prefix-map=$(CURDIR)=.)
 ifeq ($(STATIC),1)
-# musl does not bring the kernel's headers; glibc's come after its own.
-# musl's CMSG_NXTHDR converts signs.
+# musl has no kernel headers, so the system's are searched after musl's own.
+# musl's CMSG_NXTHDR has a sign conversion.
 WARNINGS += -Wno-sign-conversion
 OUR_CPPFLAGS += -idirafter /usr/include -idirafter /usr/include/$(shell $(CC) $(CFLAGS) -print-multiarch)
 LINKING = -static
 else
 HARDENING += -fPIE
 LINKING = -pie
-# The program is linked statically where the C library can be had so: its two processes share no
-# library with others that are running, need a third less memory, and start without the loader.
-# DYNAMIC=1 links it dynamically, for distributions. Its addresses are random either way.
-# On i386 glibc's static library cannot be linked to a static-pie program.
+# The program is linked statically if the C library is available as a static library. It then shares no
+# library with other running programs, but its two processes need a third less memory and start without
+# the dynamic loader. DYNAMIC=1 links it dynamically, for distributions. Its addresses are random (PIE)
+# either way. On i386 glibc's static library cannot be linked to a static-pie program.
 IS_I386 := $(filter 1,$(shell $(CC) $(CFLAGS) -dM -E -x c /dev/null | grep -c __i386__))
 print_file = $(filter /%,$(shell $(CC) $(CFLAGS) -print-file-name=$(1)))
 STATIC_PIE := $(call print_file,libc.a) $(call print_file,rcrt1.o)
@@ -77,7 +77,7 @@ ifdef SANITIZE
 HARDENING += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 OUR_LDFLAGS = -fsanitize=$(SANITIZE)
 else ifneq ($(filter-out -O0,$(filter -O%,$(CFLAGS))),)
-# It needs optimization.
+# _FORTIFY_SOURCE needs optimization.
 OUR_CPPFLAGS += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 endif
 ALL_CPPFLAGS = $(OUR_CPPFLAGS) $(CPPFLAGS)
@@ -92,7 +92,7 @@ LIBRARY := $(BUILD)/librlkbox.a
 CHECKS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/check_*.c tests/unit/*/check_*.c)))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(sort $(wildcard tests/tools/*.c)))
-# The names of links, as `rlkbox --list` prints them; tests/build.sh compares the two.
+# The names of the links. `rlkbox --list` prints the same; tests/build.sh compares the two.
 LINKS = rootlesskit docker-rootlesskit rootlessctl rootlesskit-docker-proxy
 C_FILES := $(wildcard *.[ch] $(FOLDERS:%=%/*.[ch]) tests/unit/*.[ch] tests/unit/*/*.[ch] tests/fuzz/*.[ch]) \
 	   $(wildcard tests/tools/*.c tests/bench/*.c)
@@ -119,8 +119,9 @@ $(BUILD)/rlkbox: $(OBJECTS) $(BUILD)/linking
 	$(call say,LD,$(call short,$@))
 	$(Q)$(CC) $(PROGRAM_LINKING) $(ALL_LDFLAGS) -o $@ $(OBJECTS)
 
-# What the files were made with. They change, and so all is made again, when the command does. The
-# mark tells `make clean` that all in the directory is ours: it was empty.
+# These files hold the commands for compiling and linking. They change when the command changes, so that
+# everything is built again. The mark .rlkbox-build tells `make clean` that the directory was empty before
+# the build, and may be removed.
 $(BUILD)/compiling: command = $(COMPILE)
 $(BUILD)/linking: command = $(CC) $(PROGRAM_LINKING) $(LINKING) $(ALL_LDFLAGS)
 $(BUILD)/linking: | $(BUILD)/compiling
@@ -150,7 +151,7 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY) $(BUILD)/linking | $(BUILD)/unit
 	$(Q)$(COMPILE) -MMD -MP -Wno-pedantic -Wno-conversion $(LINKING) $(ALL_LDFLAGS) -o $@ $< \
 		$(LIBRARY) $$($(PKG_CONFIG) --cflags --libs check)
 
-# What tests talk to: never slowed down by a sanitizer.
+# Programs that tests talk to. They are built without sanitizers, which would slow them down.
 $(BUILD)/tools/%: tests/tools/%.c Makefile | $(BUILD)/tools
 	$(call say,TOOL,$(call short,$@))
 	$(Q)$(CC) $(ALL_CPPFLAGS) -std=gnu11 $(WARNINGS) -O2 -g -pthread -o $@ $<
@@ -177,7 +178,7 @@ compare: all ## compare every visible behaviour with Debian's rootlesskit
 	TESTS=30-reference tests/run.sh $(BUILD) peers
 
 CAPTURES ?= ../shared/captures
-# So many of RootlessKit 3.0.1's agree; the others differ for a reason that README.md gives.
+# The number of RootlessKit 3.0.1's command lines that agree; README.md says why the others differ.
 CAPTURES_FLOOR ?= 312
 
 captures: all ## replay RootlessKit's recorded command lines in the directory CAPTURES (root)
@@ -213,7 +214,8 @@ tsan: ## run every test under ThreadSanitizer
 VALGRIND = valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite \
 	   --errors-for-leak-kinds=definite
 
-# Not under valgrind: system calls taken away by a filter, descriptors by number, rushes that need speed.
+# These tests do not work under valgrind: they use seccomp filters or fixed descriptor numbers, or need
+# full speed.
 NOT_UNDER_VALGRIND = check_fd check_proc check_udp
 
 valgrind: test-programs ## run the unit tests under valgrind, but for a few
@@ -240,7 +242,7 @@ fuzz: $(FUZZERS) ## fuzz each parser for FUZZ_TIME seconds
 fuzz-replay: $(FUZZERS) ## run the fuzzers over their stored inputs only
 	for f in $(FUZZERS); do $$f -runs=0 tests/fuzz/corpus/$${f##*/fuzz_} || exit 1; done
 
-# ---- how it reads ----
+# ---- style ----
 
 lint: format-check ## clang-format, clang-tidy, cppcheck, shellcheck
 	printf '%s\n' $(SOURCES) | xargs -P 2 -I FILE clang-tidy --quiet --warnings-as-errors='*' \
@@ -250,7 +252,7 @@ lint: format-check ## clang-format, clang-tidy, cppcheck, shellcheck
 	shellcheck -x $(SHELL_FILES)
 	pyflakes3 tests/bench/*.py tests/compare/*.py
 	tests/layers.sh
-	@# A wait without a deadline: await_end in tests/e2e/lib.sh and tests/compare.sh has one.
+	@# No wait without a deadline: await_end in tests/e2e/lib.sh and tests/compare.sh has one.
 	! grep -nE '^[[:space:]]*wait "' tests/e2e/[0-9]*.sh tests/peers/*.sh tests/compare/*.sh
 
 format: ## format the sources
@@ -272,13 +274,13 @@ $(BUILD)/openloop: tests/bench/openloop.c Makefile | $(BUILD)/compiling
 demo: all $(BUILD)/tools/web ## show the main job: a web server inside, reached from the host
 	tests/demo.sh $(BUILD)/rlkbox $(BUILD)/tools/web
 
-# No program that was built runs here: it may be for another machine.
+# The targets below do not run the built program: it may be for another machine.
 
 TO = $(call quote,$(DESTDIR)$(BINDIR))
-# Is $$to/$$name a link to rlkbox?
+# True if $$to/$$name is a link to rlkbox.
 is_link = { [ "$$to/$$name" -ef "$$to/rlkbox" ] || [ "$$(readlink "$$to/$$name")" = rlkbox ]; }
 
-# Which links are ours is found out before rlkbox is replaced: a hard link then is another file.
+# Finds our links before it replaces rlkbox: after that a hard link to the old rlkbox is not recognized.
 install: all ## install to PREFIX (/usr/local), with links for each name
 	$(call say,INSTALL,$(DESTDIR)$(BINDIR)/rlkbox)
 	$(Q)$(INSTALL) -d $(TO)
