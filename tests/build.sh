@@ -1,6 +1,6 @@
 #!/bin/sh
-# tests/build.sh: tests the Makefile, from the sources. BUILD is a directory that `make` has filled.
-# Needs what a build needs. Prints TAP; the last line counts the cases.
+# tests/build.sh: tests the Makefile with copies of the sources. BUILD is a finished build directory.
+# Needs the tools of a build. Prints TAP; the last line counts the cases.
 set -eu
 : "${BUILD:?set it to the build directory}"
 work=$(mktemp -d)
@@ -16,28 +16,28 @@ links='docker-rootlesskit
 rootlessctl
 rootlesskit
 rootlesskit-docker-proxy'
-# A build inside another make is one of its own.
+# The builds of the tests must not inherit settings from a make that runs this script.
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES CFLAGS CPPFLAGS LDFLAGS V
 
-# copy_sources DIR
+# copy_sources DIR: copies the sources, without build directories, to DIR
 copy_sources() {
 	mkdir -p "$1"
 	(cd "$src" && tar --exclude='./build*' --exclude=./.git -cf - .) | tar -C "$1" -xf -
 }
 
-# build DIR ARGUMENTS...: runs make there, with its output in $tmp/made
+# build DIR ARGUMENTS...: runs make in DIR, with its output in $tmp/made
 build() {
 	in=$1
 	shift
 	env -u BUILD make -C "$in" --no-print-directory -j2 "$@" >"$tmp/made" 2>&1 || fail "$(cat "$tmp/made")"
 }
 
-# install_prebuilt TARGET ARGUMENTS...: with the program that is in $BUILD, without building it
+# install_prebuilt ARGUMENTS...: runs make with the program in $BUILD, without building it
 install_prebuilt() {
 	make -C "$src" --no-print-directory -o all BUILD="$BUILD" "$@" >"$tmp/made" 2>&1
 }
 
-# What is in a directory, one name a line, but for rlkbox.
+# entries DIR: prints the names in a directory except rlkbox, one a line
 entries() {
 	find "$1" -mindepth 1 ! -name rlkbox -printf '%f\n' | LC_ALL=C sort
 }
@@ -51,7 +51,7 @@ case_one_short_line_for_each_file() {
   CHECK   unit/base/check_text
   LD      rlkbox
   TOOL    tools/stream' "$(grep -v '^  CC ' "$tmp/made" | sort)"
-	# With V=1 the command, and no other line.
+	# With V=1 the command is the only line.
 	build "$tmp/src" CFLAGS=-O0 V=1 -W base/text.c build/base/text.o
 	assert_match 'with V=1' '* -c -o build/base/text.o base/text.c' "$(cat "$tmp/made")"
 	assert_eq 'lines with V=1' 1 "$(wc -l <"$tmp/made")"
@@ -70,8 +70,8 @@ case_all_is_made_again_when_the_options_change() {
 	assert_eq 'with other options of the preprocessor' 2 "$(grep -c CC "$tmp/made")"
 }
 
-# same_bytes ARGUMENTS...: two builds in directories of different lengths make the same program,
-# which does not name them
+# same_bytes ARGUMENTS...: builds in two directories with paths of different lengths give identical
+# programs that do not contain these paths
 same_bytes() {
 	rm -rf "$tmp/one" "$tmp/another/directory"
 	copy_sources "$tmp/one"
@@ -106,14 +106,14 @@ case_install_to_a_directory_with_blanks() {
 	for name in $links; do
 		assert_eq "$name" rlkbox "$(readlink "$dir/$name")"
 	done
-	# Again, over what is there.
+	# Install again, over the existing files.
 	install_prebuilt "$@" install || fail "$(cat "$tmp/made")"
 	echo mine >"$dir/other"
 	install_prebuilt "$@" uninstall || fail "$(cat "$tmp/made")"
 	assert_eq 'what is left' other "$(ls -A "$dir")"
 }
 
-# A cross build's program, or one on a mount with noexec.
+# The program may be from a cross build, or on a file system mounted noexec.
 case_install_runs_no_program_that_was_built() {
 	mkdir "$tmp/foreign"
 	cp -r "$BUILD/rlkbox" "$tmp/foreign/rlkbox"
@@ -138,13 +138,13 @@ case_install_overwrites_no_foreign_file() {
 	assert_eq file precious "$(cat "$tmp/bin/rootlesskit")"
 	assert_eq link /nonexistent "$(readlink "$tmp/bin/rootlessctl")"
 	assert_eq 'another link' rlkbox "$(readlink "$tmp/bin/docker-rootlesskit")"
-	# Nor does uninstall remove it.
+	# uninstall must not remove them either.
 	install_prebuilt BINDIR="$tmp/bin" uninstall || fail "$(cat "$tmp/made")"
 	assert_eq 'what is left' 'rootlessctl
 rootlesskit' "$(entries "$tmp/bin")"
 }
 
-# They are links to rlkbox too, as long as it is the old one.
+# Hard links are links to the old rlkbox only, so they must be found before it is replaced.
 case_install_replaces_hard_links() {
 	install_prebuilt BINDIR="$tmp/bin" install || fail "$(cat "$tmp/made")"
 	rm "$tmp/bin"/root* "$tmp/bin"/docker*
@@ -197,7 +197,7 @@ case_clean_removes_the_build_directory_only() {
 	[ ! -e "$tmp/src/build" ] || fail 'build is still there'
 }
 
-# 32-bit systems, for which this machine may compile.
+# For 32-bit systems, if this machine can compile for them.
 case_a_32_bit_build_has_64_bit_times_and_offsets() {
 	echo 'int main(void) { return 0; }' >"$tmp/try.c"
 	cc -m32 -o "$tmp/try" "$tmp/try.c" 2>/dev/null || skip gcc-multilib 'there is no 32-bit C library'

@@ -1,21 +1,22 @@
 #!/bin/bash
-# Runs a command on another Debian: tests/debian-root.sh [-u] SUITE COMMAND..., as root. SUITE is
-# trixie, sid, ...; with -u the command runs as a plain user who has subordinate IDs.
+# Runs a command on another Debian release: tests/debian-root.sh [-u] SUITE COMMAND..., as root. SUITE
+# is trixie, sid, ...; with -u the command runs as an unprivileged user with subordinate IDs.
 #
-# debootstrap makes the suite's root file system the first time. It stays in ROOTS/SUITE (ROOTS is
-# /var/cache/rlkbox-tests/roots unless the environment sets it) together with the packages that
-# commands install there, and is upgraded when it is a day old. The mirror and the settings for
-# downloads are apt's own on this machine; DEBIAN_MIRROR names another mirror.
+# The first time, debootstrap creates the root file system of the suite in ROOTS/SUITE (ROOTS is
+# /var/cache/rlkbox-tests/roots unless the environment sets it). It is kept, with the packages that
+# commands install there, and upgraded when it is a day old. apt's mirror and download settings of this
+# machine are used; DEBIAN_MIRROR names another mirror.
 #
-# The command finds the sources in its working directory: a copy without what was built here, so
-# that files of two compilers never mix. Copy, /tmp, processes and mounts disappear at the end.
-# The network and the cgroups are this machine's.
+# The working directory of the command is a copy of the sources, without build results, so that object
+# files of two compilers never mix. The copy, /tmp, processes and mounts disappear at the end. Network
+# and cgroups are those of this machine.
 #
-# A plain user has a cgroup of its own, where one can be made, as in a session with Delegate=yes.
+# With -u the user gets a cgroup of its own if one can be created, as in a session with Delegate=yes.
 #
-# The root is entered by pivot_root(2): the kernel makes no user namespace for a process in a chroot.
+# The root is entered by pivot_root(2), because the kernel denies user namespaces to a process in a
+# chroot (user_namespaces(7)).
 #
-# Status: the command's; 125 if there is no root in which it could run.
+# Exit status: the command's; 125 if there is no root file system to run it in.
 set -euo pipefail
 
 ROOTS=${ROOTS:-/var/cache/rlkbox-tests/roots}
@@ -37,7 +38,7 @@ root=$ROOTS/$suite
 
 # ---- making a root ----
 
-# The mirror that apt uses for this machine's own release.
+# Prints the mirror that apt uses for this machine's own release.
 find_mirror() {
 	[ -z "${DEBIAN_MIRROR-}" ] || { echo "$DEBIAN_MIRROR"; return; }
 	# shellcheck disable=SC1091 # the system's
@@ -45,7 +46,7 @@ find_mirror() {
 		--format '$(RELEASE) $(REPO_URI)' "Release: $VERSION_CODENAME" | sed -n '1s/.* //p')
 }
 
-# How this machine downloads: proxies, certificates, whether dates are checked.
+# copy_settings ROOT: copies apt's download settings: proxies, certificates, checking of dates.
 copy_settings() {
 	local file
 	apt-config dump | grep -iE '^Acquire::(Check-|https?::|Retries)' >"$1/etc/apt/apt.conf.d/90host" || true
@@ -55,7 +56,7 @@ copy_settings() {
 		done
 }
 
-# A root is made beside its place and renamed when it is complete.
+# Creates the root under another name, and renames it when it is complete.
 make_root() {
 	local mirror new=$root.new
 	command -v debootstrap >/dev/null || die "debootstrap is missing: apt-get install debootstrap"
@@ -67,7 +68,7 @@ make_root() {
 		"$suite" "$new" "$mirror" >"$root.log" 2>&1 ||
 		{ tail -n 20 "$root.log" >&2; rm -rf "$new"; die "debootstrap failed"; }
 	copy_settings "$new"
-	# Nothing that a package brings is started.
+	# Keeps packages from starting services.
 	printf '#!/bin/sh\nexit 101\n' >"$new/usr/sbin/policy-rc.d"
 	chmod 755 "$new/usr/sbin/policy-rc.d"
 	touch "$new/etc/refreshed"
@@ -78,7 +79,8 @@ is_fresh() {
 	[ -n "$(find "$root/etc/refreshed" -mmin "-$MAX_AGE_MIN")" ]
 }
 
-# Without the mirror the root stays as it is. One whose upgrade did not end is made again.
+# Creates or upgrades the root. If the mirror does not answer, the root stays as it is. A root whose
+# upgrade was interrupted is created again.
 refresh_root() {
 	if [ -e "$root.upgrading" ]; then
 		rm -rf "$root"
@@ -95,9 +97,9 @@ refresh_root() {
 	rm -f "$root.upgrading"
 }
 
-# ---- entering it ----
+# ---- entering the root ----
 
-# What runs in the new mount and PID namespaces, before the command: $root is what it enters.
+# Runs in the new mount and PID namespaces before the command, and makes $root the root directory.
 # shellcheck disable=SC2016 # for the inner shell
 setup='
 set -eu
@@ -130,7 +132,7 @@ umount -l /mnt
 exec "$@"
 '
 
-# enter COMMAND...: runs it in the root as root; in_place=yes: as this process
+# enter COMMAND...: runs a command in the root, as root; with in_place=yes it replaces this process
 in_place=
 enter() {
 	local file
@@ -159,14 +161,14 @@ if [ -n "$cgroup" ]; then
 	chown "$user:" "$cgroup" "$cgroup/cgroup.procs" "$cgroup/cgroup.subtree_control"
 	echo 0 >"$cgroup/cgroup.procs"
 fi
-# This shell stays: setting its UID would clear the signal by which it ends with unshare(1).
+# No exec: a change of the UID clears the parent-death signal, by which this shell ends with unshare(1).
 status=0
 setpriv --reuid "$user" --regid "$user" --init-groups \
 	env HOME="/home/$user" USER="$user" LOGNAME="$user" "$@" || status=$?
 exit "$status"
 '
 
-# A cgroup for the plain user in the v2 hierarchy, which has the same path in the root.
+# Creates a cgroup for the unprivileged user in the v2 hierarchy, which has the same path in the root.
 make_cgroup() {
 	local top
 	top=$(sed -n 's/^\([^ ]* \)\{4\}\([^ ]*\) .* - cgroup2 .*/\2/p' /proc/self/mountinfo | head -n 1)
@@ -183,11 +185,11 @@ cd "$(dirname "$0")/.."
 mkdir -p "$ROOTS"
 tmp=$(mktemp -d "$ROOTS/tmp.XXXXXX")
 entered='' cgroup=''
-# All that runs in the root ends with unshare(1): the first process of its PID namespace does.
+# Killing unshare(1) ends everything in the root, since PID 1 of the PID namespace dies with it.
 # shellcheck disable=SC2317 # called by a trap
 clean_up() {
 	[ -z "$entered" ] || ! kill -KILL "$entered" 2>/dev/null || wait "$entered" 2>/dev/null || true
-	# What has just been killed may still be in it.
+	# Retries, since the killed processes may still be in it.
 	for _ in {1..50}; do
 		[ -n "$cgroup" ] || break
 		! find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || break
@@ -199,7 +201,7 @@ trap clean_up EXIT
 trap 'exit 130' HUP INT TERM
 chmod 1777 "$tmp"
 
-# A root is made and upgraded while nothing runs in it; commands run in it side by side.
+# An exclusive lock for creating and upgrading the root; commands that run in it share the lock.
 exec 9>"$root.lock"
 ! flock -n 9 || refresh_root
 flock -s 9
@@ -207,7 +209,7 @@ flock -s 9
 copy_sources
 status=0
 in_place=yes
-# In the background, so that a signal to this script is not held back until the command ends.
+# In the background, since a shell handles a signal only after a foreground command has ended.
 if [ "$user" = root ]; then
 	# shellcheck disable=SC2016 # for the inner shell
 	enter sh -c 'cd /tmp/rlkbox && exec "$@"' - "$@" 9>&- &

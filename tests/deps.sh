@@ -1,18 +1,19 @@
 #!/bin/sh
-# Installs what the tests need: root of a Debian system gets it by apt. For anybody else this script
-# lists what is missing with one line that installs it, and fails if tests could not be built or run.
-# What only tests/peers need (real Docker, containerd and RootlessKit) is optional: those tests are
-# skipped and say why.
+# Installs what the tests need. For root on a Debian system it uses apt. Otherwise it lists what is
+# missing, with a command line that installs it, and fails if the tests cannot be built or run. What only
+# tests/peers need (real Docker, containerd and RootlessKit) is optional: without it those tests are
+# skipped.
 #
-# `tests/deps.sh bench` asks for the programs of `make bench` too.
+# `tests/deps.sh bench` also installs the programs that `make bench` needs.
 set -eu
 
-# Debian's plain users do not have these in their PATH, where iptables and nft are.
+# On Debian the PATH of ordinary users lacks these directories, which have iptables and nft.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-# A program, file or library that shows that a package is there, and the package. static:PROGRAM is a
-# static one, which runs in an image without libraries. The package systemd has two tools that the
-# tests use; installing it starts nothing and does not replace init (systemd-sysv would).
+# Each line names a program, file or library that shows that a package is installed, and the package.
+# static:PROGRAM must be statically linked, so that it runs in an image without libraries. The package
+# systemd has two tools that the tests use; installing it starts no service and does not replace init
+# (systemd-sysv would).
 needed="
 cc:gcc
 /usr/include/stdio.h:libc6-dev
@@ -43,15 +44,15 @@ gnuplot:gnuplot-nox
 libpcre2-8.so.0:libpcre2-8-0
 libssl.so.3:libssl3
 "
-# The same for tests/peers.
+# The same for tests/peers only.
 peers="
 rootlesskit:rootlesskit
 iptables:iptables
 libdevmapper.so.1.02.1:libdevmapper1.02.1
 "
 
-# Packages with a daemon that would start as root, and a file that shows that one is there: each is
-# only unpacked, to a directory of its own that every user may read.
+# Packages whose daemon would start as root when installed. They are only unpacked, each to a directory
+# of its own that every user may read. After the colon: a file that shows that this has been done.
 UNPACKED=/var/cache/rlkbox-tests
 unpacked="
 containerd:usr/bin/containerd
@@ -63,7 +64,7 @@ containernetworking-plugins:usr/lib/cni/bridge
 nginx:usr/sbin/nginx
 "
 
-# A dynamic program names its loader (PT_INTERP) at the beginning of the file.
+# A dynamically linked program names its loader (PT_INTERP) near the beginning of the file.
 is_static() {
 	path=$(command -v "$1") && ! head -c 4096 "$path" | grep -aq '/ld[^/]*\.so'
 }
@@ -77,14 +78,14 @@ is_there() {
 	esac
 }
 
-# missing_of LINES: their packages that are not there
+# missing_of LINES: prints the packages of these lines that are not installed
 missing_of() {
 	for line in $1; do
 		is_there "${line%:*}" || printf ' %s' "${line##*:}"
 	done
 }
 
-# Debian 12 has the client in docker.io, later ones in a package of its own.
+# Debian 12 has Docker's client in docker.io, later releases have it in docker-cli.
 find_not_unpacked() {
 	for line in $unpacked; do
 		[ -e "$UNPACKED/${line%%:*}/${line#*:}" ] || printf ' %s' "${line%%:*}"
@@ -130,7 +131,7 @@ apt-get update -qq
 [ -z "$missing$missing_peers" ] ||
 	apt-get install -y -qq --no-install-recommends $missing $missing_peers >/dev/null
 
-# unpack PACKAGE: all of it, or nothing
+# unpack PACKAGE: downloads and unpacks it; on failure nothing is left in $UNPACKED
 unpack() {
 	work=$(mktemp -d)
 	chmod 755 "$work"
@@ -143,7 +144,7 @@ unpack() {
 }
 
 for package in $apart; do
-	# docker.io has the client, unless this Debian is a later one.
+	# docker.io, unpacked before, already has the client on Debian 12.
 	[ "$package" != docker-cli ] || [ ! -e "$UNPACKED/docker.io/usr/bin/docker" ] || continue
 	unpack "$package"
 done

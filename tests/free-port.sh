@@ -1,7 +1,7 @@
 #!/bin/sh
-# tests/free-port.sh FILE: prints a port from 20000 to 29999, below the kernel's range for clients, that
-# nobody has, TCP or UDP. FILE has the last one: who asks with the same file at about the same time
-# gets another, before this one is bound.
+# tests/free-port.sh FILE: prints a port from 20000 to 29999 that is in use neither for TCP nor for UDP.
+# That is below the kernel's range for ephemeral ports (ip_local_port_range). FILE stores the last port
+# that was printed, so callers with the same file get different ports even before they bind them.
 set -eu
 
 next() {

@@ -1,7 +1,7 @@
 #!/bin/sh
-# The structure of the sources, as their #include lines show it: a file includes only headers of its
-# own folder, or of a folder or file at the top that stands before it in this order; and inside a
-# folder nothing includes itself by way of others.
+# Checks the layers of the sources by their #include lines. A file may include only headers of its own
+# folder, or of a folder or top-level file that comes earlier in `order`. Inside a folder there must be
+# no include cycle.
 set -eu
 
 order='base formats os netns msg bicopy ports net launch api child parent applets main'
@@ -13,7 +13,7 @@ complain() {
 	status=1
 }
 
-# The folder of a file, or its name without the ending if it is at the top.
+# Prints the folder of a file, or the name without extension of a top-level file.
 layer_of() {
 	case $1 in
 	*/*) echo "${1%%/*}" ;;
@@ -21,7 +21,7 @@ layer_of() {
 	esac
 }
 
-# is_before A B: in that order, or the same
+# is_before A B: A comes before B in `order`, or is the same layer
 is_before() {
 	[ "$1" = "$2" ] && return
 	all=" $order "
@@ -29,7 +29,7 @@ is_before() {
 	case " ${all#*" $1 "}" in *" $2 "*) ;; *) return 1 ;; esac
 }
 
-# The headers that a file includes, written as they are.
+# Prints the headers that a file includes, as written.
 headers_of() {
 	sed -n 's/^#include "\(.*\)"$/\1/p' "$1"
 }
@@ -46,7 +46,7 @@ for file in *.[ch] [a-z]*/*.[ch]; do
 	done
 done
 
-# Which unit includes which, inside a folder: tsort(1) fails where there is a cycle.
+# Prints which unit includes which inside a folder; tsort(1) fails if there is a cycle.
 for folder in $order; do
 	[ -d "$folder" ] || continue
 	for file in "$folder"/*.[ch]; do
@@ -56,7 +56,7 @@ for folder in $order; do
 	done | tsort >/dev/null || complain "$folder has an include cycle"
 done
 
-# What formats may not do: touch descriptors or processes, or allocate memory.
+# formats must not use descriptors or processes, and must not allocate memory.
 if grep -nE '\b(open|read|write|close|socket|fork|exec[vl]p?e?|malloc|free)\(' base/text.[ch] formats/*.[ch]; then
 	complain "formats touch no descriptor or process, and allocate no memory"
 fi

@@ -2,20 +2,20 @@
 # Runs tests: tests/run.sh BUILD KIND..., where BUILD is a directory made by `make test-programs`
 # and a KIND is unit, e2e or peers. TESTS='10-launcher check_msg' picks some by name.
 #
-# Tests are TAP producers. They run as an unprivileged user, since root does not meet the limits that
-# users meet: started by root, this script makes a user with subordinate IDs, gives it a copy of what
-# is needed, and goes on as that user. The last line counts the cases.
+# Tests are TAP producers. They run as an unprivileged user, because root is exempt from many limits and
+# permission checks. Started by root, this script creates a user with subordinate IDs, copies what the
+# tests need for that user, and continues as that user. The last line of the output counts the cases.
 #
-# They run side by side, JOBS at a time (as many as there are processors). WORKERS=N has launchers
-# forward ports with so many threads.
+# Tests run in parallel, JOBS at a time (by default one per processor). WORKERS=N makes the launchers use
+# N worker threads.
 #
-# With CI=true a skipped case is a failure, unless it was skipped for want of a facility that
-# ALLOW_SKIPS names ("tun ipv6 ...").
+# With CI=true a skipped case counts as a failure, unless ALLOW_SKIPS ("tun ipv6 ...") names the facility
+# that it lacks.
 #
-# TEST_USER=NAME runs them as another user, so that several checkouts can be tested side by side:
-# limits such as fs.pipe-user-pages-soft count per user.
+# TEST_USER=NAME runs the tests as another user, so that several checkouts can be tested at the same
+# time: limits such as fs.pipe-user-pages-soft apply per user.
 set -eu
-# The tests check modes of files.
+# The tests check file modes, which depend on the umask.
 umask 022
 
 USER_NAME=${TEST_USER:-rlkbox-test}
@@ -34,7 +34,8 @@ make_user() {
 	done
 }
 
-# The v2 hierarchy, and our own cgroup in it: /sys/fs/cgroup/user.slice/...
+# Print the mount point of the cgroup v2 hierarchy, and our own cgroup in it, such as
+# /sys/fs/cgroup/user.slice/...
 find_hierarchy() {
 	sed -n 's/^\([^ ]* \)\{4\}\([^ ]*\) .* - cgroup2 .*/\2/p' /proc/self/mountinfo | head -n 1
 }
@@ -42,8 +43,8 @@ find_own_cgroup() {
 	echo "$(find_hierarchy)$(sed -n 's/^0::\(.*\)/\1/p' /proc/self/cgroup)"
 }
 
-# make_cgroup PARENT: makes $cgroup there, if that may be done. Its subgroup `run` is for the tests,
-# so that cgroups beside that can have controllers.
+# make_cgroup PARENT: creates a cgroup in PARENT, if permitted, and sets `cgroup` to it. The tests run
+# in its subgroup `run`: a cgroup that contains processes cannot give controllers to its subgroups.
 make_cgroup() {
 	mkdir "$1/rlkbox-tests.$$" 2>/dev/null || return
 	cgroup=$1/rlkbox-tests.$$
@@ -54,7 +55,7 @@ make_cgroup() {
 	done
 }
 
-# A cgroup of the user's own, if root may make one.
+# Creates a cgroup that belongs to the test user, if root may do so.
 delegate_cgroup() {
 	cgroup='' top=$(find_hierarchy)
 	[ -n "$top" ] && make_cgroup "$top" || return 0
@@ -63,7 +64,8 @@ delegate_cgroup() {
 	done
 }
 
-# A plain user has one if our own is delegated, as by `systemd-run --user --scope -p Delegate=yes`.
+# The same for an unprivileged caller: works if our own cgroup is delegated, as by `systemd-run --user
+# --scope -p Delegate=yes`.
 use_own_cgroup() {
 	cgroup='' own=$(find_own_cgroup)
 	[ -w "$own/cgroup.procs" ] && make_cgroup "$own" || return 0
@@ -73,14 +75,14 @@ use_own_cgroup() {
 	export CGROUP="$cgroup"
 }
 
-# in_cgroup COMMAND...: runs it there; 0 is the process that writes it
+# in_cgroup COMMAND...: runs a command in $cgroup/run; writing 0 moves the writing process
 in_cgroup() {
 	[ -n "$cgroup" ] || { "$@"; return; }
 	# shellcheck disable=SC2016 # for the inner shell
 	sh -c 'echo 0 >"$1/run/cgroup.procs"; shift; exec "$@"' - "$cgroup" "$@"
 }
 
-# What the last test has just ended may still be in it.
+# Retries, since processes that the last test has killed may still be in the cgroup.
 remove_cgroup() {
 	[ -n "$cgroup" ] || return 0
 	for try in 1 2 3 4 5 6 7 8 9 10; do
@@ -91,13 +93,13 @@ remove_cgroup() {
 	echo "tests/run.sh: $cgroup is left (try $try)" >&2
 }
 
-# Goes on as the user, in a copy that it may read.
+# Continues as the test user, with a copy of the files that the user may read.
 become_user() {
 	make_user
 	work=$(mktemp -d /tmp/rlkbox-tests.XXXXXX)
 	delegate_cgroup
 	trap 'rm -rf "$work"; remove_cgroup' EXIT
-	# A shell that a signal ends does not run that.
+	# A shell that is killed by a signal does not run its EXIT trap, but exit does.
 	trap 'exit 130' HUP INT TERM
 	cp -r "$build" "$work/build"
 	cp -r tests "$work/tests"
@@ -118,10 +120,10 @@ become_user() {
 }
 
 [ "$(id -u)" -ne 0 ] || become_user "$@"
-# Root has said whether there is one.
+# Set (maybe empty) if root has called this script: then root has decided about the cgroup.
 [ -n "${CGROUP+set}" ] || use_own_cgroup
 
-# Debian's plain users do not have these, where iptables, nft and sysctl are.
+# On Debian the PATH of ordinary users lacks these directories, which have iptables, nft and sysctl.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 
@@ -139,7 +141,7 @@ is_wanted() {
 	return 1
 }
 
-# Programs of Check write the TAP themselves, to a file that an environment variable names.
+# Programs that use Check write the TAP file themselves; CK_TAP_LOG_FILE_NAME names it.
 run_unit() {
 	for program in "$BUILD"/unit/check_* "$BUILD"/unit/*/check_*; do
 		[ -x "$program" ] || continue
@@ -152,7 +154,7 @@ run_unit() {
 	done | xargs -r -L 1 -P "${JOBS:-$(nproc)}" tests/run-one.sh
 }
 
-# The scripts of a directory.
+# run_scripts DIR: runs all test scripts of tests/DIR.
 run_scripts() {
 	for script in "tests/$1"/[0-9]*.sh; do
 		name=${script##*/}

@@ -1,21 +1,22 @@
 # shellcheck shell=sh
-# What the end-to-end tests share. A test file sources this, defines functions `case_NAME`, and ends
-# with `run_cases NAME...`; each case runs in a subshell under `set -eu` and fails with its first
-# failing command. Case names are written with blanks for the underscores in the output.
+# What the end-to-end tests share. A test file sources this file, defines functions `case_NAME`, and
+# ends with `run_cases NAME...`. Each case runs in a subshell under `set -eu`, so it fails with its
+# first failing command. The output shows case names with blanks instead of underscores.
 #
-# A case has a directory of its own ($tmp), which is also where its state directories are; at its end
-# all processes that it left are ended, and it fails if the launcher left anything behind.
+# Each case has a directory of its own, $tmp, which also holds its state directories. After the case,
+# processes that it left behind are killed, and the case fails if there were any.
 
 : "${BUILD:?run this by tests/run.sh, or set BUILD to the build directory}"
 here=$(CDPATH='' cd "$(dirname "$0")" && pwd)
 export here
 
 bin=$BUILD/bin
-# Other scripts may be starting at the same time. A copied build directory has links to the other one.
+# Locked, since other scripts may start at the same time. Forced, since a copied build directory has
+# links to the original program.
 mkdir -p "$bin" && flock "$BUILD" "$BUILD/rlkbox" --install -s -f "$bin" || exit 1
 ln -sf "$BUILD/rlkbox" "$bin/rlkbox"
 PATH=$bin:$PATH
-# WORKERS=N runs every launcher with that many, where a test does not say another number.
+# WORKERS=N makes every launcher use N worker threads, unless the test passes --workers itself.
 if [ -n "${WORKERS-}" ]; then
 	mkdir -p "$BUILD/bin.$WORKERS"
 	printf '#!/bin/sh\nexec "%s/rootlesskit" --workers=%s "$@"\n' "$bin" "$WORKERS" \
@@ -26,7 +27,7 @@ if [ -n "${WORKERS-}" ]; then
 fi
 export PATH
 
-# ---- telling ----
+# ---- reporting ----
 
 fail() {
 	echo "FAILED: $*" >&2
@@ -47,7 +48,7 @@ but it is:
 $3"
 }
 
-# assert_match WHAT PATTERN TEXT: a shell pattern, for all of the text
+# assert_match WHAT PATTERN TEXT: the shell pattern must match the whole text
 assert_match() {
 	# shellcheck disable=SC2254 # it is a pattern
 	case $3 in
@@ -67,7 +68,7 @@ assert_fails() {
 
 # ---- waiting ----
 
-# wait_until SECONDS COMMAND...: until the command succeeds
+# wait_until SECONDS COMMAND...: repeats the command until it succeeds; fails after SECONDS
 wait_until() {
 	deadline=$(($(date +%s) + $1))
 	limit=$1
@@ -82,12 +83,12 @@ is_gone() {
 	! kill -0 "$1" 2>/dev/null
 }
 
-# A zombie is gone too: it is for its parent to reap.
+# True for a zombie too: reaping it is its parent's job.
 has_ended() {
 	is_gone "$1" || grep -q '^State:	Z' "/proc/$1/status" 2>/dev/null
 }
 
-# send_signal SIGNAL PID...: to each of them that has not ended
+# send_signal SIGNAL PID...: sends it to each process that has not ended
 send_signal() {
 	signal_to_send=$1
 	shift
@@ -97,9 +98,9 @@ send_signal() {
 	done
 }
 
-# await_end PID [SECONDS]: waits for a background process of this shell and sets rc to its status. One
-# that does not end in time is killed, and the case fails. That is so for a signal, too, which met the
-# copy of this shell that had not executed the process yet, and was lost to one of this shell's traps.
+# await_end PID [SECONDS]: waits for a background process of this shell and sets rc to its status. A
+# process that does not end in time is killed, and the case fails. This also happens if a signal was
+# sent too early: a background process is at first a copy of this shell, whose traps swallow the signal.
 await_end() {
 	end_deadline=$(($(date +%s) + ${2-60}))
 	until has_ended "$1"; do
@@ -114,7 +115,7 @@ await_end() {
 	wait "$1" || rc=$?
 }
 
-# The same for a process that must end with status 0. Leaves rc as it is.
+# await_success PID [SECONDS]: the same, for a process that must end with status 0. Does not change rc.
 await_success() {
 	rc_before=${rc-}
 	await_end "$@"
@@ -122,8 +123,8 @@ await_success() {
 	rc=$rc_before
 }
 
-# end_process PID [SIGNAL]: sends SIGTERM, or another signal, to a background process of this shell
-# and waits for its end; sets rc.
+# end_process PID [SIGNAL]: sends a signal, SIGTERM by default, to a background process of this shell
+# and waits until it has ended; sets rc.
 end_process() {
 	send_signal "${2-TERM}" "$1"
 	await_end "$1"
@@ -131,7 +132,7 @@ end_process() {
 
 # ---- the launcher ----
 
-# Runs a launcher to its end: `out`, `err` (but for warnings) and `rc` are what came of it.
+# Runs a launcher until it ends. Sets `out`, `err` (without warnings) and `rc`.
 # shellcheck disable=SC2034 # for the test files
 launch() {
 	rc=0
@@ -140,19 +141,19 @@ launch() {
 	err=$(grep -v 'level=warning' "$tmp/err" || true)
 }
 
-# Starts a launcher in the background with the state directory $state and waits until it is ready;
-# `pid` is the parent's PID, `child` the child's. Its output is in $tmp/bg.out and $tmp/bg.err.
+# Starts a launcher in the background and waits until it is ready. Sets `state` to its state directory,
+# `pid` to the parent's PID and `child` to the child's. Its output is in $tmp/bg.out and $tmp/bg.err.
 start() {
 	state=$tmp/state
-	# A shell lets what it starts in the background ignore SIGINT and SIGQUIT.
+	# A shell makes its background processes ignore SIGINT and SIGQUIT.
 	env --default-signal=INT,QUIT rootlesskit --state-dir="$state" "$@" >"$tmp/bg.out" 2>"$tmp/bg.err" </dev/null &
 	pid=$!
 	wait_ready
 }
-# READY_S: for slower machines
+# READY_S=N: waits N seconds at most, for slow machines.
 wait_ready() {
 	deadline=$(($(date +%s) + ${READY_S:-20}))
-	# The file may be one that a launcher before this one has left.
+	# The file may be from an earlier launcher, so check whose child it names.
 	until grep -q "^PPid:	$pid\$" "/proc/$(cat "$state/child_pid" 2>/dev/null)/status" \
 		2>/dev/null; do
 		if has_ended "$pid"; then
@@ -164,7 +165,7 @@ wait_ready() {
 	child=$(cat "$state/child_pid")
 }
 
-# Ends it and sets rc. No trace may be left.
+# Ends the launcher and sets rc. Fails if the state directory is left.
 # shellcheck disable=SC2034 # for the test files
 stop() {
 	send_signal TERM "$pid"
@@ -175,15 +176,15 @@ finish() {
 	[ ! -e "$state" ] || fail "the state directory is still there: $(ls -A "$state")"
 }
 
-# Runs a command in the namespaces of the launcher that was started.
+# Runs a command in the namespaces of the started launcher.
 inside() {
 	nsenter --preserve-credentials -U -m -n -t "$child" "$@"
 }
-# Likewise, but in our own network namespace: where the launcher's is detached.
+# The same, but in our own network namespace: for a launcher with --detach-netns.
 inside_mounts() {
 	nsenter --preserve-credentials -U -m -t "$child" "$@"
 }
-# Likewise in the detached network namespace.
+# The same, in the detached network namespace.
 inside_detached() {
 	# shellcheck disable=SC2016 # for the inner shell
 	nsenter --preserve-credentials -U -m -t "$child" sh -c \
@@ -192,12 +193,12 @@ inside_detached() {
 
 # ---- ports ----
 
-# A port that nobody has, TCP or UDP.
+# Prints a port that is in use neither for TCP nor for UDP.
 free_port() {
 	"$here/../free-port.sh" "$BUILD/port"
 }
 
-# family_rules PROTO: specs, and whether such a port answers on 127.0.0.1 and on ::1
+# family_rules PROTO: prints port specs, and whether each such port answers on 127.0.0.1 and on ::1
 family_rules() {
 	sed "s/PROTO/$1/" <<-'EOF'
 		:PORT/PROTO|yes|yes
@@ -214,7 +215,7 @@ family_rules() {
 	EOF
 }
 
-# For `python3 -c "$udp_echo_server" PORT`. Not socat: its process for a datagram can outlive it.
+# For `python3 -c "$udp_echo_server" PORT`. Not socat, whose process for a datagram can outlive it.
 # shellcheck disable=SC2034 # for the test files
 udp_echo_server='import socket, sys
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -223,18 +224,18 @@ while True:
     data, client = server.recvfrom(65536)
     server.sendto(data, client)'
 
-# A page for busybox httpd in $tmp/www, and the server's command line in $httpd but for the port.
+# make_page [TEXT]: creates a page for busybox httpd in $tmp/www.
 make_page() {
 	mkdir -p "$tmp/www"
 	echo "${1-hello from inside}" >"$tmp/www/index.html"
 }
 
-# fetch URL: prints the body
+# fetch URL: prints the body of the page
 fetch() {
 	curl -s -g --max-time 10 "$@"
 }
 
-# A web server on the host's 127.0.0.1 only; sets `port`, and ends with the case.
+# Starts a web server on the host's 127.0.0.1 only. Sets `port`. The server ends with the case.
 start_host_server() {
 	port=$(free_port)
 	mkdir -p "$tmp/host-www"
@@ -263,7 +264,7 @@ need() {
 	command -v "$1" >/dev/null || skip "$1" "it is not installed"
 }
 
-# need_unpacked PACKAGE...: puts the programs of packages that tests/deps.sh has unpacked into $PATH
+# need_unpacked PACKAGE...: adds the programs of packages to $PATH that tests/deps.sh has unpacked
 need_unpacked() {
 	for package; do
 		unpacked=/var/cache/rlkbox-tests/$package
@@ -274,12 +275,12 @@ need_unpacked() {
 
 # ---- running ----
 
-# PIDs of all processes of this case: they have its directory in their environment.
+# Prints the PIDs of all processes of this case, which have E2E_CASE=$tmp in their environment.
 leftovers() {
 	grep -lszx "E2E_CASE=$tmp" /proc/[0-9]*/environ | cut -d/ -f3
 }
 
-# A process that is just ending is not one that was left.
+# Waits a second for processes that are about to end; kills the rest and fails if there are any.
 check_nothing_left() {
 	for try in 1 2 3 4 5 6 7 8 9 10; do
 		found=
@@ -300,7 +301,7 @@ check_nothing_left() {
 run_case() {
 	tmp=$(mktemp -d /tmp/e2e.XXXXXX)
 	began=$(date +%s)
-	# Only processes of the case itself carry the mark, not this shell, which exports nothing.
+	# Exported in the subshell only, so that leftovers finds processes of the case and not this shell.
 	(
 		E2E_CASE=$tmp
 		TMPDIR=$tmp

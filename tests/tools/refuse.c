@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* refuse NAME=ERRNO... -- COMMAND...: runs a command with a seccomp filter in which these system
- * calls fail, as container engines and systemd set them. `clone_user` is a clone(2) that makes a
- * user namespace; clone3(2) is not there then. `socket_inet6` is a socket(2) of IPv6.
+/* refuse NAME=ERRNO... -- COMMAND...: runs a command under a seccomp filter, as container engines
+ * and systemd install one, which makes the named system calls fail with that error number.
+ *
+ * `clone_user` is a clone(2) that creates a user namespace. clone3(2) passes its flags in memory,
+ * which a filter cannot read, so refuse `clone3` too. `socket_inet6` is a socket(2) for IPv6.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -22,8 +24,8 @@
 static const struct rule {
 	const char *name;
 	unsigned int number;
-	unsigned int arg;     /* refused only with this first argument; 0: always */
-	unsigned short match; /* BPF_JSET: it has that flag; BPF_JEQ: it is that value */
+	unsigned int arg;     /* refused only if the first argument matches this; 0: always */
+	unsigned short match; /* BPF_JSET: it has that flag; BPF_JEQ: it equals that value */
 } known[] = {
 	{ "clone_user", SYS_clone, CLONE_NEWUSER, BPF_JSET },
 	{ "clone3", SYS_clone3, 0, 0 },
@@ -81,7 +83,7 @@ int main(int argc, char **argv)
 		take_rule(argv[i]);
 	add((struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
 	prog.len = count;
-	/* Root of a user namespace may do without no_new_privs. */
+	/* root of a user namespace does not need no_new_privs, seccomp(2) */
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0 &&
 	    (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
 	     prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0)) {

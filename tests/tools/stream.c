@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Streams of which every byte is checked, for tests of what copies them.
+/* Sends and receives streams and checks every byte, for tests of programs that copy streams.
  *
- *     stream serve PORT                    on 127.0.0.1, until it is ended; a line for each stream
- *                                          that it got: "ok", or what is wrong
+ *     stream serve PORT
+ *         listens on 127.0.0.1 until it is killed; prints a line for each stream that it received:
+ *         "ok", or what is wrong
  *     stream send HOST PORT KIND COUNT KB SEED
- *                                          COUNT connections at once, each with about KB kilobytes
- *                                          (1024) up and as many down; exits with 1 if any is wrong
- *     stream hold-pipes                    takes all that a user may have of large pipes, says
- *                                          "held", and keeps them until it is ended
+ *         opens COUNT connections at once, and sends about KB kilobytes (1024 bytes) each way on
+ *         each of them; exit status 1 if any stream is wrong
+ *     stream hold-pipes
+ *         takes all the pipe memory that a user may have, prints "held", and keeps it until it is
+ *         killed
  *
- * Kinds: "bulk" sends as much at a time as it can, "small" 1 to 2000 bytes, "mixed" anything from a
- * byte to a megabyte, with pauses; "slow" is mixed, with readers that take little at a time and
- * pause. A part of the streams of each kind is empty, and a part ends while the other direction
- * still flows. Byte n of a stream follows from its seed and n, so that a byte that is lost, doubled
- * or out of place is seen.
+ * Kinds: "bulk" sends as much as possible at a time, "small" 1 to 2000 bytes, "mixed" 1 byte to 1
+ * MiB with pauses. "slow" is "mixed" with readers that read little at a time and pause. Of each
+ * kind, some streams are empty, and some end while the other direction still flows. Byte n of a
+ * stream is computed from its seed and n, so that a byte that is lost, repeated or misplaced is
+ * noticed.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -36,7 +38,7 @@ enum kind { BULK, SMALL, MIXED, SLOW, KINDS };
 
 static const char *const kind_names[KINDS] = { "bulk", "small", "mixed", "slow" };
 
-/* What the client says first. */
+/* The first bytes that the client sends on a connection. */
 struct header {
 	uint64_t seed;
 	uint64_t up, down; /* bytes */
@@ -48,7 +50,7 @@ struct flow {
 	int fd;
 	uint64_t seed, len;
 	enum kind kind;
-	char wrong[128]; /* "" if all was right */
+	char wrong[128]; /* "" if the stream is correct so far */
 };
 
 static uint64_t mix(uint64_t x)
@@ -59,7 +61,8 @@ static uint64_t mix(uint64_t x)
 	return x ^ x >> 31;
 }
 
-/* Writes the bytes of a stream from `at` on into words[]; returns where they begin there. */
+/* Computes the bytes of a stream from offset `at` on, into words[]. Returns the address of the
+ * first one there. */
 static const char *fill(uint64_t *words, uint64_t seed, uint64_t at, size_t len)
 {
 	uint64_t first = at / 8, last = (at + len + 7) / 8;
@@ -156,7 +159,7 @@ static void *receive_flow(void *arg)
 	return NULL;
 }
 
-/* Runs both directions of a connection to their ends. */
+/* Runs both directions of a connection to their ends, and closes it. */
 static void run_flows(struct flow *out, struct flow *in)
 {
 	pthread_t sender;
@@ -166,7 +169,7 @@ static void run_flows(struct flow *out, struct flow *in)
 		return;
 	}
 	receive_flow(in);
-	/* The sender shall not wait for one who has stopped, too. */
+	/* unblocks the sender if the peer has stopped reading too */
 	if (in->wrong[0] != '\0')
 		shutdown(out->fd, SHUT_RDWR);
 	pthread_join(sender, NULL);
@@ -193,7 +196,7 @@ static void *serve_one(void *arg)
 		fflush(stdout);
 		return NULL;
 	}
-	/* Somebody who looks whether we are there. */
+	/* a client that only checks whether the server listens */
 	close(fd);
 	return NULL;
 }
@@ -263,7 +266,8 @@ static void *send_one(void *arg)
 	return NULL;
 }
 
-/* Half as much to half as much again; one in eight is empty, and one in eight very short. */
+/* Chooses a length from a half to one and a half of `usual`. One stream in eight is empty, and one
+ * in eight has 1 to 5000 bytes. */
 static uint64_t choose_len(uint64_t usual, uint64_t random)
 {
 	if (random % 8 == 0)
@@ -307,7 +311,7 @@ static int send_all(const struct sockaddr_in *to, enum kind kind, size_t count, 
 
 /* ---- pipes ---- */
 
-/* Takes a pipe of that size, which stays open. Returns false if there is none to be had. */
+/* Creates a pipe of `size` bytes, which stays open. Returns false if the limit is reached. */
 static bool hold_pipe(int size)
 {
 	int fds[2];
@@ -321,7 +325,7 @@ static bool hold_pipe(int size)
 	return false;
 }
 
-/* What others of the same user give back meanwhile is taken, too. */
+/* Never stops: also takes what other processes of the user release later. */
 static _Noreturn void hold_pipes(void)
 {
 	for (bool told = false;; told = true) {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The smallest web server and client that show what a published port does, for tests/demo.sh.
+/* A minimal web server and client that show what a published port does, for tests/demo.sh.
  *
- *     web serve IP PORT        answers each request with a page that says what the server sees of
- *                              itself and of its client; one client at a time. Prints "listening on
- *                              IP:PORT" when it is ready, and ends with status 0 on SIGTERM
- *     web get IP PORT [PATH]   prints the body of a page; fails unless the status is 200. It does
- *                              not try again where the connection is refused
+ *     web serve IP PORT        answers each request with a page that describes the server and its
+ *                              client; one client at a time. Prints "listening on IP:PORT" when it
+ *                              is ready, and exits with status 0 on SIGTERM
+ *     web get IP PORT [PATH]   prints the body of a page; fails unless the status is 200. Does not
+ *                              retry a refused connection
  */
 #include <errno.h>
 #include <netdb.h>
@@ -19,7 +19,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#define TIMEOUT_S 10 /* for each time that a socket is waited for */
+#define TIMEOUT_S 10 /* timeout of each blocking socket call */
 
 static void die(const char *what, const char *why)
 {
@@ -27,7 +27,7 @@ static void die(const char *what, const char *why)
 	exit(1);
 }
 
-/* Opens a TCP socket, and sets *found to the address that `ip` and `port` name. */
+/* Opens a TCP socket, and sets *found to the address of `ip` and `port`. */
 static int open_socket(const char *ip, const char *port, struct addrinfo **found)
 {
 	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
@@ -59,8 +59,8 @@ static void write_address(char *buf, size_t cap, const struct sockaddr_storage *
 		snprintf(buf, cap, strchr(ip, ':') != NULL ? "[%s]:%s" : "%s:%s", ip, port);
 }
 
-/* Reads until the text has an empty line, or the peer has ended or is late. Returns the length; the
- * text ends with a NUL. */
+/* Reads until the text has an empty line, the peer has closed, or the timeout has passed. Returns
+ * the length; the text is NUL-terminated. */
 static size_t read_head(int sock, char *text, size_t cap)
 {
 	size_t len = 0;

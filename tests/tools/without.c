@@ -5,10 +5,10 @@
  *
  *     without NAME=ERRNO... -- PROGRAM [ARGUMENT]...     without splice=ENOSYS -- rootlesskit ...
  *
- * NAME/NUMBER=ERRNO takes away only calls whose first argument is NUMBER: kill/2=EPERM.
+ * NAME/NUMBER=ERRNO removes only calls whose first argument is NUMBER: kill/2=EPERM.
  *
- * An unprivileged user has to give up new privileges for that (PR_SET_NO_NEW_PRIVS): set-UID
- * programs such as newuidmap do not work then.
+ * The filter needs no_new_privs (PR_SET_NO_NEW_PRIVS(2const)), so set-UID programs such as
+ * newuidmap do not work in it.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -62,8 +62,8 @@ static int usage(const char *what)
 	return 2;
 }
 
-/* The instructions for one rule: go on behind them if it is another call, or its first argument
- * another number. */
+/* Writes the instructions of one rule: they skip to the next rule if the system call or its first
+ * argument differs. Returns how many there are. */
 static unsigned short write_rule(struct sock_filter *code, int nr, const char *number, int why)
 {
 	const unsigned int nr_at = offsetof(struct seccomp_data, nr);
@@ -88,7 +88,8 @@ static unsigned short write_rule(struct sock_filter *code, int nr, const char *n
 	return n;
 }
 
-/* Adds the instructions for one NAME=ERRNO. Returns how many, 0 if it is not known. */
+/* Adds the instructions of one NAME=ERRNO. Returns how many there are, 0 if the text is not a
+ * rule. */
 static unsigned short deny(struct sock_filter *code, const char *text)
 {
 	const char *equals = strchr(text, '=');

@@ -32,16 +32,16 @@
 
 #include "os/closer.h"
 
-/* What the suites share: that no test leaks a descriptor, a directory for a test, signals that
- * interrupt system calls, giving up root's rights for a while, and skipping a test.
- */
+/* What the unit suites share: a check that no test leaks a descriptor, a directory for a test,
+ * signals that interrupt system calls, dropping root's privileges for a while, and skipping a
+ * test. */
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
-/* An argument vector of string literals, as execve(2) wants them. */
+/* An argument vector of string literals for execve(2). */
 #define FIXTURE_ARGV(...) ((char *const *)(const char *const[]){ __VA_ARGS__, NULL })
 
-/* A test that needs this long has failed: far above what a loaded machine with sanitizers takes. */
+/* Timeout of a test in seconds, far above what a loaded machine with sanitizers needs. */
 #define FIXTURE_DEADLINE_S 120
 #define FIXTURE_NOBODY	   65534
 
@@ -53,8 +53,8 @@ static inline unsigned long long fixture_now_ms(void)
 	return (unsigned long long)ts.tv_sec * 1000 + (unsigned long long)ts.tv_nsec / 1000000;
 }
 
-/* A copy of a text in a heap buffer of exactly its size, without a NUL, so that reading past it is
- * seen. The next one takes its place. */
+/* Returns a copy of a text in a heap buffer of exactly `len` bytes, without a NUL, so that
+ * sanitizers notice a read past its end. The next call frees it. */
 static inline char *fixture_exact_copy(const char *text, size_t len)
 {
 	static char *copy;
@@ -87,7 +87,7 @@ static inline void fixture_note_fds(void)
 	fixture_fds_before = fixture_count_fds();
 }
 
-/* Waits until the processes that close what was discarded (closer.h) have done so. */
+/* Waits until all closer processes, which close discarded descriptors (closer.h), have exited. */
 static inline void fixture_await_closers(void)
 {
 	unsigned long long until = fixture_now_ms() + 1000 * FIXTURE_DEADLINE_S;
@@ -118,7 +118,8 @@ static inline void fixture_socketpair(int fds[2])
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 }
 
-/* It plays RLIMIT_NOFILE itself, and recvmsg(2) does not hear of that. */
+/* Does the test run under valgrind? valgrind emulates RLIMIT_NOFILE, and recvmsg(2) in the kernel
+ * does not see that limit. */
 static inline bool fixture_is_valgrind(void)
 {
 	const char *preload = getenv("LD_PRELOAD");
@@ -126,8 +127,8 @@ static inline bool fixture_is_valgrind(void)
 	return preload != NULL && strstr(preload, "vgpreload") != NULL;
 }
 
-/* Lets the process open no more than `room` further descriptors; returns the limit to be put back
- * by fixture_restore_fds. */
+/* Lets the process open at most `room` more descriptors. Returns the old limit for
+ * fixture_restore_fds. */
 static inline struct rlimit fixture_limit_fds(int room)
 {
 	struct rlimit old, lim;
@@ -150,9 +151,10 @@ static inline void fixture_restore_fds(const struct rlimit *old)
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, old), 0);
 }
 
-/* ---- rights ---- */
+/* ---- privileges ---- */
 
-/* For cases that root would not see. The real UID stays, so that it can be undone. */
+/* For failures that root does not meet. Changes the effective UID only, so that fixture_regain_root
+ * can undo it. */
 static inline void fixture_drop_root(void)
 {
 	if (getuid() == 0)
@@ -167,8 +169,9 @@ static inline void fixture_regain_root(void)
 
 /* ---- system calls ---- */
 
-/* Takes a system call away from this process for good, as an old kernel (ENOSYS) or a seccomp
- * profile (EPERM) does. Call it in a process of its own. */
+/* Makes a system call fail in this process from now on, as an old kernel (ENOSYS) or a seccomp
+ * profile (EPERM) does. Call it in a process of its own. Returns false if seccomp filters do not
+ * work. */
 static inline bool fixture_take_away(long nr, int errnum)
 {
 	struct sock_filter code[] = {
@@ -183,7 +186,7 @@ static inline bool fixture_take_away(long nr, int errnum)
 	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) == 0;
 }
 
-/* Has each test a process of its own, so that a call may be taken away from it? */
+/* Does each test run in a process of its own, so that fixture_take_away may be called? */
 static inline bool fixture_is_forked(void)
 {
 	const char *fork_mode = getenv("CK_FORK");
@@ -191,7 +194,7 @@ static inline bool fixture_is_forked(void)
 	return fork_mode == NULL || strcmp(fork_mode, "no") != 0;
 }
 
-/* Runs a check in a process without that call. It returns 0 if all is well. */
+/* Runs `check` in a process without that system call. `check` returns 0 for success. */
 static inline void fixture_without(long nr, int errnum, int (*check)(void))
 {
 	pid_t pid = fork();
@@ -207,10 +210,10 @@ static inline void fixture_without(long nr, int errnum, int (*check)(void))
 
 #define FIXTURE_SKIPS_MAX 64
 
-/* Check cannot skip a test. A test that skips notes its number here, in memory that the processes
- * of all tests share, and fixture_run then marks the test's line in the TAP file. */
+/* Check cannot skip a test. A test that skips stores its number here, in memory that the processes
+ * of all tests share. fixture_run then marks the line of that test in the TAP file. */
 struct fixture_shared {
-	int begun; /* tests so far: the number of the one that runs */
+	int begun; /* tests begun so far, which is the number of the running test */
 	int count;
 	struct {
 		int number;
@@ -235,8 +238,8 @@ static inline void fixture_count_test(void)
 	fixture_shared->begun++;
 }
 
-/* Reports this test as skipped, unless it fails. The test has to return then, and belongs to a
- * fixture_case. `facility` is the word for ALLOW_SKIPS (tests/run.sh). */
+/* Reports this test as skipped, unless it fails. The test must return after that, and must belong
+ * to a fixture_case. `facility` is the word for ALLOW_SKIPS (tests/run.sh). */
 static inline void fixture_skip(const char *facility, const char *why)
 {
 	int at = fixture_shared->count++;
@@ -255,7 +258,8 @@ static inline const char *fixture_skip_of(int number)
 	return NULL;
 }
 
-/* Copies the TAP file's lines to `to`. Check numbers them as the tests run, from 1. */
+/* Copies the TAP file to `to`, with skipped tests marked. Check numbers tests in the order of their
+ * execution, from 1. */
 static inline void fixture_copy_tap(FILE *from, FILE *to)
 {
 	size_t cap = 0;
@@ -276,8 +280,8 @@ static inline void fixture_copy_tap(FILE *from, FILE *to)
 	free(line);
 }
 
-/* Marks the skipped tests in the TAP file. Returns whether it could: each test has to have been
- * counted. */
+/* Marks the skipped tests in the TAP file. `tests` is the number of tests that Check ran. Returns
+ * false if the file cannot be written, or if fixture_count_test has not counted all of them. */
 static inline bool fixture_mark_skips(int tests)
 {
 	const char *path = getenv("CK_TAP_LOG_FILE_NAME");
@@ -305,7 +309,7 @@ static inline bool fixture_mark_skips(int tests)
 	return done && rename(marked, path) == 0;
 }
 
-/* Can a socket use ::1? IPv6 may be absent from the kernel, or off on the interface lo. */
+/* Can a socket be bound to ::1? The kernel may lack IPv6, or it may be off on the interface lo. */
 static inline bool fixture_has_ipv6(void)
 {
 	const struct sockaddr_in6 sa = { .sin6_family = AF_INET6,
@@ -318,7 +322,8 @@ static inline bool fixture_has_ipv6(void)
 	return can_bind;
 }
 
-/* Can the test use IPv6? Where it cannot, it is reported as skipped and has to return. */
+/* Returns true if the test can use IPv6. If false, the test has been reported as skipped and must
+ * return. */
 static inline bool fixture_need_ipv6(void)
 {
 	bool has = fixture_has_ipv6();
@@ -330,7 +335,8 @@ static inline bool fixture_need_ipv6(void)
 
 /* ---- a directory ---- */
 
-/* The suite's, and in it that of the test, for it to be found when the test has failed. */
+/* The suite's directory, and the directory of each test in it, which fixture_make_dir removes if a
+ * failed test has left it. */
 static char fixture_base[] = "/tmp/rlkbox-check-XXXXXX";
 static char fixture_dir[sizeof(fixture_base) + sizeof("/d") - 1];
 
@@ -358,7 +364,7 @@ static inline int fixture_remove_tree(const char *path)
 	return nftw(path, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-/* Makes fixture_base, outside of any test, where Check's assertions do not work. */
+/* Creates fixture_base. Runs outside of any test, where Check's assertions do not work. */
 static inline void fixture_make_base(void)
 {
 	if (mkdtemp(fixture_base) == NULL || chmod(fixture_base, 0755) < 0) {
@@ -368,7 +374,7 @@ static inline void fixture_make_base(void)
 	snprintf(fixture_dir, sizeof(fixture_dir), "%s/d", fixture_base);
 }
 
-/* Removes it, whatever a test has done with what is in it. */
+/* Removes fixture_base, even if a test has removed permissions in it. */
 static inline void fixture_remove_base(void)
 {
 	fixture_regain_root();
@@ -376,11 +382,11 @@ static inline void fixture_remove_base(void)
 	fixture_remove_tree(fixture_base);
 }
 
-/* Makes fixture_dir: short, without symbolic links, and open to those who have lost their rights.
- */
+/* Creates fixture_dir. Its path is short and without symbolic links, and it is accessible after
+ * fixture_drop_root. */
 static inline void fixture_make_dir(void)
 {
-	/* Of a test that has failed. */
+	/* what a failed test has left */
 	fixture_regain_root();
 	nftw(fixture_dir, fixture_open_one, 8, FTW_PHYS);
 	fixture_remove_tree(fixture_dir);
@@ -393,7 +399,8 @@ static inline void fixture_remove_dir(void)
 	ck_assert_int_eq(fixture_remove_tree(fixture_dir), 0);
 }
 
-/* The path of something in it, good for three further calls. */
+/* Returns the path of `name` in fixture_dir. The buffer is reused by the fourth call after this
+ * one. */
 static inline char *fixture_path(const char *name)
 {
 	static char paths[4][sizeof(fixture_dir) + PATH_MAX];
@@ -404,7 +411,7 @@ static inline char *fixture_path(const char *name)
 	return path;
 }
 
-/* Creates a file in it, with exactly this mode. */
+/* Creates a file in fixture_dir, with exactly this mode. Returns its path (fixture_path). */
 static inline char *fixture_file(const char *name, const char *text, mode_t mode)
 {
 	char *path = fixture_path(name);
@@ -444,7 +451,8 @@ static inline void fixture_on_tick(int signo)
 	errno = saved;
 }
 
-/* From now on SIGALRM interrupts this thread once a millisecond; others must block it. */
+/* Makes SIGALRM interrupt this thread every millisecond, from now on. Other threads must block
+ * SIGALRM. */
 static inline void fixture_start_ticks(void)
 {
 	const struct itimerval every_ms = { { 0, 1000 }, { 0, 1000 } };
@@ -456,7 +464,7 @@ static inline void fixture_start_ticks(void)
 	ck_assert_int_eq(setitimer(ITIMER_REAL, &every_ms, NULL), 0);
 }
 
-/* Waits for that many more of them, in another thread than the one that they interrupt. */
+/* Waits for `count` more ticks. Runs in a thread that blocks SIGALRM. */
 static inline void fixture_await_ticks(int count)
 {
 	int old = 0;
@@ -473,7 +481,7 @@ static inline void fixture_stop_ticks(void)
 	const struct itimerval never = { { 0, 0 }, { 0, 0 } };
 
 	setitimer(ITIMER_REAL, &never, NULL);
-	signal(SIGALRM, SIG_IGN); /* forgets one that is pending, too */
+	signal(SIGALRM, SIG_IGN); /* also discards a pending SIGALRM */
 	close(fixture_tick_fds[0]);
 	close(fixture_tick_fds[1]);
 }
@@ -505,7 +513,7 @@ static inline TCase *fixture_case(const char *name)
 	return tc;
 }
 
-/* The same with fixture_dir for each test. */
+/* The same, with an empty fixture_dir for each test. */
 static inline TCase *fixture_case_with_dir(const char *name)
 {
 	TCase *tc = fixture_case(name);
@@ -516,7 +524,7 @@ static inline TCase *fixture_case_with_dir(const char *name)
 	return tc;
 }
 
-/* Runs the suite; returns the exit status of the program. */
+/* Runs the suite and frees it. Returns the exit status of the program. */
 static inline int fixture_run(Suite *s)
 {
 	SRunner *sr = srunner_create(s);
