@@ -1,13 +1,15 @@
 #!/bin/sh
-# Compares two launchers: tests/compare.sh REFERENCE OURS, where both are paths of a `rootlesskit`
-# with a `rootlessctl` beside it. The same behaviours are observed with one after the other; what is
-# seen of each is a small text, with what differs from run to run masked by the rules of `mask` below.
+# Compares two launchers: tests/compare.sh REFERENCE OURS, both the path of a `rootlesskit` with a
+# `rootlessctl` in the same directory. The same behaviours are recorded with one after the other, each as
+# a small text. mask_texts masks what differs from run to run.
 #
-# Differences are judged by compare/expected. One that it does not list fails, and so does one that it
-# lists and that is not there any more. What the list takes from the README's table of differences must
-# be found there. The output is TAP, a case for each behaviour, with a diff for each that fails;
-# ONLY='exit signal' runs some groups,
-# SHOW=1 shows the diffs of listed differences too, and TRACE=1 tells what is being seen.
+# compare/expected lists the differences that are expected. A difference that is not listed fails, and so
+# does a listed one that no longer exists. A listed difference that refers to the table of differences in
+# README.md must be found there.
+#
+# The output is TAP: a case for each behaviour, with a diff for each failure. ONLY='exit signal' runs
+# some groups, SHOW=1 also shows the diffs of listed differences, and TRACE=1 prints each behaviour when
+# it is recorded.
 set -u
 
 [ $# -eq 2 ] || { echo "usage: tests/compare.sh REFERENCE OURS" >&2; exit 2; }
@@ -18,10 +20,10 @@ LC_ALL=C.UTF-8
 export LC_ALL
 TAB=$(printf '\t')
 
-# ---- what is seen ----
+# ---- recording ----
 
-# see ID COMMAND...: runs it and keeps what is seen: the status, standard output ("| "), standard
-# error ("! "). A machine may be slow at starting processes, so the texts are made at the end.
+# see ID COMMAND...: runs a command and records its exit status, standard output and standard error.
+# Starting processes may be slow, so make_texts makes the texts of all behaviours at once, at the end.
 see() {
 	id=$1
 	shift
@@ -31,7 +33,8 @@ see() {
 	echo "$result" >"$tmp/seen/$id.status"
 }
 
-# Makes a text of each behaviour that was seen in $tmp/seen, in $seen.
+# Makes a text in $seen of each behaviour recorded in $tmp/seen. "| " marks standard output, "! " standard
+# error.
 make_texts() {
 	awk -v dir="$seen/" '
 	FNR == 1 {
@@ -48,14 +51,13 @@ make_texts() {
 	' "$tmp"/seen/*.out "$tmp"/seen/*.err "$tmp"/seen/*.status
 }
 
-# Masks what differs from run to run, or is each program's own: the directory of this run, ports that
-# were picked ($ports), the children's PIDs, versions, times, temporary names, inode numbers, help
-# texts. Debian's version is older than the one that counts: what differs in all of its log lines and
-# usage errors is masked too, but for behaviours named log-..., and so are the networks that a warning
-# lists.
+# Masks what differs from run to run or from program to program: the directory of this run, the ports in
+# $ports, PIDs of children, versions, times, temporary names, inode numbers and help texts. Debian's
+# RootlessKit is older than the version that we follow. So what differs in all of its log lines and usage
+# errors is masked too (except in behaviours named log-...), and the networks that a warning lists.
 mask_texts() {
 	set -- -e "s|$tmp|TMP|g" -e "s|$where/||g"
-	# Where a PID stands, and not everywhere: it may be 1024, or a port.
+	# Only where a PID is expected: the number may occur elsewhere, as a port for example.
 	while read -r pid; do
 		set -- "$@" -e "s/\\(childPID\": *\\|Child PID: \\|child_pid: \\)$pid\\b/\\1CHILD/" \
 			-e "s/\\( slirp4netns .*\\) $pid tap0\$/\\1 CHILD tap0/"
@@ -90,7 +92,7 @@ mask_texts() {
 		-e 's/^\(!.*on the host namespace\) (requires .*)/\1 (requires ...)/' <"$tmp/files"
 }
 
-# skip_all FACILITY REASON ID...: what this machine cannot show
+# skip_all FACILITY REASON ID...: skips behaviours that this machine cannot show
 skip_all() {
 	why="$1: $2"
 	shift 2
@@ -99,17 +101,17 @@ skip_all() {
 	done
 }
 
-# ---- means of the behaviours ----
+# ---- helpers for the behaviours ----
 
-# A network, with its own log lines kept down, and the port driver of this project.
+# Options for a network, without its avoidable warnings; BUILTIN adds the builtin port driver.
 NETWORK='--net=slirp4netns --disable-host-loopback --copy-up=/etc'
 # shellcheck disable=SC2034 # the groups use it
 BUILTIN="$NETWORK --port-driver=builtin"
 
 LIMIT=60 # seconds for a launcher that is to end by itself
 
-# Races of 1.1.0's: its child says that it is ready before its socket is there, and may have ended with
-# the command before the ports are published. Ours has none.
+# Races in 1.1.0: its child reports that it is ready before its socket exists, and may have exited with
+# the command before the ports are published. Our launcher has no such races.
 was_early() {
 	[ "$side" = reference ] &&
 		grep -q -e 'error: \(dial\|read\|write\) unix .*\.bp\.sock: ' -e 'error: EOF$' "$1"
@@ -127,7 +129,7 @@ rk() {
 	return "$rc"
 }
 
-# Runs a script inside once everything is ready: the reference may start the command before that.
+# Runs a script inside when everything is ready: RootlessKit may start the command before that.
 when_ready() {
 	script=$1
 	shift
@@ -136,7 +138,7 @@ when_ready() {
 		'"$script"
 }
 
-# Waits for a command to succeed, for 10 s.
+# wait_for COMMAND...: repeats a command until it succeeds, for 10 s at most.
 wait_for() {
 	tries=0
 	until "$@" >/dev/null 2>&1; do
@@ -150,8 +152,8 @@ is_gone() {
 	! kill -0 "$1" 2>/dev/null || grep -q '^State:	Z' "/proc/$1/status" 2>/dev/null
 }
 
-# Starts a launcher with the state directory $state; $pid and $child are its processes. Ends what is
-# being seen where that fails.
+# Starts a launcher with the state directory $state. Sets `pid` and `child` to the PIDs of its processes.
+# On failure the behaviour ends.
 begin() {
 	state=$tmp/state sock=$tmp/state/api.sock
 	env --default-signal=INT,QUIT rootlesskit --state-dir="$state" "$@" \
@@ -175,7 +177,7 @@ begin() {
 	echo "${child:-0x0}" >>"$tmp/children"
 }
 
-# Waits until the launcher that was begun has executed its command, and sets $command.
+# Waits until the launcher that `begin` started has executed its command, and sets `command`.
 wait_for_command() {
 	tries=0 command=
 	until [ -n "$command" ] && ! [ "/proc/$command/exe" -ef "/proc/$child/exe" ]; do
@@ -187,8 +189,8 @@ wait_for_command() {
 	done
 }
 
-# await_end PID: waits for a background process of this shell, and returns its status. One that goes
-# on for longer than wait_for waits is killed.
+# await_end PID: waits for a background process of this shell and returns its status. Kills a process
+# that runs for longer than wait_for waits.
 await_end() {
 	wait_for is_gone "$1" || kill -KILL "$1"
 	wait "$1" 2>/dev/null
@@ -200,7 +202,7 @@ finish() {
 	child=
 }
 
-# Ports that nobody has; mask calls them PORT1, PORT2, ...
+# Free ports; mask_texts calls them PORT1, PORT2, ...
 # shellcheck disable=SC2034 # the groups use them
 pick_ports() {
 	ports=
@@ -212,7 +214,7 @@ pick_ports() {
 	p3=$(echo "$ports" | cut -d' ' -f3) p4=$(echo "$ports" | cut -d' ' -f4)
 }
 
-# PIDs of the processes by this name that the group has started.
+# Prints the PIDs of the processes with this name that the group has started.
 processes_named() {
 	grep -lsx "$1" /proc/[0-9]*/comm | cut -d/ -f3 | while read -r p; do
 		! grep -qszx "TMPDIR=$tmp" "/proc/$p/environ" || echo "$p"
@@ -230,7 +232,7 @@ for file in "$tests"/compare/[0-9]*.sh; do
 	. "$file"
 done
 
-# observe_group NAME GROUP: in a directory of its own
+# observe_group NAME GROUP: records a group in a directory of its own
 observe_group() {
 	side=$1 tmp=$work/$1.tmp/$2 seen=$work/$1.group/$2 ports='' child=''
 	mkdir -p "$tmp/seen" "$seen"
@@ -242,7 +244,7 @@ observe_group() {
 	mv "$seen"/* "$work/$1"
 }
 
-# observe NAME LAUNCHER: sees all with it. The groups go side by side, since they mostly wait.
+# observe NAME LAUNCHER: records all groups with this launcher, in parallel, since they mostly wait.
 observe() {
 	skips=$work/skips
 	where=$(CDPATH='' cd "$(dirname "$2")" && pwd)
@@ -264,10 +266,10 @@ observe() {
 LIST=$tests/compare/expected
 README=$tests/../README.md
 
-# The list has lines of three parts between tabs:
-#     readme   ID  WORDS     a difference of which a row of the README's table with these WORDS tells
-#     debian   ID  FACT      Debian's version differs from 3.0.1, which does as ours: the fact of 3.0.1
-#     race     ID  WORDS     1.1.0 does not always do the same, so the difference is not always there
+# compare/expected has lines of three fields, separated by tabs:
+#     readme   ID  WORDS     README.md's table has a row with these WORDS about the difference
+#     debian   ID  FACT      only Debian's version differs; 3.0.1 does the same as ours: this FACT
+#     race     ID  WORDS     1.1.0 varies from run to run, so the difference may be absent
 read_list() {
 	mkdir "$work/list"
 	while IFS=$TAB read -r kind id words; do
@@ -293,8 +295,8 @@ show_diff() {
 	diff -U 2 "$work/reference/$1" "$work/ours/$1" 2>&1 | sed -e 1,2d -e 's/^/# /' | head -n 60
 }
 
-# Takes off our lines what follows after RootlessKit's words: "; ...", " (...)", ": ...", as the README's
-# table says of errors. Where a message of the API goes on its length differs too.
+# Removes from our error messages what follows RootlessKit's words: "; ...", " (...)", ": ..." (see the
+# row about errors in README.md's table). The length of a longer API message differs, too.
 take_off_advice() {
 	[ -e "$work/reference/$1" ] && [ -e "$work/ours/$1" ] || return 0
 	awk '
@@ -341,7 +343,7 @@ judge() {
 	fi
 }
 
-# Entries of the list for which nothing was seen are wrong, too.
+# An entry of the list for a behaviour that was not recorded is an error, too.
 judge_list() {
 	[ -z "${ONLY-}" ] || return
 	for entry in "$work"/list/*; do
@@ -355,7 +357,7 @@ judge_list() {
 	fi
 }
 
-# Ends what the behaviours have left running, by this run's mark in its environment.
+# Kills processes that the behaviours have left; they have this run's mark in their environment.
 clean_up() {
 	marked=$(grep -lszx "COMPARE_RUN=$work" /proc/[0-9]*/environ | cut -d/ -f3)
 	for left in $marked; do

@@ -1,22 +1,22 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# demo.sh PATH/TO/rlkbox PATH/TO/web: shows the main job of the program. A web server runs inside a network
-# namespace that has no network at all, and is reached from the host through a published port.
+# demo.sh PATH/TO/rlkbox PATH/TO/web: shows the main job of the program. A web server runs in a network
+# namespace without any network, and is reached from the host through a published port.
 #
-# Runs as whoever calls it, needs a POSIX shell and coreutils, leaves nothing behind. Exits with 1
-# when a step does not end as it should.
+# Any user can run it. It needs a POSIX shell and coreutils, and leaves nothing behind. The exit status is
+# 1 if a step fails.
 
 set -u
 
-deadline_ms=10000 # for each step that has to be waited for
+deadline_ms=10000 # for each step that waits
 first_port=10000
 port_count=10000
 max_tries=100 # pairs of ports; each may be another program's
 
 # ---- helpers ----
 
-# Milliseconds; of a clock that stands in for another where date(1) knows no nanoseconds.
+# Prints the time in milliseconds: the uptime if date(1) has no nanoseconds.
 now_ms() {
 	ns=$(date +%s%N 2>/dev/null)
 	case $ns in
@@ -51,7 +51,7 @@ fail() {
 	exit 1
 }
 
-# Is the process there, and not just a zombie that has not been waited for?
+# True if the process exists and is not a zombie.
 is_alive() {
 	case $(cat "/proc/$1/stat" 2>/dev/null) in
 	'' | *') Z '*) return 1 ;;
@@ -62,8 +62,8 @@ is_gone() {
 	! is_alive "$1"
 }
 
-# wait_until WHAT COMMAND...: until the command succeeds, or the step fails for WHAT. That process
-# $watched, if there is one, ends meanwhile is a failure too.
+# wait_until WHAT COMMAND...: repeats the command until it succeeds. The demo fails, with WHAT as the
+# reason, after the deadline, or if the process $watched (may be empty) ends.
 wait_until() {
 	what=$1
 	shift
@@ -75,7 +75,7 @@ wait_until() {
 	done
 }
 
-# Prints the port of the server whose output is in a file.
+# listening_port FILE: prints the port that the server reports in its output, which is in FILE.
 listening_port() {
 	while read -r first second where; do
 		if [ "$first $second" = "listening on" ]; then
@@ -90,14 +90,14 @@ is_listening() {
 	listening_port "$1" >/dev/null
 }
 
-# Prints the network namespace that a page of the server names.
+# netns_of_page FILE: prints the network namespace that a page of the server names.
 netns_of_page() {
 	while read -r key value; do
 		[ "$key" != netns: ] || echo "$value"
 	done <"$1"
 }
 
-# is_refused PORT: nothing listens there on the host
+# is_refused PORT: true if nothing listens on the port on the host
 is_refused() {
 	case $("$web" get 127.0.0.1 "$1" 2>&1) in
 	*refused*) ;;
@@ -105,9 +105,9 @@ is_refused() {
 	esac
 }
 
-# Sets `port`, to be published, and `inside_port`, to the next two ports that nothing listens on.
-# They lie below the range from which the kernel gives ports to clients. Another program may still
-# take them before they are used.
+# Sets `port`, which will be published, and `inside_port` to the next two ports that nothing listens on.
+# They are below the kernel's range for ephemeral ports. Another program may still take them before they
+# are used.
 choose_ports() {
 	until
 		[ "$tries" -lt "$max_tries" ] || fail "no free ports in $max_tries tries, the last one $port"
@@ -120,7 +120,7 @@ choose_ports() {
 	done
 }
 
-# Does a file such as /etc/subuid have a line for the user?
+# has_subids FILE: true if a file such as /etc/subuid has a line for the user
 has_subids() {
 	[ -r "$1" ] || return 1
 	while IFS=: read -r who _; do
@@ -131,7 +131,7 @@ has_subids() {
 	return 1
 }
 
-# Prints the PIDs of a process and of all that came from it.
+# family_of PID: prints the PIDs of a process and of all its descendants.
 family_of() {
 	family=" $1 "
 	grew=yes
@@ -140,7 +140,7 @@ family_of() {
 		for stat in /proc/[0-9]*/stat; do
 			{ read -r line <"$stat"; } 2>/dev/null || continue
 			pid=${line%% *}
-			rest=${line##*) } # behind the name: state, parent
+			rest=${line##*) } # after the name: state, parent's PID
 			rest=${rest#? }
 			case $family in *" $pid "*) continue ;; esac
 			case $family in *" ${rest%% *} "*) family="$family$pid " grew=yes ;; esac
@@ -149,8 +149,8 @@ family_of() {
 	echo "$family"
 }
 
-# stop PID: SIGTERM, and SIGKILL if it has not ended two seconds later. A background process that is
-# still a copy of this shell may have lost the SIGTERM to the shell's trap.
+# stop PID: sends SIGTERM, and SIGKILL two seconds later if the process still runs. (A background process
+# is at first a copy of this shell, whose trap may swallow the SIGTERM.)
 stop() {
 	kill "$1" 2>/dev/null
 	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
@@ -160,10 +160,10 @@ stop() {
 	done
 }
 
-# Removes only files that are known to be the demo's.
+# Removes only files that the demo has created.
 clean_up() {
 	trap '' HUP INT QUIT PIPE TERM
-	# The signal may have come between the start and the line that sets the PID.
+	# A signal may arrive between the start of the launcher and the line that sets its PID.
 	[ "$launcher" != starting ] || launcher=${!:-}
 	[ -z "$launcher" ] || stop "$launcher"
 	[ -d "$tmp" ] || return
@@ -176,9 +176,9 @@ clean_up() {
 	rmdir "$tmp"
 }
 
-# Starts the launcher with the arguments, in the background, and waits until the server inside
-# listens or the launcher has ended. Sets `launcher`. The log is emptied here and not by the
-# background process, which may run later than the first look at it.
+# Starts the launcher with these arguments in the background, and waits until the server inside listens or
+# the launcher has ended. Sets `launcher`. The log is emptied here and not by the background process,
+# which may start only after the log is read for the first time.
 start_launcher() {
 	: >"$tmp/log"
 	launcher=starting
@@ -191,7 +191,7 @@ is_up_or_gone() {
 	{ [ -s "$state/child_pid" ] && is_listening "$tmp/log"; } || is_gone "$launcher"
 }
 
-# The launcher has ended because another program has taken the port meanwhile.
+# True if the launcher has ended because another program has taken the port.
 is_port_taken() {
 	is_gone "$launcher" || return 1
 	wait "$launcher"
@@ -219,7 +219,7 @@ tries=0
 port=$((first_port + $$ % (port_count / 2) * 2))
 trap clean_up EXIT
 trap 'exit 1' HUP INT QUIT PIPE TERM
-# The name is known before the directory is there, so that a signal in between leaves nothing.
+# Sets the name before it creates the directory, so that clean_up after a signal always finds it.
 tmp=$(mktemp -u "${TMPDIR:-/tmp}/rlkbox-demo.XXXXXX") || exit 1
 mkdir -m 700 "$tmp" || {
 	tmp=
