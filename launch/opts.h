@@ -10,8 +10,8 @@
 #include "net/netopts.h"
 
 /* The launcher's command line. One table of options (opts.c) is used for parsing and for --help.
- * The parent and the child parse the same command line and get the same result. Nothing here
- * blocks, and all of it runs in the main thread. */
+ * The parent and the child parse the same command line and get the same result. Everything here
+ * runs in the main thread; only opts_check and opts_warn look at files. */
 
 enum subid_source {
 	SUBID_AUTO,
@@ -59,8 +59,8 @@ struct opts {
 
 /* Parses a command line. `argv` must outlive `o`. Free `o` with opts_free, also after a failure.
  * Returns 0, or -errno with a reason in RootlessKit's words (flags_next): -EINVAL for a malformed
- * line, -ENOENT for an unknown option, -ENOMEM. After the first two, callers print the help hint
- * with flags_complain. */
+ * line, -ENOENT for an unknown option, -ENOMEM. After a failure callers also call flags_complain,
+ * as RootlessKit prints the reason on standard output too. */
 int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e);
 
 /* Returns 0 if there is a command. Else returns -EINVAL with a reason, which names the option that

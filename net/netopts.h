@@ -10,8 +10,8 @@
 #include "base/err.h"
 
 /* The options about the network and its ports: which drivers exist, and which network driver goes
- * with which port driver. Nothing here blocks or allocates; the parent and the child both run it,
- * in their main threads. */
+ * with which port driver. Nothing here blocks or allocates memory. The parent and the child both
+ * run it, in their main threads. */
 
 enum net_driver {
 	NET_HOST,

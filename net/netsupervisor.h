@@ -12,8 +12,9 @@
 /* Supervises the launcher's network program. During the start, the caller waits for the program to
  * become ready. After netsupervisor_watch, the loop restarts it whenever it exits.
  *
- * Without a network program every function does nothing, but netsupervisor_name must not be called.
- * Runs in the parent's main thread, which owns the struct.
+ * Without a network program (netsupervisor_is_wanted) netsupervisor_name, netsupervisor_start and
+ * netsupervisor_ready must not be called, and the other functions do nothing. Runs in the parent's
+ * main thread, which owns the struct.
  */
 
 struct netsupervisor {
@@ -29,15 +30,14 @@ struct netsupervisor {
 	} state;
 	unsigned int pause_ms; /* delay before the next restart */
 	unsigned long long up_since_ms;
-	/* Called when a restarted program is ready. Set by the owner before netsupervisor_watch;
-	 * may be NULL. */
+	/* Called when a restarted program is ready. Set by the owner; may be NULL. */
 	void (*on_again)(struct netsupervisor *k);
 };
 
 #define NETSUPERVISOR_DEADLINE_MS 30000 /* timeout for the program to become ready */
 
-/* Initialises `k` and finds the program that the options ask for, if any. Borrows `o`. Blocks as
- * netprog_find does. Returns 0 or -errno with a reason. */
+/* Initialises `k->prog` and finds the program that the options ask for, if any. Borrows `o`. Blocks
+ * as netprog_find does. Returns 0 or -errno with a reason. */
 int netsupervisor_find(struct netsupervisor *k, const struct netopts *o, struct err *e);
 
 bool netsupervisor_is_wanted(const struct netsupervisor *k);
