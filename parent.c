@@ -64,7 +64,7 @@ struct parent {
 	struct idmap map;
 	struct cgroup_evacuation cgroup;
 	struct network net;
-	struct netsupervisor keep; /* supervises the network program */
+	struct netsupervisor supervisor; /* supervises the network program */
 	struct loop *loop;
 	const struct portdriver *port_driver; /* NULL: no driver that publishes ports */
 	struct ports *ports;
@@ -134,7 +134,7 @@ static int wait_for(struct parent *p, int fd, int deadline_ms, const char *what,
 			{ .fd = p->signals.fd, .events = POLLIN },
 			/* only to see the child hang up; hear() reads its messages */
 			{ .fd = p->from_child, .events = 0 },
-			{ .fd = p->keep.prog.log_fd, .events = POLLIN },
+			{ .fd = p->supervisor.prog.log_fd, .events = POLLIN },
 		};
 		int left_ms = clock_left_ms(until);
 		int r = poll(polls, 4, left_ms);
@@ -151,9 +151,9 @@ static int wait_for(struct parent *p, int fd, int deadline_ms, const char *what,
 		if (r == 0 && polls[2].revents != 0 && polls[0].revents == 0)
 			return child_died(p, e);
 		if (polls[3].revents != 0)
-			netprog_log(&p->keep.prog);
+			netprog_log(&p->supervisor.prog);
 		if (r == 0)
-			r = netsupervisor_check(&p->keep, e);
+			r = netsupervisor_check(&p->supervisor, e);
 		if (r < 0 || polls[0].revents != 0)
 			return r;
 	}
@@ -270,17 +270,17 @@ static int wait_for_network(struct parent *p, struct err *e)
 	char what[64];
 	int r;
 
-	snprintf(what, sizeof(what), "waiting for %s", netsupervisor_name(&p->keep));
+	snprintf(what, sizeof(what), "waiting for %s", netsupervisor_name(&p->supervisor));
 	do {
-		r = wait_for(p, p->keep.prog.ready_fd, NETSUPERVISOR_DEADLINE_MS, what, e);
+		r = wait_for(p, p->supervisor.prog.ready_fd, NETSUPERVISOR_DEADLINE_MS, what, e);
 		if (r == 0)
-			r = netsupervisor_ready(&p->keep, e);
+			r = netsupervisor_ready(&p->supervisor, e);
 	} while (r == -EAGAIN);
 	if (r == -ETIMEDOUT) {
 		err_add(e, "; %.200s runs, but does not say that it is ready: is it %s?",
-			p->keep.prog.program, netsupervisor_name(&p->keep));
-		if (p->keep.prog.last_words[0] != '\0')
-			err_add(e, " It said: %s", p->keep.prog.last_words);
+			p->supervisor.prog.program, netsupervisor_name(&p->supervisor));
+		if (p->supervisor.prog.last_words[0] != '\0')
+			err_add(e, " It said: %s", p->supervisor.prog.last_words);
 	}
 	return r;
 }
@@ -289,15 +289,15 @@ static int start_network(struct parent *p, struct err *e)
 {
 	int r = 0;
 
-	if (netsupervisor_is_wanted(&p->keep)) {
-		r = netsupervisor_start(&p->keep, &p->net, p->sd.path, p->child, e);
+	if (netsupervisor_is_wanted(&p->supervisor)) {
+		r = netsupervisor_start(&p->supervisor, &p->net, p->sd.path, p->child, e);
 		if (r == 0)
 			r = wait_for_network(p, e);
 		if (r == 0)
-			r = netsupervisor_watch(&p->keep, p->loop, e);
+			r = netsupervisor_watch(&p->supervisor, p->loop, e);
 		if (r < 0)
 			return r;
-		log_debug("%s is ready", netsupervisor_name(&p->keep));
+		log_debug("%s is ready", netsupervisor_name(&p->supervisor));
 	}
 	return tell(p, HS_NETWORK_COMPLETED, e);
 }
@@ -379,9 +379,9 @@ static const char *port_service_path(struct parent *p, char *path)
 	return path;
 }
 
-static void on_network_again(struct netsupervisor *keep)
+static void on_network_again(struct netsupervisor *supervisor)
 {
-	struct parent *p = LOOP_OWNER(keep, struct parent, keep);
+	struct parent *p = LOOP_OWNER(supervisor, struct parent, supervisor);
 
 	if (p->ports != NULL)
 		ports_restore(p->ports);
@@ -402,13 +402,13 @@ static int start_ports(struct parent *p, struct err *e)
 		.api_socket = statedir_path(p->sd.path, STATE_SLIRP_SOCKET, api),
 		.child_ip = inet_ntop(AF_INET, &p->net.ip, ip, sizeof(ip)),
 		.on_stuck = on_network_stuck,
-		.arg = &p->keep,
+		.arg = &p->supervisor,
 	};
 	int r;
 
 	if (p->port_driver == NULL)
 		return 0;
-	p->keep.on_again = on_network_again;
+	p->supervisor.on_again = on_network_again;
 	r = ports_new(&p->ports, p->port_driver, &setup, e);
 	for (size_t i = 0; r >= 0 && i < p->o->net.publish.count; i++)
 		r = publish(p, p->o->net.publish.items[i], e);
@@ -481,7 +481,7 @@ static void reap(struct parent *p)
 	pid_t pid;
 
 	while ((pid = find_ended(p)) > 0) {
-		if (netsupervisor_reap(&p->keep, pid))
+		if (netsupervisor_reap(&p->supervisor, pid))
 			continue;
 		if (waitpid(pid, &status, 0) != pid) {
 			stop_with(p, errno, "looking for processes that have ended");
@@ -617,7 +617,7 @@ static int find_helpers(struct parent *p, struct err *e)
 {
 	int r = idmap_find(&p->map, p->o->subid_source, e);
 
-	return r < 0 ? r : netsupervisor_find(&p->keep, &p->o->net, e);
+	return r < 0 ? r : netsupervisor_find(&p->supervisor, &p->o->net, e);
 }
 
 static int make_state_dir(struct parent *p, struct err *e)
@@ -753,7 +753,7 @@ static void end(struct parent *p)
 	are_left(p, WORKER_END_MS);
 	end_child(p);
 	free_blocked(p);
-	netsupervisor_stop(&p->keep);
+	netsupervisor_stop(&p->supervisor);
 	cgroup_restore(&p->cgroup);
 	fd_close(&p->bp_fd);
 	remove_state_dir(p);
@@ -768,7 +768,7 @@ int parent_main(const struct opts *o, char *const *argv)
 {
 	static struct parent p = {
 		/* too large for a small stack (ulimit -s) */
-		.sd = STATEDIR_INIT, .keep = { .prog = NETPROG_INIT },
+		.sd = STATEDIR_INIT, .supervisor = { .prog = NETPROG_INIT },
 		.to_child = -1,	     .from_child = -1,
 		.bp_fd = -1,	     .signals = { .fd = -1 },
 	};

@@ -52,7 +52,7 @@ struct client {
 	bool refused;	  /* its request was malformed */
 	bool leaving;
 	bool at_end;	    /* the client has shut down its writing side */
-	bool told_to_go_on; /* "100 Continue" was sent for the current request */
+	bool sent_continue; /* "100 Continue" was sent for the current request */
 };
 
 struct httpd {
@@ -196,12 +196,12 @@ static bool take_request(struct client *c)
 		/* Nothing was sent to this client recently, so its socket has room for these few
 		 * bytes. If not, the client sends its body after a while anyway (RFC 9110,
 		 * 10.1.1). */
-		if (req.expect_continue && !c->told_to_go_on)
+		if (req.expect_continue && !c->sent_continue)
 			send(c->watch.fd, go_on, sizeof(go_on) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-		c->told_to_go_on = req.expect_continue;
+		c->sent_continue = req.expect_continue;
 		return false;
 	}
-	c->told_to_go_on = false;
+	c->sent_continue = false;
 	list_remove(&c->httpd->clients, &c->node);
 	list_append(&c->httpd->clients, &c->node);
 	respond(c, &req);
@@ -262,7 +262,7 @@ static void advance(struct client *c)
 	want_events(c);
 }
 
-static int make_room(struct client *c)
+static int grow_input(struct client *c)
 {
 	size_t cap = c->in_cap + READ_STEP;
 	char *in;
@@ -284,7 +284,7 @@ static void on_client(struct watch *w, short revents)
 
 	(void)revents;
 	if (c->out == NULL) {
-		if (make_room(c) < 0) {
+		if (grow_input(c) < 0) {
 			close_client(c);
 			return;
 		}
@@ -335,7 +335,7 @@ static bool is_idle(const struct client *c)
 }
 
 /* Closes the client that has been idle longest. Returns false if none is idle. */
-static bool make_place(struct httpd *httpd)
+static bool close_idlest_client(struct httpd *httpd)
 {
 	for (struct list_node *node = httpd->clients.first; node != NULL; node = node->next) {
 		struct client *c = LIST_OWNER(node, struct client, node);
@@ -349,20 +349,20 @@ static bool make_place(struct httpd *httpd)
 }
 
 /* acceptor's make_room: called before each accept, and when the process is out of descriptors. */
-static bool room_for_client(struct acceptor *a, int errnum)
+static bool make_room_for_client(struct acceptor *a, int errnum)
 {
 	struct httpd *httpd = LOOP_OWNER(a, struct httpd, acceptor);
 
 	if (errnum == 0 && httpd->client_count < MAX_CLIENTS)
 		return true;
-	return (errnum == 0 || errnum == EMFILE) && make_place(httpd);
+	return (errnum == 0 || errnum == EMFILE) && close_idlest_client(httpd);
 }
 
 /* ---- start and stop ---- */
 
 /* Accepts and closes the clients that are still in the listen queue: they may have sent
  * descriptors, which msg_close handles. */
-static void drop_waiting(int listener)
+static void drop_queued_clients(int listener)
 {
 	int client;
 
@@ -383,7 +383,7 @@ int httpd_new(struct httpd **out, struct loop *loop, const char *path, httpd_han
 	httpd->on_request = on_request;
 	httpd->arg = arg;
 	httpd->acceptor.on_client = start_client;
-	httpd->acceptor.make_room = room_for_client;
+	httpd->acceptor.make_room = make_room_for_client;
 	r = acceptor_listen(&httpd->acceptor, loop, path, e);
 	if (r < 0)
 		free(httpd);
@@ -399,7 +399,7 @@ void httpd_free(struct httpd *httpd)
 	while (httpd->clients.first != NULL)
 		close_client(LIST_OWNER(httpd->clients.first, struct client, node));
 	loop_run_tasks(httpd->loop);
-	drop_waiting(httpd->acceptor.socket.fd);
+	drop_queued_clients(httpd->acceptor.socket.fd);
 	acceptor_close(&httpd->acceptor);
 	free(httpd);
 }

@@ -46,7 +46,7 @@
 #define REPORT_FD    3
 #define NAME_LEN     64	 /* bytes of a protocol's or driver's name with the NUL */
 #define SPEC_LEN     512 /* bytes of a spec's JSON */
-#define WORDS_LEN    512 /* bytes of a report that are passed on at once */
+#define REPORT_LEN   512 /* bytes of a report that are passed on at once */
 
 #define STATUS_ERROR 1
 #define STATUS_USAGE 2 /* compat: Go's flag package */
@@ -75,8 +75,8 @@ struct proxy {
 	int64_t id; /* ID of the port, 0 while it is not published */
 	char path[PATH_MAX];
 	pid_t docker_proxy; /* 0: not running */
-	int words;	    /* docker-proxy's report pipe, -1 after its end */
-	bool has_spoken;
+	int report_pipe;    /* reading end of docker-proxy's report pipe; -1 after its end */
+	bool has_reported;
 	int signals;
 };
 
@@ -398,14 +398,14 @@ static int start_docker_proxy(struct proxy *p, struct err *e)
 
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return err_sys(e, errno, "error while starting " DOCKER_PROXY ": pipe");
-	p->words = pipe_fds[0];
+	p->report_pipe = pipe_fds[0];
 	report.from = pipe_fds[1];
 	spec.path = p->path;
 	spec.argv = p->args;
 	spec.fds = &report;
 	spec.fd_count = 1;
 	spec.die_with_us = true;
-	r = fd_set_nonblock(p->words);
+	r = fd_set_nonblock(p->report_pipe);
 	r = r < 0 ? err_sys(e, -r, "fcntl") : proc_spawn(&spec, e);
 	close(pipe_fds[1]);
 	if (r < 0) {
@@ -417,20 +417,20 @@ static int start_docker_proxy(struct proxy *p, struct err *e)
 }
 
 /* Passes docker-proxy's report on to dockerd. Does not block. */
-static void pass_on_words(struct proxy *p)
+static void pass_on_report(struct proxy *p)
 {
-	char words[WORDS_LEN];
+	char text[REPORT_LEN];
 	ssize_t n;
 
-	while (p->words >= 0 && (n = read(p->words, words, sizeof(words))) != 0) {
+	while (p->report_pipe >= 0 && (n = read(p->report_pipe, text, sizeof(text))) != 0) {
 		if (n < 0 && errno == EAGAIN)
 			return;
 		if (n < 0)
 			break;
-		p->has_spoken = true;
-		fd_write_all(REPORT_FD, words, (size_t)n);
+		p->has_reported = true;
+		fd_write_all(REPORT_FD, text, (size_t)n);
 	}
-	fd_close(&p->words);
+	fd_close(&p->report_pipe);
 }
 
 /* Returns 1 while docker-proxy runs. When it has exited, sets its wait status and returns -ECHILD
@@ -442,7 +442,7 @@ static int look_after(struct proxy *p, int *status, struct err *e)
 	if (waitpid(p->docker_proxy, status, WNOHANG) != p->docker_proxy)
 		return 1;
 	p->docker_proxy = 0;
-	pass_on_words(p);
+	pass_on_report(p);
 	return err_set(e, ECHILD, DOCKER_PROXY " ended: %s",
 		       proc_status_text(*status, text, sizeof(text)));
 }
@@ -468,13 +468,13 @@ static int wait_for_end(struct proxy *p, int *status, struct err *e)
 {
 	for (;;) {
 		struct pollfd polls[] = { { .fd = p->signals, .events = POLLIN },
-					  { .fd = p->words, .events = POLLIN } };
+					  { .fd = p->report_pipe, .events = POLLIN } };
 		struct signalfd_siginfo info;
 		int r = 1;
 
 		if (poll(polls, 2, -1) < 0)
 			continue;
-		pass_on_words(p);
+		pass_on_report(p);
 		for (int i = 0; r > 0 && i < SIGNALS_TURN; i++) {
 			if (read(p->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
 				break;
@@ -515,11 +515,11 @@ static int serve(struct proxy *p, struct err *e)
 	r = publish(p, &status, e);
 	end_docker_proxy(p);
 	remove_port(p);
-	fd_close(&p->words);
+	fd_close(&p->report_pipe);
 	fd_close(&p->signals);
 	if (r == 0)
 		return 0;
-	if (!p->has_spoken)
+	if (!p->has_reported)
 		return report_failure(e, status != 0 ? proc_exit_code(status) : STATUS_ERROR);
 	log_fatal("%s", e->msg);
 	return proc_exit_code(status);
@@ -547,7 +547,7 @@ static int run(struct proxy *p, char **argv, struct err *e)
 int dockerproxy_main(int argc, char **argv)
 {
 	struct proxy p = {
-		.proto = "tcp", .host_ip = "", .host_port = -1, .words = -1, .signals = -1
+		.proto = "tcp", .host_ip = "", .host_port = -1, .report_pipe = -1, .signals = -1
 	};
 	struct err e;
 	int status = 0;

@@ -121,7 +121,7 @@ static int child_entry(const struct clone_args *b, struct err *e)
 	return execute(r, b->argv, e);
 }
 
-static int run_birth(void *arg)
+static int run_cloned(void *arg)
 {
 	const struct clone_args *b = arg;
 	struct err e;
@@ -183,7 +183,7 @@ pid_t reexec_start(const struct opts *o, char *const *argv, const char *state_di
 	b.reexec = (struct reexec){ o->pidns ? 0 : getpid(), down[0], up[1], activation_fds };
 	b.parents_ends[0] = down[1];
 	b.parents_ends[1] = up[0];
-	pid = userns_clone(namespaces(o), run_birth, &b, e);
+	pid = userns_clone(namespaces(o), run_cloned, &b, e);
 	close(down[0]);
 	close(up[1]);
 	if (pid < 0) {
