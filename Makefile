@@ -158,7 +158,7 @@ $(BUILD)/tools/%: tests/tools/%.c Makefile | $(BUILD)/tools
 
 test-programs: all $(CHECKS) $(TOOLS)
 
-check: ## run every test; brings what is missing, if it may
+check: ## run every test; as root, installs missing packages first
 	tests/deps.sh
 	$(MAKE) test-programs
 	tests/run.sh $(BUILD) unit e2e peers

@@ -115,7 +115,7 @@ static int check_signals(struct parent *p, struct err *e)
 		if (jobcontrol_stops_us(&info))
 			jobcontrol_stop((int)info.ssi_signo);
 		if (proc_ends_us((int)info.ssi_signo))
-			return err_set(e, EINTR, "ended before the command was started: %s",
+			return err_set(e, EINTR, "terminated before the command started: %s",
 				       proc_status_text((int)info.ssi_signo, text, sizeof(text)));
 	}
 	return 0;

@@ -255,7 +255,7 @@ int client_call(const char *socket_path, const char *method, const char *target,
 
 	*answer = (struct client_answer){ 0 };
 	if (len < 0 || (size_t)len >= sizeof(request))
-		return err_set(e, EMSGSIZE, "too long a request");
+		return err_set(e, EMSGSIZE, "the request is too long");
 	if (stat(socket_path, &st) < 0)
 		return err_sys(e, errno, "stat %s", socket_path);
 	r = call(socket_path, request, (size_t)len, answer, e);

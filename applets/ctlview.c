@@ -87,7 +87,7 @@ static int read_port(struct port *p, const struct json_doc *doc, struct err *e)
 	int r;
 
 	if (root->type != JSON_OBJECT || spec == NULL || spec->type != JSON_OBJECT)
-		return err_set(e, EPROTO, "a port that is none");
+		return err_set(e, EPROTO, "not a port entry");
 	r = json_field_int(doc, root, "id", &p->id, e);
 	if (r == 0)
 		r = json_field_string(doc, spec, "proto", p->proto, sizeof(p->proto), e);
@@ -319,7 +319,9 @@ static int print_list(FILE *out, const char *label, const struct json_doc *doc,
 	fprintf(out, "%s: [", label);
 	for (; item != NULL; item = json_next(doc, list, item)) {
 		if (json_get_string(doc, item, text, sizeof(text)) < 0)
-			return err_set(e, EPROTO, "json: an element of %s is no short string", key);
+			return err_set(e, EPROTO,
+				       "json: an element of %s is not a string, or is too long",
+				       key);
 		ctlview_clean(text);
 		fprintf(out, "%s%s", blank, text);
 		blank = " ";

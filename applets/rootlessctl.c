@@ -207,6 +207,10 @@ static void explain_socket(const char *path, int reason, struct err *e)
 {
 	struct stat st;
 
+	/* Of other errors the socket is not the reason. */
+	if (strncmp(e->msg, "stat ", strlen("stat ")) != 0 &&
+	    strstr(e->msg, ": dial unix ") == NULL)
+		return;
 	if (strstr(path, "://") != NULL)
 		err_add(e, "; --socket takes a path, such as %s", strstr(path, "://") + 3);
 	else if (reason == -ENOENT)
@@ -283,7 +287,7 @@ static int add_port(const struct ctl *ctl, const struct portspec *spec, struct e
 	jsonout_init(&out, body, sizeof(body));
 	portspec_to_json(spec, &out, NULL);
 	if (out.overflow)
-		return err_set(e, EMSGSIZE, "too long a port spec");
+		return err_set(e, EMSGSIZE, "the port spec is too long");
 	r = client_call(ctl->socket_path, "POST", PORTS, body, &answer, e);
 	if (r < 0)
 		return r;

@@ -307,7 +307,7 @@ int json_parse(struct json_doc *doc, const char *text, size_t len, struct err *e
 	doc->count = 0;
 	doc->go_type = NULL;
 	if (len > INT_MAX)
-		return err_set(e, E2BIG, "too long a JSON text");
+		return err_set(e, E2BIG, "the JSON text is too long");
 	skip_space(&in);
 	if (peek(&in) < 0)
 		return err_set(e, EINVAL, "EOF");
@@ -370,7 +370,7 @@ int json_walk_next(struct json_walk *walk, struct json_doc *doc, struct err *e)
 	doc->count = 0;
 	doc->go_type = NULL;
 	if (walk->len > INT_MAX)
-		return err_set(e, E2BIG, "too long a JSON text");
+		return err_set(e, E2BIG, "the JSON text is too long");
 	if (walk->at == JSON_WALK_START)
 		r = walk_in(walk, &in);
 	if (r == 0 && walk->at == JSON_WALK_INSIDE)

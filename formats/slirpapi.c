@@ -82,7 +82,7 @@ int slirpapi_decode(const char *text, size_t len, int64_t *id, struct err *e)
 		return refusal(&doc, error, e);
 	value = json_member(&doc, &doc.nodes[0], "return");
 	if (value == NULL || value->type != JSON_OBJECT)
-		return err_set(e, EPROTO, "the answer is none");
+		return err_set(e, EPROTO, "unexpected answer (neither \"return\" nor \"error\")");
 	if (id != NULL && json_get_int(&doc, json_member(&doc, value, "id"), id) < 0)
 		return err_set(e, EPROTO, "the answer has no id");
 	return 0;

@@ -55,11 +55,11 @@ static const struct flag options[] = {
 	{ NULL, "pasta-binary", NULL, FLAG_STRING, FIELD(net.pasta_binary), "FILE",
 	  "the program (default: pasta in $PATH)" },
 	{ NULL, "vpnkit-binary", NULL, FLAG_STRING, FIELD(net.vpnkit_binary), "FILE",
-	  "for a driver that is not there; ignored" },
+	  "ignored: there is no vpnkit driver" },
 	{ NULL, "lxc-user-nic-binary", NULL, FLAG_STRING, FIELD(net.lxc_user_nic_binary), "FILE",
-	  "likewise" },
+	  "ignored: there is no lxc-user-nic driver" },
 	{ NULL, "lxc-user-nic-bridge", NULL, FLAG_STRING, FIELD(net.lxc_user_nic_bridge), "NAME",
-	  "likewise" },
+	  "ignored: there is no lxc-user-nic driver" },
 
 	{ "Ports", "port-driver", NULL, FLAG_STRING, FIELD(net.port_driver_name), "DRIVER",
 	  "who forwards ports: none, builtin, slirp4netns or, for pasta, implicit (default: "

@@ -206,7 +206,7 @@ int reexec_take(struct reexec *r, struct err *e)
 
 	if (kept == NULL || sscanf(value, "%d,%d,%d,%d;", &parent, &r->from_parent, &r->to_parent,
 				   &r->activation_fds) != 4)
-		return err_set(e, EINVAL, VARIABLE " is set for no good reason");
+		return err_set(e, EINVAL, VARIABLE " is set, but not by rootlesskit; unset it");
 	r->parent = parent;
 	signal_fd = proc_block_signals_kept(kept + 1);
 	unsetenv(VARIABLE);

@@ -159,9 +159,9 @@ static void schedule(struct netsupervisor *k, const struct err *why)
 		k->pause_ms = PAUSE_MIN_MS;
 	k->state = NETSUPERVISOR_PAUSED;
 	if (loop_timer(k->loop, &k->timer, k->pause_ms) < 0)
-		log_error("%s; it is not started again: out of memory", why->msg);
+		log_error("%s; not restarting: out of memory", why->msg);
 	else
-		log_error("%s; it is started again in %u ms", why->msg, k->pause_ms);
+		log_error("%s; restarting in %u ms", why->msg, k->pause_ms);
 	k->pause_ms = k->pause_ms < PAUSE_MAX_MS / 2 ? 2 * k->pause_ms : PAUSE_MAX_MS;
 }
 

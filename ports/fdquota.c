@@ -142,7 +142,7 @@ void fdquota_complain(struct fdquota *q, const char *what, const char *why, cons
 
 void fdquota_pause(struct fdquota *q, const char *why)
 {
-	fdquota_complain(q, "cannot accept connections for now", why, "they wait");
+	fdquota_complain(q, "cannot accept new connections", why, "they stay queued");
 	if (loop_timer(q->loop, &q->resume, PAUSE_MS) < 0)
 		return;
 	q->paused = true;

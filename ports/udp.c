@@ -468,7 +468,7 @@ static bool make_room(struct udp_port *p)
 	for (size_t i = 0; !take_fds(p->udp); i++) {
 		victim = i < DIAL_FDS ? oldest_of_busiest_port(p->udp) : NULL;
 		if (victim == NULL) {
-			fdquota_complain(p->udp->quota, "cannot open UDP flows for now",
+			fdquota_complain(p->udp->quota, "cannot open new UDP flows",
 					 "too many are in use", "their datagrams are dropped");
 			return false;
 		}

@@ -187,7 +187,7 @@ if [ "${CI-}" = true ]; then
 		case " ${ALLOW_SKIPS-} " in
 		*" $facility "*) ;;
 		*)
-			echo "a case was skipped for want of $facility, which this machine should have"
+			echo "a case was skipped because $facility is missing, which this machine should have"
 			failed=$((failed + 1))
 			;;
 		esac

@@ -668,7 +668,7 @@ case_a_signal_during_the_start_ends_it() {
 	wait_until 5 pgrep -P "$pid" sleep
 	stop
 	assert_eq status 1 "$rc"
-	assert_match error '*ended before the command was started: signal: terminated*' "$(cat "$tmp/bg.err")"
+	assert_match error '*terminated before the command started: signal: terminated*' "$(cat "$tmp/bg.err")"
 }
 
 case_a_hanging_helper_program_does_not_keep_signals_away() {

@@ -29,7 +29,7 @@ other_program() {
 }
 
 log_lines() {
-	grep -c 'it is started again' "$tmp/bg.err" || true
+	grep -c 'restarting in' "$tmp/bg.err" || true
 }
 
 host_page() {
@@ -56,7 +56,7 @@ case_it_is_started_again_on_the_same_interface() {
 					"$(inside sh -c "ip -o link show tap0 | sed 's/ state.*link/link/'; ip -o -4 addr; ip -4 route; cat /etc/resolv.conf")"
 				assert_eq "lines of the log" "$i" "$(log_lines)"
 			done
-			assert_match 'lines' "*level=error msg=\"\[rootlesskit:parent\] $driver ended: signal: killed*; it is started again in 100 ms\"*200 ms\"*400 ms\"" \
+			assert_match 'lines' "*level=error msg=\"\[rootlesskit:parent\] $driver ended: signal: killed*; restarting in 100 ms\"*200 ms\"*400 ms\"" \
 				"$(grep level=error "$tmp/bg.err")"
 			stop
 			wait_until 5 has_ended "$prog"
@@ -124,8 +124,8 @@ case_the_pauses_grow() {
 		send_signal KILL "$prog"
 		wait_until 20 grep -q 'in 3200 ms' "$tmp/bg.err"
 		assert_eq "pauses of $driver" '100 200 400 800 1600 3200 ' \
-			"$(sed -n 's/.*started again in \([0-9]*\) ms.*/\1/p' "$tmp/bg.err" | tr '\n' ' ')"
-		assert_match 'a line' "*\] $driver ended before it was ready: exit status 7: no luck; it is started again in 200 ms*" \
+			"$(sed -n 's/.*restarting in \([0-9]*\) ms.*/\1/p' "$tmp/bg.err" | tr '\n' ' ')"
+		assert_match 'a line' "*\] $driver ended before it was ready: exit status 7: no luck; restarting in 200 ms*" \
 			"$(cat "$tmp/bg.err")"
 		stop # while it waits
 		assert_eq status 255 "$rc"

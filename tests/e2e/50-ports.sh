@@ -602,7 +602,7 @@ case_no_descriptors_left_is_no_end_of_a_port() {
 		    time.sleep(0.01)
 	EOF
 	wait_until 10 fetch "http://127.0.0.1:$port/"
-	assert_match 'the log' '*cannot accept connections for now*' "$(cat "$tmp/bg.err")"
+	assert_match 'the log' '*cannot accept new connections*' "$(cat "$tmp/bg.err")"
 	assert_eq 'log lines about it' 1 "$(grep -c 'cannot accept' "$tmp/bg.err")"
 	stop
 }

@@ -317,6 +317,9 @@ case_no_server() {
 	mkdir "$tmp/closed"
 	ctl --socket="$tmp/closed" list-ports
 	says 'a directory' 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $tmp/closed: connect: connection refused; it is not a socket but a directory: add /api.sock"
+	ctl --socket="$tmp/closed" add-ports foo
+	case $err in *'missing proto'*) ;; *) fail "a bad spec: $err" ;; esac
+	case $err in *'not a socket'*) fail "a bad spec is not about the socket: $err" ;; esac
 	chmod 0 "$tmp/closed"
 	ctl --socket="$tmp/closed/api.sock" list-ports
 	says 'a closed directory' 1 '' "error: stat $tmp/closed/api.sock: permission denied; only the user who runs rootlesskit may use its socket"

@@ -119,11 +119,11 @@ is_wanted() {
 	[ -z "${MACHINES-}" ] || [[ " $MACHINES " = *" $1 "* ]]
 }
 
-# unexpected_skips NAME: a failed case for each that was skipped there for want of what it should have
+# unexpected_skips NAME: a failed case for each that was skipped there although the machine has what it needs
 unexpected_skips() {
 	local lacks=nothing
 	[ "$1" != no-ipv6 ] || lacks=ipv6
-	sed -n "/^ok.*# SKIP $lacks:/d; s/^ok.*# SKIP /not ok - was skipped for want of /p" "$logs/$1.tap"
+	sed -n "/^ok.*# SKIP $lacks:/d; s/^ok.*# SKIP /not ok - was skipped because of missing /p" "$logs/$1.tap"
 }
 
 # boot NAME SUITE MB TESTS OPTION...: one machine; its results are in $logs/NAME.tap

@@ -100,10 +100,12 @@ static const struct {
 	{ "", -EPROTO, -EPROTO, "the answer is not JSON: EOF" },
 	{ "{\"return\":{\"id\":42}", -EPROTO, -EPROTO, "the answer is not JSON: unexpected EOF" },
 	{ "garbage", -EPROTO, -EPROTO, "the answer is not JSON: invalid character 'g'" },
-	{ "[]", -EPROTO, -EPROTO, "the answer is none" },
-	{ "{}", -EPROTO, -EPROTO, "the answer is none" },
-	{ "{\"return\":42}", -EPROTO, -EPROTO, "the answer is none" },
-	{ "{\"return\":null}", -EPROTO, -EPROTO, "the answer is none" },
+	{ "[]", -EPROTO, -EPROTO, "unexpected answer (neither \"return\" nor \"error\")" },
+	{ "{}", -EPROTO, -EPROTO, "unexpected answer (neither \"return\" nor \"error\")" },
+	{ "{\"return\":42}", -EPROTO, -EPROTO,
+	  "unexpected answer (neither \"return\" nor \"error\")" },
+	{ "{\"return\":null}", -EPROTO, -EPROTO,
+	  "unexpected answer (neither \"return\" nor \"error\")" },
 };
 
 START_TEST(reads_an_answer)
