@@ -86,7 +86,7 @@ case_too_few_descriptors_to_start() {
 
 case_a_script_that_the_kernel_cannot_execute() {
 	while IFS='|' read -r first why; do
-		printf "$first" >"$tmp/script"
+		printf %b "$first" >"$tmp/script"
 		chmod 755 "$tmp/script"
 		launch "$tmp/script"
 		assert_eq "status of $first" 1 "$rc"
