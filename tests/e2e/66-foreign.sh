@@ -190,7 +190,7 @@ case_our_client_manages_their_ports() {
 	says remove 0 '1
 2' ''
 	ctl rootlessctl remove-ports 2
-	says 'remove again' 1 '' 'error: unknown id: 2'
+	says 'remove again' 1 '' 'error: unknown id: 2; `rootlessctl list-ports` shows the IDs'
 	ctl $THEIR_CTL list-ports --json
 	says 'what is left' 0 "{\"id\":3,\"spec\":{\"proto\":\"tcp4\",\"parentIP\":\"127.0.0.3\",\"parentPort\":$port,\"childPort\":80}}" ''
 	stop_theirs

@@ -228,7 +228,8 @@ case_a_launcher_that_may_not_send_signals_ends() {
 case_a_launcher_that_may_not_look_for_ended_processes_ends() {
 	for call in waitid wait4; do
 		rc=0
-		timeout -k 5 20 "$BUILD/tools/without" $call=EPERM -- rootlesskit \
+		# LeakSanitizer waits for a process of its own with the same calls.
+		ASAN_OPTIONS=detect_leaks=0 timeout -k 5 20 "$BUILD/tools/without" $call=EPERM -- rootlesskit \
 			--state-dir="$tmp/state" --subid-source=self --net=none --port-driver=builtin \
 			sleep 1 2>"$tmp/err" || rc=$?
 		assert_eq "status without $call" 1 "$rc"
@@ -263,8 +264,11 @@ case_a_network_program_that_cannot_be_killed_does_not_keep_the_launcher() {
 		wait_until 10 has_ended "$program"
 		rm "$tmp/end"
 	done
-	# slirp4netns has ended when it was asked to.
-	assert_match log '*level=error*killing pasta: operation not permitted*' "$(cat "$tmp/bg.err")"
+	# slirp4netns has ended when it was asked to, and newer pastas when their namespace was gone.
+	case $(cat "$tmp/bg.err") in
+	*'level=error'*'killing pasta: operation not permitted'*) ;;
+	*level=error*) fail "another error: $(cat "$tmp/bg.err")" ;;
+	esac
 }
 
 # The child is being killed, and cannot end.
