@@ -1,4 +1,4 @@
-# rlkbox. README.md describes the targets; `make help` lists them.
+# rlkbox. `make help` lists the targets; CONTRIBUTING.md says more about the tests.
 
 #: V=1              show the commands
 #: CC=, CFLAGS=, CPPFLAGS=, LDFLAGS=
@@ -101,7 +101,7 @@ SHELL_FILES := $(wildcard tests/*.sh tests/e2e/*.sh tests/peers/*.sh tests/compa
 
 .PHONY: all help static check check-unit check-e2e check-peers check-static check-build check-kernels \
 	check-systemd test-programs asan tsan valgrind fuzz fuzz-replay lint format format-check \
-	bench compare captures demo install install-strip uninstall clean always
+	bench compare captures demo docs-pictures install install-strip uninstall clean always
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/rlkbox ## build the program, build/rlkbox
@@ -178,7 +178,7 @@ compare: all ## compare every visible behaviour with Debian's rootlesskit
 	TESTS=30-reference tests/run.sh $(BUILD) peers
 
 CAPTURES ?= ../shared/captures
-# The number of RootlessKit 3.0.1's command lines that agree; README.md says why the others differ.
+# The number of RootlessKit 3.0.1's command lines that agree; docs/differences.md says why the others differ.
 CAPTURES_FLOOR ?= 312
 
 captures: all ## replay RootlessKit's recorded command lines in the directory CAPTURES (root)
@@ -250,7 +250,7 @@ lint: format-check ## clang-format, clang-tidy, cppcheck, shellcheck
 	cppcheck --quiet --enable=warning,performance,portability --inline-suppr --std=c11 \
 		--error-exitcode=1 --suppress=missingIncludeSystem -I. -D_GNU_SOURCE $(SOURCES)
 	shellcheck -x $(SHELL_FILES)
-	pyflakes3 tests/bench/*.py tests/compare/*.py
+	pyflakes3 tests/bench/*.py tests/compare/*.py tests/tools/*.py
 	tests/layers.sh
 	@# No wait without a deadline: await_end in tests/e2e/lib.sh and tests/compare.sh has one.
 	! grep -nE '^[[:space:]]*wait "' tests/e2e/[0-9]*.sh tests/peers/*.sh tests/compare/*.sh
@@ -273,6 +273,9 @@ $(BUILD)/openloop: tests/bench/openloop.c Makefile | $(BUILD)/compiling
 
 demo: all $(BUILD)/tools/web ## show the main job: a web server inside, reached from the host
 	tests/demo.sh $(BUILD)/rlkbox $(BUILD)/tools/web
+
+docs-pictures: ## generate the pictures of docs from their sources (graphviz)
+	dot -Tsvg -o docs/path.svg docs/path.dot
 
 # The targets below do not run the built program: it may be for another machine.
 

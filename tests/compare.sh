@@ -5,7 +5,7 @@
 #
 # compare/expected lists the differences that are expected. A difference that is not listed fails, and so
 # does a listed one that no longer exists. A listed difference that refers to the table of differences in
-# README.md must be found there.
+# docs/differences.md must be found there.
 #
 # The output is TAP: a case for each behaviour, with a diff for each failure. ONLY='exit signal' runs
 # some groups, SHOW=1 also shows the diffs of listed differences, and TRACE=1 prints each behaviour when
@@ -264,12 +264,12 @@ observe() {
 # ---- judging ----
 
 LIST=$tests/compare/expected
-README=$tests/../README.md
+DIFFERENCES=$tests/../docs/differences.md
 
-# compare/expected has lines of three fields, separated by tabs:
-#     readme   ID  WORDS     README.md's table has a row with these WORDS about the difference
-#     debian   ID  FACT      only Debian's version differs; 3.0.1 does the same as ours: this FACT
-#     race     ID  WORDS     1.1.0 varies from run to run, so the difference may be absent
+# The list has lines of three parts between tabs:
+#     page     ID  WORDS     a difference that a row of docs/differences.md with these WORDS describes
+#     debian   ID  FACT      Debian's version differs from 3.0.1, which does as ours: the fact of 3.0.1
+#     race     ID  WORDS     1.1.0 does not always do the same, so the difference is not always there
 read_list() {
 	mkdir "$work/list"
 	while IFS=$TAB read -r kind id words; do
@@ -282,7 +282,7 @@ read_list() {
 }
 
 is_in_table() {
-	sed -n '/^## Differences from RootlessKit/,/^## /s/^| //p' "$README" | grep -qF -- "$1"
+	grep '^| ' "$DIFFERENCES" | grep -qF -- "$1"
 }
 
 verdict() {
@@ -332,8 +332,8 @@ judge() {
 		'' | race) verdict ok "$id" ;;
 		*) verdict 'not ok' "$id: the difference that compare/expected lists is gone" ;;
 		esac
-	elif [ "$kind" = readme ] && ! is_in_table "$words"; then
-		verdict 'not ok' "$id: the README's table of differences has no row with: $words"
+	elif [ "$kind" = page ] && ! is_in_table "$words"; then
+		verdict 'not ok' "$id: docs/differences.md has no row with: $words"
 	elif [ -n "$kind" ]; then
 		verdict ok "$id (differs, $kind: $words)"
 		[ -z "${SHOW-}" ] || show_diff "$id"
