@@ -103,7 +103,11 @@ become_user() {
 	trap 'exit 130' HUP INT TERM
 	cp -r "$build" "$work/build"
 	cp -r tests "$work/tests"
-	cp README.md "$work"
+	# The tests of the documentation look up what it names.
+	cp -r ./*.md ./*.[ch] Makefile LICENSE docs "$work"
+	for folder in $(printf '%s\n' */*.c | cut -d / -f 1 | uniq); do
+		cp -r "$folder" "$work"
+	done
 	find "$work/build" -name '*.o' -delete
 	chown -R "$USER_NAME:" "$work"
 	cd "$work"
