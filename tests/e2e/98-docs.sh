@@ -127,6 +127,27 @@ case_every_option_is_described() {
 	assert_eq options "$(cat "$tmp/options")" "$(cat "$tmp/described")"
 }
 
+# The parts of a message that the program has as they are: without names and numbers ("..."), the reasons
+# of the system, and the words that may be in a "%s".
+literal_parts() {
+	sed -E 's/permission denied|address already in use/.../g
+		s/\<(slirp4netns|pasta|newuidmap|subuid)\>/.../g; s,/(dev|etc)/[a-z/]*,...,g; s/has (the|a) /has ... \1 /; s/[0-9]+ ms/.../' |
+		sed 's/\.\.\./\n/g' | sed 's/^ *//; s/ *$//' | grep '...'
+}
+
+case_the_program_has_the_messages_of_troubleshooting() {
+	grep '^| ' "$root/docs/troubleshooting.md" | cut -d '|' -f 2 | grep -o '`[^`]*`' | tr -d '`' |
+		grep -v '^/sys' >"$tmp/messages"
+	[ "$(wc -l <"$tmp/messages")" -ge 25 ] || fail 'the page has too few messages'
+	while read -r message; do
+		echo "$message" | literal_parts >"$tmp/parts" || fail "$message: there is nothing to look for"
+		while read -r part; do
+			grep -aqF -e "$part" "$BUILD/rlkbox" || echo "$message: no such message: $part"
+		done <"$tmp/parts"
+	done <"$tmp/messages" >"$tmp/wrong"
+	assert_eq 'messages that the program does not have' '' "$(cat "$tmp/wrong")"
+}
+
 case_every_difference_has_a_reason() {
 	awk -F' *[|] *' '/^[|] / && ($2 == "" || $3 == "" || $4 == "")' "$root/docs/differences.md" >"$tmp/wrong"
 	assert_eq 'rows with an empty cell' '' "$(cat "$tmp/wrong")"
@@ -204,5 +225,5 @@ run_cases commands_of_the_readme_print_what_it_shows commands_of_usage_print_wha
 	relative_links_lead_to_files_and_headings files_that_pages_name_exist \
 	the_map_names_every_source_file the_picture_has_the_words_of_its_source \
 	the_readme_has_at_most_130_lines every_option_is_described \
-	every_difference_has_a_reason the_description_of_the_API_fits_the_server \
-	a_wrong_description_of_the_API_is_noticed
+	the_program_has_the_messages_of_troubleshooting every_difference_has_a_reason \
+	the_description_of_the_API_fits_the_server a_wrong_description_of_the_API_is_noticed
