@@ -10,10 +10,11 @@ to=/var/cache/rlkbox-tests/newer-pasta
 command -v patchelf >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends patchelf >/dev/null
 mirror=$(apt-get indextargets --format '$(SITE)|$(RELEASE)' 'Created-By: Packages' 2>/dev/null |
 	sed -n 's/|\(bookworm\|trixie\|stable\)$//p' | head -n 1)
+[ -n "$mirror" ] || { echo "tests/bench/newer-pasta.sh: apt knows no archive of Debian's stable releases" >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:-http://deb.debian.org/debian} $suite main" \
+echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" \
 	>"$work/sources.list"
 
 # apt COMMAND...: of that suite alone, with lists of its own
