@@ -1,11 +1,18 @@
 #!/bin/bash
 # Runs one TAP producer for run.sh: run-one.sh LOGS NAME SECONDS COMMAND... stores the command's output
-# in LOGS/NAME.tap and prints a summary line, followed by the cases that failed. A command that fails
-# without reporting a failed case, or reports no case at all, counts as a failed case.
+# in LOGS/NAME.tap, and prints a summary line and the cases that failed. A command that fails without
+# reporting a failed case, or reports no case at all, counts as a failed case. TMPDIR is a directory for this
+# command, like /tmp but removed at the end, with what a killed test has left in it. Its path is short, because
+# tests make sockets in it.
 set -eu
 
 logs=$1 name=$2 seconds=$3
 shift 3
+TMPDIR=$(mktemp -d /tmp/rlk.XXXXXX)
+export TMPDIR
+chmod 1777 "$TMPDIR"
+trap 'chmod -R u+rwX "$TMPDIR" 2>/dev/null; rm -rf "$TMPDIR"' EXIT
+trap 'exit 130' HUP INT TERM
 status=0
 started=$(date +%s)
 (
@@ -14,7 +21,7 @@ started=$(date +%s)
 		fd=${fd##*/}
 		[ "$fd" -le 2 ] || eval "exec $fd>&-"
 	done
-	# Nor ignored signals, such as SIGHUP under nohup(1).
+	# They must not inherit ignored signals either, such as SIGHUP under nohup(1).
 	exec env --default-signal timeout -k 10 "$seconds" "$@"
 ) >"$logs/$name.out" 2>&1 </dev/null || status=$?
 # Programs that use Check write the TAP file themselves.

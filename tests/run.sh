@@ -1,16 +1,16 @@
 #!/bin/sh
 # Runs tests: tests/run.sh BUILD KIND..., where BUILD is a directory made by `make test-programs`
-# and a KIND is unit, e2e or peers. TESTS='10-launcher check_msg' picks some by name.
+# and a KIND is unit, e2e or peers. TESTS='10-launcher check_msg' runs only these.
 #
 # Tests are TAP producers. They run as an unprivileged user, because root is exempt from many limits and
 # permission checks. Started by root, this script creates a user with subordinate IDs, copies what the
 # tests need for that user, and continues as that user. The last line of the output counts the cases.
 #
-# Tests run in parallel, JOBS at a time (by default one per processor). WORKERS=N makes the launchers use
-# N worker threads.
+# Tests run in parallel, JOBS at a time, by default two per processor, because most of them wait most of the
+# time. WORKERS=N makes the launchers use N worker threads.
 #
-# With CI=true a skipped case counts as a failure, unless ALLOW_SKIPS ("tun ipv6 ...") names the facility
-# that it lacks.
+# With CI=true a skipped case counts as a failure, unless ALLOW_SKIPS ("tun ipv6 ...") names the missing
+# facility.
 #
 # TEST_USER=NAME runs the tests as another user, so that several checkouts can be tested at the same
 # time: limits such as fs.pipe-user-pages-soft apply per user.
@@ -19,7 +19,7 @@ set -eu
 umask 022
 
 USER_NAME=${TEST_USER:-rlkbox-test}
-UNIT_TIMEOUT=300 # seconds for one program
+UNIT_TIMEOUT=${UNIT_TIMEOUT:-300} # seconds for one program
 E2E_TIMEOUT=600 # for one script
 
 [ $# -ge 2 ] || { echo "usage: tests/run.sh BUILD unit|e2e|peers..." >&2; exit 2; }
@@ -82,15 +82,17 @@ in_cgroup() {
 	sh -c 'echo 0 >"$1/run/cgroup.procs"; shift; exec "$@"' - "$cgroup" "$@"
 }
 
-# Retries, since processes that the last test has killed may still be in the cgroup.
+# Tries for 2 seconds, since processes that the last test has killed may still be in the cgroup.
 remove_cgroup() {
 	[ -n "$cgroup" ] || return 0
-	for try in 1 2 3 4 5 6 7 8 9 10; do
-		find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || true
-		[ -e "$cgroup" ] || return 0
-		sleep 0.2
-	done
-	echo "tests/run.sh: $cgroup is left (try $try)" >&2
+	cd / # The current directory may be gone.
+	# shellcheck disable=SC2016 # for the inner shell
+	timeout 2 sh -c 'until
+			find "$1" -depth -type d -exec rmdir {} + 2>/dev/null
+			[ ! -e "$1" ]
+		do
+			sleep 0.1
+		done' - "$cgroup" || echo "tests/run.sh: $cgroup cannot be removed" >&2
 }
 
 # Continues as the test user, with a copy of the files that the user may read.
@@ -101,14 +103,17 @@ become_user() {
 	trap 'rm -rf "$work"; remove_cgroup' EXIT
 	# A shell that is killed by a signal does not run its EXIT trap, but exit does.
 	trap 'exit 130' HUP INT TERM
-	cp -r "$build" "$work/build"
+	# Not the whole directory: something else may be built in it meanwhile, as in build/asan.
+	mkdir "$work/build"
+	for part in rlkbox unit tools; do
+		[ ! -e "$build/$part" ] || cp -r "$build/$part" "$work/build"
+	done
 	cp -r tests "$work/tests"
-	# The tests of the documentation look up what it names.
-	cp -r ./*.md ./*.[ch] Makefile LICENSE docs "$work"
+	# The tests of the documentation look up the files that it names.
+	cp -r ./*.md ./*.[ch] Makefile LICENSE docs etc man "$work"
 	for folder in $(printf '%s\n' */*.c | cut -d / -f 1 | uniq); do
 		cp -r "$folder" "$work"
 	done
-	find "$work/build" -name '*.o' -delete
 	chown -R "$USER_NAME:" "$work"
 	cd "$work"
 	status=0
@@ -117,7 +122,7 @@ become_user() {
 		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		CI="${CI-}" ALLOW_SKIPS="${ALLOW_SKIPS-}" TESTS="${TESTS-}" \
 		CASES="${CASES-}" JOBS="${JOBS-}" WORKERS="${WORKERS-}" CGROUP="$cgroup" \
-		CHECK_WRAPPER="${CHECK_WRAPPER-}" CK_FORK="${CK_FORK-yes}" \
+		CHECK_WRAPPER="${CHECK_WRAPPER-}" CK_FORK="${CK_FORK-yes}" UNIT_TIMEOUT="$UNIT_TIMEOUT" \
 		ASAN_OPTIONS="${ASAN_OPTIONS-}" TSAN_OPTIONS="${TSAN_OPTIONS-}" \
 		sh tests/run.sh "$work/build" "$@" || status=$?
 	exit $status
@@ -145,35 +150,50 @@ is_wanted() {
 	return 1
 }
 
-# Programs that use Check write the TAP file themselves; CK_TAP_LOG_FILE_NAME names it.
-run_unit() {
+# Prints a line for each wanted unit test: its name, its seconds, and its command. Programs that use Check write
+# their TAP file themselves, to CK_TAP_LOG_FILE_NAME.
+list_unit() {
 	for program in "$BUILD"/unit/check_* "$BUILD"/unit/*/check_*; do
 		[ -x "$program" ] || continue
 		case $program in *.d) continue ;; esac
 		name=${program##*/}
 		! is_wanted "$name" ||
-			printf '%s %s %s env CK_TAP_LOG_FILE_NAME=%s CK_VERBOSITY=silent CK_DEFAULT_TIMEOUT=%s %s %s\n' \
-				"$logs" "$name" "$UNIT_TIMEOUT" "$logs/$name.tap" "${CK_DEFAULT_TIMEOUT-60}" \
+			printf '%s %s env CK_TAP_LOG_FILE_NAME=%s CK_VERBOSITY=silent CK_DEFAULT_TIMEOUT=%s %s %s\n' \
+				"$name" "$UNIT_TIMEOUT" "$logs/$name.tap" "${CK_DEFAULT_TIMEOUT-60}" \
 				"${CHECK_WRAPPER-}" "$program"
-	done | xargs -r -L 1 -P "${JOBS:-$(nproc)}" tests/run-one.sh
+	done
 }
 
-# run_scripts DIR: runs all test scripts of tests/DIR.
-run_scripts() {
+# list_scripts DIR: the same for the test scripts of tests/DIR
+list_scripts() {
 	for script in "tests/$1"/[0-9]*.sh; do
 		name=${script##*/}
 		name=${name%.sh}
-		! is_wanted "$name" || printf '%s %s %s sh %s\n' "$logs" "$name" "$E2E_TIMEOUT" "$script"
-	done | xargs -r -L 1 -P "${JOBS:-$(nproc)}" tests/run-one.sh
+		! is_wanted "$name" || printf '%s %s sh %s\n' "$name" "$E2E_TIMEOUT" "$script"
+	done
+}
+
+# Tests of more than 15 s, the slowest first. They start before all others, so that none of them is still running
+# when everything else has ended.
+SLOW='40-podman 31-rootlesskit-3 30-rootlesskit 35-integration 12-docker-29 10-docker 50-ports 72-hostile
+	48-lxc-user-nic 54-source-ip 45-pasta 22-containerd-2.4 40-network check_sockpool 60-api 20-containerd 46-network-restart
+	20-state-dir 35-processes 68-rootlessport check_bicopy check_udp'
+
+slow_first() {
+	awk -v slow="$SLOW" '
+		BEGIN { count = split(slow, names); for (i in names) rank[names[i]] = i }
+		{ print ($1 in rank) ? rank[$1] : count + NR, $0 }' | sort -n | cut -d ' ' -f 2-
 }
 
 for kind; do
 	case $kind in
-	unit) run_unit ;;
-	e2e | peers) run_scripts "$kind" ;;
+	unit | e2e | peers) ;;
 	*) echo "tests/run.sh: no such kind: $kind" >&2; exit 2 ;;
 	esac
 done
+for kind; do
+	if [ "$kind" = unit ]; then list_unit; else list_scripts "$kind"; fi
+done | slow_first | xargs -r -L 1 -P "${JOBS:-$((2 * $(nproc)))}" tests/run-one.sh "$logs"
 
 # ---- the count ----
 
@@ -191,12 +211,16 @@ if [ "${CI-}" = true ]; then
 		case " ${ALLOW_SKIPS-} " in
 		*" $facility "*) ;;
 		*)
-			echo "a case was skipped because $facility is missing, which this machine should have"
+			echo "a case was skipped because $facility is missing, and ALLOW_SKIPS does not name $facility"
 			failed=$((failed + 1))
 			;;
 		esac
 	done
 fi
+for name in ${TESTS-}; do
+	[ -e "$logs/$name.tap" ] ||
+		echo "TESTS=$name: tests/unit, tests/e2e and tests/peers have names of tests; this run has none called $name"
+done
 [ "$skipped" -eq 0 ] || cat "$logs"/*.tap | grep -a '^ok.*# SKIP' | sed 's/^/  /'
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

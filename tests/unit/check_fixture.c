@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the other suites' fixture does where a machine lacks something: it sees that, and the
- * skipped tests are marked in the TAP file. */
+/* How the fixture of all suites handles a machine that lacks something: it notices that, and marks
+ * skipped tests in the TAP file. */
 #include "tests/unit/fixture.h"
 
 #include <sched.h>
 
-/* Runs a check in a process of its own; returns its exit status. */
-static int status_of(int (*check)(void))
+/* Runs `check` in a process of its own, and returns its exit status. */
+static int run_for_status(int (*check)(void))
 {
 	pid_t pid = fork();
 	int status = 0;
@@ -19,28 +19,28 @@ static int status_of(int (*check)(void))
 	return WEXITSTATUS(status);
 }
 
-static int sees_ipv6(void)
+static int has_ipv6(void)
 {
 	return fixture_has_ipv6();
 }
 
-START_TEST(a_kernel_without_ipv6_is_seen)
+START_TEST(a_kernel_without_ipv6_is_recognized)
 {
-	fixture_without(SYS_socket, EAFNOSUPPORT, sees_ipv6);
+	fixture_without(SYS_socket, EAFNOSUPPORT, has_ipv6);
 }
 END_TEST
 
 #define NO_NAMESPACE 77
 
 /* The interface lo of a new network namespace is down, and has no address. */
-static int sees_ipv6_in_new_network(void)
+static int has_ipv6_in_new_network(void)
 {
 	return unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0 ? NO_NAMESPACE : fixture_has_ipv6();
 }
 
-START_TEST(ipv6_that_is_off_on_lo_is_seen)
+START_TEST(ipv6_that_is_off_on_lo_is_recognized)
 {
-	int status = status_of(sees_ipv6_in_new_network);
+	int status = run_for_status(has_ipv6_in_new_network);
 
 	if (status == NO_NAMESPACE)
 		fixture_skip("userns", "a user namespace cannot be made");
@@ -67,15 +67,15 @@ START_TEST(fails_and_skips)
 }
 END_TEST
 
-/* Runs a suite of those, with a TAP file of its own. */
+/* Runs a suite of the tests above, with a TAP file of its own. */
 static int run_inner_suite(TCase *(*make_case)(const char *name), bool has_failure)
 {
 	Suite *s = suite_create("inner");
 	TCase *tc;
 
-	unsetenv("CK_RUN_CASE"); /* that is for this suite */
+	unsetenv("CK_RUN_CASE"); /* the variable is meant for this suite */
 	setenv("CK_TAP_LOG_FILE_NAME", fixture_path("tap"), 1);
-	fixture_dir[0] = '\0'; /* not this suite's to remove */
+	fixture_dir[0] = '\0'; /* the inner suite must not remove the directory */
 	fixture_share();
 	tc = make_case("inner");
 	tcase_add_test(tc, passes);
@@ -102,7 +102,8 @@ static int run_uncounted_suite(void)
 	return run_inner_suite(tcase_create, false);
 }
 
-/* Lines of the TAP file without the names of source files, which are as the compiler was told. */
+/* Lines of the TAP file without the names of source files, which depend on the compiler's command
+ * line. */
 static const struct {
 	const char *begin, *end;
 } marked_lines[] = {
@@ -118,8 +119,8 @@ START_TEST(a_skipped_test_is_marked)
 	char line[512];
 	FILE *f;
 
-	ck_assert_int_eq(status_of(run_suite), 0);
-	ck_assert_int_eq(status_of(run_suite_with_failure), 1);
+	ck_assert_int_eq(run_for_status(run_suite), 0);
+	ck_assert_int_eq(run_for_status(run_suite_with_failure), 1);
 	f = fopen(fixture_path("tap"), "re");
 	ck_assert_ptr_nonnull(f);
 	for (int i = 0; i < COUNT(marked_lines); i++) {
@@ -136,10 +137,10 @@ START_TEST(a_skipped_test_is_marked)
 }
 END_TEST
 
-/* Which line is its own cannot be known. */
+/* The line of such a test cannot be found. */
 START_TEST(a_skip_outside_of_a_fixture_case_is_a_failure)
 {
-	ck_assert_int_eq(status_of(run_uncounted_suite), 1);
+	ck_assert_int_eq(run_for_status(run_uncounted_suite), 1);
 	ck_assert_int_eq(unlink(fixture_path("tap.marked")), 0);
 	ck_assert_int_eq(unlink(fixture_path("tap")), 0);
 }
@@ -150,8 +151,8 @@ int main(void)
 	Suite *s = suite_create("fixture");
 	TCase *tc = fixture_case_with_dir("fixture");
 
-	tcase_add_test(tc, a_kernel_without_ipv6_is_seen);
-	tcase_add_test(tc, ipv6_that_is_off_on_lo_is_seen);
+	tcase_add_test(tc, a_kernel_without_ipv6_is_recognized);
+	tcase_add_test(tc, ipv6_that_is_off_on_lo_is_recognized);
 	tcase_add_test(tc, a_skipped_test_is_marked);
 	tcase_add_test(tc, a_skip_outside_of_a_fixture_case_is_a_failure);
 	suite_add_tcase(s, tc);

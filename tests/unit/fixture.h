@@ -153,8 +153,8 @@ static inline void fixture_restore_fds(const struct rlimit *old)
 
 /* ---- privileges ---- */
 
-/* For failures that root does not meet. Changes the effective UID only, so that fixture_regain_root
- * can undo it. */
+/* For tests of failures that root does not get, such as EACCES. Changes the effective UID only, so
+ * that fixture_regain_root can undo it. */
 static inline void fixture_drop_root(void)
 {
 	if (getuid() == 0)
@@ -335,9 +335,9 @@ static inline bool fixture_need_ipv6(void)
 
 /* ---- a directory ---- */
 
-/* The suite's directory, and the directory of each test in it, which fixture_make_dir removes if a
- * failed test has left it. */
-static char fixture_base[] = "/tmp/rlkbox-check-XXXXXX";
+/* The suite's directory in TMPDIR, and the directory of each test in it, which fixture_make_dir
+ * removes if a failed test has left it. */
+static char fixture_base[64];
 static char fixture_dir[sizeof(fixture_base) + sizeof("/d") - 1];
 
 static inline int fixture_open_one(const char *path, const struct stat *st, int type,
@@ -367,6 +367,14 @@ static inline int fixture_remove_tree(const char *path)
 /* Creates fixture_base. Runs outside of any test, where Check's assertions do not work. */
 static inline void fixture_make_base(void)
 {
+	const char *tmp = getenv("TMPDIR");
+	int len = snprintf(fixture_base, sizeof(fixture_base), "%s/rlkbox-check-XXXXXX",
+			   tmp != NULL ? tmp : "/tmp");
+
+	if (len >= (int)sizeof(fixture_base)) {
+		fprintf(stderr, "TMPDIR is too long for the paths of sockets: %s\n", tmp);
+		exit(1);
+	}
 	if (mkdtemp(fixture_base) == NULL || chmod(fixture_base, 0755) < 0) {
 		perror(fixture_base);
 		exit(1);

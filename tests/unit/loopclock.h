@@ -2,36 +2,39 @@
 #ifndef LOOPCLOCK_H
 #define LOOPCLOCK_H
 
-/* A loop of the test's own that runs a step at a time, and a clock that can be set forward:
- * clock_gettime(2) here is the one that the launcher's code finds. The clock stands still while
- * this process waits for a processor, so that no pause ends unseen on a busy machine.
- */
+/* A loop that the test runs a step at a time, and a clock that can be set forward: clock_gettime(2)
+ * is replaced for the code under test. The clock stands still while this process waits for a CPU,
+ * so that no timeout passes unnoticed on a busy machine. */
 #include "tests/unit/fixture.h"
 
+#include <stdatomic.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/loop.h"
 
-#define QUIET_MS 30 /* in which all that is on its way has arrived */
+#define QUIET_MS 30 /* enough for everything in flight to arrive */
 
 #define NS_OF_MS 1000000LL
 #define NS_OF_S	 (1000 * NS_OF_MS)
-#define MOST_NS	 NS_OF_MS /* between two looks at the clock, of which a step of 1 ms takes three */
+/* The clock advances by no more than this between two calls of clock_gettime(2). settle() makes up
+ * to three such calls for each step of 1 ms. */
+#define MOST_NS	 NS_OF_MS
 
-static unsigned long long skipped_ms;
+static atomic_uint skipped_ms; /* a test's threads may set it */
 static struct loop *loop;
 
-/* The system call that fills a struct timespec with 64-bit seconds. */
+/* The system call that fills in a struct timespec with 64-bit seconds. */
 #ifdef SYS_clock_gettime64
 #define CLOCK_GETTIME SYS_clock_gettime64
 #else
 #define CLOCK_GETTIME SYS_clock_gettime
 #endif
 
-/* What CLOCK_MONOTONIC is here. Threads may ask at the same time. */
-static long long without_stops(long long now)
+/* Returns the time without the pauses of this process. Several threads may call it at the same
+ * time. */
+static long long subtract_pauses(long long now)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static long long last, lost;
@@ -52,7 +55,7 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 	long long ns;
 
 	if (r == 0 && id == CLOCK_MONOTONIC) {
-		ns = without_stops(ts->tv_sec * NS_OF_S + ts->tv_nsec);
+		ns = subtract_pauses(ts->tv_sec * NS_OF_S + ts->tv_nsec);
 		ns += (long long)skipped_ms * NS_OF_MS;
 		ts->tv_sec = (time_t)(ns / NS_OF_S);
 		ts->tv_nsec = (long)(ns % NS_OF_S);
@@ -60,13 +63,13 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 	return (int)r;
 }
 
-static void step(void)
+static inline void step(void)
 {
 	ck_assert_int_eq(loop_step(loop, 1), 0);
 }
 
-/* Lets happen what may. */
-static void settle(void)
+/* Runs the loop until everything in flight has arrived. */
+static inline void settle(void)
 {
 	unsigned long long until = fixture_now_ms() + QUIET_MS;
 
@@ -74,10 +77,11 @@ static void settle(void)
 		step();
 }
 
-static void skip_ms(unsigned long long ms)
+/* Sets the clock forward, and lets due timers run. */
+static inline void skip_ms(unsigned long long ms)
 {
 	settle();
-	skipped_ms += ms;
+	skipped_ms += (unsigned int)ms;
 	settle();
 }
 
