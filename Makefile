@@ -2,14 +2,17 @@
 
 #: V=1              show the commands
 #: CC=, CFLAGS=, CPPFLAGS=, LDFLAGS=
-#:                  the compiler and its options; a change builds again
-#: DYNAMIC=1        link dynamically although the C library can be linked statically
+#:                  the compiler and its options; a change rebuilds everything
+#: DYNAMIC=1        link dynamically even if the C library can be linked statically
 #: STATIC=1         build as `make static` does, with musl-gcc and optimized for size
 #: WERROR=1         make warnings errors
 #: BUILD=DIR        build in DIR instead of build
 #: PREFIX=DIR       install to DIR/bin instead of /usr/local/bin; BINDIR= names that directory
-#: DESTDIR=DIR      put this before all paths of the installation
-#: STRIP=PROGRAM    what `make install-strip` strips with
+#: DESTDIR=DIR      prefix of all paths of the installation
+#: MANDIR=DIR       install man pages to DIR/man1 instead of PREFIX/share/man/man1; empty: leave them out
+#: APPARMOR_DIR=DIR install the AppArmor profile to DIR instead of /etc/apparmor.d; empty: leave it out
+#: STRIP=PROGRAM    the strip program of `make install-strip`
+#: COMMIT=HASH      the commit that `--version` shows, if the sources are in neither git nor an archive of it
 
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
@@ -120,8 +123,8 @@ $(BUILD)/rlkbox: $(OBJECTS) $(BUILD)/linking
 	$(Q)$(CC) $(PROGRAM_LINKING) $(ALL_LDFLAGS) -o $@ $(OBJECTS)
 
 # These files hold the commands for compiling and linking. They change when the command changes, so that
-# everything is built again. The mark .rlkbox-build tells `make clean` that the directory was empty before
-# the build, and may be removed.
+# everything is rebuilt. The mark .rlkbox-build tells `make clean` that the directory was empty before the
+# build, and may be removed.
 $(BUILD)/compiling: command = $(COMPILE)
 $(BUILD)/linking: command = $(CC) $(PROGRAM_LINKING) $(LINKING) $(ALL_LDFLAGS)
 $(BUILD)/linking: | $(BUILD)/compiling
@@ -151,31 +154,34 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY) $(BUILD)/linking | $(BUILD)/unit
 	$(Q)$(COMPILE) -MMD -MP -Wno-pedantic -Wno-conversion $(LINKING) $(ALL_LDFLAGS) -o $@ $< \
 		$(LIBRARY) $$($(PKG_CONFIG) --cflags --libs check)
 
-# Programs that tests talk to. They are built without sanitizers, which would slow them down.
+# Servers and clients for the tests. They are built without sanitizers, which would slow them down.
 $(BUILD)/tools/%: tests/tools/%.c Makefile | $(BUILD)/tools
 	$(call say,TOOL,$(call short,$@))
 	$(Q)$(CC) $(ALL_CPPFLAGS) -std=gnu11 $(WARNINGS) -O2 -g -pthread -o $@ $<
 
 test-programs: all $(CHECKS) $(TOOLS)
 
+# With TESTS='check_msg check_tcp' only these suites are built.
+WANTED_CHECKS = $(if $(TESTS),$(foreach name,$(TESTS),$(filter %/$(name),$(CHECKS))),$(CHECKS))
+
 check: ## run every test; as root, installs missing packages first
 	tests/deps.sh
 	$(MAKE) test-programs
 	tests/run.sh $(BUILD) unit e2e peers
 
-check-unit: test-programs ## run the unit tests
+check-unit: all $(WANTED_CHECKS) ## run the unit tests
 	tests/run.sh $(BUILD) unit
 
-check-e2e: test-programs ## run the end-to-end tests
+check-e2e: all $(TOOLS) ## run the end-to-end tests
 	tests/run.sh $(BUILD) e2e
 
-check-peers: test-programs ## run real Docker and containerd on top, and Debian's rootlesskit beside it
+check-peers: all $(TOOLS) ## test with real Docker, containerd, BuildKit, Podman and RootlessKit
 	tests/deps.sh
 	tests/run.sh $(BUILD) peers
 
-compare: all ## compare every visible behaviour with Debian's rootlesskit
+compare: all ## compare every visible behaviour with RootlessKit 1.1.0 (Debian) and 3.3.0
 	tests/deps.sh
-	TESTS=30-reference tests/run.sh $(BUILD) peers
+	TESTS="30-rootlesskit 31-rootlesskit-3" tests/run.sh $(BUILD) peers
 
 CAPTURES ?= ../shared/captures
 # The number of RootlessKit 3.0.1's command lines that agree; docs/differences.md says why the others differ.
@@ -190,14 +196,14 @@ check-static: ## run the end-to-end tests with the static file
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/static STATIC=1 $(TOOLS:$(BUILD)/%=$(BUILD)/static/%)
 	tests/run.sh $(BUILD)/static e2e
 
-check-build: all ## test the build itself: what it prints, makes again, and installs
+check-build: all ## test the Makefile: its output, what it rebuilds, and what it installs
 	BUILD=$(abspath $(BUILD)) tests/build.sh
 
-check-kernels: test-programs ## run it on Debian's kernels 5.10 to the newest, in emulated machines
+check-kernels: test-programs ## test on Debian's kernels from 5.10 to the newest, in emulated machines
 	tests/deps.sh
 	tests/vm/kernels.sh $(BUILD)
 
-check-systemd: all ## run it under a real systemd, with Docker and containerd, in an emulated machine
+check-systemd: all ## test under systemd, with Docker and containerd, in an emulated machine
 	tests/deps.sh
 	tests/vm/systemd.sh $(BUILD)
 
@@ -223,15 +229,15 @@ valgrind: ## run the unit tests under valgrind, except for a few
 	CHECK_WRAPPER='$(VALGRIND)' CK_FORK=no UNIT_TIMEOUT=1800 TESTS='$(filter-out $(NOT_UNDER_VALGRIND),$(notdir $(CHECKS)))' \
 		tests/run.sh $(BUILD)/valgrind unit
 
-# ---- fuzzing the formats layer ----
+# ---- fuzzing ----
 
-FORMATS = base/err base/text formats/json formats/jsonout formats/http formats/httpout formats/ipaddr formats/portspec formats/subid formats/bpmsg formats/slirpapi
+FORMATS = base/err base/text $(patsubst %.c,%,$(sort $(wildcard formats/*.c)))
 FUZZ_TIME ?= 60
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(FORMATS:%=%.c) | $(BUILD)/fuzz
 	$(call say,FUZZER,$(call short,$@))
 	$(Q)clang $(OUR_CPPFLAGS) $(CPPFLAGS) -U_FORTIFY_SOURCE -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined \
-		-o $@ $< $(FORMATS:%=%.c)
+		-o $@ $< $(filter-out tests/%,$(filter %.c,$^))
 
 fuzz: $(FUZZERS) ## fuzz each parser for FUZZ_TIME seconds
 	for f in $(FUZZERS); do \
@@ -240,18 +246,18 @@ fuzz: $(FUZZERS) ## fuzz each parser for FUZZ_TIME seconds
 			tests/fuzz/corpus/$${f##*/fuzz_} || exit 1; \
 	done
 
-fuzz-replay: $(FUZZERS) ## run the fuzzers over their stored inputs only
+fuzz-replay: $(FUZZERS) ## run the fuzzers with their stored inputs only
 	for f in $(FUZZERS); do $$f -runs=0 tests/fuzz/corpus/$${f##*/fuzz_} || exit 1; done
 
 # ---- style ----
 
-lint: format-check ## clang-format, clang-tidy, cppcheck, shellcheck
+lint: format-check ## check style and layers: clang-format, clang-tidy, cppcheck, shellcheck, pyflakes, mandoc
 	printf '%s\n' $(SOURCES) | xargs -P 2 -I FILE clang-tidy --quiet --warnings-as-errors='*' \
 		FILE -- -iquote . -std=gnu11 -D_GNU_SOURCE
 	cppcheck --quiet --enable=warning,performance,portability --inline-suppr --std=c11 \
 		--error-exitcode=1 --suppress=missingIncludeSystem -I. -D_GNU_SOURCE $(SOURCES)
 	shellcheck -x $(SHELL_FILES)
-	pyflakes3 tests/bench/*.py tests/compare/*.py tests/tools/*.py
+	pyflakes3 tests/bench/*.py tests/compare/*.py tests/e2e/*.py tests/tools/*.py
 	tests/layers.sh
 	@# No wait without a deadline: await_end in tests/e2e/lib.sh and tests/compare.sh has one.
 	! grep -nE '^[[:space:]]*wait "' tests/e2e/[0-9]*.sh tests/peers/*.sh tests/compare/*.sh
@@ -272,7 +278,7 @@ $(BUILD)/openloop: tests/bench/openloop.c Makefile | $(BUILD)/compiling
 	$(call say,TOOL,$(call short,$@))
 	$(Q)$(CC) $(ALL_CPPFLAGS) -std=gnu11 $(WARNINGS) -O2 -o $@ $<
 
-demo: all $(BUILD)/tools/web ## show the main job: a web server inside, reached from the host
+demo: all $(BUILD)/tools/web ## show a web server in a namespace, reached from the host
 	tests/demo.sh $(BUILD)/rlkbox $(BUILD)/tools/web
 
 docs-pictures: ## generate the pictures of docs from their sources (graphviz)
