@@ -4,7 +4,7 @@
 # no include cycle.
 set -eu
 
-order='base formats os netns msg bicopy ports net launch api child parent applets main'
+order='base formats os netns msg bicopy ports usernet net launch api child parent applets main'
 
 status=0
 
