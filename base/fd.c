@@ -266,3 +266,20 @@ int fd_wait(int fd, short events, int timeout_ms)
 		return -errno;
 	return n == 0 ? 0 : p.revents;
 }
+
+ssize_t fd_recv_until(int fd, void *buf, size_t cap, unsigned long long until_ms)
+{
+	for (;;) {
+		int left_ms = clock_left_ms(until_ms);
+		int r = left_ms > 0 ? fd_wait(fd, POLLIN, left_ms) : 0;
+		ssize_t n;
+
+		if (r <= 0)
+			return r < 0 ? r : -ETIMEDOUT;
+		n = recv(fd, buf, cap, MSG_DONTWAIT);
+		if (n >= 0)
+			return n;
+		if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+	}
+}

@@ -12,7 +12,7 @@
 #include "base/err.h"
 
 /* File descriptors. -1 means none. A function blocks only if its descriptor is in blocking mode,
- * except for fd_wait(). Any thread. */
+ * except for fd_wait() and fd_recv_until(). Any thread. */
 
 /* Closes *fd if it is open and sets it to -1. Preserves errno. */
 void fd_close(int *fd);
@@ -36,7 +36,10 @@ int fd_take(int *fd);
 int fd_accept(int listener, struct sockaddr *sa, socklen_t *len);
 
 /* The next functions return 0 or -errno. */
+
+/* Makes the open file non-blocking, also for other descriptors of it. */
 int fd_set_nonblock(int fd);
+/* Sets or clears close-on-exec. */
 int fd_set_cloexec(int fd, bool on);
 /* Marks every descriptor number >= `low` close-on-exec. */
 int fd_cloexec_from(int low);
@@ -61,7 +64,7 @@ ssize_t fd_read_file(const char *path, char *buf, size_t cap);
 
 /* Reads a whole file of at most `max` bytes. Returns its NUL-terminated text, which the caller
  * frees, and sets *len to its length. Returns NULL with errno if the file cannot be read or is
- * larger (EFBIG). */
+ * larger (EFBIG). Not for files in /proc, whose size stat(2) reports as 0. */
 char *fd_load_file(const char *path, size_t max, size_t *len);
 
 /* Writes the string `text` to an existing file, such as one in /proc, in one write(2). Returns 0,
@@ -74,5 +77,10 @@ int fd_write_file(const char *path, const char *text, struct err *e);
 /* Waits until `fd` is ready for `events` or has an error, at most `timeout_ms` (-1: no limit).
  * Returns the events of poll(2) (> 0), 0 on timeout, or -errno. */
 int fd_wait(int fd, short events, int timeout_ms);
+
+/* Receives from a socket what has arrived, at most `cap` bytes; waits for the first of them until
+ * `until_ms` (clock.h). Returns the number of bytes, 0 at the end of the stream, -ETIMEDOUT once
+ * the deadline has passed, or another -errno. */
+ssize_t fd_recv_until(int fd, void *buf, size_t cap, unsigned long long until_ms);
 
 #endif

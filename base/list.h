@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* A doubly linked list. Its nodes are embedded in the list's elements. A list of zero bytes is
- * empty, and a node may be in one list at a time. The list owns nothing, and no function allocates
+/* A doubly linked list. Its nodes are embedded in the list's elements. A zero-initialised list
+ * is empty. A node may be in one list at a time. The list owns nothing, and no function allocates
  * or locks.
  */
 struct list_node {
@@ -32,11 +32,13 @@ static inline void list_insert(struct list *l, struct list_node *after, struct l
 	*(next != NULL ? &next->prev : &l->last) = node;
 }
 
+/* Inserts `node`, which must not be in a list, at the end. */
 static inline void list_append(struct list *l, struct list_node *node)
 {
 	list_insert(l, l->last, node);
 }
 
+/* Inserts `node`, which must not be in a list, at the front. */
 static inline void list_prepend(struct list *l, struct list_node *node)
 {
 	list_insert(l, NULL, node);

@@ -25,7 +25,7 @@ struct watch {
 	int fd;	      /* borrowed */
 	short events; /* events of poll(2) to wait for; 0: none, not even POLLHUP or POLLERR */
 	/* Edge-triggered (epoll(7), EPOLLET): the callback gets POLLIN, POLLPRI, POLLOUT and
-	 * POLLRDHUP once each time they occur, whatever `events` is. So the owner's interest can
+	 * POLLRDHUP once each time they occur, regardless of `events`. So the owner's interest can
 	 * change without a system call, but the owner must remember an event until a call fails
 	 * with EAGAIN. The poll(2) backend ignores `edge`. */
 	bool edge;
@@ -38,14 +38,14 @@ struct watch {
 	short polled; /* the loop's own */
 };
 
-/* Zero before its first use, but for on_due. */
+/* Zero before its first use, except on_due. */
 struct timer {
 	unsigned long long due_ms; /* on clock_now_ms()'s clock */
 	void (*on_due)(struct timer *t);
 	size_t slot; /* the loop's own; 0: not set */
 };
 
-/* Zero before its first use, but for `run`. */
+/* Zero before its first use, except `run`. */
 struct task {
 	void (*run)(struct task *t);
 	struct task *next; /* the loop's own */
@@ -82,6 +82,7 @@ void loop_remove(struct loop *loop, struct watch *w);
 int loop_timer(struct loop *loop, struct timer *t, unsigned int delay_ms);
 /* Stops a timer; does nothing if it is not running. */
 void loop_cancel(struct loop *loop, struct timer *t);
+/* Is the timer running? */
 bool timer_is_set(const struct timer *t);
 
 /* Queues a task to run at the end of this round; a task that is queued already keeps its place. A
@@ -97,6 +98,7 @@ int loop_step(struct loop *loop, int timeout_ms);
 
 /* Runs rounds until a callback calls loop_stop(). Returns 0 or -errno. */
 int loop_run(struct loop *loop);
+/* Lets loop_run() return at the end of this round. Without effect outside of loop_run(). */
 void loop_stop(struct loop *loop);
 
 #endif

@@ -66,8 +66,8 @@ static int add(void *backend, struct watch *w)
 
 	w->slot = 1;
 	w->polled = w->events;
-	/* The loop's thread may deliver an event before this call returns, so `w` is complete by
-	 * now. */
+	/* The loop's thread may deliver an event before this call returns, so complete `w` before
+	 * it. */
 	r = w->edge || w->events != 0 ? control(backend, EPOLL_CTL_ADD, w) : 0;
 	if (r < 0)
 		w->slot = 0;

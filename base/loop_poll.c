@@ -51,7 +51,8 @@ static int grow(struct set *set)
 	return 0;
 }
 
-/* poll(2) skips a negative descriptor. Without interest it must be: POLLHUP would wake the loop. */
+/* poll(2) skips a negative descriptor. A watch without interest must be skipped, because POLLHUP
+ * would wake the loop. */
 static struct pollfd entry_of(const struct watch *w)
 {
 	return (struct pollfd){ .fd = w->events != 0 ? w->fd : -1, .events = w->events };

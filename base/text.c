@@ -110,6 +110,13 @@ struct text text_trim(struct text t)
 	return t;
 }
 
+const char *text_base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash != NULL ? slash + 1 : path;
+}
+
 void text_skip(struct text *t, size_t n)
 {
 	t->p += n;

@@ -44,6 +44,8 @@ void text_skip(struct text *t, size_t n);
 /* Returns the part of *t before the first `c`, and removes that part and the `c` from *t. Without a
  * `c`, returns all of *t and leaves *t empty. */
 struct text text_take_until(struct text *t, char c);
+/* Returns the part of a path after its last slash: a pointer into `path`. */
+const char *text_base_name(const char *path);
 
 #define TEXT_UTF8_MAX	    4	    /* bytes of a character */
 #define TEXT_CP_REPLACEMENT 0xfffdU /* U+FFFD replaces what is not valid */

@@ -24,7 +24,7 @@ static void open_pipe(int fds[2])
 
 /* ---- owning ---- */
 
-START_TEST(close_is_quiet)
+START_TEST(close_keeps_errno_and_ignores_closed_descriptors)
 {
 	int fds[2];
 	int none = -1;
@@ -36,7 +36,7 @@ START_TEST(close_is_quiet)
 	ck_assert_int_eq(errno, ERANGE);
 	ck_assert_int_eq(fds[0], -1);
 	fd_close(&fds[0]);
-	fds[0] = 1000000; /* is not open: nobody wants to know */
+	fds[0] = 1000000; /* is not open; fd_close ignores that */
 	fd_close(&fds[0]);
 	ck_assert_int_eq(errno, ERANGE);
 	ck_assert_int_eq(fds[0], -1);
@@ -100,7 +100,7 @@ END_TEST
 
 #define LOW 50 /* above what we may have inherited */
 
-/* What close_range(2) is used for. */
+/* Tests what close_range(2) is used for. */
 static int check_cloexec_from_low(void)
 {
 	static const int fds[] = { LOW - 1, LOW, LOW + 1, LOW + 100 };
@@ -138,7 +138,7 @@ static int check_accept(void)
 	socklen_t len = sizeof(sa);
 	int fd;
 
-	/* An abstract name, which the kernel chooses. */
+	/* an abstract address, which the kernel chooses */
 	if (bind(listener, (struct sockaddr *)&sa, sizeof(sa.sun_family)) < 0 ||
 	    listen(listener, 1) < 0 || getsockname(listener, (struct sockaddr *)&sa, &len) < 0)
 		return 2;
@@ -163,8 +163,8 @@ static const struct {
 	{ SYS_accept4, check_accept },
 };
 
-/* With the call, and where the kernel does not have it or a seccomp profile forbids it. */
-START_TEST(newer_calls_are_not_needed)
+/* With the call; without it, as on an old kernel; and with a seccomp profile that forbids it. */
+START_TEST(old_kernels_without_newer_calls_work)
 {
 	int errnum = refusals[_i % COUNT(refusals)];
 	int call = _i / COUNT(refusals);
@@ -200,7 +200,7 @@ static void *drain_after_ticks(void *arg)
 	return NULL;
 }
 
-START_TEST(write_all_goes_on)
+START_TEST(write_all_writes_everything)
 {
 	int fds[2];
 	pthread_t thread;
@@ -243,7 +243,7 @@ static const struct {
 	{ "abc", 1, "" },
 };
 
-START_TEST(reads_a_text)
+START_TEST(a_text_is_read)
 {
 	char buf[16];
 	int fds[2];
@@ -275,7 +275,7 @@ static void *write_after_ticks(void *arg)
 	return NULL;
 }
 
-START_TEST(read_text_takes_pieces_and_signals)
+START_TEST(read_text_handles_pieces_and_signals)
 {
 	char buf[16];
 	int fds[2];
@@ -292,7 +292,7 @@ START_TEST(read_text_takes_pieces_and_signals)
 }
 END_TEST
 
-START_TEST(reading_reports_errors)
+START_TEST(errors_of_reading_are_reported)
 {
 	char buf[16];
 
@@ -302,13 +302,13 @@ START_TEST(reading_reports_errors)
 }
 END_TEST
 
-START_TEST(writes_an_existing_file)
+START_TEST(an_existing_file_is_written)
 {
 	char *path = fixture_file("f", "old text", 0600);
 	char reason[PATH_MAX];
 
 	ck_assert_int_eq(fd_write_file(path, "new", &e), 0);
-	fixture_assert_content(path, "new text"); /* files of /proc know no truncation */
+	fixture_assert_content(path, "new text"); /* files of /proc cannot be truncated */
 	path = fixture_path("none");
 	ck_assert_int_eq(fd_write_file(path, "new", &e), -ENOENT);
 	snprintf(reason, sizeof(reason), "open %.200s: no such file or directory", path);
@@ -326,7 +326,7 @@ END_TEST
 
 /* ---- waiting ---- */
 
-START_TEST(wait_tells_what_is_ready)
+START_TEST(wait_returns_the_events)
 {
 	int fds[2];
 
@@ -362,7 +362,7 @@ START_TEST(wait_ends_in_time_despite_signals)
 }
 END_TEST
 
-START_TEST(wait_without_limit_goes_on_after_signals)
+START_TEST(wait_without_a_limit_continues_after_signals)
 {
 	int fds[2];
 	pthread_t thread;
@@ -374,6 +374,77 @@ START_TEST(wait_without_limit_goes_on_after_signals)
 	pthread_join(thread, NULL);
 	fixture_stop_ticks();
 	close(fds[0]);
+}
+END_TEST
+
+/* ---- receiving with a deadline ---- */
+
+START_TEST(what_has_arrived_is_received)
+{
+	unsigned long long until = fixture_now_ms() + 10000;
+	char buf[4];
+	int fds[2];
+
+	fixture_socketpair(fds);
+	ck_assert_int_eq(write(fds[1], "abcdef", 6), 6);
+	ck_assert_int_eq(fd_recv_until(fds[0], buf, sizeof(buf), until), 4);
+	ck_assert_mem_eq(buf, "abcd", 4);
+	ck_assert_int_eq(fd_recv_until(fds[0], buf, sizeof(buf), until), 2);
+	close(fds[1]);
+	ck_assert_int_eq(fd_recv_until(fds[0], buf, sizeof(buf), until), 0);
+	close(fds[0]);
+}
+END_TEST
+
+START_TEST(bytes_that_come_late_are_awaited_despite_signals)
+{
+	char byte = 0;
+	int fds[2];
+	pthread_t thread;
+
+	fixture_socketpair(fds);
+	fixture_start_ticks();
+	thread = fixture_thread(write_after_ticks, &fds[1]);
+	ck_assert_int_eq(fd_recv_until(fds[0], &byte, 1, fixture_now_ms() + 10000), 1);
+	ck_assert_int_eq(byte, 'a');
+	pthread_join(thread, NULL);
+	fixture_stop_ticks();
+	close(fds[0]);
+}
+END_TEST
+
+START_TEST(receiving_ends_at_the_deadline)
+{
+	unsigned long long until = fixture_now_ms() + WAIT_MS;
+	int fds[2];
+	char byte;
+
+	fixture_socketpair(fds);
+	ck_assert_int_eq(fd_recv_until(fds[0], &byte, 1, until), -ETIMEDOUT);
+	ck_assert_uint_ge(fixture_now_ms(), until);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	ck_assert_int_eq(fd_recv_until(fds[0], &byte, 1, until), -ETIMEDOUT);
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
+START_TEST(receiving_reports_errors)
+{
+	unsigned long long until = fixture_now_ms() + 10000;
+	int fds[2];
+	char byte;
+
+	fixture_socketpair(fds);
+	ck_assert_int_eq(write(fds[0], "x", 1), 1);
+	close(fds[1]); /* with the byte unread: unix(7) reports a reset */
+	ck_assert_int_eq(fd_recv_until(fds[0], &byte, 1, until), -ECONNRESET);
+	close(fds[0]);
+	open_pipe(fds);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	ck_assert_int_eq(fd_recv_until(fds[0], &byte, 1, until), -ENOTSOCK);
+	close(fds[0]);
+	close(fds[1]);
 }
 END_TEST
 
@@ -391,10 +462,10 @@ static TCase *owning_case(void)
 {
 	TCase *tc = fixture_case("owning");
 
-	tcase_add_test(tc, close_is_quiet);
+	tcase_add_test(tc, close_keeps_errno_and_ignores_closed_descriptors);
 	tcase_add_test(tc, a_scope_closes_what_it_keeps);
 	tcase_add_test(tc, flags_are_set);
-	tcase_add_loop_test(tc, newer_calls_are_not_needed, 0,
+	tcase_add_loop_test(tc, old_kernels_without_newer_calls_work, 0,
 			    COUNT(newer_calls) * COUNT(refusals));
 	return tc;
 }
@@ -403,12 +474,12 @@ static TCase *text_case(void)
 {
 	TCase *tc = fixture_case_with_dir("reading and writing");
 
-	tcase_add_test(tc, write_all_goes_on);
+	tcase_add_test(tc, write_all_writes_everything);
 	tcase_add_test(tc, write_all_reports_errors);
-	tcase_add_loop_test(tc, reads_a_text, 0, COUNT(texts));
-	tcase_add_test(tc, read_text_takes_pieces_and_signals);
-	tcase_add_test(tc, reading_reports_errors);
-	tcase_add_test(tc, writes_an_existing_file);
+	tcase_add_loop_test(tc, a_text_is_read, 0, COUNT(texts));
+	tcase_add_test(tc, read_text_handles_pieces_and_signals);
+	tcase_add_test(tc, errors_of_reading_are_reported);
+	tcase_add_test(tc, an_existing_file_is_written);
 	return tc;
 }
 
@@ -416,9 +487,13 @@ static TCase *waiting_case(void)
 {
 	TCase *tc = fixture_case("waiting");
 
-	tcase_add_test(tc, wait_tells_what_is_ready);
+	tcase_add_test(tc, wait_returns_the_events);
 	tcase_add_loop_test(tc, wait_ends_in_time_despite_signals, 0, 2);
-	tcase_add_test(tc, wait_without_limit_goes_on_after_signals);
+	tcase_add_test(tc, wait_without_a_limit_continues_after_signals);
+	tcase_add_test(tc, what_has_arrived_is_received);
+	tcase_add_test(tc, bytes_that_come_late_are_awaited_despite_signals);
+	tcase_add_test(tc, receiving_ends_at_the_deadline);
+	tcase_add_test(tc, receiving_reports_errors);
 	tcase_add_test(tc, the_clock_is_monotonic);
 	return tc;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The list: what is in it, forwards and backwards, after every change. */
+/* The list: its items, forwards and backwards, after every change. */
 #include "base/list.h"
 #include "tests/unit/fixture.h"
 
@@ -14,18 +14,18 @@ struct item {
 static struct list list;
 static struct item items[ITEMS];
 
-static void empty(void)
+static void empty_list(void)
 {
 	list = (struct list){ NULL, NULL };
 	for (int i = 0; i < ITEMS; i++)
 		items[i] = (struct item){ .value = i };
 }
 
-static void nothing(void)
+static void do_nothing(void)
 {
 }
 
-/* Checks that the list holds the items of these digits, in this order. */
+/* Asserts that the list has the items with these digits, in this order. */
 static void check(const char *digits)
 {
 	char forwards[ITEMS + 1] = "", backwards[ITEMS + 1] = "";
@@ -81,7 +81,7 @@ START_TEST(every_node_can_be_removed)
 }
 END_TEST
 
-START_TEST(a_removed_node_may_come_back)
+START_TEST(a_removed_node_may_be_inserted_again)
 {
 	list_append(&list, &items[0].node);
 	list_append(&list, &items[1].node);
@@ -96,11 +96,11 @@ int main(void)
 	Suite *s = suite_create("list");
 	TCase *tc = tcase_create("list");
 
-	tcase_add_checked_fixture(tc, empty, nothing);
+	tcase_add_checked_fixture(tc, empty_list, do_nothing);
 	tcase_add_test(tc, zeroed_memory_is_an_empty_list);
 	tcase_add_test(tc, nodes_come_first_last_and_between);
 	tcase_add_loop_test(tc, every_node_can_be_removed, 0, COUNT(removals));
-	tcase_add_test(tc, a_removed_node_may_come_back);
+	tcase_add_test(tc, a_removed_node_may_be_inserted_again);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
 }

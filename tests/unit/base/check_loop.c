@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The event loop with both engines: what is delivered, and what is not after a change. */
+/* The event loop with both engines: which events are delivered, and which are not after a change.
+ */
 #include "base/loop.h"
 #include "tests/unit/fixture.h"
 
@@ -12,13 +13,13 @@
 
 static const enum loop_engine engines[ENGINE_COUNT] = { LOOP_POLL, LOOP_EPOLL };
 
-/* A watched descriptor that notes what it hears. */
+/* A watched descriptor that records its events. */
 struct ear {
 	struct watch watch;
 	int peer; /* the other end of its socket pair */
 	int calls;
 	short heard;
-	void (*then)(struct ear *e); /* what its callback does */
+	void (*then)(struct ear *e); /* what its callback does, if not NULL */
 	struct ear *other;
 };
 
@@ -72,12 +73,12 @@ static void ear_close(struct ear *e)
 	close(e->peer);
 }
 
-static void poke(const struct ear *e)
+static void wake_ear(const struct ear *e)
 {
 	ck_assert_int_eq(write(e->peer, "x", 1), 1);
 }
 
-static void drain(struct ear *e)
+static void drain_ear(struct ear *e)
 {
 	char byte;
 
@@ -110,7 +111,7 @@ static const struct {
 	{ 0, false, true, 0 },
 };
 
-START_TEST(hears_what_it_wants)
+START_TEST(a_watch_gets_the_events_that_it_waits_for)
 {
 	struct ear e;
 	int i = _i / ENGINE_COUNT;
@@ -118,7 +119,7 @@ START_TEST(hears_what_it_wants)
 	start(_i % ENGINE_COUNT);
 	ear_add(&e, interests[i].wanted);
 	if (interests[i].poked)
-		poke(&e);
+		wake_ear(&e);
 	if (interests[i].hung_up) {
 		close(e.peer);
 		e.peer = -1;
@@ -126,7 +127,7 @@ START_TEST(hears_what_it_wants)
 	step();
 	ck_assert_int_eq(e.calls, interests[i].heard != 0);
 	ck_assert_int_eq(e.heard, interests[i].heard);
-	/* The state, not its change, is what counts. */
+	/* The state counts, not its change. */
 	step();
 	ck_assert_int_eq(e.calls, interests[i].heard != 0 ? 2 : 0);
 	ear_close(&e);
@@ -140,7 +141,7 @@ START_TEST(interest_changes)
 
 	start(_i);
 	ear_add(&e, POLLOUT);
-	poke(&e);
+	wake_ear(&e);
 	for (int i = 0; i < COUNT(wants); i++) {
 		ck_assert_int_eq(loop_want(loop, &e.watch, wants[i]), 0);
 		ck_assert_int_eq(e.watch.events, wants[i]);
@@ -154,7 +155,7 @@ START_TEST(interest_changes)
 }
 END_TEST
 
-START_TEST(a_removed_watch_hears_nothing)
+START_TEST(a_removed_watch_gets_no_event)
 {
 	unsigned long long begin;
 	struct ear e;
@@ -164,16 +165,16 @@ START_TEST(a_removed_watch_hears_nothing)
 	loop_remove(loop, &e.watch); /* is not watched */
 	ck_assert_int_eq(loop_want(loop, &e.watch, POLLIN), 0);
 	ck_assert_int_eq(loop_add(loop, &e.watch), 0);
-	poke(&e);
+	wake_ear(&e);
 	loop_remove(loop, &e.watch);
 	loop_remove(loop, &e.watch);
 	begin = fixture_now_ms();
 	ck_assert_int_eq(loop_want(loop, &e.watch, POLLIN | POLLOUT), 0);
-	/* Nor does it wake the loop. */
+	/* The descriptor does not wake the loop either. */
 	ck_assert_int_eq(loop_step(loop, QUIET_MS), 0);
 	ck_assert_uint_ge(fixture_now_ms() - begin, QUIET_MS);
 	ck_assert_int_eq(e.calls, 0);
-	/* Nor does an idle one that is removed and comes back. */
+	/* Neither does an idle watch that is removed and added again. */
 	ck_assert_int_eq(loop_want(loop, &e.watch, 0), 0);
 	ck_assert_int_eq(loop_add(loop, &e.watch), 0);
 	loop_remove(loop, &e.watch);
@@ -198,8 +199,8 @@ START_TEST(a_callback_may_remove_itself)
 	ear_add(&a, POLLIN);
 	ear_add(&b, POLLIN);
 	a.then = then_remove_self;
-	poke(&a);
-	poke(&b);
+	wake_ear(&a);
+	wake_ear(&b);
 	step();
 	step();
 	ck_assert_int_eq(a.calls, 1);
@@ -214,7 +215,7 @@ static void then_remove_other(struct ear *e)
 	loop_remove(loop, &e->other->watch);
 }
 
-/* Both are ready in the same round; whoever is called first removes the other. */
+/* Both are ready in the same round. The one that is called first removes the other. */
 START_TEST(a_callback_may_remove_another_that_is_ready)
 {
 	struct ear a, b;
@@ -225,8 +226,8 @@ START_TEST(a_callback_may_remove_another_that_is_ready)
 	a.then = b.then = then_remove_other;
 	a.other = &b;
 	b.other = &a;
-	poke(&a);
-	poke(&b);
+	wake_ear(&a);
+	wake_ear(&b);
 	step();
 	ck_assert_int_eq(a.calls + b.calls, 1);
 	step();
@@ -239,7 +240,7 @@ END_TEST
 
 static struct ear late;
 
-/* Its descriptor's number is taken at once by a watch that is not ready. */
+/* A watch that is not ready gets the same descriptor number immediately. */
 static void then_replace_other(struct ear *e)
 {
 	struct ear *other = e->other;
@@ -255,7 +256,7 @@ static void then_replace_other(struct ear *e)
 	ck_assert_int_eq(late.watch.fd < fd ? fd : late.watch.fd, fd);
 }
 
-START_TEST(a_number_used_again_hears_nothing_of_the_old)
+START_TEST(a_reused_descriptor_number_gets_no_event_of_the_old_one)
 {
 	struct ear a, b;
 
@@ -266,13 +267,13 @@ START_TEST(a_number_used_again_hears_nothing_of_the_old)
 	a.then = b.then = then_replace_other;
 	a.other = &b;
 	b.other = &a;
-	poke(&a);
-	poke(&b);
+	wake_ear(&a);
+	wake_ear(&b);
 	step();
 	ck_assert_int_eq(a.calls + b.calls, 1);
 	step();
 	ck_assert_int_eq(late.calls, 0);
-	poke(&late);
+	wake_ear(&late);
 	step();
 	ck_assert_int_eq(late.calls, 1);
 	ear_close(&a);
@@ -289,8 +290,8 @@ static void then_come_back(struct ear *e)
 	ck_assert_int_eq(loop_add(loop, &e->other->watch), 0);
 }
 
-/* What comes back waits for the next round, in which it is called once. */
-START_TEST(a_watch_may_leave_and_come_back_in_a_round)
+/* A watch that is added again is called once, in the next round. */
+START_TEST(a_watch_may_be_removed_and_added_in_one_round)
 {
 	struct ear a, b;
 
@@ -300,8 +301,8 @@ START_TEST(a_watch_may_leave_and_come_back_in_a_round)
 	a.then = b.then = then_come_back;
 	a.other = &b;
 	b.other = &a;
-	poke(&a);
-	poke(&b);
+	wake_ear(&a);
+	wake_ear(&b);
 	for (int i = 1; i <= 5; i++) {
 		step();
 		ck_assert_int_eq(a.calls + b.calls, i);
@@ -323,7 +324,7 @@ START_TEST(a_callback_may_change_its_interest)
 	start(_i);
 	ear_add(&e, POLLIN);
 	e.then = then_want_nothing;
-	poke(&e);
+	wake_ear(&e);
 	step();
 	step();
 	ck_assert_int_eq(e.calls, 1);
@@ -334,7 +335,7 @@ START_TEST(a_callback_may_change_its_interest)
 }
 END_TEST
 
-#define BROOD 100 /* more than the poll engine has room for at first */
+#define BROOD 100 /* more than the first array of the poll engine holds */
 
 static struct ear brood[BROOD];
 
@@ -353,8 +354,8 @@ START_TEST(a_callback_may_add_many)
 	ear_add(&a, POLLIN);
 	ear_add(&b, POLLIN);
 	a.then = then_add_many;
-	poke(&a);
-	poke(&b);
+	wake_ear(&a);
+	wake_ear(&b);
 	step();
 	ck_assert_int_eq(a.calls, 1);
 	ck_assert_int_eq(b.calls, 1);
@@ -373,7 +374,7 @@ END_TEST
 static struct ear crowd[MANY];
 static int crowd_calls;
 
-/* The second half goes when the first is called. */
+/* The second half is removed when the first is called. */
 static void then_thin_out(struct ear *e)
 {
 	(void)e;
@@ -383,7 +384,7 @@ static void then_thin_out(struct ear *e)
 				loop_remove(loop, &crowd[i].watch);
 }
 
-START_TEST(many_are_heard_and_removed)
+START_TEST(many_watches_get_events_and_are_removed)
 {
 	int fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
 	int left = 0;
@@ -434,7 +435,7 @@ START_TEST(removed_watches_leave_no_trace)
 }
 END_TEST
 
-START_TEST(an_edge_is_heard_once)
+START_TEST(an_edge_is_reported_once)
 {
 	struct ear e;
 
@@ -446,14 +447,14 @@ START_TEST(an_edge_is_heard_once)
 	ck_assert_int_eq(e.heard, POLLOUT);
 	step();
 	ck_assert_int_eq(e.calls, 1);
-	poke(&e);
+	wake_ear(&e);
 	step();
 	ck_assert_int_eq(e.calls, 2);
 	ck_assert(e.heard & POLLIN);
-	ck_assert_int_eq(loop_want(loop, &e.watch, POLLIN), 0); /* makes no difference */
+	ck_assert_int_eq(loop_want(loop, &e.watch, POLLIN), 0); /* `edge` makes no difference */
 	step();
 	ck_assert_int_eq(e.calls, 2);
-	poke(&e);
+	wake_ear(&e);
 	step();
 	ck_assert_int_eq(e.calls, 3);
 	ck_assert_int_eq(shutdown(e.peer, SHUT_WR), 0);
@@ -461,7 +462,7 @@ START_TEST(an_edge_is_heard_once)
 	ck_assert_int_eq(e.calls, 4);
 	ck_assert(e.heard & POLLRDHUP);
 	loop_remove(loop, &e.watch);
-	poke(&(struct ear){ .peer = e.watch.fd });
+	wake_ear(&(struct ear){ .peer = e.watch.fd });
 	close(e.peer);
 	e.peer = -1;
 	step();
@@ -471,7 +472,7 @@ START_TEST(an_edge_is_heard_once)
 END_TEST
 
 /* With poll(2) an edge-triggered watch is an ordinary one. */
-START_TEST(poll_knows_no_edges)
+START_TEST(poll_ignores_edge)
 {
 	struct ear e;
 
@@ -479,7 +480,7 @@ START_TEST(poll_knows_no_edges)
 	ear_open(&e, POLLIN);
 	e.watch.edge = true;
 	ck_assert_int_eq(loop_add(loop, &e.watch), 0);
-	poke(&e);
+	wake_ear(&e);
 	step();
 	step();
 	ck_assert_int_eq(e.calls, 2);
@@ -532,7 +533,7 @@ START_TEST(a_round_waits_no_longer_than_asked)
 }
 END_TEST
 
-START_TEST(free_forgets_what_is_left)
+START_TEST(a_loop_may_be_freed_with_watches_and_timers_left)
 {
 	struct timer t = { 0 };
 	struct task task = { 0 };
@@ -550,7 +551,7 @@ START_TEST(free_forgets_what_is_left)
 }
 END_TEST
 
-START_TEST(an_exclusive_watch_may_rest)
+START_TEST(an_exclusive_watch_may_be_switched_off_and_on)
 {
 	struct ear e;
 
@@ -558,7 +559,7 @@ START_TEST(an_exclusive_watch_may_rest)
 	ear_open(&e, POLLIN);
 	e.watch.exclusive = true;
 	ck_assert_int_eq(loop_add(loop, &e.watch), 0);
-	poke(&e);
+	wake_ear(&e);
 	step();
 	ck_assert_int_eq(e.calls, 1);
 	ck_assert_int_eq(loop_want(loop, &e.watch, 0), 0);
@@ -567,7 +568,7 @@ START_TEST(an_exclusive_watch_may_rest)
 	ck_assert_int_eq(loop_want(loop, &e.watch, POLLIN), 0);
 	step();
 	ck_assert_int_eq(e.calls, 2);
-	drain(&e);
+	drain_ear(&e);
 	step();
 	ck_assert_int_eq(e.calls, 2);
 	ear_close(&e);
@@ -615,8 +616,8 @@ static void await_sleep(const _Atomic pid_t *tid)
 	}
 }
 
-/* The kernel may wake more than one, but does not when both sleep. A thread may sleep for another
- * reason too (a lock), so one of several tries has to show it. */
+/* The kernel wakes only one thread if both sleep in epoll_wait(2). A thread may sleep for another
+ * reason (a lock), so one of several attempts must succeed. */
 START_TEST(one_of_two_threads_is_woken)
 {
 	bool shown = false;
@@ -644,7 +645,7 @@ START_TEST(one_of_two_threads_is_woken)
 			usleep(1000);
 		usleep(QUIET_MS * 1000);
 		shown = woken == 1;
-		/* Wakes the other. */
+		/* wake the other one */
 		ck_assert_int_eq(eventfd_write(fd, 1), 0);
 		for (int t = 0; t < 2; t++) {
 			pthread_join(threads[t], NULL);
@@ -697,7 +698,7 @@ static void start_timers(int i)
 	fired = 0;
 }
 
-/* Runs until `count` timers have fired in all. */
+/* Runs the loop until `count` timers have fired in total. */
 static void await_fired(int count)
 {
 	unsigned long long until = fixture_now_ms() + FIXTURE_DEADLINE_S * 1000ULL;
@@ -718,7 +719,7 @@ START_TEST(timers_fire_in_order)
 	memset(a, 0, sizeof(a));
 	for (int i = 0; i < TIMERS; i++)
 		alarm_set(&a[i], (random = random * 1103515245 + 12345) >> 16 & 63);
-	/* A third of them is cancelled, another is set anew. */
+	/* One third of the timers is cancelled, another third is set again. */
 	for (int i = 0; i < TIMERS; i++) {
 		if (i % 3 == 0)
 			loop_cancel(loop, &a[i].timer);
@@ -732,7 +733,7 @@ START_TEST(timers_fire_in_order)
 }
 END_TEST
 
-/* A heap whose last timer is due sooner than the parent of the one that is cancelled. */
+/* In this heap the last timer is due before the parent of the cancelled one, so it must move up. */
 START_TEST(cancelling_keeps_the_order)
 {
 	static const unsigned int delays[] = {
@@ -767,7 +768,7 @@ START_TEST(a_timer_fires_when_due_and_once)
 }
 END_TEST
 
-START_TEST(all_that_is_due_fires_in_a_round)
+START_TEST(all_due_timers_fire_in_one_round)
 {
 	struct alarm a[3] = { 0 };
 
@@ -779,7 +780,7 @@ START_TEST(all_that_is_due_fires_in_a_round)
 }
 END_TEST
 
-START_TEST(a_timer_cuts_a_longer_wait)
+START_TEST(a_timer_ends_a_longer_wait)
 {
 	struct alarm a = { 0 };
 
@@ -790,7 +791,7 @@ START_TEST(a_timer_cuts_a_longer_wait)
 }
 END_TEST
 
-START_TEST(a_timer_set_anew_forgets_the_old_time)
+START_TEST(a_timer_that_is_set_again_forgets_its_old_time)
 {
 	struct alarm later = { 0 };
 	struct alarm sooner = { 0 };
@@ -801,7 +802,7 @@ START_TEST(a_timer_set_anew_forgets_the_old_time)
 	alarm_set(&later, QUIET_MS);
 	alarm_set(&sooner, FIXTURE_DEADLINE_S * 2000);
 	alarm_set(&sooner, 1);
-	/* Both may be due in one round, if this process had to wait for a processor. */
+	/* Both may be due in one round if this process had to wait for a CPU. */
 	while (fired < 2)
 		ck_assert_int_eq(loop_step(loop, -1), 0);
 	ck_assert_int_eq(sooner.fired, 1);
@@ -876,7 +877,7 @@ START_TEST(a_timer_cannot_hold_up_a_round)
 
 	start_timers(_i);
 	ear_add(&e, POLLIN);
-	poke(&e);
+	wake_ear(&e);
 	alarm_set(&a, 0);
 	step();
 	step();
@@ -966,11 +967,11 @@ START_TEST(a_task_runs_in_the_round_that_queued_it)
 	start_jobs(_i);
 	ear_add(&e, POLLIN);
 	e.then = then_defer_another;
-	poke(&e);
+	wake_ear(&e);
 	late_job = (struct job){ 0 };
 	step();
 	ck_assert_int_eq(late_job.at, 1);
-	drain(&e);
+	drain_ear(&e);
 	late_job = (struct job){ 0 };
 	last_due_ms = 0;
 	alarm_set(&a, 0);
@@ -992,7 +993,7 @@ START_TEST(a_task_queued_by_a_task_waits_for_the_next_round)
 
 	start_jobs(_i);
 	ear_add(&e, POLLIN);
-	poke(&e);
+	wake_ear(&e);
 	jobcontrol_defer(&j);
 	for (int i = 1; i <= 3; i++) {
 		ck_assert_int_eq(loop_step(loop, -1), 0);
@@ -1036,7 +1037,7 @@ static void then_stop_loop(struct ear *e)
 	loop_stop(loop);
 }
 
-START_TEST(run_ends_by_stop)
+START_TEST(loop_stop_ends_loop_run)
 {
 	struct job j = { .then = then_stop };
 	struct ear e;
@@ -1047,7 +1048,7 @@ START_TEST(run_ends_by_stop)
 	ck_assert_int_eq(jobs_run, 3);
 	ear_add(&e, POLLIN);
 	e.then = then_stop_loop;
-	poke(&e);
+	wake_ear(&e);
 	ck_assert_int_eq(loop_run(loop), 0);
 	ck_assert_int_eq(e.calls, 1);
 	ear_close(&e);
@@ -1062,8 +1063,8 @@ static TCase *make_case(const char *name)
 	return tc;
 }
 
-/* A port arrives at a worker's loop from the main thread, without a lock: epoll(7) allows that, the
- * arrays of poll(2) do not. */
+/* The main thread adds a port to a worker's loop without a lock. epoll(7) allows that; the arrays
+ * of poll(2) do not. */
 START_TEST(another_thread_may_add_only_to_epoll)
 {
 	struct watch w = { .fd = STDIN_FILENO, .events = POLLIN };
@@ -1088,24 +1089,26 @@ static TCase *watches_case(void)
 {
 	TCase *tc = make_case("watches");
 
-	tcase_add_loop_test(tc, hears_what_it_wants, 0, ENGINE_COUNT * COUNT(interests));
+	tcase_add_loop_test(tc, a_watch_gets_the_events_that_it_waits_for, 0,
+			    ENGINE_COUNT * COUNT(interests));
 	tcase_add_loop_test(tc, interest_changes, 0, ENGINE_COUNT);
-	tcase_add_loop_test(tc, a_removed_watch_hears_nothing, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_removed_watch_gets_no_event, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_callback_may_remove_itself, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_callback_may_remove_another_that_is_ready, 0, ENGINE_COUNT);
-	tcase_add_loop_test(tc, a_number_used_again_hears_nothing_of_the_old, 0, ENGINE_COUNT);
-	tcase_add_loop_test(tc, a_watch_may_leave_and_come_back_in_a_round, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_reused_descriptor_number_gets_no_event_of_the_old_one, 0,
+			    ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_watch_may_be_removed_and_added_in_one_round, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_callback_may_change_its_interest, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_callback_may_add_many, 0, ENGINE_COUNT);
-	tcase_add_loop_test(tc, many_are_heard_and_removed, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, many_watches_get_events_and_are_removed, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, removed_watches_leave_no_trace, 0, ENGINE_COUNT);
-	tcase_add_test(tc, an_edge_is_heard_once);
-	tcase_add_test(tc, poll_knows_no_edges);
+	tcase_add_test(tc, an_edge_is_reported_once);
+	tcase_add_test(tc, poll_ignores_edge);
 	tcase_add_test(tc, what_epoll_refuses_is_reported);
 	tcase_add_loop_test(tc, a_signal_ends_a_round, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_round_waits_no_longer_than_asked, 0, ENGINE_COUNT);
-	tcase_add_loop_test(tc, free_forgets_what_is_left, 0, ENGINE_COUNT);
-	tcase_add_loop_test(tc, an_exclusive_watch_may_rest, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_loop_may_be_freed_with_watches_and_timers_left, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, an_exclusive_watch_may_be_switched_off_and_on, 0, ENGINE_COUNT);
 	tcase_add_test(tc, one_of_two_threads_is_woken);
 	tcase_add_test(tc, another_thread_may_add_only_to_epoll);
 	return tc;
@@ -1118,9 +1121,9 @@ static TCase *timers_case(void)
 	tcase_add_loop_test(tc, timers_fire_in_order, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, cancelling_keeps_the_order, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_timer_fires_when_due_and_once, 0, ENGINE_COUNT);
-	tcase_add_loop_test(tc, all_that_is_due_fires_in_a_round, 0, ENGINE_COUNT);
-	tcase_add_loop_test(tc, a_timer_cuts_a_longer_wait, 0, ENGINE_COUNT);
-	tcase_add_loop_test(tc, a_timer_set_anew_forgets_the_old_time, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, all_due_timers_fire_in_one_round, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_timer_ends_a_longer_wait, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_timer_that_is_set_again_forgets_its_old_time, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_cancelled_timer_does_not_fire, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_callback_may_cancel_another_that_is_due, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_callback_may_set_its_timer_again, 0, ENGINE_COUNT);
@@ -1136,7 +1139,7 @@ static TCase *tasks_case(void)
 	tcase_add_loop_test(tc, a_task_runs_in_the_round_that_queued_it, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_task_queued_by_a_task_waits_for_the_next_round, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_task_may_free_its_memory, 0, ENGINE_COUNT);
-	tcase_add_loop_test(tc, run_ends_by_stop, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, loop_stop_ends_loop_run, 0, ENGINE_COUNT);
 	return tc;
 }
 

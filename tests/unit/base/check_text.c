@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Pieces of a text, and characters. A text under test lies in a heap buffer of exactly its size, so
- * that reading past it is seen. */
+/* Pieces of a text, and characters. Each text is in a heap buffer of exactly its size, so that
+ * sanitizers notice a read past its end. */
 #include "base/text.h"
 #include "tests/unit/fixture.h"
 
-static struct text exactly(const char *text)
+static struct text copy_exactly(const char *text)
 {
 	return (struct text){ fixture_exact_copy(text, strlen(text)), strlen(text) };
 }
@@ -19,8 +19,8 @@ static void assert_text(struct text t, const char *want)
 
 /* ---- characters ---- */
 
-/* Every byte, and what a reader has for the end; char may be signed. */
-START_TEST(characters_are_those_of_ascii)
+/* Every byte, also as a signed char, and the negative value for the end. */
+START_TEST(character_classes_are_those_of_ascii)
 {
 	static const char hex[] = "0123456789abcdef";
 
@@ -41,7 +41,7 @@ END_TEST
 
 static const struct {
 	const char *text;
-	const char *start; /* without the blanks in front */
+	const char *start; /* without leading blanks */
 	const char *both;
 } trims[] = {
 	{ "", "", "" },		 { " \t ", "", "" },  { "a", "a", "a" },
@@ -51,8 +51,8 @@ static const struct {
 
 START_TEST(blanks_are_trimmed)
 {
-	assert_text(text_trim_start(exactly(trims[_i].text)), trims[_i].start);
-	assert_text(text_trim(exactly(trims[_i].text)), trims[_i].both);
+	assert_text(text_trim_start(copy_exactly(trims[_i].text)), trims[_i].start);
+	assert_text(text_trim(copy_exactly(trims[_i].text)), trims[_i].both);
 }
 END_TEST
 
@@ -65,16 +65,16 @@ static const struct {
 	{ "a:b", "a", "b" }, { ":b", "", "b" }, { "a:b:c", "a", "b:c" }, { "a::c", "a", ":c" },
 };
 
-START_TEST(a_piece_is_taken_off)
+START_TEST(a_piece_is_taken_up_to_the_separator)
 {
-	struct text t = exactly(pieces[_i].text);
+	struct text t = copy_exactly(pieces[_i].text);
 
 	assert_text(text_take_until(&t, ':'), pieces[_i].head);
 	assert_text(t, pieces[_i].rest);
 }
 END_TEST
 
-START_TEST(nothing_has_no_pieces)
+START_TEST(an_empty_text_has_no_pieces)
 {
 	struct text t = { 0 };
 
@@ -85,19 +85,20 @@ START_TEST(nothing_has_no_pieces)
 }
 END_TEST
 
-START_TEST(equal_is_equal_in_full)
+START_TEST(texts_are_equal_only_as_a_whole)
 {
-	ck_assert(text_equals(exactly("ab"), "ab"));
-	ck_assert(!text_equals(exactly("ab"), "a"));
-	ck_assert(!text_equals(exactly("a"), "ab"));
-	ck_assert(!text_equals(exactly("ab"), "aB"));
+	ck_assert(text_equals(copy_exactly("ab"), "ab"));
+	ck_assert(!text_equals(copy_exactly("ab"), "a"));
+	ck_assert(!text_equals(copy_exactly("a"), "ab"));
+	ck_assert(!text_equals(copy_exactly("ab"), "aB"));
 }
 END_TEST
 
 /* ---- UTF-8 ---- */
 
-/* Is it read as it was written, and is a part of it nothing? Half a pair of UTF-16 is nothing. */
-static bool comes_back(uint32_t cp)
+/* Is the character read back as it was written, and is a part of it refused? Half of a UTF-16 pair
+ * is refused. */
+static bool is_read_back(uint32_t cp)
 {
 	const size_t want = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
 	char buf[TEXT_UTF8_MAX];
@@ -113,17 +114,18 @@ static bool comes_back(uint32_t cp)
 	return n == want && text_utf8_decode(buf, n, &back) == n && back == cp;
 }
 
-/* All of them: an assertion for each would take Check longer than the rest. */
-START_TEST(every_character_comes_back)
+/* Asserts only on failure: a million assertions would be slow. */
+START_TEST(every_character_is_decoded_as_it_was_encoded)
 {
 	for (uint32_t cp = 0; cp <= 0x10ffff; cp++) {
-		if (!comes_back(cp))
+		if (!is_read_back(cp))
 			ck_abort_msg("U+%04X", cp);
 	}
 }
 END_TEST
 
-/* A continuation alone, a wrong one, overlong forms, above the last character, no first byte. */
+/* A lone continuation byte, a wrong one, overlong forms, beyond the last character, no first byte.
+ */
 static const char *const no_utf8[] = {
 	"\x80",
 	"\xbf",
@@ -137,9 +139,9 @@ static const char *const no_utf8[] = {
 	"\xff",
 };
 
-START_TEST(what_is_no_utf8_is_refused)
+START_TEST(malformed_utf8_is_refused)
 {
-	struct text t = exactly(no_utf8[_i]);
+	struct text t = copy_exactly(no_utf8[_i]);
 	uint32_t cp;
 
 	ck_assert_uint_eq(text_utf8_decode(t.p, t.len, &cp), 0);
@@ -181,7 +183,7 @@ static const struct {
 
 START_TEST(typing_errors_are_counted)
 {
-	ck_assert_int_eq(text_typing_errors(exactly(typed[_i].typed), typed[_i].word),
+	ck_assert_int_eq(text_typing_errors(copy_exactly(typed[_i].typed), typed[_i].word),
 			 typed[_i].errors);
 }
 END_TEST
@@ -191,13 +193,13 @@ int main(void)
 	Suite *s = suite_create("text");
 	TCase *tc = tcase_create("text");
 
-	tcase_add_test(tc, characters_are_those_of_ascii);
+	tcase_add_test(tc, character_classes_are_those_of_ascii);
 	tcase_add_loop_test(tc, blanks_are_trimmed, 0, COUNT(trims));
-	tcase_add_loop_test(tc, a_piece_is_taken_off, 0, COUNT(pieces));
-	tcase_add_test(tc, nothing_has_no_pieces);
-	tcase_add_test(tc, equal_is_equal_in_full);
-	tcase_add_test(tc, every_character_comes_back);
-	tcase_add_loop_test(tc, what_is_no_utf8_is_refused, 0, COUNT(no_utf8));
+	tcase_add_loop_test(tc, a_piece_is_taken_up_to_the_separator, 0, COUNT(pieces));
+	tcase_add_test(tc, an_empty_text_has_no_pieces);
+	tcase_add_test(tc, texts_are_equal_only_as_a_whole);
+	tcase_add_test(tc, every_character_is_decoded_as_it_was_encoded);
+	tcase_add_loop_test(tc, malformed_utf8_is_refused, 0, COUNT(no_utf8));
 	tcase_add_loop_test(tc, typing_errors_are_counted, 0, COUNT(typed));
 	tcase_set_timeout(tc, FIXTURE_DEADLINE_S);
 	suite_add_tcase(s, tc);
