@@ -45,9 +45,21 @@ static const struct flag *find_negated(const struct flag *table, const char *tex
 	return flag != NULL && flag->type == FLAG_BOOL ? flag : NULL;
 }
 
-/* Appends the option that the user probably meant, if one is similar. */
-static void suggest(const struct flag *table, const char *text, size_t len, struct err *e)
+/* Finds the option of one letter that `word` joins with its value, as other programs allow:
+ * -p8080:80. A letter behind the option would begin a name. */
+static const struct flag *find_joined(const struct flag *table, const char *word)
 {
+	const struct flag *flag = word[1] == '-' ? NULL : find(table, word + 1, 1);
+
+	return flag != NULL && flag->type != FLAG_BOOL && !text_is_letter(word[2]) ? flag : NULL;
+}
+
+/* Appends the option that the user probably meant, if one is similar. `text` is the name in
+ * `word`. */
+static void suggest(const struct flag *table, const char *word, const char *text, size_t len,
+		    struct err *e)
+{
+	const struct flag *joined = find_joined(table, word);
 	const struct flag *negated = find_negated(table, text, len);
 	const char *name = NULL;
 	int fewest = 0;
@@ -64,7 +76,9 @@ static void suggest(const struct flag *table, const char *text, size_t len, stru
 			}
 		}
 	}
-	if (negated != NULL)
+	if (joined != NULL)
+		err_add(e, "; did you mean -%s %.200s?", joined->alias, word + 2);
+	else if (negated != NULL)
 		err_add(e, "; did you mean --%s=false?", negated->name);
 	else if (name != NULL)
 		err_add(e, "; did you mean %s%s?", name[1] != '\0' ? "--" : "-", name);
@@ -86,13 +100,15 @@ int flags_next(const struct flag *table, char *const **words, const struct flag 
 	}
 	len = strcspn(name, "=");
 	if (len == 0 || *name == '-') {
-		err_set(e, EINVAL, "bad flag syntax: %s", word);
+		err_set(e, EINVAL,
+			"bad flag syntax: %s; an option begins with one or two dashes and its name",
+			word);
 		return -EINVAL;
 	}
 	*flag = find(table, name, len);
 	if (*flag == NULL) {
 		err_set(e, ENOENT, "flag provided but not defined: -%.*s", (int)len, name);
-		suggest(table, name, len, e);
+		suggest(table, word, name, len, e);
 		return -ENOENT;
 	}
 	*value = name[len] == '=' ? name + len + 1 : NULL;

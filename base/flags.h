@@ -39,7 +39,7 @@ struct flag {
 		0, \
 	}
 
-/* Reads the option that **words begins with, and moves *words behind the option and its value.
+/* Reads the option in the word **words, and moves *words behind the option and its value.
  * *words ends with NULL. `value` is set to NULL for a boolean without a value. Returns one of
  * these:
  *   - 1 for an option;
@@ -59,7 +59,7 @@ bool flags_has(const struct flag *table, const char *word);
 
 /* Parses `value` and stores it in the struct at `base`. Returns 0, or -EINVAL with a reason that
  * begins with Go's words: "invalid value "x" for flag -n: parse error" or "invalid boolean value
- * "x" for -n: parse error". Behind that the reason says which values the option takes. For a number
+ * "x" for -n: parse error". After that the reason says which values the option takes. For a number
  * that is the option's help text, so the help text should name the range. */
 int flags_set(void *base, const struct flag *flag, const char *value, struct err *e);
 

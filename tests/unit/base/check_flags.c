@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Options of command lines: what Go's flag package makes of a line, and its words. */
+/* Options of command lines, which are parsed as by Go's flag package, with its messages. */
 #include "base/flags.h"
 #include "tests/unit/fixture.h"
 
@@ -25,7 +25,7 @@ static const struct flag table[] = {
 static struct values values;
 static struct err e;
 
-/* Reads a line; *rest is what follows the options. */
+/* Parses a line, and sets *rest to what follows the options. */
 static int read_line(char *const *words, char *const **rest)
 {
 	int r;
@@ -38,7 +38,7 @@ static int read_line(char *const *words, char *const **rest)
 	return r;
 }
 
-START_TEST(lines_that_are_good)
+START_TEST(good_lines_are_parsed)
 {
 	static const struct {
 		const char *words[8];
@@ -51,7 +51,7 @@ START_TEST(lines_that_are_good)
 		{ { "--on", "--number=5", "--text=x", "a" }, { true, 5, "x" }, "a" },
 		{ { "-o", "-n=-5", "--text=" }, { true, -5, "" }, NULL },
 		{ { "-n", "-5", "-text", "-on" }, { false, -5, "-on" }, NULL },
-		{ { "-on", "false" }, { true, -1, "" }, "false" }, /* no value of its own */
+		{ { "-on", "false" }, { true, -1, "" }, "false" }, /* an option without a value */
 		{ { "-on", "-on=false", "a" }, { false, -1, "" }, "a" },
 		{ { "-on=1", "--", "-n=5" }, { true, -1, "" }, "-n=5" },
 		{ { "--" }, { false, -1, "" }, NULL },
@@ -76,13 +76,15 @@ START_TEST(lines_that_are_good)
 END_TEST
 
 #define NOT_DEFINED(name, guess) "flag provided but not defined: -" name guess
+#define BAD_SYNTAX(word) \
+	"bad flag syntax: " word "; an option begins with one or two dashes and its name"
 #define BAD_BOOL(value) \
 	"invalid boolean value \"" value "\" for -on: parse error; --on takes true or false"
 #define BAD_NUMBER(value)                                                              \
 	"invalid value \"" value "\" for flag -number: parse error; --number takes a " \
 	"number: 1 to 9"
 
-START_TEST(lines_that_are_bad)
+START_TEST(bad_lines_are_refused_with_a_reason)
 {
 	static const struct {
 		const char *words[4];
@@ -116,9 +118,12 @@ START_TEST(lines_that_are_bad)
 		{ { "-n", " 5" }, -EINVAL, BAD_NUMBER(" 5") },
 		{ { "-n", "1.5" }, -EINVAL, BAD_NUMBER("1.5") },
 		{ { "-n=9223372036854775808" }, -EINVAL, BAD_NUMBER("9223372036854775808") },
-		{ { "---on" }, -EINVAL, "bad flag syntax: ---on" },
-		{ { "-=1" }, -EINVAL, "bad flag syntax: -=1" },
-		{ { "--=1" }, -EINVAL, "bad flag syntax: --=1" },
+		{ { "---on" }, -EINVAL, BAD_SYNTAX("---on") },
+		{ { "-=1" }, -EINVAL, BAD_SYNTAX("-=1") },
+		{ { "--=1" }, -EINVAL, BAD_SYNTAX("--=1") },
+		{ { "-n5" }, -ENOENT, NOT_DEFINED("n5", "; did you mean -n 5?") },
+		{ { "-l:a=b" }, -ENOENT, NOT_DEFINED("l:a", "; did you mean -l :a=b?") },
+		{ { "--n5" }, -ENOENT, NOT_DEFINED("n5", "; did you mean -n?") },
 		{ { "-list=a" }, -EINVAL, "flag -list is a list" },
 	};
 
@@ -129,7 +134,7 @@ START_TEST(lines_that_are_bad)
 }
 END_TEST
 
-START_TEST(words_of_booleans)
+START_TEST(all_words_of_booleans_are_read)
 {
 	static const char *const yes[] = { "1", "t", "T", "true", "TRUE", "True" };
 	static const char *const no[] = { "0", "f", "F", "false", "FALSE", "False" };
@@ -146,7 +151,7 @@ START_TEST(words_of_booleans)
 }
 END_TEST
 
-START_TEST(one_by_one)
+START_TEST(options_are_returned_one_by_one)
 {
 	char *const *line = FIXTURE_ARGV("-l", "a,b", "--list=c", "-foreign", "value", "end");
 	char *const *words = line;
@@ -159,7 +164,7 @@ START_TEST(one_by_one)
 	ck_assert_ptr_eq(words, line + 2);
 	ck_assert_int_eq(flags_next(table, &words, &flag, &value, &e), 1);
 	ck_assert_str_eq(value, "c");
-	/* One that is not in the table is left where it is. */
+	/* An option that is not in the table is not consumed. */
 	ck_assert_int_eq(flags_next(table, &words, &flag, &value, &e), -ENOENT);
 	ck_assert_ptr_eq(words, line + 3);
 	words += 2;
@@ -173,10 +178,10 @@ int main(void)
 	Suite *s = suite_create("flags");
 	TCase *tc = fixture_case("flags");
 
-	tcase_add_test(tc, lines_that_are_good);
-	tcase_add_test(tc, lines_that_are_bad);
-	tcase_add_test(tc, words_of_booleans);
-	tcase_add_test(tc, one_by_one);
+	tcase_add_test(tc, good_lines_are_parsed);
+	tcase_add_test(tc, bad_lines_are_refused_with_a_reason);
+	tcase_add_test(tc, all_words_of_booleans_are_read);
+	tcase_add_test(tc, options_are_returned_one_by_one);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
 }
