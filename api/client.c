@@ -22,6 +22,7 @@
 #include "base/fd.h"
 #include "formats/http.h"
 #include "formats/json.h"
+#include "formats/jsonfield.h"
 #include "formats/jsonout.h"
 #include "os/unixsock.h"
 

@@ -14,6 +14,7 @@
 
 #include "base/array.h"
 #include "formats/json.h"
+#include "formats/jsonfield.h"
 #include "formats/jsonout.h"
 #include "formats/portspec.h"
 

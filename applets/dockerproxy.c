@@ -36,6 +36,7 @@
 #include "base/version.h"
 #include "formats/ipaddr.h"
 #include "formats/json.h"
+#include "formats/jsonfield.h"
 #include "formats/jsonout.h"
 #include "formats/portspec.h"
 #include "os/proc.h"

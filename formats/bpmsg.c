@@ -16,6 +16,7 @@
 #include "base/array.h"
 #include "formats/ipaddr.h"
 #include "formats/json.h"
+#include "formats/jsonfield.h"
 #include "formats/jsonout.h"
 
 #define UNKNOWN_TYPE "unknown request type: "

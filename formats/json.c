@@ -36,6 +36,7 @@ struct reader {
 	size_t pos;
 	size_t len;
 	int depth;
+	bool is_outline; /* json_outline */
 	struct err *e;
 };
 
@@ -233,6 +234,7 @@ static int read_member(struct reader *in)
 static int read_elements(struct reader *in, bool is_object)
 {
 	const int end = is_object ? '}' : ']';
+	const uint32_t first = in->doc->count;
 	int r;
 
 	skip_space(in);
@@ -242,6 +244,8 @@ static int read_elements(struct reader *in, bool is_object)
 		r = is_object ? read_member(in) : read_value(in);
 		if (r < 0)
 			return r;
+		if (in->is_outline && in->depth > 1)
+			in->doc->count = first; /* checked, but not indexed */
 		skip_space(in);
 		if (peek(in) == end)
 			return 0;
@@ -298,9 +302,9 @@ static int read_value(struct reader *in)
 	}
 }
 
-int json_parse(struct json_doc *doc, const char *text, size_t len, struct err *e)
+static int parse(struct json_doc *doc, const char *text, size_t len, bool is_outline, struct err *e)
 {
-	struct reader in = { .doc = doc, .len = len, .e = e };
+	struct reader in = { .doc = doc, .len = len, .is_outline = is_outline, .e = e };
 	int r;
 
 	doc->text = text;
@@ -317,6 +321,16 @@ int json_parse(struct json_doc *doc, const char *text, size_t len, struct err *e
 	return r;
 }
 
+int json_parse(struct json_doc *doc, const char *text, size_t len, struct err *e)
+{
+	return parse(doc, text, len, false, e);
+}
+
+int json_outline(struct json_doc *doc, const char *text, size_t len, struct err *e)
+{
+	return parse(doc, text, len, true, e);
+}
+
 /* ---- long arrays ---- */
 
 void json_walk_init(struct json_walk *walk, const char *text, size_t len)
@@ -325,7 +339,7 @@ void json_walk_init(struct json_walk *walk, const char *text, size_t len)
 }
 
 /* Reads the '[' that opens the array, or null. */
-static int walk_in(struct json_walk *walk, struct reader *in)
+static int enter_array(struct json_walk *walk, struct reader *in)
 {
 	int r;
 
@@ -346,7 +360,7 @@ static int walk_in(struct json_walk *walk, struct reader *in)
 }
 
 /* Reads an element and the ',' or ']' behind it. */
-static int walk_on(struct json_walk *walk, struct reader *in)
+static int read_next_element(struct json_walk *walk, struct reader *in)
 {
 	int r = read_value(in);
 
@@ -372,9 +386,9 @@ int json_walk_next(struct json_walk *walk, struct json_doc *doc, struct err *e)
 	if (walk->len > INT_MAX)
 		return err_set(e, E2BIG, "the JSON text is too long");
 	if (walk->at == JSON_WALK_START)
-		r = walk_in(walk, &in);
+		r = enter_array(walk, &in);
 	if (r == 0 && walk->at == JSON_WALK_INSIDE)
-		r = walk_on(walk, &in);
+		r = read_next_element(walk, &in);
 	if (r <= 0) {
 		walk->at = JSON_WALK_END;
 		doc->count = 0;
@@ -426,8 +440,8 @@ const struct json_node *json_member(const struct json_doc *doc, const struct jso
 	return found;
 }
 
-/* The UTF-16 code unit of the \uXXXX at s, or 0 if there is none. \u0000 gives 0, too: the only
- * caller that does not know whether there is an escape looks for a low surrogate. */
+/* The UTF-16 code unit of the \uXXXX at s. Returns 0 if there is no such escape, and for \u0000: a
+ * caller that does not know whether there is one looks for a low surrogate, which is not 0. */
 static uint32_t hex_escape(const char *s, size_t len)
 {
 	uint32_t unit = 0;
@@ -541,67 +555,4 @@ const char *json_raw(const struct json_doc *doc, const struct json_node *node, s
 {
 	*len = node->len;
 	return doc->text + node->start;
-}
-
-/* ---- members of a known type ---- */
-
-/* The member's value, or NULL if it is missing or null: RootlessKit treats both the same. */
-static const struct json_node *field(const struct json_doc *doc, const struct json_node *obj,
-				     const char *key)
-{
-	const struct json_node *node = json_member(doc, obj, key);
-
-	return node != NULL && node->type == JSON_NULL ? NULL : node;
-}
-
-static int wrong_type(const struct json_doc *doc, const char *what, const char *key,
-		      const char *want, struct err *e)
-{
-	if (doc->go_type != NULL)
-		return err_set(e, EINVAL,
-			       "json: cannot unmarshal %s into Go struct field %s.%s of type %s",
-			       what, doc->go_type, key, want);
-	return err_set(e, EINVAL, "json: cannot unmarshal %s into field %s of type %s", what, key,
-		       want);
-}
-
-int json_field_string(const struct json_doc *doc, const struct json_node *obj, const char *key,
-		      char *buf, size_t cap, struct err *e)
-{
-	const struct json_node *node = field(doc, obj, key);
-	int len;
-
-	buf[0] = '\0';
-	if (node == NULL)
-		return 0;
-	if (node->type != JSON_STRING)
-		return wrong_type(doc, json_type_name(node->type), key, "string", e);
-	len = json_get_string(doc, node, buf, cap);
-	if (len == -ENOSPC)
-		return err_set(e, EINVAL, "json: field %s is too long", key);
-	if (len < 0)
-		return err_set(e, EINVAL, "json: field %s holds a NUL character", key);
-	return 0;
-}
-
-int json_field_int(const struct json_doc *doc, const struct json_node *obj, const char *key,
-		   int64_t *value, struct err *e)
-{
-	const struct json_node *node = field(doc, obj, key);
-	char what[ERR_LEN / 4]; /* leaves room for the rest of the reason */
-	const char *raw;
-	size_t len;
-
-	*value = 0;
-	if (node == NULL)
-		return 0;
-	if (node->type != JSON_NUMBER)
-		return wrong_type(doc, json_type_name(node->type), key, "int", e);
-	if (json_get_int(doc, node, value) == 0)
-		return 0;
-	raw = json_raw(doc, node, &len);
-	if (len >= sizeof(what) - sizeof("number ")) /* a number of any length is JSON */
-		len = sizeof(what) - sizeof("number ") - 1;
-	snprintf(what, sizeof(what), "number %.*s", (int)len, raw);
-	return wrong_type(doc, what, key, "int", e);
 }

@@ -61,8 +61,13 @@ struct json_doc {
  *     "after decimal point in numeric literal", "in exponent of numeric literal". */
 int json_parse(struct json_doc *doc, const char *text, size_t len, struct err *e);
 
-/* The root is always node 0. The functions that follow accept a null pointer as a node, as
- * json_member may return it, unless their comment says otherwise: it has no type. */
+/* The same, but of the containers in the root only the text is indexed (json_raw), not what they
+ * contain. So they may be long. Read an array among them with a struct json_walk. */
+int json_outline(struct json_doc *doc, const char *text, size_t len, struct err *e);
+
+/* The root is always node 0. The functions that follow accept a null pointer as a node, because
+ * json_member may return one, unless their comment says otherwise. They treat it as a value of
+ * another type. */
 
 /* The value of member `key` of an object, or NULL if `obj` is not an object or has no such member.
  * Keys match regardless of ASCII case, and the last of several equal keys wins (compat: 3.0.1). */
@@ -118,16 +123,5 @@ void json_walk_init(struct json_walk *walk, const char *text, size_t len);
 /* Indexes the next element in `doc`, as its root. Returns 1; 0 at the end of the array, without
  * reading the text behind it; or -EINVAL or -E2BIG with a reason like json_parse's. */
 int json_walk_next(struct json_walk *walk, struct json_doc *doc, struct err *e);
-
-/* Read member `key` of an object. A member that is missing or null gives "" or 0. Return 0, or
- * -EINVAL if the member has another type or does not fit, with one of these reasons for clients:
- *   - "json: cannot unmarshal string into field parentPort of type int";
- *   - "json: cannot unmarshal number 1e4 into field parentPort of type int";
- *   - "json: field proto is too long", "json: field proto holds a NUL character".
- * If go_type is "Spec", the reasons say "into Go struct field Spec.parentPort" instead. */
-int json_field_string(const struct json_doc *doc, const struct json_node *obj, const char *key,
-		      char *buf, size_t cap, struct err *e);
-int json_field_int(const struct json_doc *doc, const struct json_node *obj, const char *key,
-		   int64_t *value, struct err *e);
 
 #endif

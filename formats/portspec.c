@@ -18,6 +18,7 @@
 
 #include "base/array.h"
 #include "base/text.h"
+#include "formats/jsonfield.h"
 
 #define PORTS_ARE "; ports are 1 to 65535"
 #define PROTOS	  "tcp, tcp4, tcp6, udp, udp4 or udp6"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* JSON: the index of any text is a tree within the text; a value ends where it ends, whatever
- * follows; what is read, written and read again is the same. */
+/* JSON. The nodes of an accepted text form a tree within the text. Where a value ends does not
+ * depend on what follows. A document that is written again parses to the same tree. */
 #include "formats/json.h"
 #include "formats/jsonout.h"
 
@@ -9,9 +9,9 @@
 
 #include "fuzz.h"
 
-#define ESCAPED_MAX 6 /* bytes that the writer makes of one, as in \u00XX */
+#define ESCAPED_MAX 6 /* bytes that the writer prints for one, as in \u00XX */
 
-/* Nodes stand in the order of their texts, each within the container that it is in. */
+/* Nodes are in the order of their texts, and each lies within its container. */
 static void check_tree(const struct json_doc *doc, uint32_t index, size_t len)
 {
 	const struct json_node *node = &doc->nodes[index];
@@ -35,7 +35,7 @@ static void check_tree(const struct json_doc *doc, uint32_t index, size_t len)
 	REQUIRE(node->type != JSON_OBJECT || children % 2 == 0);
 }
 
-/* A string's value, or NULL if it holds a NUL; the caller frees it. */
+/* Returns a string's value, or NULL if it contains a NUL. The caller frees it. */
 static char *string_value(const struct json_doc *doc, const struct json_node *node)
 {
 	size_t cap = (size_t)node->len * 3 + 1; /* each byte may become U+FFFD */
@@ -53,8 +53,8 @@ static char *string_value(const struct json_doc *doc, const struct json_node *no
 	return value;
 }
 
-/* Writes a value again. What the writer has no words for becomes a string: numbers with a fraction
- * and strings with a NUL. */
+/* Writes a value again. Numbers that are not integers, and strings with a NUL, which the writer
+ * cannot print, become other strings. */
 static void write_value(struct jsonout *out, const struct json_doc *doc,
 			const struct json_node *node, const char *key)
 {
@@ -137,8 +137,8 @@ static void check_round_trip(const struct json_doc *doc, size_t size)
 	free(text);
 }
 
-/* Without what follows the root the index is the same; without its last byte too, the text ends
- * early, but for a number, which is one with fewer digits as well. */
+/* Without the bytes after the root value, the nodes are the same. Without the root's last byte, the
+ * text is incomplete, unless the root is a number, which may be a number with fewer digits, too. */
 static void check_end(const struct json_doc *doc, const uint8_t *data)
 {
 	const struct json_node *root = &doc->nodes[0];
@@ -160,6 +160,22 @@ static void check_end(const struct json_doc *doc, const uint8_t *data)
 	free(copy);
 }
 
+/* The outline of a text that json_parse accepts has the root's members, in the same places. */
+static void check_outline(const struct json_doc *doc, const char *text, size_t size)
+{
+	const struct json_node *root = &doc->nodes[0], *node = json_first(doc, root);
+	struct json_doc outline;
+
+	REQUIRE(json_outline(&outline, text, size, NULL) == 0);
+	for (uint32_t i = 1; i < outline.count; i++) {
+		REQUIRE(node != NULL && node->type == outline.nodes[i].type);
+		REQUIRE(node->start == outline.nodes[i].start && node->len == outline.nodes[i].len);
+		REQUIRE(outline.nodes[i].next == i + 1);
+		node = json_next(doc, root, node);
+	}
+	REQUIRE(node == NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = exact_copy(data, size);
@@ -168,6 +184,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int r = json_parse(&doc, text, size, &e);
 
 	if (r == 0) {
+		check_outline(&doc, text, size);
 		REQUIRE(e.msg[0] == '\0');
 		REQUIRE(doc.nodes[0].next == doc.count);
 		check_tree(&doc, 0, size);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* JSON: what the reader accepts, and in which words it refuses. A text under test lies in a heap
- * buffer of exactly its size, so that reading past it is seen. */
+/* JSON: which texts the reader accepts, and its reasons for refusing others. Each text is in a heap
+ * buffer of exactly its size, so that sanitizers notice a read past its end. */
 #include "formats/json.h"
+#include "formats/jsonfield.h"
 #include "tests/unit/fixture.h"
 
-/* The text stays until the next one is parsed, since the index points into it. */
+/* The index points into the text, which stays until the next one is parsed. */
 static int parse(struct json_doc *doc, const char *text, struct err *e)
 {
 	const char *copy = fixture_exact_copy(text, strlen(text));
@@ -78,7 +79,7 @@ static const struct {
 	{ "\\", AT("\\\\", VALUE) },
 	{ "\x7f", AT("\\x7f", VALUE) },
 	{ "\v1", AT("\\v", VALUE) },
-	/* Bytes beyond ASCII are shown as the Latin-1 characters that they would be. */
+	/* Reasons show bytes beyond ASCII as Latin-1 characters. */
 	{ "\xc3\xa9", AT("Ã", VALUE) },
 	{ "\x85", AT("\\u0085", VALUE) },
 	{ "\xa0", AT("\\u00a0", VALUE) },
@@ -86,7 +87,7 @@ static const struct {
 	{ "\xef\xbb\xbf{}", AT("ï", VALUE) },
 };
 
-START_TEST(refuses_a_malformed_text)
+START_TEST(a_malformed_text_is_refused)
 {
 	struct json_doc doc;
 	struct err e;
@@ -97,7 +98,7 @@ START_TEST(refuses_a_malformed_text)
 }
 END_TEST
 
-START_TEST(refuses_embedded_nuls)
+START_TEST(nul_bytes_are_refused)
 {
 	static const char outside[] = "{\0}", inside[] = "\"a\0b\"";
 	struct json_doc doc;
@@ -110,7 +111,7 @@ START_TEST(refuses_embedded_nuls)
 }
 END_TEST
 
-START_TEST(reason_may_be_unwanted)
+START_TEST(the_reason_may_be_left_out)
 {
 	struct json_doc doc;
 
@@ -126,7 +127,7 @@ static const char *const messages[] = {
 	"false",
 };
 
-START_TEST(every_beginning_ends_unexpectedly)
+START_TEST(every_beginning_of_a_text_is_an_unexpected_end)
 {
 	const char *text = messages[_i];
 	size_t whole = strlen(text);
@@ -148,7 +149,7 @@ END_TEST
 
 /* ---- limits ---- */
 
-/* `depth` arrays, one in the other. */
+/* `depth` nested arrays. */
 static int parse_nested(struct json_doc *doc, size_t depth, struct err *e)
 {
 	char *text = malloc(2 * depth);
@@ -208,7 +209,7 @@ static int parse_many(struct json_doc *doc, size_t count, const char *value, str
 
 static const char *const any_value[] = { "1", "\"\"", "true", "null", "[]", "{}" };
 
-START_TEST(values_are_limited)
+START_TEST(the_number_of_values_is_limited)
 {
 	struct json_doc doc;
 	struct err e;
@@ -221,7 +222,7 @@ START_TEST(values_are_limited)
 }
 END_TEST
 
-START_TEST(a_text_beyond_the_index_is_refused)
+START_TEST(a_text_too_long_for_the_index_is_refused)
 {
 	struct json_doc doc;
 	struct err e;
@@ -247,7 +248,7 @@ static const struct {
 	{ "\"\"", JSON_STRING, "string", "" },
 	{ "[ 1 ]", JSON_ARRAY, "array", "[ 1 ]" },
 	{ "{\"a\":{}}", JSON_OBJECT, "object", "{\"a\":{}}" },
-	/* What follows is ignored. */
+	/* The bytes that follow are ignored. */
 	{ "{} garbage", JSON_OBJECT, "object", "{}" },
 	{ "1x", JSON_NUMBER, "number", "1" },
 	{ "01", JSON_NUMBER, "number", "0" },
@@ -256,7 +257,7 @@ static const struct {
 	{ "[]]", JSON_ARRAY, "array", "[]" },
 };
 
-START_TEST(finds_the_root)
+START_TEST(the_root_is_the_first_node)
 {
 	struct json_doc doc;
 	struct err e;
@@ -273,7 +274,7 @@ START_TEST(finds_the_root)
 }
 END_TEST
 
-START_TEST(walks_containers)
+START_TEST(members_and_elements_are_walked_in_order)
 {
 	struct json_doc doc;
 	struct err e;
@@ -300,7 +301,7 @@ START_TEST(walks_containers)
 }
 END_TEST
 
-START_TEST(an_empty_container_has_no_first)
+START_TEST(an_empty_container_has_no_first_node)
 {
 	struct json_doc doc;
 	struct err e;
@@ -337,7 +338,7 @@ static const struct {
 	{ "\"key\"", NO_MEMBER },
 };
 
-START_TEST(finds_a_member)
+START_TEST(a_member_is_found_by_its_key)
 {
 	struct json_doc doc;
 	struct err e;
@@ -355,7 +356,7 @@ END_TEST
 
 static const struct {
 	const char *text;
-	int r; /* the length, or what is wrong */
+	int r; /* the length, or -errno */
 	const char *value;
 } unescaped[] = {
 	{ "\"\"", 0, "" },
@@ -382,7 +383,7 @@ static const struct {
 	{ "{\"a\":\"b\"}", -EINVAL, NULL },
 };
 
-START_TEST(gets_a_string)
+START_TEST(a_string_is_unescaped)
 {
 	char buf[64];
 	struct json_doc doc;
@@ -435,7 +436,7 @@ static const struct {
 	{ "[1]", -EINVAL, 0 },
 };
 
-START_TEST(gets_an_int)
+START_TEST(an_int_is_read)
 {
 	struct json_doc doc;
 	struct err e;
@@ -447,7 +448,7 @@ START_TEST(gets_an_int)
 }
 END_TEST
 
-START_TEST(gets_a_bool)
+START_TEST(a_bool_is_read)
 {
 	struct json_doc doc;
 	struct err e;
@@ -462,7 +463,7 @@ START_TEST(gets_a_bool)
 }
 END_TEST
 
-START_TEST(no_node_is_of_no_type)
+START_TEST(a_missing_node_has_no_type)
 {
 	char buf[4];
 	struct json_doc doc = { 0 };
@@ -498,7 +499,7 @@ static const struct {
 	{ "{\"f\":\"a\\u0000\"}", NULL, "json: field f holds a NUL character" },
 };
 
-START_TEST(reads_a_string_field)
+START_TEST(a_string_field_is_read)
 {
 	char buf[8];
 	struct json_doc doc;
@@ -532,7 +533,7 @@ static const struct {
 	{ "{\"f\":99999999999999999999}", 0, UNMARSHAL("number 99999999999999999999", "int") },
 };
 
-START_TEST(reads_an_int_field)
+START_TEST(an_int_field_is_read)
 {
 	struct json_doc doc;
 	struct err e;
@@ -548,7 +549,7 @@ START_TEST(reads_an_int_field)
 }
 END_TEST
 
-START_TEST(a_number_of_any_length_leaves_a_whole_reason)
+START_TEST(a_number_of_any_length_leaves_a_complete_reason)
 {
 	char text[2000] = "{\"f\":";
 	struct json_doc doc;
@@ -567,14 +568,14 @@ static TCase *refusing_case(void)
 {
 	TCase *tc = tcase_create("refusing");
 
-	tcase_add_loop_test(tc, refuses_a_malformed_text, 0, COUNT(malformed));
-	tcase_add_test(tc, refuses_embedded_nuls);
-	tcase_add_test(tc, reason_may_be_unwanted);
-	tcase_add_loop_test(tc, every_beginning_ends_unexpectedly, 0, COUNT(messages));
+	tcase_add_loop_test(tc, a_malformed_text_is_refused, 0, COUNT(malformed));
+	tcase_add_test(tc, nul_bytes_are_refused);
+	tcase_add_test(tc, the_reason_may_be_left_out);
+	tcase_add_loop_test(tc, every_beginning_of_a_text_is_an_unexpected_end, 0, COUNT(messages));
 	tcase_add_test(tc, nesting_is_limited);
 	tcase_add_test(tc, containers_side_by_side_are_not_nested);
-	tcase_add_loop_test(tc, values_are_limited, 0, COUNT(any_value));
-	tcase_add_test(tc, a_text_beyond_the_index_is_refused);
+	tcase_add_loop_test(tc, the_number_of_values_is_limited, 0, COUNT(any_value));
+	tcase_add_test(tc, a_text_too_long_for_the_index_is_refused);
 	return tc;
 }
 
@@ -582,18 +583,18 @@ static TCase *finding_case(void)
 {
 	TCase *tc = tcase_create("finding");
 
-	tcase_add_loop_test(tc, finds_the_root, 0, COUNT(values));
-	tcase_add_test(tc, walks_containers);
-	tcase_add_test(tc, an_empty_container_has_no_first);
-	tcase_add_loop_test(tc, finds_a_member, 0, COUNT(members));
-	tcase_add_loop_test(tc, gets_a_string, 0, COUNT(unescaped));
+	tcase_add_loop_test(tc, the_root_is_the_first_node, 0, COUNT(values));
+	tcase_add_test(tc, members_and_elements_are_walked_in_order);
+	tcase_add_test(tc, an_empty_container_has_no_first_node);
+	tcase_add_loop_test(tc, a_member_is_found_by_its_key, 0, COUNT(members));
+	tcase_add_loop_test(tc, a_string_is_unescaped, 0, COUNT(unescaped));
 	tcase_add_test(tc, a_string_must_fit);
-	tcase_add_loop_test(tc, gets_an_int, 0, COUNT(numbers));
-	tcase_add_test(tc, gets_a_bool);
-	tcase_add_test(tc, no_node_is_of_no_type);
-	tcase_add_loop_test(tc, reads_a_string_field, 0, COUNT(string_fields));
-	tcase_add_loop_test(tc, reads_an_int_field, 0, COUNT(int_fields));
-	tcase_add_test(tc, a_number_of_any_length_leaves_a_whole_reason);
+	tcase_add_loop_test(tc, an_int_is_read, 0, COUNT(numbers));
+	tcase_add_test(tc, a_bool_is_read);
+	tcase_add_test(tc, a_missing_node_has_no_type);
+	tcase_add_loop_test(tc, a_string_field_is_read, 0, COUNT(string_fields));
+	tcase_add_loop_test(tc, an_int_field_is_read, 0, COUNT(int_fields));
+	tcase_add_test(tc, a_number_of_any_length_leaves_a_complete_reason);
 	return tc;
 }
 
