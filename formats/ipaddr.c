@@ -53,6 +53,17 @@ bool ipaddr_is_any(const struct ipaddr *ip)
 	}
 }
 
+struct ipaddr ipaddr_loopback(sa_family_t family)
+{
+	struct ipaddr ip = { .family = family };
+
+	if (family == AF_INET)
+		ip.v4.s_addr = htonl(INADDR_LOOPBACK);
+	else if (family == AF_INET6)
+		ip.v6 = in6addr_loopback;
+	return ip;
+}
+
 bool ipaddr_equal(const struct ipaddr *a, const struct ipaddr *b)
 {
 	if (a->family != b->family)

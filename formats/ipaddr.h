@@ -22,13 +22,16 @@ struct ipaddr {
  * zone). An IPv4-mapped IPv6 address ("::ffff:10.0.2.100") becomes IPv4. Returns 0, or -EINVAL with
  * *ip unchanged. */
 int ipaddr_parse(struct ipaddr *ip, const char *text);
-bool ipaddr_is_loopback(const struct ipaddr *ip);
-bool ipaddr_is_any(const struct ipaddr *ip); /* 0.0.0.0 or :: */
+bool ipaddr_is_loopback(const struct ipaddr *ip); /* 127.0.0.0/8 or ::1 */
+bool ipaddr_is_any(const struct ipaddr *ip);	  /* 0.0.0.0 or :: */
+/* Returns 127.0.0.1 or ::1; AF_UNSPEC for AF_UNSPEC. */
+struct ipaddr ipaddr_loopback(sa_family_t family);
+/* Are they the same address? True for two of AF_UNSPEC. */
 bool ipaddr_equal(const struct ipaddr *a, const struct ipaddr *b);
 /* Fills in a socket address with `port` in host byte order. Returns its length, 0 for AF_UNSPEC. */
 socklen_t ipaddr_sockaddr(const struct ipaddr *ip, int port, struct sockaddr_storage *sa);
-/* Reads a socket address. An IPv4-mapped IPv6 address becomes IPv4, and an address of another
- * family AF_UNSPEC. Returns the port in host byte order, or 0 if there is none. */
+/* Reads a socket address. An IPv4-mapped IPv6 address becomes IPv4. An address of another
+ * family becomes AF_UNSPEC. Returns the port in host byte order, or 0 if there is none. */
 int ipaddr_from_sockaddr(struct ipaddr *ip, const struct sockaddr_storage *sa);
 /* Writes an address as text to buf, which has at least INET6_ADDRSTRLEN bytes; "" for AF_UNSPEC.
  * Returns buf. */

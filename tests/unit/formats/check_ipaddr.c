@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* IP addresses: as text, as socket addresses, and what kind they are. */
+/* IP addresses: as text, as socket addresses, and their kinds. */
 #include <arpa/inet.h>
 
 #include "formats/ipaddr.h"
@@ -29,7 +29,7 @@ static const struct {
 	{ "FE80:0:0::1", AF_INET6, false, false, "fe80::1" },
 	{ "::1.2.3.4", AF_INET6, false, false, "::1.2.3.4" },
 	{ "64:ff9b::1.2.3.4", AF_INET6, false, false, "64:ff9b::102:304" },
-	/* IPv4-mapped ones are IPv4. */
+	/* IPv4-mapped addresses are IPv4. */
 	{ "::ffff:10.0.2.100", AF_INET, false, false, "10.0.2.100" },
 	{ "::ffff:7f00:1", AF_INET, true, false, "127.0.0.1" },
 	{ "::FFFF:0.0.0.0", AF_INET, false, true, "0.0.0.0" },
@@ -37,7 +37,7 @@ static const struct {
 	  "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff" },
 };
 
-START_TEST(reads_an_address)
+START_TEST(an_address_is_read)
 {
 	char buf[INET6_ADDRSTRLEN];
 	struct ipaddr ip, again;
@@ -60,7 +60,7 @@ static const char *const no_addresses[] = {
 	"::g",	    "::12345",	"::1%lo",    "::1%1",	 "::1.2.3.256", "1:2:3:4:5:6:7:8:9",
 };
 
-START_TEST(refuses_an_address)
+START_TEST(a_malformed_address_is_refused)
 {
 	struct ipaddr ip = { .family = AF_UNSPEC };
 
@@ -69,8 +69,8 @@ START_TEST(refuses_an_address)
 }
 END_TEST
 
-/* Every address equals itself, the ones of the same canonical text, and no other. */
-START_TEST(compares_addresses)
+/* An address equals exactly the addresses with the same canonical text. */
+START_TEST(addresses_are_compared)
 {
 	struct ipaddr a, b;
 	const struct ipaddr none = { .family = AF_UNSPEC };
@@ -86,7 +86,7 @@ START_TEST(compares_addresses)
 }
 END_TEST
 
-START_TEST(no_address_is_nothing)
+START_TEST(an_unset_address_has_no_text)
 {
 	const struct ipaddr none = { .family = AF_UNSPEC };
 	struct sockaddr_storage sa;
@@ -101,7 +101,26 @@ START_TEST(no_address_is_nothing)
 }
 END_TEST
 
-START_TEST(fills_an_ipv4_socket_address)
+static const struct {
+	sa_family_t family;
+	const char *text;
+} loopbacks[] = {
+	{ AF_INET, "127.0.0.1" },
+	{ AF_INET6, "::1" },
+	{ AF_UNSPEC, "" },
+};
+
+START_TEST(each_family_has_a_loopback_address)
+{
+	const struct ipaddr ip = ipaddr_loopback(loopbacks[_i].family);
+	char buf[INET6_ADDRSTRLEN];
+
+	ck_assert_int_eq(ip.family, loopbacks[_i].family);
+	ck_assert_str_eq(ipaddr_text(&ip, buf, sizeof(buf)), loopbacks[_i].text);
+}
+END_TEST
+
+START_TEST(an_ipv4_socket_address_is_filled_in)
 {
 	struct sockaddr_storage sa;
 	const struct sockaddr_in *sin = (const struct sockaddr_in *)&sa;
@@ -117,7 +136,7 @@ START_TEST(fills_an_ipv4_socket_address)
 }
 END_TEST
 
-START_TEST(fills_an_ipv6_socket_address)
+START_TEST(an_ipv6_socket_address_is_filled_in)
 {
 	struct sockaddr_storage sa;
 	const struct sockaddr_in6 *sin6 = (const struct sockaddr_in6 *)&sa;
@@ -148,7 +167,7 @@ static const struct {
 	{ "", AF_UNSPEC, "" },
 };
 
-START_TEST(reads_a_socket_address)
+START_TEST(a_socket_address_is_read)
 {
 	struct sockaddr_storage sa = { .ss_family = peers[_i].family };
 	char text[INET6_ADDRSTRLEN] = "";
@@ -195,13 +214,14 @@ int main(void)
 	Suite *s = suite_create("ipaddr");
 	TCase *tc = tcase_create("ipaddr");
 
-	tcase_add_loop_test(tc, reads_an_address, 0, COUNT(addresses));
-	tcase_add_loop_test(tc, refuses_an_address, 0, COUNT(no_addresses));
-	tcase_add_loop_test(tc, compares_addresses, 0, COUNT(addresses));
-	tcase_add_test(tc, no_address_is_nothing);
-	tcase_add_loop_test(tc, reads_a_socket_address, 0, COUNT(peers));
-	tcase_add_test(tc, fills_an_ipv4_socket_address);
-	tcase_add_test(tc, fills_an_ipv6_socket_address);
+	tcase_add_loop_test(tc, an_address_is_read, 0, COUNT(addresses));
+	tcase_add_loop_test(tc, a_malformed_address_is_refused, 0, COUNT(no_addresses));
+	tcase_add_loop_test(tc, addresses_are_compared, 0, COUNT(addresses));
+	tcase_add_test(tc, an_unset_address_has_no_text);
+	tcase_add_loop_test(tc, a_socket_address_is_read, 0, COUNT(peers));
+	tcase_add_loop_test(tc, each_family_has_a_loopback_address, 0, COUNT(loopbacks));
+	tcase_add_test(tc, an_ipv4_socket_address_is_filled_in);
+	tcase_add_test(tc, an_ipv6_socket_address_is_filled_in);
 	tcase_add_loop_test(tc, an_ipv6_address_with_a_port_has_brackets, 0, COUNT(endpoints));
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
