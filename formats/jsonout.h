@@ -23,7 +23,8 @@ struct jsonout {
 
 /* Starts an empty text in buf[cap], which is borrowed. */
 void jsonout_init(struct jsonout *out, char *buf, size_t cap);
-/* `key` is the name of the member; NULL inside arrays and at the top. */
+/* Begin or end a container. In this function and those below, `key` is the name of the member; NULL
+ * inside arrays and at the top. */
 void jsonout_begin_object(struct jsonout *out, const char *key);
 void jsonout_end_object(struct jsonout *out);
 void jsonout_begin_array(struct jsonout *out, const char *key);
@@ -31,6 +32,7 @@ void jsonout_end_array(struct jsonout *out);
 /* Escapes a string as Go's encoding/json does: `<`, `>`, `&`, U+2028 and U+2029 are escaped, too;
  * control characters become \u00XX, or \n \r \t \b \f; bytes that are not UTF-8 become U+FFFD. */
 void jsonout_put_string(struct jsonout *out, const char *key, const char *value);
+/* Write one value of another type. */
 void jsonout_put_int(struct jsonout *out, const char *key, int64_t value);
 void jsonout_put_bool(struct jsonout *out, const char *key, bool value);
 void jsonout_put_null(struct jsonout *out, const char *key);

@@ -22,9 +22,9 @@
 #define SLIRPAPI_REQUEST_MAX 1024 /* bytes with the NUL; slirp4netns accepts less than 4096 */
 #define SLIRPAPI_ANSWER_MAX  4096 /* bytes; the longest known answer has about 100 */
 
-/* Write a request of at most SLIRPAPI_REQUEST_MAX bytes to buf[cap]. `child_ip` is used if the spec
- * has no child IP. An IPv4-mapped IPv6 address is written as IPv4. Return the length in bytes, or
- * -ENOSPC. */
+/* Both write a request of at most SLIRPAPI_REQUEST_MAX bytes to buf[cap], and return its length in
+ * bytes, or -ENOSPC. `child_ip` is used if the spec has no child IP. An IPv4-mapped IPv6 address is
+ * written as IPv4. */
 int slirpapi_add(const struct portspec *spec, const char *child_ip, char *buf, size_t cap);
 int slirpapi_remove(int64_t id, char *buf, size_t cap);
 

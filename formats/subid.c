@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-
 /* Subordinate IDs in the files and outputs that list them.
  *
  * All these texts consist of lines. A line that does not follow its format is skipped, as the
@@ -221,9 +220,9 @@ static uint64_t end_of(const struct subid_range *range)
 	return (uint64_t)range->start + range->count;
 }
 
-/* Shortens [*at, *end) by the part that `range` covers. If `range` covers *at, moves *at behind it;
- * otherwise moves *end to where `range` begins, and the caller looks at the part behind `range`
- * later. Returns whether anything was cut off. */
+/* Shortens [*at, *end) so that it has nothing of `range`. If `range` covers *at, moves *at behind
+ * `range`. If `range` begins later but before *end, moves *end to that beginning; the caller looks
+ * at the part behind `range` later. Returns whether anything was cut off. */
 static bool take_out(uint64_t *at, uint64_t *end, const struct subid_range *range)
 {
 	if (range->start <= *at && end_of(range) > *at) {

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the fuzzers share: a claim that stops the fuzzer where it does not hold, and input in
- * buffers of exactly its size, so that AddressSanitizer sees each byte read beyond it.
+/* Shared by the fuzzers: REQUIRE, which stops the fuzzer if a claim is false, and copies of the
+ * input in buffers of exactly its size, so that AddressSanitizer reports any read beyond its end.
  */
 
 #define REQUIRE(claim)                                                                            \
@@ -22,7 +22,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* The caller frees it. */
+/* Returns a copy of these bytes. The caller frees it. */
 static inline char *exact_copy(const void *data, size_t size)
 {
 	char *copy = malloc(size > 0 ? size : 1);
@@ -32,7 +32,7 @@ static inline char *exact_copy(const void *data, size_t size)
 	return copy;
 }
 
-/* Ends at the first NUL of the input, if there is one. The caller frees it. */
+/* Returns the input as a string, which ends at its first NUL byte. The caller frees it. */
 static inline char *string_copy(const uint8_t *data, size_t size)
 {
 	char *copy = strndup((const char *)data, size);

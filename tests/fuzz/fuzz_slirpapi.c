@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* slirp4netns' API: any bytes are read as an answer, and as the addresses of a request, which comes
- * out as JSON that has them. */
+/* slirp4netns' API. The input is decoded as an answer, and used as the addresses of a request,
+ * which must be JSON that has them. */
 #include "formats/slirpapi.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@ static void check_answer(const char *text, size_t size)
 	REQUIRE(r == 0 || r == -EREMOTEIO || r == -EPROTO);
 	REQUIRE((r == 0) == (e.msg[0] == '\0'));
 	REQUIRE(memchr(e.msg, '\0', sizeof(e.msg)) != NULL);
-	/* Who does not ask for an ID is content with less. */
+	/* A caller that does not want an ID also accepts an answer without one. */
 	REQUIRE(slirpapi_decode(text, size, NULL, NULL) == r || r == -EPROTO);
 }
 

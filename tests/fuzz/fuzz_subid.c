@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Subordinate IDs: whatever the text, the ranges are sound and none is there twice; written as
- * lines of each format they are read again; a name that is found is one; a comment changes nothing.
+/* Subordinate IDs. Ranges of any text are valid, and none is repeated. Written in the format of
+ * /etc/subuid or of getsubids, they are read again. A name that is found can be found again. A
+ * comment at the end of nsswitch.conf changes nothing.
  */
 #include "formats/subid.h"
 
@@ -29,7 +30,7 @@ static void require_same(const struct subid_ranges *a, const struct subid_ranges
 	REQUIRE(memcmp(a->range, b->range, a->count * sizeof(a->range[0])) == 0);
 }
 
-/* Writes the ranges in both formats, and reads them. */
+/* Writes the ranges in both formats, and reads them again. */
 static void check_round_trip(const struct subid_ranges *ranges)
 {
 	struct subid_ranges from_file = { 0 }, from_tool = { 0 };
@@ -49,13 +50,14 @@ static void check_round_trip(const struct subid_ranges *ranges)
 	subid_read_getsubids(&from_tool, tool, tool_len);
 	require_same(&from_file, ranges);
 	require_same(&from_tool, ranges);
-	/* Once more adds nothing. */
+	/* Reading the same file again adds nothing. */
 	REQUIRE(subid_read_file(&from_file, file, file_len, "x", UID) == 0);
 	free(tool);
 	free(file);
 }
 
-/* No ID is mapped twice, none is the user's own, and all fit. */
+/* No ID is mapped twice, the user's own ID is not mapped, and the map fits into the kernel's
+ * limits. */
 static void check_map(const struct subid_ranges *ranges)
 {
 	static struct subid_ranges map;
@@ -78,7 +80,7 @@ static void check_map(const struct subid_ranges *ranges)
 	REQUIRE(map.count < 340);
 }
 
-/* Bad lines come in order, and what is behind the last one has none. */
+/* Bad lines are found in order, until there are no more. */
 static void check_bad_lines(const char *text, size_t size)
 {
 	const char *why = NULL;
@@ -90,7 +92,7 @@ static void check_bad_lines(const char *text, size_t size)
 	}
 }
 
-/* Free IDs are in the map. */
+/* A range of free IDs has the wanted size, and lies within the map. */
 static void check_free(const char *text, size_t size)
 {
 	static const char all[] = "0 0 4294967295\n";

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* JSON: what the writer makes of values, how it lays out what was read, and what is left when there
- * is no room. */
+/* Writing JSON: values, indented texts, and output that does not fit. */
 #include "formats/jsonout.h"
 #include "tests/unit/fixture.h"
 
 /* ---- values ---- */
 
-START_TEST(writes_a_message)
+START_TEST(an_object_is_written)
 {
 	char buf[256];
 	struct jsonout out;
@@ -47,7 +46,7 @@ static const struct {
 	{ INT64_MIN, "-9223372036854775808" },
 };
 
-START_TEST(writes_and_reads_an_int)
+START_TEST(an_int_is_read_back_as_written)
 {
 	char buf[32];
 	struct jsonout out;
@@ -76,7 +75,8 @@ static const struct {
 	{ "<a>&b", "\"\\u003ca\\u003e\\u0026b\"" },
 	{ "é€😀", "\"é€😀\"" },
 	{ "\u2028\u2029", "\"\\u2028\\u2029\"" },
-	/* A lone continuation, a cut sequence, overlong ones, a surrogate, one above the last. */
+	/* A lone continuation byte, a cut sequence, overlong forms, a surrogate, beyond the last
+	   character. */
 	{ "a\x80z", "\"a\\ufffdz\"" },
 	{ "\xe2\x82", "\"\\ufffd\\ufffd\"" },
 	{ "\xc0\x80", "\"\\ufffd\\ufffd\"" },
@@ -87,7 +87,7 @@ static const struct {
 	{ "\xc3(", "\"\\ufffd(\"" },
 };
 
-START_TEST(writes_a_string)
+START_TEST(a_string_is_escaped)
 {
 	char buf[128];
 	struct jsonout out;
@@ -99,7 +99,7 @@ START_TEST(writes_a_string)
 }
 END_TEST
 
-START_TEST(escapes_a_key)
+START_TEST(a_key_is_escaped)
 {
 	char buf[64];
 	struct jsonout out;
@@ -123,8 +123,9 @@ static void write_small_object(struct jsonout *out, char *buf, size_t cap)
 	jsonout_end_object(out);
 }
 
-/* With every capacity the buffer holds a beginning of the text, and says if it is all. */
-START_TEST(overflow_leaves_a_beginning)
+/* With every capacity the buffer holds a beginning of the text, and `overflow` tells whether it is
+ * cut. */
+START_TEST(overflow_leaves_a_terminated_beginning)
 {
 	char whole[128], buf[128];
 	struct jsonout out;
@@ -144,7 +145,7 @@ START_TEST(overflow_leaves_a_beginning)
 }
 END_TEST
 
-START_TEST(no_room_at_all_is_overflow)
+START_TEST(a_buffer_of_no_bytes_is_not_touched)
 {
 	char byte = '#';
 	struct jsonout out;
@@ -180,7 +181,7 @@ static const struct {
 	{ "{\"\\u000a\":0}", "{\n    \"\\n\": 0\n}" },
 };
 
-START_TEST(lays_out_a_value)
+START_TEST(a_value_is_indented)
 {
 	const char *text = layouts[_i].text;
 	size_t cap = jsonout_indented_cap(strlen(text), 4);
@@ -198,8 +199,8 @@ START_TEST(lays_out_a_value)
 }
 END_TEST
 
-/* The texts that grow most: as deep and as many values as an index takes. */
-START_TEST(needs_no_more_than_said)
+/* The texts that grow most: as deep, and with as many values, as an index takes. */
+START_TEST(indented_text_fits_the_announced_size)
 {
 	const int blanks = _i;
 	char text[4 * JSON_MAX_NODES] = "";
@@ -224,8 +225,8 @@ START_TEST(needs_no_more_than_said)
 }
 END_TEST
 
-/* Output that does not fit is cut as the writer does it. */
-START_TEST(overflows_softly)
+/* Output that does not fit is cut as by the other functions. */
+START_TEST(indented_text_is_cut_at_the_end_of_its_buffer)
 {
 	static const char text[] = "{\"a\":[1,2,{\"b\":\"c\"}]}";
 	char buf[64];
@@ -249,12 +250,12 @@ static TCase *value_case(void)
 {
 	TCase *tc = tcase_create("values");
 
-	tcase_add_test(tc, writes_a_message);
-	tcase_add_loop_test(tc, writes_and_reads_an_int, 0, COUNT(ints));
-	tcase_add_loop_test(tc, writes_a_string, 0, COUNT(strings));
-	tcase_add_test(tc, escapes_a_key);
-	tcase_add_test(tc, overflow_leaves_a_beginning);
-	tcase_add_test(tc, no_room_at_all_is_overflow);
+	tcase_add_test(tc, an_object_is_written);
+	tcase_add_loop_test(tc, an_int_is_read_back_as_written, 0, COUNT(ints));
+	tcase_add_loop_test(tc, a_string_is_escaped, 0, COUNT(strings));
+	tcase_add_test(tc, a_key_is_escaped);
+	tcase_add_test(tc, overflow_leaves_a_terminated_beginning);
+	tcase_add_test(tc, a_buffer_of_no_bytes_is_not_touched);
 	return tc;
 }
 
@@ -262,9 +263,9 @@ static TCase *layout_case(void)
 {
 	TCase *tc = tcase_create("layout");
 
-	tcase_add_loop_test(tc, lays_out_a_value, 0, COUNT(layouts));
-	tcase_add_loop_test(tc, needs_no_more_than_said, 0, 9);
-	tcase_add_test(tc, overflows_softly);
+	tcase_add_loop_test(tc, a_value_is_indented, 0, COUNT(layouts));
+	tcase_add_loop_test(tc, indented_text_fits_the_announced_size, 0, 9);
+	tcase_add_test(tc, indented_text_is_cut_at_the_end_of_its_buffer);
 	return tc;
 }
 

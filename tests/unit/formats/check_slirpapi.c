@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* slirp4netns' API: the texts of requests, and what is made of answers. */
+/* slirp4netns' API: writing requests, and reading answers. */
 #include "formats/slirpapi.h"
 
 #include <check.h>
@@ -32,13 +32,13 @@ static const struct {
 	{ { PROTO_UDP4, "::ffff:127.0.0.2", 53, "::ffff:10.0.2.100", 53 },
 	  "\"proto\":\"udp\",\"host_addr\":\"127.0.0.2\",\"host_port\":53,"
 	  "\"guest_addr\":\"10.0.2.100\",\"guest_port\":53" },
-	/* for the program to refuse */
+	/* slirp4netns refuses it */
 	{ { PROTO_TCP, "::1", 80, "fd00::1", 80 },
 	  "\"proto\":\"tcp\",\"host_addr\":\"::1\",\"host_port\":80,"
 	  "\"guest_addr\":\"fd00::1\",\"guest_port\":80" },
 };
 
-START_TEST(asks_to_add)
+START_TEST(a_request_to_add_a_port_is_written)
 {
 	char text[SLIRPAPI_REQUEST_MAX], want[SLIRPAPI_REQUEST_MAX];
 	int len = slirpapi_add(&adds[_i].spec, CHILD_IP, text, sizeof(text));
@@ -52,7 +52,7 @@ START_TEST(asks_to_add)
 }
 END_TEST
 
-START_TEST(any_spec_fits)
+START_TEST(every_spec_fits_into_the_request)
 {
 	char text[SLIRPAPI_REQUEST_MAX];
 	struct portspec spec = { PROTO_UDP4, "", 65535, "", 65535 };
@@ -64,7 +64,7 @@ START_TEST(any_spec_fits)
 }
 END_TEST
 
-START_TEST(asks_to_remove)
+START_TEST(a_request_to_remove_a_port_is_written)
 {
 	char text[SLIRPAPI_REQUEST_MAX];
 
@@ -78,9 +78,9 @@ END_TEST
 
 static const struct {
 	const char *text;
-	int result;	 /* when an ID is asked for */
-	int without;	 /* when none is */
-	const char *msg; /* for the first; begins like this */
+	int result;	 /* expected result if the answer should have an ID */
+	int without;	 /* if it should not */
+	const char *msg; /* beginning of the reason of the first result */
 } answers[] = {
 	{ "{\"return\":{\"id\":42}}", 0, 0, "" },
 	{ " { \"return\" : { \"id\" : 42, \"more\": [1] } }\n", 0, 0, "" },
@@ -108,10 +108,10 @@ static const struct {
 	  "unexpected answer (neither \"return\" nor \"error\")" },
 };
 
-START_TEST(reads_an_answer)
+START_TEST(an_answer_is_read)
 {
 	size_t len = strlen(answers[_i].text);
-	char *text = malloc(len > 0 ? len : 1); /* of exactly its size */
+	char *text = malloc(len > 0 ? len : 1); /* a buffer of exactly its size */
 	struct err e = { "" };
 	int64_t id = -1;
 
@@ -142,10 +142,10 @@ int main(void)
 	Suite *s = suite_create("slirpapi");
 	TCase *tc = tcase_create("messages");
 
-	tcase_add_loop_test(tc, asks_to_add, 0, COUNT(adds));
-	tcase_add_test(tc, any_spec_fits);
-	tcase_add_test(tc, asks_to_remove);
-	tcase_add_loop_test(tc, reads_an_answer, 0, COUNT(answers));
+	tcase_add_loop_test(tc, a_request_to_add_a_port_is_written, 0, COUNT(adds));
+	tcase_add_test(tc, every_spec_fits_into_the_request);
+	tcase_add_test(tc, a_request_to_remove_a_port_is_written);
+	tcase_add_loop_test(tc, an_answer_is_read, 0, COUNT(answers));
 	tcase_add_test(tc, a_reason_that_is_too_long_is_left_out);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);

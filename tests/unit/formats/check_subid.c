@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Subordinate IDs: which ranges are found in the texts that name them, and which lines are passed
- * over. A text under test lies in a heap buffer of exactly its size, so that reading past it is
- * seen.
- */
+/* Subordinate IDs: which ranges are found in the files, and which lines are skipped. Each text is
+ * in a heap buffer of exactly its size, so that sanitizers notice a read past its end. */
 #include "formats/subid.h"
 #include "tests/unit/fixture.h"
 
 #include <fnmatch.h>
 
 /* Ranges as text, "START+COUNT START+COUNT". */
-static const char *show(const struct subid_ranges *ranges)
+static const char *ranges_to_text(const struct subid_ranges *ranges)
 {
 	static char buf[SUBID_MAX_RANGES * sizeof("4294967295+4294967295 ")];
 	size_t len = 0;
@@ -38,7 +36,7 @@ static const struct {
 	{ "alice2:1:2\nalic:1:2\nALICE:1:2\n alice:1:2\nalice :1:2\n", "" },
 	{ "10000:1:2\n100:1:2\n01000:1:2\n+1000:1:2\n", "" },
 	{ ":1:2\n", "" },
-	/* The same range again, by whatever owner. */
+	/* The same range again, by name and by UID. */
 	{ "alice:1:2\nalice:1:2\n1000:1:2\n", "1+2" },
 	{ "alice:1:2\nalice:1:3\nalice:2:2\n", "1+2 1+3 2+2" },
 	/* Comments and empty lines. */
@@ -54,7 +52,7 @@ static const struct {
 	{ "alice:18446744073709551616:1\nalice:1:18446744073709551617\n", "" },
 	{ "alice:100000:0\n", "" },
 	{ "alice:0:1\n", "0+1" },
-	/* Malformed lines, and a good one behind them. */
+	/* Malformed lines, and a good one after them. */
 	{ "alice\nalice:3:4\n", "3+4" },
 	{ "alice:\nalice:3:4\n", "3+4" },
 	{ "alice:1\nalice:3:4\n", "3+4" },
@@ -69,7 +67,7 @@ static const struct {
 	{ "alice:01:2\nalice:1:02\nalice:3:4\n", "3+4" },
 };
 
-START_TEST(reads_a_file)
+START_TEST(a_file_is_read)
 {
 	const size_t len = strlen(files[_i].text);
 	struct subid_ranges ranges = { 0 };
@@ -77,12 +75,12 @@ START_TEST(reads_a_file)
 
 	added = subid_read_file(&ranges, fixture_exact_copy(files[_i].text, len), len, "alice",
 				1000);
-	ck_assert_str_eq(show(&ranges), files[_i].ranges);
+	ck_assert_str_eq(ranges_to_text(&ranges), files[_i].ranges);
 	ck_assert_uint_eq(added, ranges.count);
 }
 END_TEST
 
-/* What is cut off changes the last line only: the ranges in front of it are those of the whole. */
+/* Cutting the file changes only the last line. The ranges before it stay. */
 START_TEST(every_beginning_of_a_file_keeps_its_whole_lines)
 {
 	static const char text[] = "alice:11:22\n#alice:1:1\nbob:1:1\n1000:33:44\nalice:55:66\n";
@@ -96,45 +94,46 @@ START_TEST(every_beginning_of_a_file_keeps_its_whole_lines)
 		subid_read_file(&ranges, fixture_exact_copy(text, len), len, "alice", 1000);
 		while (lines + 1 < COUNT(ends) && ends[lines + 1] <= len)
 			lines++;
-		ck_assert_int_eq(strncmp(show(&ranges), whole[lines], strlen(whole[lines])), 0);
+		ck_assert_int_eq(
+			strncmp(ranges_to_text(&ranges), whole[lines], strlen(whole[lines])), 0);
 		ck_assert_uint_le(ranges.count, lines + 1);
 	}
 }
 END_TEST
 
-START_TEST(the_name_may_be_unknown)
+START_TEST(without_a_name_lines_are_matched_by_uid)
 {
 	static const char text[] = "alice:1:2\n1000:3:4\n";
 	struct subid_ranges ranges = { 0 };
 
 	ck_assert_uint_eq(subid_read_file(&ranges, text, strlen(text), NULL, 1000), 1);
-	ck_assert_str_eq(show(&ranges), "3+4");
+	ck_assert_str_eq(ranges_to_text(&ranges), "3+4");
 	ck_assert_uint_eq(subid_read_file(&ranges, text, strlen(text), "", 1001), 0);
 }
 END_TEST
 
-START_TEST(the_largest_uid_is_read)
+START_TEST(the_largest_uid_is_accepted)
 {
 	static const char text[] = "4294967295:1:2\n-1:3:4\n";
 	struct subid_ranges ranges = { 0 };
 
 	ck_assert_uint_eq(subid_read_file(&ranges, text, strlen(text), "x", UINT32_MAX), 1);
-	ck_assert_str_eq(show(&ranges), "1+2");
+	ck_assert_str_eq(ranges_to_text(&ranges), "1+2");
 }
 END_TEST
 
-START_TEST(a_nul_is_a_byte_like_others)
+START_TEST(a_nul_byte_does_not_end_the_file)
 {
 	static const char text[] = "alice\0:1:2\nalice:3\0:4\n\0\nalice:5:6\n";
 	struct subid_ranges ranges = { 0 };
 
 	subid_read_file(&ranges, fixture_exact_copy(text, sizeof(text) - 1), sizeof(text) - 1,
 			"alice", 1);
-	ck_assert_str_eq(show(&ranges), "5+6");
+	ck_assert_str_eq(ranges_to_text(&ranges), "5+6");
 }
 END_TEST
 
-START_TEST(ranges_are_added_to_those_there)
+START_TEST(ranges_are_appended_to_the_list)
 {
 	static const char file[] = "alice:1:2\nalice:3:4\n";
 	static const char output[] = "0: alice 3 4\n1: alice 5 6\n";
@@ -142,7 +141,7 @@ START_TEST(ranges_are_added_to_those_there)
 
 	ck_assert_uint_eq(subid_read_file(&ranges, file, strlen(file), "alice", 1), 1);
 	ck_assert_uint_eq(subid_read_getsubids(&ranges, output, strlen(output)), 1);
-	ck_assert_str_eq(show(&ranges), "1+2 3+4 5+6");
+	ck_assert_str_eq(ranges_to_text(&ranges), "1+2 3+4 5+6");
 }
 END_TEST
 
@@ -198,7 +197,7 @@ START_TEST(a_bad_line_is_named_with_the_reason)
 }
 END_TEST
 
-START_TEST(bad_lines_are_found_one_after_the_other)
+START_TEST(bad_lines_are_found_one_by_one)
 {
 	static const char text[] = "alice:1:x\nbob:1:x\n\nalice:1\nalice:1:2\n1000 1 2";
 	const size_t lines[] = { 1, 4, 6, 0 };
@@ -220,13 +219,13 @@ static const struct {
 	unsigned char cut[4];
 } cuts[] = {
 	{ "alice:100000:65536\n", "100000+65536", { 0 } },
-	/* The own ID alone, at the beginning, in the middle, at the end. */
+	/* Our own ID as the whole range, at its beginning, in the middle and at its end. */
 	{ "alice:2111:1\nalice:7:8\n", "7+8", { SUBID_HAS_OWN, 0 } },
 	{ "alice:2111:10\n", "2112+9", { SUBID_HAS_OWN } },
 	{ "alice:2000:1000\n", "2000+111 2112+888", { SUBID_HAS_OWN } },
 	{ "alice:2102:10\n", "2102+9", { SUBID_HAS_OWN } },
 	{ "alice:2112:10\nalice:2101:10\n", "2112+10 2101+10", { 0, 0 } },
-	/* Overlaps. */
+	/* Overlapping ranges. */
 	{ "alice:700000:65536\nalice:720000:65536\n",
 	  "700000+65536 765536+20000",
 	  { 0, SUBID_OVERLAPS } },
@@ -240,9 +239,9 @@ static const struct {
 	{ "alice:2000:200\nalice:2050:200\n",
 	  "2000+111 2112+88 2200+50",
 	  { SUBID_HAS_OWN, SUBID_OVERLAPS | SUBID_HAS_OWN } },
-	/* Adjacent ones are left as they are. */
+	/* Adjacent ranges are not joined. */
 	{ "alice:10:10\nalice:20:10\nalice:0:10\n", "10+10 20+10 0+10", { 0 } },
-	/* -1 is no ID, outside and inside. */
+	/* -1 is not an ID, neither outside nor inside. */
 	{ "alice:4294967294:2\n", "4294967294+1", { SUBID_NO_ID } },
 	{ "alice:4294967295:1\n", "", { SUBID_NO_ID } },
 	{ "alice:3000:4294964296\nalice:0:2000\n", "3000+4294964295 0+2000", { SUBID_NO_ID, 0 } },
@@ -250,7 +249,7 @@ static const struct {
 	{ "alice:0:4294967295\n", "0+2111 2112+4294965183", { SUBID_HAS_OWN } },
 };
 
-START_TEST(what_cannot_be_mapped_is_cut_out)
+START_TEST(ids_that_cannot_be_mapped_are_cut_out)
 {
 	static struct subid_ranges in, out;
 	unsigned char cut[SUBID_MAX_RANGES];
@@ -259,7 +258,7 @@ START_TEST(what_cannot_be_mapped_is_cut_out)
 	in.count = 0;
 	subid_read_file(&in, cuts[_i].text, strlen(cuts[_i].text), "alice", 2111);
 	subid_cut(&out, &in, 2111, cut);
-	ck_assert_str_eq(show(&out), cuts[_i].ranges);
+	ck_assert_str_eq(ranges_to_text(&out), cuts[_i].ranges);
 	for (size_t i = 0; i < in.count; i++)
 		ck_assert_uint_eq(cut[i], cuts[_i].cut[i]);
 	for (size_t i = 0; i < out.count; i++)
@@ -286,10 +285,10 @@ START_TEST(a_map_has_a_limit_of_lines)
 	ranges.dropped = 5;
 	ck_assert_uint_eq(subid_fit(&ranges, 1000, 340, 100000), 600 - 339 + 5);
 	ck_assert_uint_eq(ranges.count, 339);
-	/* Adjacent ones become one line, if they have to. */
+	/* Adjacent ranges are joined if the map would have too many lines. */
 	fill(&ranges, 600, 700000, 1000);
 	ck_assert_uint_eq(subid_fit(&ranges, 1000, 340, 100000), 0);
-	ck_assert_str_eq(show(&ranges), "700000+600000");
+	ck_assert_str_eq(ranges_to_text(&ranges), "700000+600000");
 	fill(&ranges, 3, 700000, 1000);
 	ck_assert_uint_eq(subid_fit(&ranges, 1000, 340, 100000), 0);
 	ck_assert_uint_eq(ranges.count, 3);
@@ -298,7 +297,7 @@ START_TEST(a_map_has_a_limit_of_lines)
 }
 END_TEST
 
-/* The kernel takes fewer bytes than a page. */
+/* The kernel accepts a map only if it is shorter than a page. */
 START_TEST(a_map_has_a_limit_of_bytes)
 {
 	static struct subid_ranges ranges;
@@ -311,7 +310,7 @@ START_TEST(a_map_has_a_limit_of_bytes)
 }
 END_TEST
 
-START_TEST(a_range_is_looked_for_in_one_line_of_a_map)
+START_TEST(a_range_must_lie_within_one_line_of_a_map)
 {
 	static const char map[] =
 		"         0       2000       3000\n      3000     700000      10\n";
@@ -378,14 +377,14 @@ static const struct {
 	{ "0: alice 1 2 x\n", "" },
 };
 
-START_TEST(reads_getsubids)
+START_TEST(output_of_getsubids_is_read)
 {
 	const size_t len = strlen(outputs[_i].text);
 	struct subid_ranges ranges = { 0 };
 	size_t added;
 
 	added = subid_read_getsubids(&ranges, fixture_exact_copy(outputs[_i].text, len), len);
-	ck_assert_str_eq(show(&ranges), outputs[_i].ranges);
+	ck_assert_str_eq(ranges_to_text(&ranges), outputs[_i].ranges);
 	ck_assert_uint_eq(added, ranges.count);
 }
 END_TEST
@@ -417,7 +416,7 @@ static const struct {
 	{ "sixteen-bytes-xx:x:1000:1:::\nalice:x:1000:1:::\n", "alice" },
 };
 
-START_TEST(finds_a_user)
+START_TEST(a_user_is_found)
 {
 	const size_t len = strlen(passwds[_i].text);
 	char *buf = malloc(16);
@@ -430,7 +429,7 @@ START_TEST(finds_a_user)
 }
 END_TEST
 
-START_TEST(a_user_is_found_once_there_is_a_group)
+START_TEST(a_cut_line_names_a_user_if_it_reaches_the_group)
 {
 	static const char text[] = "root:x:0:0:::\nalice:x:1000:1000:::\n";
 	const size_t least = strlen("root:x:0:0:::\nalice:x:1000:1");
@@ -443,7 +442,7 @@ START_TEST(a_user_is_found_once_there_is_a_group)
 }
 END_TEST
 
-START_TEST(a_name_with_a_nul_is_none)
+START_TEST(a_name_with_a_nul_byte_is_not_a_name)
 {
 	static const char text[] = "al\0ice:x:1000:1000:::\n";
 	char buf[16];
@@ -486,19 +485,19 @@ static const struct {
 	/* A hole is used if it is large enough. */
 	{ ALL_IDS, "a:100000:10\nb:165546:65536\n", "", "100010+65536" },
 	{ ALL_IDS, "a:100000:10\nb:165545:65536\n", "", "231081+65536" },
-	/* The file has taken all. */
+	/* The file has assigned all IDs. */
 	{ ALL_IDS, "a:1:4294967294\n", "", "none" },
 	{ ALL_IDS, "a:10000:4294967290\n", "", "none" },
 	{ ALL_IDS, "a:120000:4294967290\n", "", "12001+65536" },
-	/* A container of 65536 IDs: what it has, without its accounts and our own ID, which is 9000
-	 * or 12000. */
+	/* A container with 65536 IDs. Free are those without an account, except our own ID, 9000 or
+	   12000. */
 	{ CONTAINER, "", "nobody:x:65534:65534:::\n", "12001+53533" },
 	{ CONTAINER, "a:40000:10000\n", "", "12001+27999" },
 	{ CONTAINER, "a:20000:100000\n", "", "12001+7999" },
 	{ CONTAINER, "a:12500:100000\n", "x:*:10500:", "10501+1499" },
 	{ CONTAINER, "a:12500:100000\n", "x:*:11001:", "10000+1001" },
 	{ CONTAINER, "a:12500:100000\n", "x:*:11000:\ny::10999", "none" },
-	/* Maps of several lines: a range is in one of them. */
+	/* Maps of several lines: a range must be within one of them. */
 	{ "0 5 1\n1 100000 29999\n30000 200000 40000\n", "", "", "30000+40000" },
 	{ "30000 200000 40000\n0 5 30000\n", "", "", "30000+40000" },
 	{ "0 5 100\n200000 7 100000\n", "", "", "200000+65536" },
@@ -515,9 +514,9 @@ static struct text text_of(const char *text)
 	return (struct text){ text, strlen(text) };
 }
 
-START_TEST(free_IDs_are_such_as_the_namespace_has)
+START_TEST(free_ids_are_ids_of_the_namespace)
 {
-	/* A second kind with a map of its own, which has them all. */
+	/* UIDs have a map with all IDs; the table is about GIDs. */
 	struct subid_space spaces[] = {
 		{ text_of(ALL_IDS), { 0 }, { 0 }, 9000 },
 		{ text_of(free_ids[_i].map), text_of(free_ids[_i].ranges),
@@ -532,7 +531,7 @@ START_TEST(free_IDs_are_such_as_the_namespace_has)
 }
 END_TEST
 
-START_TEST(free_IDs_are_free_for_both_kinds)
+START_TEST(free_ids_are_free_as_uids_and_gids)
 {
 	static const char uids[] = "0 0 300000\n", gids[] = "0 0 100000\n100000 500000 250000\n";
 	struct subid_space spaces[] = {
@@ -593,7 +592,7 @@ static const struct {
 	{ "sss\n", false },
 };
 
-START_TEST(knows_whether_there_is_another_source)
+START_TEST(another_source_in_nsswitch_is_recognized)
 {
 	const size_t len = strlen(switches[_i].text);
 
@@ -602,7 +601,7 @@ START_TEST(knows_whether_there_is_another_source)
 }
 END_TEST
 
-START_TEST(a_source_is_seen_from_its_first_byte)
+START_TEST(a_source_is_recognized_by_its_first_byte)
 {
 	static const char text[] = "passwd: files\nsubid: [a=b] sss\n";
 	const size_t least = strlen("passwd: files\nsubid: [a=b] s");
@@ -616,16 +615,16 @@ static TCase *range_case(void)
 {
 	TCase *tc = tcase_create("ranges");
 
-	tcase_add_loop_test(tc, reads_a_file, 0, COUNT(files));
+	tcase_add_loop_test(tc, a_file_is_read, 0, COUNT(files));
 	tcase_add_test(tc, every_beginning_of_a_file_keeps_its_whole_lines);
 	tcase_add_loop_test(tc, a_bad_line_is_named_with_the_reason, 0, COUNT(bad_lines));
-	tcase_add_test(tc, bad_lines_are_found_one_after_the_other);
-	tcase_add_test(tc, the_name_may_be_unknown);
-	tcase_add_test(tc, the_largest_uid_is_read);
-	tcase_add_test(tc, a_nul_is_a_byte_like_others);
-	tcase_add_test(tc, ranges_are_added_to_those_there);
+	tcase_add_test(tc, bad_lines_are_found_one_by_one);
+	tcase_add_test(tc, without_a_name_lines_are_matched_by_uid);
+	tcase_add_test(tc, the_largest_uid_is_accepted);
+	tcase_add_test(tc, a_nul_byte_does_not_end_the_file);
+	tcase_add_test(tc, ranges_are_appended_to_the_list);
 	tcase_add_test(tc, ranges_beyond_the_limit_are_dropped);
-	tcase_add_loop_test(tc, reads_getsubids, 0, COUNT(outputs));
+	tcase_add_loop_test(tc, output_of_getsubids_is_read, 0, COUNT(outputs));
 	return tc;
 }
 
@@ -633,10 +632,10 @@ static TCase *map_case(void)
 {
 	TCase *tc = tcase_create("maps");
 
-	tcase_add_loop_test(tc, what_cannot_be_mapped_is_cut_out, 0, COUNT(cuts));
+	tcase_add_loop_test(tc, ids_that_cannot_be_mapped_are_cut_out, 0, COUNT(cuts));
 	tcase_add_test(tc, a_map_has_a_limit_of_lines);
 	tcase_add_test(tc, a_map_has_a_limit_of_bytes);
-	tcase_add_test(tc, a_range_is_looked_for_in_one_line_of_a_map);
+	tcase_add_test(tc, a_range_must_lie_within_one_line_of_a_map);
 	return tc;
 }
 
@@ -644,8 +643,8 @@ static TCase *free_case(void)
 {
 	TCase *tc = tcase_create("free IDs");
 
-	tcase_add_loop_test(tc, free_IDs_are_such_as_the_namespace_has, 0, COUNT(free_ids));
-	tcase_add_test(tc, free_IDs_are_free_for_both_kinds);
+	tcase_add_loop_test(tc, free_ids_are_ids_of_the_namespace, 0, COUNT(free_ids));
+	tcase_add_test(tc, free_ids_are_free_as_uids_and_gids);
 	return tc;
 }
 
@@ -653,12 +652,12 @@ static TCase *place_case(void)
 {
 	TCase *tc = tcase_create("where to look");
 
-	tcase_add_loop_test(tc, finds_a_user, 0, COUNT(passwds));
-	tcase_add_test(tc, a_user_is_found_once_there_is_a_group);
-	tcase_add_test(tc, a_name_with_a_nul_is_none);
+	tcase_add_loop_test(tc, a_user_is_found, 0, COUNT(passwds));
+	tcase_add_test(tc, a_cut_line_names_a_user_if_it_reaches_the_group);
+	tcase_add_test(tc, a_name_with_a_nul_byte_is_not_a_name);
 	tcase_add_test(tc, root_and_the_last_uid_are_found);
-	tcase_add_loop_test(tc, knows_whether_there_is_another_source, 0, COUNT(switches));
-	tcase_add_test(tc, a_source_is_seen_from_its_first_byte);
+	tcase_add_loop_test(tc, another_source_in_nsswitch_is_recognized, 0, COUNT(switches));
+	tcase_add_test(tc, a_source_is_recognized_by_its_first_byte);
 	return tc;
 }
 
