@@ -34,6 +34,7 @@
 #include "launch/reexec.h"
 #include "net/netsupervisor.h"
 #include "net/network.h"
+#include "os/atomicfile.h"
 #include "os/cgroup.h"
 #include "os/closer.h"
 #include "os/jobcontrol.h"
@@ -450,7 +451,7 @@ static int announce(struct parent *p, struct err *e)
 	if (stat(ns, &p->userns) < 0)
 		p->userns.st_ino = 0;
 	snprintf(text, sizeof(text), "%d", (int)p->child);
-	r = statedir_write_at(p->sd.dir_fd, p->sd.path, STATE_CHILD_PID, CHILD_PID_MODE, text, e);
+	r = atomicfile_write_at(p->sd.dir_fd, p->sd.path, STATE_CHILD_PID, CHILD_PID_MODE, text, e);
 	return r < 0 ? r : tell(p, HS_INIT_COMPLETED, e);
 }
 

@@ -62,10 +62,11 @@ static const struct {
 	{ EHOSTUNREACH, "no route to host" },
 };
 
-void err_add_room(struct err *e, int errnum)
+int err_add_room(struct err *e, int r)
 {
-	if (errnum == ENOSPC || errnum == EDQUOT)
+	if (r == -ENOSPC || r == -EDQUOT)
 		err_add(e, "; try another TMPDIR, or --state-dir, or make room there");
+	return r;
 }
 
 const char *err_text(int errnum, char *buf, int len)

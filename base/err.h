@@ -6,7 +6,7 @@
  *
  * The function that detects the failure sets a `struct err`. Callers put context in front of the
  * reason on the way up. The reason may travel from the child to the parent and on to an API client,
- * and it is printed once, at the edge. Its size is fixed, so reporting a failure never allocates; a
+ * and only the last caller prints it. Its size is fixed, so reporting a failure never allocates; a
  * text that does not fit is cut. Every function accepts a null pointer: then the caller does not
  * want the reason. Nothing here blocks, and any thread may call it on its own `struct err`.
  */
@@ -29,12 +29,12 @@ void err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf,
 /* Appends TEXT to the reason. */
 void err_add(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* If `errnum` says that the file system of the state directory is full (ENOSPC, EDQUOT), appends
- * advice on how to get more room. */
-void err_add_room(struct err *e, int errnum);
+/* For a failure to make something in the state directory. If `r`, an -errno, says that the file
+ * system is full (ENOSPC, EDQUOT), appends advice on how to get more room. Returns `r`. */
+int err_add_room(struct err *e, int r);
 
 /* Writes the words for an error number to buf[len], in lower case ("address already in use"), and
- * returns `buf`. Common errors have Go's words, whatever the libc, because clients search for
+ * returns `buf`. Common errors have Go's words with every libc, because clients search for
  * them. */
 const char *err_text(int errnum, char *buf, int len);
 

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "formats/ipaddr.h"
 #include "net/netopts.h"
+#include "os/atomicfile.h"
 #include "os/mount.h"
 #include "os/rtnl.h"
 #include "os/statedir.h"
@@ -174,7 +175,7 @@ static int write_resolv(const struct network *net, const char *state_dir, struct
 	for (size_t i = 0; i < NETWORK_MAX_DNS && net->dns[i][0] != '\0'; i++)
 		len += (size_t)snprintf(text + len, sizeof(text) - len, "nameserver %s\n",
 					net->dns[i]);
-	return statedir_write(state_dir, STATE_RESOLV, FILE_MODE, text, e);
+	return atomicfile_write(state_dir, STATE_RESOLV, FILE_MODE, text, e);
 }
 
 /* Turns each NUL into the start of a comment. The C library stops reading a line at a NUL, so the
@@ -208,7 +209,7 @@ static int write_hosts(const char *state_dir, struct err *e)
 	free(hosts);
 	if (r < 0)
 		return err_sys(e, ENOMEM, "writing %s/" STATE_HOSTS, state_dir);
-	r = statedir_write(state_dir, STATE_HOSTS, FILE_MODE, text, e);
+	r = atomicfile_write(state_dir, STATE_HOSTS, FILE_MODE, text, e);
 	free(text);
 	return r;
 }
@@ -231,7 +232,7 @@ static int copy_file(const char *from, const char *name, struct err *e)
 
 	if (text == NULL)
 		return err_sys(e, errno, "reading %s", from);
-	r = statedir_write("/etc", name, FILE_MODE, text, e);
+	r = atomicfile_write("/etc", name, FILE_MODE, text, e);
 	free(text);
 	return r;
 }

@@ -31,9 +31,7 @@ int unixsock_listen(const char *path, struct err *e)
 	}
 	if (r == 0)
 		return fd_take(&fd);
-	err_sys(e, -r, "listening on %s", path);
-	err_add_room(e, -r);
-	return r;
+	return err_add_room(e, err_sys(e, -r, "listening on %s", path));
 }
 
 int unixsock_connect(const struct sockaddr_un *to)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Reasons of failures: what they say after each step, that they are cut and never overflow, and
- * that nobody has to want them. */
+/* Reasons of failures: their text after each step, that they are cut instead of overflowing, and
+ * that callers may leave them out. */
 #include "base/err.h"
 #include "tests/unit/fixture.h"
 
@@ -15,7 +15,7 @@ static char *long_text(size_t len)
 	return text;
 }
 
-START_TEST(set_formats_and_returns_the_code)
+START_TEST(err_set_formats_and_returns_the_code)
 {
 	struct err e;
 
@@ -26,7 +26,7 @@ START_TEST(set_formats_and_returns_the_code)
 }
 END_TEST
 
-START_TEST(sys_adds_the_systems_words)
+START_TEST(err_sys_adds_the_text_of_the_errno)
 {
 	struct err e;
 
@@ -35,7 +35,7 @@ START_TEST(sys_adds_the_systems_words)
 }
 END_TEST
 
-START_TEST(wrap_goes_in_front_and_add_behind)
+START_TEST(err_wrap_prepends_and_err_add_appends)
 {
 	struct err e;
 
@@ -49,7 +49,7 @@ START_TEST(wrap_goes_in_front_and_add_behind)
 }
 END_TEST
 
-START_TEST(nobody_wants_the_reason)
+START_TEST(the_reason_may_be_left_out)
 {
 	ck_assert_int_eq(err_set(NULL, EINVAL, "x"), -EINVAL);
 	ck_assert_int_eq(err_sys(NULL, ENOENT, "x"), -ENOENT);
@@ -97,7 +97,7 @@ static const struct {
 	{ ECONNREFUSED, "connection refused" },
 	{ EIO, "input/output error" },
 	{ ENOENT, "no such file or directory" },
-	/* An abbreviation keeps its large letters. */
+	/* An abbreviation keeps its capital letters. */
 	{ EDOTDOT, "RFS specific error" },
 };
 
@@ -126,10 +126,10 @@ static Suite *err_suite(void)
 	Suite *s = suite_create("err");
 	TCase *tc = tcase_create("err");
 
-	tcase_add_test(tc, set_formats_and_returns_the_code);
-	tcase_add_test(tc, sys_adds_the_systems_words);
-	tcase_add_test(tc, wrap_goes_in_front_and_add_behind);
-	tcase_add_test(tc, nobody_wants_the_reason);
+	tcase_add_test(tc, err_set_formats_and_returns_the_code);
+	tcase_add_test(tc, err_sys_adds_the_text_of_the_errno);
+	tcase_add_test(tc, err_wrap_prepends_and_err_add_appends);
+	tcase_add_test(tc, the_reason_may_be_left_out);
 	tcase_add_loop_test(tc, a_long_text_is_cut, 0, sizeof(long_lens) / sizeof(long_lens[0]));
 	tcase_add_loop_test(tc, text_begins_with_a_small_letter, 0,
 			    sizeof(texts) / sizeof(texts[0]));
