@@ -22,6 +22,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,16 +31,18 @@
 #include "base/fd.h"
 #include "base/log.h"
 
-#define LOGGED_COMMAND_LEN 700	       /* bytes of a command in the debug log */
-#define EXIT_NOT_EXECUTED  127	       /* as shells use it; nothing reads it */
-#define LOOK_MS		   200	       /* interval of looking for signals while a program runs */
-#define WAIT_LOOK_MS	   5	       /* interval of waitpid(2) without a pidfd */
-#define SPAWN_STACK	   (64 * 1024) /* bytes; used until the program is executed */
-#define MASK_SIGNALS	   64 /* highest signal, signal(7); mask_bits() needs as many bits */
-#define LISTEN_PID_KEY	   "LISTEN_PID="
-#define LISTEN_PID_LEN	   (sizeof(LISTEN_PID_KEY) + 20) /* a 64-bit decimal and the NUL */
+#define LOGGED_COMMAND_LEN  700		/* bytes of a command in the debug log */
+#define EXIT_NOT_EXECUTED   127		/* as in shells; nothing reads it */
+#define LOOK_MS		    200		/* interval of checks for signals while a program runs */
+#define WAIT_LOOK_MS	    5		/* interval of waitpid(2) without a pidfd */
+#define SPAWN_STACK	    (64 * 1024) /* bytes; used until the program is executed */
+#define MASK_SIGNALS	    64 /* highest signal, signal(7); mask_bits() needs as many bits */
+#define LISTEN_PID_KEY	    "LISTEN_PID="
+#define LISTEN_PID_LEN	    (sizeof(LISTEN_PID_KEY) + 20) /* a 64-bit decimal and the NUL */
 /* Also identifies the process, from systemd 258 on. */
-#define LISTEN_PIDFDID_KEY "LISTEN_PIDFDID="
+#define LISTEN_PIDFDID_KEY  "LISTEN_PIDFDID="
+#define LISTEN_PIDFDID_LEN  (sizeof(LISTEN_PIDFDID_KEY) + 20)
+#define PID_FS_MAGIC_NUMBER 0x50494446 /* PID_FS_MAGIC, statfs(2); new in <linux/magic.h> */
 
 extern char **environ;
 
@@ -103,19 +106,58 @@ int proc_find(const char *name, char *buf, size_t cap, struct err *e)
 
 /* ---- starting programs ---- */
 
-/* Appends a PID in decimal to the key. Does not use snprintf(3), which is not async-signal-safe. */
-static void format_listen_pid(char *text, pid_t pid)
+/* The variables that tell a service which process its descriptors are for (sd_listen_fds(3)): the
+ * PID, and since systemd 258 also the inode number of its pidfd. Both are known only in the new
+ * process, which shares our memory until execve(2). Only functions that are safe there may write
+ * to them. */
+struct listen_texts {
+	char pid[LISTEN_PID_LEN];
+	char pidfd_id[LISTEN_PIDFDID_LEN];
+	char **pidfd_id_slot; /* the environment's entry for `pidfd_id`; NULL: it has none */
+};
+
+/* Writes a number in decimal to `text`. snprintf(3) is not async-signal-safe. */
+static void write_number(char *text, unsigned long long number)
 {
 	char digits[20];
 	size_t n = 0;
-	size_t at = sizeof(LISTEN_PID_KEY) - 1;
 
 	do
-		digits[n++] = (char)('0' + pid % 10);
-	while ((pid /= 10) > 0);
+		digits[n++] = (char)('0' + number % 10);
+	while ((number /= 10) > 0);
 	while (n > 0)
-		text[at++] = digits[--n];
-	text[at] = '\0';
+		*text++ = digits[--n];
+	*text = '\0';
+}
+
+/* Returns the inode number of this process' pidfd, or 0 if such numbers are not unique (before
+ * Linux 6.9, pidfs). */
+static unsigned long long own_pidfd_id(void)
+{
+	int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	struct statfs fs;
+	struct stat st;
+	bool is_unique;
+
+	if (fd < 0)
+		return 0;
+	is_unique = fstatfs(fd, &fs) == 0 && fs.f_type == PID_FS_MAGIC_NUMBER &&
+		    fstat(fd, &st) == 0;
+	close(fd);
+	return is_unique ? (unsigned long long)st.st_ino : 0;
+}
+
+/* In the new process: completes the variables. If there is no inode number, ends the environment
+ * before LISTEN_PIDFDID, which is its last variable. */
+static void write_listen_texts(struct listen_texts *t)
+{
+	unsigned long long id = t->pidfd_id_slot != NULL ? own_pidfd_id() : 0;
+
+	write_number(t->pid + sizeof(LISTEN_PID_KEY) - 1, (unsigned long long)getpid());
+	if (id != 0)
+		write_number(t->pidfd_id + sizeof(LISTEN_PIDFDID_KEY) - 1, id);
+	else if (t->pidfd_id_slot != NULL)
+		*t->pidfd_id_slot = NULL;
 }
 
 static bool has_key(const char *variable, const char *key)
@@ -123,12 +165,12 @@ static bool has_key(const char *variable, const char *key)
 	return strncmp(variable, key, strlen(key)) == 0;
 }
 
-/* Copies the environment, but not its strings, with `text` as LISTEN_PID and without
- * LISTEN_PIDFDID, which is about the launcher. Returns NULL if there is no memory. The caller frees
- * the copy. */
-static char **env_with_listen_pid(char *const *envp, char *text)
+/* Copies the array `envp`, but not its strings. In the copy, the texts of `t` replace LISTEN_PID
+ * and LISTEN_PIDFDID. Returns NULL if there is no memory. The caller frees the copy. */
+static char **env_with_listen_texts(char *const *envp, struct listen_texts *t)
 {
 	size_t n = 0, kept_count = 0;
+	bool has_pidfd_id = false;
 	char **copy;
 
 	while (envp[n] != NULL)
@@ -136,10 +178,18 @@ static char **env_with_listen_pid(char *const *envp, char *text)
 	copy = calloc(n + 2, sizeof(*copy));
 	if (copy == NULL)
 		return NULL;
-	for (size_t i = 0; i < n; i++)
-		if (!has_key(envp[i], LISTEN_PID_KEY) && !has_key(envp[i], LISTEN_PIDFDID_KEY))
+	for (size_t i = 0; i < n; i++) {
+		if (has_key(envp[i], LISTEN_PIDFDID_KEY))
+			has_pidfd_id = true;
+		else if (!has_key(envp[i], LISTEN_PID_KEY))
 			copy[kept_count++] = envp[i];
-	copy[kept_count] = text;
+	}
+	*t = (struct listen_texts){ LISTEN_PID_KEY, LISTEN_PIDFDID_KEY, NULL };
+	copy[kept_count++] = t->pid;
+	if (has_pidfd_id) {
+		t->pidfd_id_slot = &copy[kept_count];
+		copy[kept_count] = t->pidfd_id;
+	}
 	return copy;
 }
 
@@ -172,7 +222,7 @@ static int place_fds(const struct proc_spec *spec)
 struct clone_args {
 	const struct proc_spec *spec;
 	char *const *envp;
-	char *listen_pid;
+	struct listen_texts *listen;
 	pid_t parent;
 	int why;
 };
@@ -195,23 +245,23 @@ static void forget_stops(void)
 /* Runs in the new process, while its parent waits (CLONE_VFORK). Both share their memory. */
 static int exec_program(void *arg)
 {
-	struct clone_args *b = arg;
-	const struct proc_spec *spec = b->spec;
+	struct clone_args *a = arg;
+	const struct proc_spec *spec = a->spec;
 
-	b->why = -place_fds(spec);
-	if (b->why == 0) {
+	a->why = -place_fds(spec);
+	if (a->why == 0) {
 		if (spec->listen_pid)
-			format_listen_pid(b->listen_pid, getpid());
+			write_listen_texts(a->listen);
 		if (spec->die_with_us)
-			proc_die_with_parent(b->parent);
+			proc_die_with_parent(a->parent);
 		if (spec->own_group)
 			setpgid(0, 0);
 		if (spec->own_session)
 			setsid();
 		forget_stops();
 		proc_restore();
-		execve(spec->path, spec->argv, b->envp);
-		b->why = errno;
+		execve(spec->path, spec->argv, a->envp);
+		a->why = errno;
 	}
 	return EXIT_NOT_EXECUTED;
 }
@@ -251,18 +301,18 @@ static pid_t start(const struct clone_args *what, struct err *e)
 {
 	const char *path = what->spec->path;
 	char *stack = take_stack();
-	struct clone_args *b = (struct clone_args *)stack; /* the stack grows from the other end */
+	struct clone_args *a = (struct clone_args *)stack; /* the stack grows from the other end */
 	pid_t pid;
 
 	if (stack == MAP_FAILED)
 		return err_sys(e, errno, "fork/exec %s", path);
-	*b = *what;
-	pid = clone(exec_program, stack + SPAWN_STACK, SPAWN_FLAGS, b);
+	*a = *what;
+	pid = clone(exec_program, stack + SPAWN_STACK, SPAWN_FLAGS, a);
 	if (pid < 0) {
 		pid = err_sys(e, errno, "fork/exec %s", path);
-	} else if (b->why != 0) {
+	} else if (a->why != 0) {
 		proc_wait(pid);
-		pid = err_sys(e, b->why, "fork/exec %s", path);
+		pid = err_sys(e, a->why, "fork/exec %s", path);
 	}
 	put_stack(stack);
 	return pid;
@@ -283,10 +333,10 @@ static void log_program(const struct proc_spec *spec, pid_t pid)
 
 pid_t proc_spawn(const struct proc_spec *spec, struct err *e)
 {
-	char listen_pid[LISTEN_PID_LEN] = LISTEN_PID_KEY;
-	struct clone_args b = { .spec = spec,
+	struct listen_texts listen;
+	struct clone_args a = { .spec = spec,
 				.envp = spec->envp != NULL ? spec->envp : environ,
-				.listen_pid = listen_pid,
+				.listen = &listen,
 				.parent = getpid() };
 	char **own_env = NULL;
 	pid_t pid;
@@ -294,12 +344,12 @@ pid_t proc_spawn(const struct proc_spec *spec, struct err *e)
 	if (spec->fd_count > PROC_MAX_FDS)
 		return err_sys(e, E2BIG, "fork/exec %s", spec->path);
 	if (spec->listen_pid) {
-		own_env = env_with_listen_pid(b.envp, listen_pid);
+		own_env = env_with_listen_texts(a.envp, &listen);
 		if (own_env == NULL)
 			return err_sys(e, ENOMEM, "fork/exec %s", spec->path);
-		b.envp = own_env;
+		a.envp = own_env;
 	}
-	pid = start(&b, e);
+	pid = start(&a, e);
 	free(own_env);
 	if (pid > 0)
 		log_program(spec, pid);

@@ -32,7 +32,9 @@ struct proc_spec {
 	bool die_with_us; /* send SIGKILL when the calling thread ends */
 	bool own_group;	  /* new process group, so that ^C at a terminal does not reach it */
 	bool own_session; /* new session, without a controlling terminal (setsid(2)) */
-	bool listen_pid;  /* set LISTEN_PID in its environment to its PID (sd_listen_fds(3)) */
+	/* set LISTEN_PID in its environment to its PID, and LISTEN_PIDFDID, if it is there, to the
+	 * inode number of its pidfd (sd_listen_fds(3)) */
+	bool listen_pid;
 };
 
 #define PROC_MAX_FDS 256 /* more than services get by socket activation */
