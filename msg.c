@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -203,30 +204,23 @@ int msg_send_fd(int sock, int fd)
 	return msg_send_fds(sock, &fd, 1, 0);
 }
 
-/* Takes the descriptors out of a control message. Returns how many there were; the first `max` are
- * stored in fds, the others are closed in the background. */
-static size_t collect_fds(struct msghdr *mh, int *fds, size_t max)
+/* Takes the descriptors out of a control message. Returns how many there were. */
+static size_t collect_fds(struct msghdr *mh, int fds[MSG_FDS_MAX])
 {
 	size_t count = 0;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c != NULL; c = CMSG_NXTHDR(mh, c)) {
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
-		for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
-			int got;
-
-			memcpy(&got, CMSG_DATA(c) + at, sizeof(int));
-			if (count < max)
-				fds[count] = got;
-			else
-				closer_close(got);
-			count++;
-		}
+		for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int))
+			memcpy(&fds[count++], CMSG_DATA(c) + at, sizeof(int));
 	}
 	return count;
 }
 
-ssize_t msg_recv_fds(int sock, void *buf, size_t cap, int *fds, size_t max, size_t *count)
+/* Receives bytes, and all descriptors that came with them. *flags are msg_flags of recvmsg(2). */
+static ssize_t receive(int sock, void *buf, size_t cap, int fds[MSG_FDS_MAX], size_t *count,
+		       int *flags)
 {
 	struct iovec iov = { buf, cap };
 	union control control;
@@ -244,13 +238,25 @@ ssize_t msg_recv_fds(int sock, void *buf, size_t cap, int *fds, size_t max, size
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	*count = collect_fds(&mh, fds, max);
-	if (*count <= max && !(mh.msg_flags & MSG_CTRUNC))
+	*count = collect_fds(&mh, fds);
+	*flags = mh.msg_flags;
+	return n;
+}
+
+ssize_t msg_recv_fds(int sock, void *buf, size_t cap, int *fds, size_t max, size_t *count)
+{
+	int got[MSG_FDS_MAX], flags;
+	ssize_t n = receive(sock, buf, cap, got, count, &flags);
+
+	if (n < 0)
 		return n;
-	for (size_t i = 0; i < *count && i < max; i++)
-		closer_close(fds[i]);
+	if (*count <= max && !(flags & MSG_CTRUNC)) {
+		memcpy(fds, got, *count * sizeof(int));
+		return n;
+	}
+	closer_close_all(got, *count);
 	*count = 0;
-	return mh.msg_flags & MSG_CTRUNC ? -EMFILE : -EPROTO;
+	return flags & MSG_CTRUNC ? -EMFILE : -EPROTO;
 }
 
 ssize_t msg_recv_fd(int sock, void *buf, size_t cap, int *fd)
@@ -265,25 +271,51 @@ ssize_t msg_recv_fd(int sock, void *buf, size_t cap, int *fd)
 	return n;
 }
 
+/* A peek without a control buffer leaves attached descriptors in the socket, and the kernel reports
+ * them by MSG_CTRUNC. */
 ssize_t msg_recv(int sock, void *buf, size_t cap)
 {
-	size_t count;
+	struct iovec iov = { buf, cap };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
 
-	return msg_recv_fds(sock, buf, cap, NULL, 0, &count);
+	do
+		n = recvmsg(sock, &mh, MSG_PEEK | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n > 0 && (mh.msg_flags & MSG_CTRUNC))
+		return -EPROTO;
+	if (n > 0)
+		n = recv(sock, buf, (size_t)n, MSG_DONTWAIT);
+	return n < 0 ? -errno : n;
 }
 
-void msg_close(int *sock)
+/* Closes a connection and the descriptors that wait in it. Runs in a closer. */
+static void drain_and_close(int sock)
 {
+	int fds[MSG_FDS_MAX], flags;
 	char bytes[512];
 	size_t count;
 	ssize_t n;
 
+	do {
+		n = receive(sock, bytes, sizeof(bytes), fds, &count, &flags);
+		for (size_t i = 0; i < count; i++)
+			sockopt_reset(&fds[i]);
+	} while (n > 0);
+	close(sock);
+}
+
+void msg_close(int *sock)
+{
+	int queued = 0;
+
 	if (*sock < 0)
 		return;
-	/* From now on the peer cannot send (unix(7)), so the loop ends. */
+	/* From now on the peer cannot send (unix(7)). */
 	shutdown(*sock, SHUT_RDWR);
-	do
-		n = msg_recv_fds(*sock, bytes, sizeof(bytes), NULL, 0, &count);
-	while (n > 0 || n == -EPROTO || n == -EMFILE);
-	fd_close(sock);
+	if (ioctl(*sock, FIONREAD, &queued) == 0 && queued == 0)
+		fd_close(sock);
+	else
+		closer_run(drain_and_close, *sock);
+	*sock = -1;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "os/sockopt.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -16,11 +17,16 @@ static void set(int fd, int level, int name, int value)
 	setsockopt(fd, level, name, &value, sizeof(value));
 }
 
+void sockopt_oob_inline(int fd)
+{
+	set(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+}
+
 void sockopt_tcp_defaults(int fd)
 {
 	set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-	set(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+	sockopt_oob_inline(fd);
 	set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_S);
 	set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_S);
 }
@@ -54,6 +60,22 @@ void sockopt_reset(int *fd)
 		return;
 	sockopt_tcp_reset_on_close(*fd);
 	fd_close(fd);
+}
+
+void sockopt_set_hops(int fd, int family, int hops)
+{
+	if (family == AF_INET)
+		setsockopt(fd, IPPROTO_IP, IP_TTL, &hops, sizeof(hops));
+	else
+		setsockopt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, &hops, sizeof(hops));
+}
+
+int sockopt_take_error(int fd)
+{
+	int errnum = 0;
+	socklen_t len = sizeof(errnum);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &len) < 0 ? errno : errnum;
 }
 
 void sockopt_tcp_local(int fd)

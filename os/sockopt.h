@@ -14,6 +14,11 @@
  * socket inherit all of these. */
 void sockopt_tcp_defaults(int fd);
 
+/* Urgent bytes stay at their place in the stream (SO_OOBINLINE). A UNIX socket whose peer is inside
+ * needs this: otherwise the kernel skips an urgent byte within recvmsg(2), and closes the
+ * descriptors that came with it in the thread that receives, which can block (closer.h). */
+void sockopt_oob_inline(int fd);
+
 /* Makes an unannounced close (a killed process) send RST, not FIN (SO_LINGER 0, socket(7)), so that
  * the peer can tell a cut stream from a complete one. Accepted sockets inherit this. */
 void sockopt_tcp_reset_on_close(int fd);
@@ -21,11 +26,21 @@ void sockopt_tcp_reset_on_close(int fd);
 /* Clears SO_LINGER, whatever it is: close(2) then neither resets nor blocks. */
 void sockopt_forget_linger(int fd);
 /* Clears SO_LINGER and closes the socket: the data that was sent arrives, and then the end of the
- * stream. Sets *fd to -1, which it may be already. */
+ * stream. Sets *fd to -1; does nothing if it is -1 already. */
 void sockopt_close(int *fd);
 
-/* Closes a TCP socket and sends RST to its peer. Sets *fd to -1, which it may be already. */
+/* Closes a TCP socket and sends RST to its peer. Sets *fd to -1; does nothing if it is -1 already.
+ */
 void sockopt_reset(int *fd);
+
+/* Sets the time to live (hop limit) of what a socket of the family AF_INET or AF_INET6 sends.
+ * SOCKOPT_ANY_HOPS: the host's default. */
+void sockopt_set_hops(int fd, int family, int hops);
+#define SOCKOPT_ANY_HOPS (-1)
+
+/* Returns the error that waits on a socket (SO_ERROR, socket(7)), such as that of a connect(2) that
+ * has failed, and clears it: a positive errno, or 0 if there is none. */
+int sockopt_take_error(int fd);
 
 /* For a TCP socket whose connections stay on this machine: if its congestion control algorithm
  * paces (BBR), replaces it by one that does not. Pacing sets a timer for every few packets, which

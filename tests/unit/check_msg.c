@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Frames in pieces, and descriptors: what is refused, and that nothing of it stays open. */
+/* Frames in pieces, and descriptors. Refused descriptors do not stay open. */
+#include "base/fd.h"
 #include "msg.h"
+#include "os/sockopt.h"
 #include "tests/unit/fixture.h"
 
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
-#define INTERRUPTIONS 20 /* of each call, so that some come while it waits */
+#define INTERRUPTIONS 20 /* signals during each call, so that some arrive while it waits */
 
 static char body[MSG_MAX + 1];
 
@@ -85,7 +88,7 @@ END_TEST
 
 static const size_t bad_lengths[] = { 0, MSG_MAX + 1, SIZE_MAX };
 
-START_TEST(does_not_send_a_bad_length)
+START_TEST(a_frame_of_a_bad_length_is_not_sent)
 {
 	struct channel c = channel_open(ON_SOCKET);
 	char byte;
@@ -114,8 +117,8 @@ static void *send_frame(void *arg)
 
 static const size_t good_lengths[] = { 1, 2, 4, 4095, 65535, MSG_MAX };
 
-/* The longest do not fit into a pipe: both sides wait for each other. */
-START_TEST(frames_pass)
+/* The longest frames do not fit into a pipe, so both sides wait for each other. */
+START_TEST(frames_arrive_as_they_were_sent)
 {
 	struct channel c = channel_open(_i % CHANNEL_COUNT);
 	struct sending s = { .fd = c.writes, .len = good_lengths[_i / CHANNEL_COUNT], .r = 1 };
@@ -137,7 +140,7 @@ static const char two_frames[] = "\5\0\0\0hello\2\0\0\0ok";
 #define TWO_FRAMES_LEN ((int)sizeof(two_frames) - 1)
 #define FIRST_LEN      9
 
-START_TEST(reads_byte_by_byte)
+START_TEST(a_frame_may_arrive_byte_by_byte)
 {
 	struct channel c = channel_open(_i);
 	struct msg_reader r = { 0 };
@@ -158,8 +161,8 @@ START_TEST(reads_byte_by_byte)
 }
 END_TEST
 
-/* Two frames arrive in two parts; the reader takes no byte of the next frame. */
-START_TEST(reads_frames_cut_anywhere)
+/* Two frames arrive in two parts. The reader takes no byte of the next frame. */
+START_TEST(frames_may_be_split_anywhere)
 {
 	struct channel c = channel_open(ON_SOCKET);
 	struct msg_reader r = { 0 };
@@ -185,7 +188,7 @@ static const char *const refused_heads[] = {
 	"\0\0\0\1", "\0\0\0\200", "\377\377\377\377",
 };
 
-START_TEST(refuses_a_length)
+START_TEST(a_bad_length_is_refused)
 {
 	struct channel c = channel_open(ON_PIPE);
 	struct msg_reader r = { 0 };
@@ -210,7 +213,7 @@ static const struct {
 	{ FIRST_LEN, 1 },
 };
 
-START_TEST(tells_ends_of_file_apart)
+START_TEST(end_of_file_is_reported_between_and_within_frames)
 {
 	struct channel c = channel_open(_i % CHANNEL_COUNT);
 	int len = ends[_i / CHANNEL_COUNT].len;
@@ -226,7 +229,7 @@ START_TEST(tells_ends_of_file_apart)
 }
 END_TEST
 
-START_TEST(reports_errors_of_the_descriptor)
+START_TEST(errors_of_the_descriptor_are_reported)
 {
 	struct msg_reader r = { 0 };
 	int dir = open("/", O_RDONLY | O_CLOEXEC);
@@ -240,7 +243,7 @@ START_TEST(reports_errors_of_the_descriptor)
 }
 END_TEST
 
-START_TEST(feeds_in_pieces)
+START_TEST(a_reader_may_be_fed_in_pieces)
 {
 	struct msg_reader r = { 0 };
 
@@ -252,14 +255,14 @@ START_TEST(feeds_in_pieces)
 	}
 	ck_assert_str_eq(r.body, "hello");
 	msg_reader_reset(&r);
-	/* What stands behind the frame is left alone. */
+	/* Bytes after the frame are not consumed. */
 	ck_assert_int_eq(msg_feed(&r, two_frames, (size_t)TWO_FRAMES_LEN), 1);
 	ck_assert_str_eq(r.body, "hello");
 	msg_reader_reset(&r);
 }
 END_TEST
 
-START_TEST(reset_forgets_half_a_frame)
+START_TEST(reset_discards_half_a_frame)
 {
 	struct msg_reader r = { 0 };
 
@@ -273,13 +276,13 @@ START_TEST(reset_forgets_half_a_frame)
 }
 END_TEST
 
-START_TEST(send_now_never_waits)
+START_TEST(send_now_never_blocks)
 {
 	struct channel c = channel_open(ON_SOCKET);
 	int size = 4096;
 	int r;
 
-	/* The first does not fit as a whole, the last not at all. */
+	/* The first frame does not fit completely, the last one not at all. */
 	ck_assert_int_eq(setsockopt(c.writes, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
 	ck_assert_int_eq(msg_send_now(c.writes, body, MSG_MAX), -EAGAIN);
 	do
@@ -406,7 +409,7 @@ START_TEST(send_fd_goes_on_after_a_signal)
 }
 END_TEST
 
-/* SIGPIPE has its default action here: it would end the test. */
+/* SIGPIPE has its default action here, so it would end the test. */
 START_TEST(a_socket_raises_no_sigpipe)
 {
 	struct channel c = channel_open(ON_SOCKET);
@@ -421,8 +424,7 @@ END_TEST
 
 /* ---- descriptors ---- */
 
-/* Sends `len` bytes and `count` times the same descriptor, the latter in `parts` control messages.
- */
+/* Sends `len` bytes, and the same descriptor `count` times, in `parts` control messages. */
 static void send_fds(int sock, size_t len, int count, int parts, int fd)
 {
 	static union {
@@ -455,6 +457,27 @@ static void send_fds(int sock, size_t len, int count, int parts, int fd)
 	ck_assert_int_eq(sendmsg(sock, &mh, MSG_NOSIGNAL), (ssize_t)len);
 }
 
+/* Sends an urgent byte with a descriptor, if this kernel can do that. */
+static void send_urgent(int sock, int fd)
+{
+	static union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { (char[]){ "!" }, 1 };
+	struct msghdr mh = { .msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.space,
+			     .msg_controllen = sizeof(control.space) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&mh);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	ck_assert(sendmsg(sock, &mh, MSG_OOB | MSG_NOSIGNAL) == 1 || errno == EOPNOTSUPP);
+}
+
 static ino_t inode_of(int fd)
 {
 	struct stat st;
@@ -463,7 +486,7 @@ static ino_t inode_of(int fd)
 	return st.st_ino;
 }
 
-START_TEST(a_descriptor_passes)
+START_TEST(a_descriptor_is_passed)
 {
 	struct channel c = channel_open(ON_SOCKET);
 	struct channel passed = channel_open(ON_PIPE);
@@ -484,7 +507,7 @@ START_TEST(a_descriptor_passes)
 }
 END_TEST
 
-START_TEST(bytes_come_without_a_descriptor_too)
+START_TEST(bytes_may_arrive_without_a_descriptor)
 {
 	struct channel c = channel_open(ON_SOCKET);
 	char buf[4];
@@ -500,7 +523,7 @@ START_TEST(bytes_come_without_a_descriptor_too)
 }
 END_TEST
 
-START_TEST(recv_tells_nothing_from_end_of_file)
+START_TEST(recv_distinguishes_no_data_from_end_of_file)
 {
 	struct channel c = channel_open(ON_SOCKET);
 	char byte;
@@ -516,7 +539,7 @@ START_TEST(recv_tells_nothing_from_end_of_file)
 }
 END_TEST
 
-START_TEST(descriptors_pass_on_unix_sockets_only)
+START_TEST(descriptors_are_passed_on_unix_sockets_only)
 {
 	struct channel c = channel_open(ON_SOCKET);
 	struct channel pipe = channel_open(ON_PIPE);
@@ -540,7 +563,7 @@ static const struct {
 	{ 2, 1 }, { 2, 2 }, { 3, 1 }, { 3, 2 }, { 252, 1 }, { 253, 1 },
 };
 
-/* Other processes close what is discarded. */
+/* Other processes close discarded descriptors. */
 static void await_closers(void)
 {
 	while (waitpid(-1, NULL, 0) > 0)
@@ -548,7 +571,7 @@ static void await_closers(void)
 	fixture_await_closers();
 }
 
-/* That all are closed is seen by the fixture. */
+/* The fixture checks that all are closed. */
 START_TEST(more_than_one_descriptor_is_refused)
 {
 	struct channel c = channel_open(ON_SOCKET);
@@ -558,7 +581,7 @@ START_TEST(more_than_one_descriptor_is_refused)
 	send_fds(c.writes, 3, surplus[_i].count, surplus[_i].parts, STDERR_FILENO);
 	ck_assert_int_eq(msg_recv_fd(c.reads, buf, sizeof(buf), &got), -EPROTO);
 	ck_assert_int_eq(got, -1);
-	/* The connection is still in step. */
+	/* The connection can still be used. */
 	ck_assert_int_eq(msg_send_fd(c.writes, STDERR_FILENO), 0);
 	ck_assert_int_eq(msg_recv_fd(c.reads, buf, sizeof(buf), &got), 1);
 	ck_assert_int_ge(got, 0);
@@ -568,23 +591,136 @@ START_TEST(more_than_one_descriptor_is_refused)
 }
 END_TEST
 
-START_TEST(recv_discards_descriptors)
+#ifdef NO_CLOSERS
+#define ONE_CLOSER 0
+#else
+#define ONE_CLOSER 1
+#endif
+
+/* Waits for the closers, and returns how many there were. */
+static int count_closers(void)
+{
+	int count = 0;
+
+	while (waitpid(-1, NULL, 0) > 0)
+		count++;
+	fixture_await_closers();
+	return count;
+}
+
+START_TEST(recv_takes_bytes)
 {
 	struct channel c = channel_open(ON_SOCKET);
+	char buf[8] = "";
+
+	ck_assert_int_eq(msg_recv(c.reads, buf, sizeof(buf)), -EAGAIN);
+	put(c.writes, "eight or more", 13);
+	ck_assert_int_eq(msg_recv(c.reads, buf, sizeof(buf)), 8);
+	ck_assert_mem_eq(buf, "eight or", 8);
+	ck_assert_int_eq(msg_recv(c.reads, buf, sizeof(buf)), 5);
+	ck_assert_mem_eq(buf, " more", 5);
+	close(c.writes);
+	ck_assert_int_eq(msg_recv(c.reads, buf, sizeof(buf)), 0);
+	ck_assert_int_eq(msg_recv(-1, buf, sizeof(buf)), -EBADF);
+	close(c.reads);
+}
+END_TEST
+
+/* Not even for a moment are there more descriptors than before. */
+START_TEST(recv_refuses_descriptors)
+{
+	struct channel c = channel_open(ON_SOCKET);
+	struct channel passed = channel_open(ON_PIPE);
 	char buf[8];
 
-	send_fds(c.writes, 3, 2, 1, STDERR_FILENO);
-	ck_assert_int_eq(msg_recv(c.reads, buf, sizeof(buf)), -EPROTO);
+	if (_i > 0)
+		put(c.writes, "text", 4);
+	send_fds(c.writes, 3, 253, 1, passed.writes);
 	put(c.writes, "x", 1);
-	ck_assert_int_eq(msg_recv(c.reads, buf, sizeof(buf)), 1);
-	ck_assert_int_eq(msg_recv(c.reads, buf, sizeof(buf)), -EAGAIN);
-	channel_close(&c);
+	close(passed.writes);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(msg_recv(c.reads, buf, sizeof(buf)), -EPROTO);
+	ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1);
+	msg_close(&c.reads);
+	ck_assert_int_eq(read(passed.reads, buf, 1), 0);
+	close(passed.reads);
+	close(c.writes);
 	await_closers();
 }
 END_TEST
 
-/* A socket that lingers, with a full buffer, of which no other descriptor is left: close(2), or the
- * end of the connection that it is on its way in, would wait for a minute. */
+/* The kernel would skip the urgent byte, and close the socket that came with it here. */
+START_TEST(recv_refuses_descriptors_of_an_urgent_byte)
+{
+	struct channel c = channel_open(ON_SOCKET);
+	struct channel passed = channel_open(ON_PIPE);
+	char buf[8];
+
+	sockopt_oob_inline(c.reads);
+	send_urgent(c.writes, passed.writes);
+	put(c.writes, "x", 1);
+	close(passed.writes);
+	/* Older kernels have no urgent bytes here, or pass no descriptors with them. */
+	if (fd_wait(passed.reads, POLLIN, 0) == 0)
+		ck_assert_int_eq(msg_recv(c.reads, buf, sizeof(buf)), -EPROTO);
+	msg_close(&c.reads);
+	ck_assert_int_eq(read(passed.reads, buf, 1), 0);
+	close(passed.reads);
+	close(c.writes);
+	await_closers();
+}
+END_TEST
+
+#define FLOOD \
+	3 /* messages of 253 descriptors; at most RLIMIT_NOFILE may be on the way, often 1024 */
+
+START_TEST(closing_takes_one_process_however_many_descriptors_wait)
+{
+	struct channel c = channel_open(ON_SOCKET);
+	struct channel passed = channel_open(ON_PIPE);
+	char byte;
+
+	for (int i = 0; i < FLOOD; i++)
+		send_fds(c.writes, 1, 253, 1, passed.writes);
+	close(passed.writes);
+	msg_close(&c.reads);
+	ck_assert_int_eq(count_closers(), ONE_CLOSER);
+	ck_assert_int_eq(read(passed.reads, &byte, 1), 0);
+	close(passed.reads);
+	close(c.writes);
+}
+END_TEST
+
+START_TEST(closing_takes_no_process_if_nothing_waits)
+{
+	struct channel c = channel_open(ON_SOCKET);
+	char buf[4];
+
+	put(c.writes, "text", 4);
+	ck_assert_int_eq(msg_recv(c.reads, buf, sizeof(buf)), 4);
+	msg_close(&c.reads);
+	ck_assert_int_eq(count_closers(), 0);
+	close(c.writes);
+}
+END_TEST
+
+START_TEST(a_surplus_takes_one_process)
+{
+	struct channel c = channel_open(ON_SOCKET);
+	size_t count;
+	int fds[2];
+	char byte;
+
+	send_fds(c.writes, 1, 253, 1, STDERR_FILENO);
+	ck_assert_int_eq(msg_recv_fds(c.reads, &byte, 1, fds, 2, &count), -EPROTO);
+	ck_assert_uint_eq(count, 0);
+	ck_assert_int_eq(count_closers(), ONE_CLOSER);
+	channel_close(&c);
+}
+END_TEST
+
+/* The last descriptor of a lingering socket with a full buffer is in flight. close(2) of it, or of
+ * the connection that carries it, would block for a minute. */
 static void send_lingering(int sock, int server)
 {
 	const struct linger minute = { .l_onoff = 1, .l_linger = 60 };
@@ -616,14 +752,14 @@ START_TEST(closing_does_not_wait_for_descriptors_in_flight)
 	ck_assert_int_eq(c.reads, -1);
 	ck_assert_uint_lt(fixture_now_ms() - began, 30000);
 	ck_assert_int_eq(send(c.writes, "x", 1, MSG_NOSIGNAL), -1);
-	close(server); /* which resets what lingers */
+	close(server); /* which resets the lingering connection */
 	close(c.writes);
 	await_closers();
 }
 END_TEST
 
-/* A control message of another kind is no descriptor. */
-START_TEST(credentials_are_passed_over)
+/* A control message of another kind is not a descriptor. */
+START_TEST(credentials_are_ignored)
 {
 	struct channel c = channel_open(ON_SOCKET);
 	const int on = 1;
@@ -696,16 +832,18 @@ static TCase *frames_case(void)
 
 	tcase_add_checked_fixture(tc, fill_body, NULL);
 	tcase_add_loop_test(tc, length_is_little_endian, 0, COUNT(heads));
-	tcase_add_loop_test(tc, does_not_send_a_bad_length, 0, COUNT(bad_lengths));
-	tcase_add_loop_test(tc, frames_pass, 0, CHANNEL_COUNT * COUNT(good_lengths));
-	tcase_add_loop_test(tc, reads_byte_by_byte, 0, CHANNEL_COUNT);
-	tcase_add_loop_test(tc, reads_frames_cut_anywhere, 1, TWO_FRAMES_LEN);
-	tcase_add_loop_test(tc, refuses_a_length, 0, COUNT(refused_heads));
-	tcase_add_loop_test(tc, tells_ends_of_file_apart, 0, CHANNEL_COUNT * COUNT(ends));
-	tcase_add_test(tc, reports_errors_of_the_descriptor);
-	tcase_add_loop_test(tc, feeds_in_pieces, 1, FIRST_LEN + 1);
-	tcase_add_test(tc, reset_forgets_half_a_frame);
-	tcase_add_test(tc, send_now_never_waits);
+	tcase_add_loop_test(tc, a_frame_of_a_bad_length_is_not_sent, 0, COUNT(bad_lengths));
+	tcase_add_loop_test(tc, frames_arrive_as_they_were_sent, 0,
+			    CHANNEL_COUNT * COUNT(good_lengths));
+	tcase_add_loop_test(tc, a_frame_may_arrive_byte_by_byte, 0, CHANNEL_COUNT);
+	tcase_add_loop_test(tc, frames_may_be_split_anywhere, 1, TWO_FRAMES_LEN);
+	tcase_add_loop_test(tc, a_bad_length_is_refused, 0, COUNT(refused_heads));
+	tcase_add_loop_test(tc, end_of_file_is_reported_between_and_within_frames, 0,
+			    CHANNEL_COUNT * COUNT(ends));
+	tcase_add_test(tc, errors_of_the_descriptor_are_reported);
+	tcase_add_loop_test(tc, a_reader_may_be_fed_in_pieces, 1, FIRST_LEN + 1);
+	tcase_add_test(tc, reset_discards_half_a_frame);
+	tcase_add_test(tc, send_now_never_blocks);
 	return tc;
 }
 
@@ -725,14 +863,19 @@ static TCase *descriptors_case(void)
 {
 	TCase *tc = fixture_case("descriptors");
 
-	tcase_add_test(tc, a_descriptor_passes);
-	tcase_add_test(tc, bytes_come_without_a_descriptor_too);
-	tcase_add_test(tc, recv_tells_nothing_from_end_of_file);
-	tcase_add_test(tc, descriptors_pass_on_unix_sockets_only);
+	tcase_add_test(tc, a_descriptor_is_passed);
+	tcase_add_test(tc, bytes_may_arrive_without_a_descriptor);
+	tcase_add_test(tc, recv_distinguishes_no_data_from_end_of_file);
+	tcase_add_test(tc, descriptors_are_passed_on_unix_sockets_only);
 	tcase_add_loop_test(tc, more_than_one_descriptor_is_refused, 0, COUNT(surplus));
-	tcase_add_test(tc, recv_discards_descriptors);
+	tcase_add_test(tc, recv_takes_bytes);
+	tcase_add_loop_test(tc, recv_refuses_descriptors, 0, 2);
+	tcase_add_test(tc, recv_refuses_descriptors_of_an_urgent_byte);
+	tcase_add_test(tc, closing_takes_one_process_however_many_descriptors_wait);
+	tcase_add_test(tc, closing_takes_no_process_if_nothing_waits);
+	tcase_add_test(tc, a_surplus_takes_one_process);
 	tcase_add_test(tc, closing_does_not_wait_for_descriptors_in_flight);
-	tcase_add_test(tc, credentials_are_passed_over);
+	tcase_add_test(tc, credentials_are_ignored);
 	tcase_add_loop_test(tc, out_of_descriptors_is_an_error, 0, COUNT(tight));
 	tcase_add_test(tc, the_last_descriptor_is_received);
 	return tc;

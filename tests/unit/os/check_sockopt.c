@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Options of TCP sockets: which they have, and that accepted ones have them too. */
+/* Options of TCP sockets, which accepted sockets inherit. */
+#include "base/fd.h"
 #include "os/sockopt.h"
 #include "tests/unit/fixture.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -43,7 +45,7 @@ static void make_connection(void)
 	ck_assert_int_ge(accepted, 0);
 }
 
-static int option(int fd, int level, int name)
+static int get_option(int fd, int level, int name)
 {
 	int value = -1;
 	socklen_t len = sizeof(value);
@@ -52,7 +54,7 @@ static int option(int fd, int level, int name)
 	return value;
 }
 
-static const char *congestion(int fd)
+static const char *get_congestion_control(int fd)
 {
 	static char name[32];
 	socklen_t len = sizeof(name) - 1;
@@ -66,30 +68,30 @@ START_TEST(defaults_are_those_of_go_and_inherited)
 {
 	sockopt_tcp_defaults(listener);
 	make_connection();
-	ck_assert_int_eq(option(accepted, IPPROTO_TCP, TCP_NODELAY), 1);
-	ck_assert_int_eq(option(accepted, SOL_SOCKET, SO_KEEPALIVE), 1);
-	ck_assert_int_eq(option(accepted, SOL_SOCKET, SO_OOBINLINE), 1);
-	ck_assert_int_eq(option(accepted, IPPROTO_TCP, TCP_KEEPIDLE), 15);
-	ck_assert_int_eq(option(accepted, IPPROTO_TCP, TCP_KEEPINTVL), 15);
+	ck_assert_int_eq(get_option(accepted, IPPROTO_TCP, TCP_NODELAY), 1);
+	ck_assert_int_eq(get_option(accepted, SOL_SOCKET, SO_KEEPALIVE), 1);
+	ck_assert_int_eq(get_option(accepted, SOL_SOCKET, SO_OOBINLINE), 1);
+	ck_assert_int_eq(get_option(accepted, IPPROTO_TCP, TCP_KEEPIDLE), 15);
+	ck_assert_int_eq(get_option(accepted, IPPROTO_TCP, TCP_KEEPINTVL), 15);
 }
 END_TEST
 
 START_TEST(a_local_path_is_not_paced)
 {
-	/* A system may not have it, or not let us: then there is nothing to replace. */
+	/* A system may lack this control, or forbid it: then there is nothing to replace. */
 	bool has_bbr = setsockopt(listener, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3) == 0;
 	char usual[32];
 
-	strcpy(usual, congestion(listener));
+	strcpy(usual, get_congestion_control(listener));
 	ck_assert(!has_bbr || strcmp(usual, "bbr") == 0);
 	sockopt_tcp_local(listener);
-	ck_assert_str_eq(congestion(listener), has_bbr ? "reno" : usual);
+	ck_assert_str_eq(get_congestion_control(listener), has_bbr ? "reno" : usual);
 	make_connection();
-	ck_assert_str_eq(congestion(accepted), has_bbr ? "reno" : usual);
+	ck_assert_str_eq(get_congestion_control(accepted), has_bbr ? "reno" : usual);
 }
 END_TEST
 
-/* What recv() says when the accepted socket is gone: 0 or an error number. */
+/* Returns the result of recv(2) after the accepted socket was closed: 0 or an error number. */
 static int end_seen_by_client(void)
 {
 	char byte;
@@ -98,7 +100,7 @@ static int end_seen_by_client(void)
 	return n < 0 ? errno : (int)n;
 }
 
-START_TEST(closing_resets_where_nothing_else_was_said)
+START_TEST(an_unannounced_close_resets_the_connection)
 {
 	sockopt_tcp_reset_on_close(listener);
 	make_connection();
@@ -108,7 +110,7 @@ START_TEST(closing_resets_where_nothing_else_was_said)
 }
 END_TEST
 
-START_TEST(closing_well_sends_what_is_there_and_an_end)
+START_TEST(a_clean_close_delivers_all_bytes_and_an_end)
 {
 	enum { LEN = 100000 };
 	static char sent[LEN], got[LEN];
@@ -126,11 +128,23 @@ START_TEST(closing_well_sends_what_is_there_and_an_end)
 }
 END_TEST
 
-START_TEST(another_control_stays)
+START_TEST(the_congestion_control_is_not_changed)
 {
 	ck_assert_int_eq(setsockopt(listener, IPPROTO_TCP, TCP_CONGESTION, "reno", 4), 0);
 	sockopt_tcp_local(listener);
-	ck_assert_str_eq(congestion(listener), "reno");
+	ck_assert_str_eq(get_congestion_control(listener), "reno");
+}
+END_TEST
+
+START_TEST(an_error_is_taken_once)
+{
+	make_connection();
+	ck_assert_int_eq(sockopt_take_error(client), 0);
+	sockopt_reset(&accepted);
+	ck_assert_int_eq(fd_wait(client, POLLIN, FIXTURE_DEADLINE_S * 1000) & POLLERR, POLLERR);
+	ck_assert_int_eq(sockopt_take_error(client), ECONNRESET);
+	ck_assert_int_eq(sockopt_take_error(client), 0);
+	ck_assert_int_eq(sockopt_take_error(-1), EBADF);
 }
 END_TEST
 
@@ -142,9 +156,10 @@ int main(void)
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_add_test(tc, defaults_are_those_of_go_and_inherited);
 	tcase_add_test(tc, a_local_path_is_not_paced);
-	tcase_add_test(tc, another_control_stays);
-	tcase_add_test(tc, closing_resets_where_nothing_else_was_said);
-	tcase_add_test(tc, closing_well_sends_what_is_there_and_an_end);
+	tcase_add_test(tc, the_congestion_control_is_not_changed);
+	tcase_add_test(tc, an_unannounced_close_resets_the_connection);
+	tcase_add_test(tc, a_clean_close_delivers_all_bytes_and_an_end);
+	tcase_add_test(tc, an_error_is_taken_once);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
 }
