@@ -11,14 +11,16 @@
  * does not accept are copied to memory of the pair's own (`leftover`), and the pump reads nothing
  * until they are written. So an idle pair holds two descriptors and no buffer.
  *
- * A read that fills the buffer suggests that more follows. The pump then switches to splice(2):
- * bytes go through a pipe without being copied to user space. When the flow calms down, or if no
- * pipe can be had, the pump goes back to recv(2) and send(2). All pumps of a loop share one pipe,
- * which must be empty after each turn. So a pump first asks how much the other side can accept, and
- * splices no more than that; if the other side accepts less, the rest becomes leftover.
+ * A read that gets all the bytes that it asked for suggests that more follow. The pump then
+ * switches to splice(2): bytes go through a pipe without being copied to user space. When the flow
+ * calms down, or if there is no pipe, the pump uses recv(2) and send(2) again. All pumps of a loop
+ * share one pipe, which must be empty after each turn. So a pump first asks how much the other side
+ * can accept, and splices no more than that; if the other side accepts less, the rest becomes
+ * leftover.
  *
- * Readiness is remembered per socket until a call returns EAGAIN, as edge-triggered watches require
- * (epoll(7)). With poll(2), `interest` asks only for events that would let a pump move.
+ * A socket counts as readable or writable until a call returns EAGAIN, or moves fewer bytes than
+ * were asked for. Edge-triggered watches require this (epoll(7)). With poll(2), `interest` asks
+ * only for events that would let a pump move.
  */
 #include "bicopy.h"
 
@@ -41,10 +43,11 @@
 /* Limits of one pump's turn: a busy pair delays the others by less than a millisecond. */
 #define TURN_BYTES (1024 * 1024)
 #define TURN_READS 16
-/* Bytes of a read while a pump is not bulk. A slow reader leaves at most this much over, and it
- * fits in the CPU's cache. */
+/* Bytes of a read while a pump is not bulk. So a slow reader makes at most this much leftover, and
+ * the bytes fit in the CPU's cache. */
 #define SMALL_READ (64 * 1024)
-/* Bytes of a turn below which copying is cheaper than the additional system calls of splicing. */
+/* A turn of fewer bytes is calm: copying them is cheaper than the additional system calls of
+ * splicing. */
 #define CALM	   (16 * 1024)
 /* A connection without new data for this time is quiet. Longer than the minimum retransmission
  * timeout, 200 ms. */
@@ -104,7 +107,7 @@ static void finish(struct bicopy *b, enum ending how)
 		free(b->pump[i].leftover);
 		b->pump[i].leftover = NULL;
 	}
-	/* A turn may be queued already; it becomes the report. */
+	/* The task may be queued already, for the next turn. Then it runs report_end instead. */
 	b->task.run = report_end;
 	loop_defer(b->loop, &b->task);
 }
@@ -122,8 +125,9 @@ static bool has_pending(const struct bicopy *b, int i)
 	if (p->state == PUMP_OPEN &&
 	    recv(b->end[i].watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
 		return true;
-	/* After a half-close the kernel delivers the rest without us, and the socket is closed
-	 * without a reset. Before it, a reset would drop the unsent bytes (tcp(7)). */
+	/* After a half-close the kernel delivers the rest without us, because the socket is then
+	 * closed without a reset. Before the half-close, a reset would drop unsent bytes (tcp(7)).
+	 */
 	return p->state != PUMP_SHUT && ioctl(b->end[1 - i].watch.fd, SIOCOUTQ, &unsent) == 0 &&
 	       unsent > 0;
 }
@@ -193,8 +197,8 @@ static int keep_leftover(struct pump *p, const char *bytes, size_t len)
 	return 0;
 }
 
-/* Handles the result `n` of a read; errno is still set. Returns whether there are bytes. Sets
- * *progress on a failure only. */
+/* Handles the result `n` of a read, whose errno must not have changed yet. Returns whether the read
+ * brought bytes. Sets *progress only on a failure. */
 static bool has_read(struct pump *p, struct bicopy_end *src, ssize_t n, enum progress *progress)
 {
 	if (n > 0)
@@ -223,16 +227,16 @@ static size_t copy_once(struct bicopy *b, struct pump *p, struct bicopy_end *src
 	if (n < 0 || (n < len && keep_leftover(p, shared->bytes + n, (size_t)(len - n)) < 0))
 		*progress = FAILED;
 	p->bulk = (size_t)len == cap;
-	/* A short read has emptied the socket (epoll(7), "Q&A"): bytes that arrive later raise a
-	 * new event. An end of file that was reported already does not. */
+	/* A short read has emptied the socket (epoll(7), "Q&A"). Bytes that arrive later raise a
+	 * new event, but an end of file that was reported already raises none. */
 	if (!p->bulk && !src->peer_ended && !src->urgent)
 		src->readable = false;
 	return (size_t)len;
 }
 
-/* How many bytes would a socket accept now? Returns at least SMALL_READ: only a write that gets
- * EAGAIN brings a POLLOUT event later, and lets the kernel enlarge a send buffer that is too small.
- */
+/* Returns how many bytes a socket would accept now; at least SMALL_READ, because only a write that
+ * gets EAGAIN brings a POLLOUT event later, and lets the kernel enlarge a send buffer that is too
+ * small. */
 static size_t room_of(const struct bicopy_end *dst, size_t max)
 {
 	uint32_t mem[SK_MEMINFO_VARS] = { 0 };
@@ -270,14 +274,14 @@ static int keep_piped(struct bulkpipe *pipe, struct pump *p, size_t len)
 
 /* Does the error mean that splice(2) is not available: not in this kernel, or forbidden by a
  * seccomp profile? (Both ends are TCP sockets, which support it.) */
-static bool is_missing(int errnum)
+static bool is_unavailable(int errnum)
 {
 	return errnum == ENOSYS || errnum == EPERM || errnum == EINVAL;
 }
 
-/* Splices the `len` bytes in the pipe to the socket. A splice that moves fewer bytes has not always
- * filled the socket, and then no POLLOUT would follow; so it is repeated until EAGAIN. Returns 0,
- * or a negative number; then the pipe is not empty. */
+/* Splices the `len` bytes in the pipe to the socket. A splice that moves fewer bytes may not have
+ * filled the socket, and then no POLLOUT would follow. So splices are repeated until EAGAIN.
+ * Returns 0, or a negative number; then the pipe is not empty. */
 static int write_piped(struct bulkpipe *pipe, struct pump *p, struct bicopy_end *dst, size_t len)
 {
 	while (len > 0) {
@@ -286,7 +290,7 @@ static int write_piped(struct bulkpipe *pipe, struct pump *p, struct bicopy_end 
 
 		if (n > 0) {
 			len -= (size_t)n;
-		} else if (n < 0 && (errno == EAGAIN || is_missing(errno))) {
+		} else if (n < 0 && (errno == EAGAIN || is_unavailable(errno))) {
 			dst->writable = errno != EAGAIN;
 			return keep_piped(pipe, p, len);
 		} else if (n == 0 || errno != EINTR) {
@@ -304,13 +308,14 @@ static size_t splice_once(struct bicopy *b, struct pump *p, struct bicopy_end *s
 	ssize_t n = splice(src->watch.fd, NULL, pipe->in, NULL, room_of(dst, pipe->cap),
 			   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
-	/* 0 means end of file, or an urgent byte that has not been reported yet and has an end of
-	 * file behind it. recv(2) can tell them apart, so the next read is a copy. */
+	/* 0 means end of file. It may also mean an urgent byte that has not been reported yet, if
+	 * the end of file follows that byte. recv(2) can tell them apart, so the next read is a
+	 * copy. */
 	if (n == 0) {
 		p->bulk = false;
 		return 0;
 	}
-	if (n < 0 && is_missing(errno)) {
+	if (n < 0 && is_unavailable(errno)) {
 		b->shared->with_pipe = false;
 		return 0;
 	}
@@ -338,14 +343,15 @@ static void set_nonblocking(struct bicopy *b)
  * past it. */
 static bool can_splice(struct bicopy *b, const struct pump *p, const struct bicopy_end *src)
 {
-	if (!p->bulk || src->urgent || !b->shared->with_pipe || !bulkpipe_ready(&b->shared->pipe))
+	if (!p->bulk || src->urgent || !b->shared->with_pipe || !bulkpipe_open(&b->shared->pipe))
 		return false;
 	set_nonblocking(b);
 	return true;
 }
 
-/* Passes the end of file on. A socket that is no longer connected (ENOTCONN) reports its reason as
- * an event. Returns false if the other side would wait for the end of file for ever. */
+/* Passes the end of file on. Returns false on a failure; the other side would then wait for the end
+ * of file for ever. ENOTCONN is no failure: an event tells why that socket is no longer connected.
+ */
 static bool pass_on_end(const struct bicopy_end *dst)
 {
 	return shutdown(dst->watch.fd, SHUT_WR) == 0 || errno == ENOTCONN;
@@ -381,7 +387,8 @@ static enum progress move_bytes(struct bicopy *b, int i)
 		if (progress == FAILED)
 			break;
 	}
-	/* The flow has calmed down if the input ran out, not the room on the other side. */
+	/* Few bytes were moved. If the input ran out, the flow is calm. If the other side had no
+	 * room, it may still be bulk. */
 	if (moved < CALM && dst->writable)
 		p->bulk = false;
 	return progress;
@@ -394,8 +401,8 @@ static enum progress run_pump(struct bicopy *b, int i)
 
 /* ---- the pair ---- */
 
-/* Which events of end `i` would let a pump move: input if the other side has room for it, room if
- * there is something to write. */
+/* Returns the events of end `i` that would let a pump move: POLLIN if the other side has room for
+ * the input, POLLOUT if the last write did not find enough room. */
 static short interest(const struct bicopy *b, int i)
 {
 	const struct pump *in = &b->pump[i];
@@ -411,11 +418,7 @@ static short interest(const struct bicopy *b, int i)
 
 static bool has_error(const struct bicopy_end *end)
 {
-	int why = 0;
-	socklen_t len = sizeof(why);
-
-	return end->failed && getsockopt(end->watch.fd, SOL_SOCKET, SO_ERROR, &why, &len) == 0 &&
-	       why != 0;
+	return end->failed && sockopt_take_error(end->watch.fd) != 0;
 }
 
 static void run_pair(struct bicopy *b);
@@ -440,7 +443,7 @@ static void run_pair(struct bicopy *b)
 		finish(b, CLOSE);
 		return;
 	}
-	/* An error that no read or write has reported, because neither pump could move. */
+	/* Look for an error that no read or write has reported, because neither pump could move. */
 	if (p0 != SPENT && p1 != SPENT && (has_error(&b->end[0]) || has_error(&b->end[1]))) {
 		finish(b, RESET);
 		return;
@@ -511,8 +514,8 @@ int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_shared *shar
 
 	*b = (struct bicopy){ .loop = loop, .shared = shared, .on_end = on_end };
 	for (int i = 0; i < 2; i++) {
-		/* Assume that it is writable: the first EAGAIN corrects that, and edges report
-		 * later changes. */
+		/* Assume that the socket is writable: the first EAGAIN corrects that, and edges
+		 * report later changes. */
 		b->end[i].writable = true;
 		b->end[i].watch = (struct watch){ .fd = fds[i],
 						  .events = POLLIN,

@@ -12,8 +12,8 @@
  *
  * An end of file is passed on as a half-close (shutdown(2) for writing), and the other direction
  * goes on. A reset or any other error is passed on as a reset. Unless there is a reset, no byte is
- * lost, reordered or duplicated. Back-pressure: a pump reads only what it can pass on, so a slow
- * reader stops its writer.
+ * lost, reordered or duplicated. Back-pressure: as long as one side has not taken the bytes that a
+ * pump has read, the pump reads no more, so a slow reader stops its writer.
  *
  * All functions belong to the thread of the loop, and none blocks.
  */
@@ -39,7 +39,7 @@ enum pump_state {
 /* One direction. */
 struct pump {
 	enum pump_state state;
-	bool bulk;	  /* the last read filled the buffer: use the pipe */
+	bool bulk;	  /* there is much to copy: use the pipe */
 	uint32_t left_at; /* offset of the first unwritten byte in `leftover` */
 	uint32_t left;	  /* unwritten bytes */
 	char *leftover;	  /* owned: bytes that the other side did not take; NULL if none */
@@ -50,7 +50,7 @@ struct bicopy_end {
 	struct watch watch;
 	bool readable;	 /* a read may return bytes or the end of file */
 	bool writable;	 /* a write may accept bytes */
-	bool peer_ended; /* POLLRDHUP or POLLHUP was reported: read on to the end of file */
+	bool peer_ended; /* POLLRDHUP, POLLHUP or POLLERR was reported: read on to the end */
 	bool urgent;	 /* POLLPRI was reported: a read may stop short at the urgent mark */
 	bool failed;	 /* POLLERR was reported */
 };
@@ -80,14 +80,15 @@ int bicopy_start(struct bicopy *b, struct loop *loop, struct bicopy_shared *shar
  * nothing to a pair that has ended. */
 void bicopy_cancel(struct bicopy *b);
 
-/* Did fd1 deliver bytes within the last QUIET_MS (300 ms), and no end of file yet? Then more may
- * follow: the last bytes of a program that has exited stay in its socket's send buffer until TCP's
- * timers (pacing, retransmission) let them out (tcp(7), TCP_INFO). */
+/* Has fd1 delivered bytes within the last 300 ms, and no end of file yet? Then more may follow: the
+ * last bytes of a program that has exited stay in its socket's send buffer until TCP's timers
+ * (pacing, retransmission) let them out (tcp(7), TCP_INFO). */
 bool bicopy_is_flowing(const struct bicopy *b);
 
-/* Ends a pair as bicopy_cancel does, but only when everything sent up to now has been accepted by
- * the receivers; slow receivers may take any time. on_end follows. The kernel reports no event when
- * its send buffer has drained, so the caller must call this again from time to time. */
+/* Ends a pair as bicopy_cancel does, but only when no byte is pending: unread, unwritten, or not
+ * yet acknowledged by its receiver. With a slow receiver, or a sender that goes on, this can take
+ * for ever. on_end follows. The kernel reports no event when its send buffer has drained, so the
+ * caller must call this again from time to time. */
 void bicopy_drain(struct bicopy *b);
 
 #endif

@@ -32,7 +32,7 @@ static bool make_pipe(struct bulkpipe *p)
 	return false;
 }
 
-bool bulkpipe_ready(struct bulkpipe *p)
+bool bulkpipe_open(struct bulkpipe *p)
 {
 	if (p->in >= 0)
 		return true;

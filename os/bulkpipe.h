@@ -26,9 +26,9 @@ struct bulkpipe {
 
 /* Creates the pipe if there is none. Returns false if that fails; a new attempt is made after a
  * second. Does not block. */
-bool bulkpipe_ready(struct bulkpipe *p);
+bool bulkpipe_open(struct bulkpipe *p);
 
-/* Closes the pipe and drops the bytes in it. bulkpipe_ready() creates another. */
+/* Closes the pipe and drops the bytes in it. bulkpipe_open() creates another. */
 void bulkpipe_close(struct bulkpipe *p);
 
 #endif

@@ -16,10 +16,10 @@
 #include <sys/syscall.h>
 
 #define BUFFER_LEN 65536
-#define TINY	   4096	     /* bytes of a socket buffer; the kernel makes more of it */
-#define BOUND	   (1 << 20) /* more than the socket buffers on a tiny way and our own can hold */
-#define BIG	   (4 << 20) /* more than those on any way */
-#define QUIET_MS   30
+#define TINY	   4096	     /* bytes of a socket buffer; the kernel rounds it up */
+#define BOUND	   (1 << 20) /* bytes; more than all small socket buffers and our own hold */
+#define BIG	   (4 << 20) /* bytes; more than any socket buffers hold */
+#define QUIET_MS   10
 
 enum { OVER_UNIX, OVER_TCP, KIND_COUNT };
 enum { CLIENT, SERVER };
@@ -27,16 +27,16 @@ enum { CLIENT, SERVER };
 #define ENGINE_COUNT 2
 #define ALL_WAYS     (ENGINE_COUNT * KIND_COUNT)
 
-/* Each case runs with a pipe to splice through, and without. */
+/* Each case runs with a pipe for splice(2), and without. */
 static bool with_pipe;
 
-static void with_a_pipe(void)
+static void allow_pipe(void)
 {
 	with_pipe = true;
 	signal(SIGPIPE, SIG_IGN);
 }
 
-static void without_a_pipe(void)
+static void forbid_pipe(void)
 {
 	with_pipe = false;
 }
@@ -53,8 +53,8 @@ static int kind_of(int i)
 
 /* ---- a kernel without SO_MEMINFO ---- */
 
-static int meminfo_error;   /* 0: the kernel has it */
-static size_t full_splices; /* that asked a socket for as much as the pipe takes */
+static int meminfo_error;   /* 0: the kernel has the call */
+static size_t full_splices; /* calls that asked a socket for as much as the pipe holds */
 static size_t short_splices;
 
 int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict len)
@@ -87,7 +87,7 @@ static void set_buffers(int fd, int size)
 	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)), 0);
 }
 
-/* A receive buffer must be set before the connection is made to bound its window. */
+/* The receive buffer must be set before connecting, so that it limits the window. */
 static void tcp_pair(int fds[2], int size)
 {
 	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
@@ -186,8 +186,8 @@ static void step(struct rig *r, int timeout_ms)
 	ck_assert_int_eq(loop_step(r->loop, timeout_ms), 0);
 }
 
-/* Steps until the pair waits: a step without an event takes all of its time. It fails if the pair
- * turns for ever. */
+/* Steps until the pair waits: a step without an event lasts its whole time. Fails if the pair never
+ * waits. */
 static void settle(struct rig *r)
 {
 	unsigned long long start;
@@ -211,7 +211,7 @@ static void shut_peer(struct rig *r, int side)
 	r->peer[side] = -1;
 }
 
-/* The pair must have ended, once, and nothing may come of it any more. */
+/* Asserts that the pair has ended exactly once, and has no more events. */
 static void rig_close(struct rig *r)
 {
 	shut_peer(r, CLIENT);
@@ -225,7 +225,7 @@ static void rig_close(struct rig *r)
 
 /* ---- streams: every byte follows from its place ---- */
 
-#define PATTERN_LEN 1000003 /* a prime: no multiple of a buffer's size hides a lost piece */
+#define PATTERN_LEN 1000003 /* a prime, so that a lost piece of any buffer's size shows */
 
 static char pattern[2 * PATTERN_LEN];
 
@@ -251,7 +251,7 @@ struct stream {
 	size_t received;
 };
 
-/* Sends what the socket takes of the next `len` bytes. Returns how much, or -errno. */
+/* Sends as much of the next `len` bytes as the socket takes. Returns how many, or -errno. */
 static ssize_t stream_send(struct rig *r, struct stream *s, size_t len)
 {
 	ssize_t n = send(r->peer[s->from], pattern + s->sent % PATTERN_LEN,
@@ -263,7 +263,7 @@ static ssize_t stream_send(struct rig *r, struct stream *s, size_t len)
 	return n;
 }
 
-/* Receives at most `len` bytes and checks them. Returns how many, -ENODATA for an end of file, or
+/* Receives at most `len` bytes and checks them. Returns how many, -ENODATA at end of file, or
  * -errno. */
 static ssize_t stream_receive(struct rig *r, struct stream *s, size_t len)
 {
@@ -280,7 +280,7 @@ static ssize_t stream_receive(struct rig *r, struct stream *s, size_t len)
 	return n;
 }
 
-/* Sends until nobody on the way takes any more, or `len` bytes are gone. */
+/* Sends until all buffers are full, or `len` bytes are sent. */
 static void stream_fill(struct rig *r, struct stream *s, size_t len)
 {
 	for (;;) {
@@ -295,8 +295,7 @@ static void stream_fill(struct rig *r, struct stream *s, size_t len)
 	}
 }
 
-/* Receives everything until the stream ends. Returns how: -ENODATA for an end of file, or -errno.
- */
+/* Receives everything until the stream ends. Returns -ENODATA at end of file, or -errno. */
 static ssize_t stream_end(struct rig *r, struct stream *s, size_t chunk)
 {
 	ssize_t n;
@@ -306,7 +305,7 @@ static ssize_t stream_end(struct rig *r, struct stream *s, size_t chunk)
 	return n;
 }
 
-static void pass(struct rig *r, struct stream *s, size_t len)
+static void pass_stream(struct rig *r, struct stream *s, size_t len)
 {
 	size_t until = s->sent + len;
 
@@ -335,31 +334,31 @@ START_TEST(small_messages_pass_both_ways)
 
 	rig_open(&r, _i, 0);
 	for (int i = 0; i < 100; i++) {
-		pass(&r, &up, 1 + (size_t)i);
-		pass(&r, &down, 100 - (size_t)i);
+		pass_stream(&r, &up, 1 + (size_t)i);
+		pass_stream(&r, &down, 100 - (size_t)i);
 	}
 	rig_close(&r);
 }
 END_TEST
 
-/* A full buffer is the border between one read and two. */
+/* A full buffer is the limit between one read and two. */
 START_TEST(a_full_buffer_passes)
 {
 	struct stream up = { .from = CLIENT };
 	struct rig r;
 
 	rig_open(&r, _i, 0);
-	pass(&r, &up, BUFFER_LEN - 1);
-	pass(&r, &up, BUFFER_LEN);
-	pass(&r, &up, BUFFER_LEN + 1);
-	pass(&r, &up, 40 * BUFFER_LEN); /* more than a turn */
+	pass_stream(&r, &up, BUFFER_LEN - 1);
+	pass_stream(&r, &up, BUFFER_LEN);
+	pass_stream(&r, &up, BUFFER_LEN + 1);
+	pass_stream(&r, &up, 40 * BUFFER_LEN); /* more than one turn */
 	rig_close(&r);
 }
 END_TEST
 
-#define BULK (64UL << 20)
+#define BULK (16UL << 20)
 
-/* One move of a side chosen at random, with a random size. Returns if anything moved. */
+/* A random side sends or receives a random number of bytes. Returns whether any byte moved. */
 static bool random_move(struct rig *r, struct stream s[2], unsigned int *random)
 {
 	unsigned int what = next_random(random);
@@ -400,7 +399,7 @@ END_TEST
 
 static const int refusals[] = { ENOSYS, EPERM, EINVAL };
 
-/* An old kernel, or a seccomp profile, and no other test's process. */
+/* As on an old kernel, or under a seccomp profile; only in a process of its own. */
 START_TEST(bulk_passes_without_splice)
 {
 	struct stream s = { .from = CLIENT };
@@ -421,11 +420,11 @@ START_TEST(bulk_passes_without_splice)
 }
 END_TEST
 
-/* All pipes of a user share a limit, pipe(7). */
+/* All pipes of a user share a limit (pipe(7)). */
 static bool can_have_a_pipe(void)
 {
 	struct bulkpipe pipe = BULKPIPE_INIT;
-	bool can = bulkpipe_ready(&pipe);
+	bool can = bulkpipe_open(&pipe);
 
 	bulkpipe_close(&pipe);
 	return can;
@@ -433,8 +432,8 @@ static bool can_have_a_pipe(void)
 
 static const int meminfo_errors[] = { ENOPROTOOPT, ENOSYS, EPERM };
 
-/* The receiver waits until every buffer on the way is full. Where the room of the other socket is
- * not known, splicing asks for as much as the pipe takes. */
+/* The receiver waits until all buffers are full. If the free space of the other socket is unknown,
+ * splicing asks for as much as the pipe holds. */
 START_TEST(bulk_passes_without_meminfo)
 {
 	struct stream s = { .from = CLIENT };
@@ -445,7 +444,7 @@ START_TEST(bulk_passes_without_meminfo)
 	full_splices = short_splices = 0;
 	rig_open(&r, _i / COUNT(meminfo_errors), 0);
 	stream_fill(&r, &s, 2 * BIG);
-	pass(&r, &s, BIG);
+	pass_stream(&r, &s, BIG);
 	end_sending(&r, CLIENT);
 	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), -ENODATA);
 	ck_assert_uint_eq(s.received, s.sent);
@@ -470,7 +469,7 @@ START_TEST(pairs_share_a_buffer)
 	other.loop = r.loop;
 	other.shared = r.shared;
 	rig_start(&other);
-	pass(&other, &flowing, 10 * BUFFER_LEN);
+	pass_stream(&other, &flowing, 10 * BUFFER_LEN);
 	shut_peer(&other, CLIENT);
 	shut_peer(&other, SERVER);
 	await_end(&other);
@@ -492,7 +491,8 @@ START_TEST(a_slow_reader_stops_its_writer)
 	stream_fill(&r, &s, BIG);
 	ck_assert_uint_lt(s.sent, BOUND);
 	ck_assert_uint_le(r.b.pump[s.from].left, BUFFER_LEN);
-	/* A byte at a time, then in small pieces: it goes on, and nothing is lost. */
+	/* The receiver reads single bytes, then small pieces. Copying continues, and nothing is
+	 * lost. */
 	for (int i = 0; i < 100; i++)
 		ck_assert_int_eq(stream_receive(&r, &s, 1), 1);
 	for (size_t had = s.sent; s.sent < had + BOUND;) {
@@ -507,8 +507,8 @@ START_TEST(a_slow_reader_stops_its_writer)
 }
 END_TEST
 
-/* What was read at once fits into the other side's socket only in many parts. */
-START_TEST(a_large_piece_goes_out_in_parts)
+/* One read returns more than the other side's socket takes in one write. */
+START_TEST(a_large_piece_is_written_in_parts)
 {
 	struct stream s = { .from = _i / ALL_WAYS };
 	int sizes[2] = { TINY, TINY };
@@ -543,7 +543,7 @@ START_TEST(a_stuck_direction_does_not_hold_up_the_other)
 
 	rig_open(&r, _i, TINY);
 	stream_fill(&r, &up, BIG);
-	pass(&r, &down, BOUND);
+	pass_stream(&r, &down, BOUND);
 	end_sending(&r, CLIENT);
 	ck_assert_int_eq(stream_end(&r, &up, BUFFER_LEN), -ENODATA);
 	ck_assert_uint_eq(up.received, up.sent);
@@ -551,8 +551,8 @@ START_TEST(a_stuck_direction_does_not_hold_up_the_other)
 }
 END_TEST
 
-/* Both directions stuck: the pair waits, with sockets that would block. */
-START_TEST(never_blocks)
+/* Both directions are stuck: the pair waits in the loop, although its sockets are blocking. */
+START_TEST(a_pair_never_blocks)
 {
 	struct stream s[2] = { { .from = CLIENT }, { .from = SERVER } };
 	struct rig r;
@@ -575,22 +575,22 @@ END_TEST
 
 /* ---- tests: end of file ---- */
 
-START_TEST(half_close_passes)
+START_TEST(half_close_is_passed_on)
 {
 	struct stream s = { .from = _i / ALL_WAYS };
 	struct stream back = { .from = 1 - s.from };
 	struct rig r;
 
 	rig_open(&r, _i, 0);
-	pass(&r, &s, 10);
+	pass_stream(&r, &s, 10);
 	ck_assert_int_eq(stream_send(&r, &s, 100), 100);
 	end_sending(&r, s.from);
 	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), -ENODATA);
 	ck_assert_uint_eq(s.received, 110);
 	settle(&r);
 	ck_assert_int_eq(r.ended, 0);
-	/* The other direction goes on, even with much. */
-	pass(&r, &back, BIG);
+	/* The other direction continues, even with bulk data. */
+	pass_stream(&r, &back, BIG);
 	end_sending(&r, back.from);
 	ck_assert_int_eq(stream_end(&r, &back, BUFFER_LEN), -ENODATA);
 	await_end(&r);
@@ -598,7 +598,7 @@ START_TEST(half_close_passes)
 }
 END_TEST
 
-START_TEST(end_of_file_comes_after_what_is_pending)
+START_TEST(end_of_file_follows_all_pending_bytes)
 {
 	struct stream s = { .from = _i / ALL_WAYS };
 	struct rig r;
@@ -615,7 +615,7 @@ START_TEST(end_of_file_comes_after_what_is_pending)
 }
 END_TEST
 
-/* close(2) with nothing unread is no error: what was sent before arrives. */
+/* close(2) without unread bytes is a clean end: all bytes sent before arrive. */
 START_TEST(a_closed_writer_loses_nothing)
 {
 	struct stream s = { .from = _i / ALL_WAYS };
@@ -630,7 +630,7 @@ START_TEST(a_closed_writer_loses_nothing)
 }
 END_TEST
 
-START_TEST(both_may_end_at_once)
+START_TEST(both_sides_may_end_at_the_same_time)
 {
 	struct stream up = { .from = CLIENT };
 	struct stream down = { .from = SERVER };
@@ -650,7 +650,7 @@ START_TEST(both_may_end_at_once)
 }
 END_TEST
 
-START_TEST(an_end_may_be_closed_at_the_start)
+START_TEST(a_socket_may_be_closed_before_the_start)
 {
 	struct stream s = { .from = _i / ALL_WAYS };
 	struct rig r;
@@ -665,7 +665,7 @@ START_TEST(an_end_may_be_closed_at_the_start)
 }
 END_TEST
 
-START_TEST(both_ends_may_be_closed_at_the_start)
+START_TEST(both_sockets_may_be_closed_before_the_start)
 {
 	struct rig r;
 
@@ -684,13 +684,13 @@ END_TEST
 	(ENGINE_COUNT * OVER_TCP + (i) % ENGINE_COUNT) /* loops over engine and side \
 							*/
 
-START_TEST(a_reset_becomes_a_reset)
+START_TEST(a_reset_is_passed_on)
 {
 	struct stream s = { .from = _i / ENGINE_COUNT };
 	struct rig r;
 
 	rig_open(&r, TCP_WAYS(_i), 0);
-	pass(&r, &s, 100);
+	pass_stream(&r, &s, 100);
 	close_with_reset(&r.peer[s.from]);
 	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), -ECONNRESET);
 	await_end(&r);
@@ -698,8 +698,8 @@ START_TEST(a_reset_becomes_a_reset)
 }
 END_TEST
 
-/* A client that has ended must not wait for the end of the answer for ever. */
-START_TEST(an_end_that_cannot_be_passed_on_becomes_a_reset)
+/* After the client has ended, the pair must not wait for the end of the answer forever. */
+START_TEST(end_of_file_that_cannot_be_passed_on_becomes_a_reset)
 {
 	struct stream s = { .from = CLIENT };
 	struct rig r;
@@ -708,7 +708,7 @@ START_TEST(an_end_that_cannot_be_passed_on_becomes_a_reset)
 	if (!fixture_is_forked())
 		return;
 	rig_open(&r, TCP_WAYS(_i), 0);
-	pass(&r, &s, 10);
+	pass_stream(&r, &s, 10);
 	client = fork();
 	if (client == 0)
 		_exit(shutdown(r.peer[CLIENT], SHUT_WR) == 0 ? 0 : 1);
@@ -721,7 +721,7 @@ START_TEST(an_end_that_cannot_be_passed_on_becomes_a_reset)
 }
 END_TEST
 
-START_TEST(a_reset_at_the_start_becomes_a_reset)
+START_TEST(a_reset_before_the_start_is_passed_on)
 {
 	struct stream s = { .from = _i / ENGINE_COUNT };
 	struct rig r;
@@ -734,8 +734,18 @@ START_TEST(a_reset_at_the_start_becomes_a_reset)
 }
 END_TEST
 
-/* One direction is shut already, so that nothing is read from the side that resets. */
-START_TEST(a_reset_after_half_close_becomes_a_reset)
+/* One direction is shut down already, so nothing is read from the side that resets. */
+/* Sends a byte after the other until that fails: a reset may be under way. Returns the error. */
+static ssize_t await_send_error(struct rig *r, struct stream *s)
+{
+	ssize_t n;
+
+	while ((n = stream_send(r, s, 1)) >= 0)
+		step(r, 1);
+	return n;
+}
+
+START_TEST(a_reset_after_half_close_is_passed_on)
 {
 	struct stream s = { .from = _i / ENGINE_COUNT };
 	struct stream back = { .from = 1 - s.from };
@@ -746,20 +756,20 @@ START_TEST(a_reset_after_half_close_becomes_a_reset)
 	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), -ENODATA);
 	settle(&r);
 	close_with_reset(&r.peer[s.from]);
-	/* With poll(2) nobody listens there until something is to be written to it. */
+	/* With poll(2) that side is not watched until there is something to write to it. */
 	while (engine_of(_i) == LOOP_POLL && stream_send(&r, &back, 1) >= 0)
 		step(&r, 1);
 	await_end(&r);
-	/* After an end of file a reset is EPIPE. */
+	/* After end of file a reset is reported as EPIPE. */
 	if (engine_of(_i) == LOOP_EPOLL)
-		ck_assert_int_eq(stream_send(&r, &back, 1), -EPIPE);
+		ck_assert_int_eq(await_send_error(&r, &back), -EPIPE);
 	rig_close(&r);
 }
 END_TEST
 
-/* The reader does not read, and the writer breaks: what came in order may be read, then comes the
- * reset, never an end of file. */
-START_TEST(a_writer_may_break_while_data_is_left_over)
+/* The reader does not read, and the writer resets. The reader may get bytes that arrived in order,
+ * and then a reset, but never end of file. */
+START_TEST(a_writer_may_fail_while_its_bytes_are_pending)
 {
 	struct stream s = { .from = _i / ENGINE_COUNT };
 	struct rig r;
@@ -776,7 +786,7 @@ START_TEST(a_writer_may_break_while_data_is_left_over)
 }
 END_TEST
 
-START_TEST(a_reader_may_break_while_data_is_left_over)
+START_TEST(a_reader_may_fail_while_bytes_for_it_are_pending)
 {
 	struct stream s = { .from = _i / ENGINE_COUNT };
 	struct stream back = { .from = 1 - s.from };
@@ -792,7 +802,7 @@ START_TEST(a_reader_may_break_while_data_is_left_over)
 }
 END_TEST
 
-START_TEST(a_reader_may_break_after_end_of_file)
+START_TEST(a_reader_may_fail_after_end_of_file)
 {
 	struct stream s = { .from = _i / ENGINE_COUNT };
 	struct stream back = { .from = 1 - s.from };
@@ -847,7 +857,7 @@ START_TEST(cancel_ends_the_pair_in_a_task)
 }
 END_TEST
 
-/* While it has a turn to come: the queued task becomes the report. */
+/* A turn of the pair is queued; the same task then reports the end. */
 START_TEST(a_busy_pair_can_be_cancelled)
 {
 	struct stream s = { .from = CLIENT };
@@ -855,7 +865,7 @@ START_TEST(a_busy_pair_can_be_cancelled)
 
 	rig_prepare(&r, _i, 0);
 	bicopy_shared_free(r.shared);
-	r.shared = bicopy_shared_new(1, false); /* a pipe would take all at once */
+	r.shared = bicopy_shared_new(1, false); /* a pipe would take all of it in one turn */
 	ck_assert_int_eq(stream_send(&r, &s, 1000), 1000);
 	rig_start(&r);
 	while (!r.b.task.queued)
@@ -866,30 +876,30 @@ START_TEST(a_busy_pair_can_be_cancelled)
 }
 END_TEST
 
-/* How a stream ends that was cut: only TCP knows resets. */
-static ssize_t cut(int i)
+/* How a cut stream ends: only TCP has resets. */
+static ssize_t cut_stream(int i)
 {
 	return kind_of(i) == OVER_TCP ? -ECONNRESET : -ENODATA;
 }
 
-/* Nobody knows that it was quiet because all was said. */
-START_TEST(cancel_of_a_quiet_pair_is_a_reset)
+/* An idle connection may be incomplete, so it must not look complete. */
+START_TEST(cancelling_an_idle_pair_resets_both_sides)
 {
 	struct stream s[2] = { { .from = CLIENT }, { .from = SERVER } };
 	struct rig r;
 
 	rig_open(&r, _i, 0);
-	pass(&r, &s[0], 1000);
-	pass(&r, &s[1], 1000);
+	pass_stream(&r, &s[0], 1000);
+	pass_stream(&r, &s[1], 1000);
 	bicopy_cancel(&r.b);
-	ck_assert_int_eq(stream_end(&r, &s[0], BUFFER_LEN), cut(_i));
-	ck_assert_int_eq(stream_end(&r, &s[1], BUFFER_LEN), cut(_i));
+	ck_assert_int_eq(stream_end(&r, &s[0], BUFFER_LEN), cut_stream(_i));
+	ck_assert_int_eq(stream_end(&r, &s[1], BUFFER_LEN), cut_stream(_i));
 	rig_close(&r);
 }
 END_TEST
 
-/* What is there must not be taken for the whole. */
-START_TEST(cancel_with_something_on_the_way_is_a_reset)
+/* The received part must not look complete. */
+START_TEST(cancelling_with_bytes_pending_resets_both_sides)
 {
 	struct stream s = { .from = _i % 2 };
 	struct rig r;
@@ -903,14 +913,14 @@ START_TEST(cancel_with_something_on_the_way_is_a_reset)
 }
 END_TEST
 
-/* A direction that has ended stays ended. */
-START_TEST(cancel_after_an_end_of_file)
+/* A direction that has ended cleanly stays so. */
+START_TEST(a_pair_can_be_cancelled_after_an_end_of_file)
 {
 	struct stream s = { .from = SERVER };
 	struct rig r;
 
 	rig_open(&r, _i, 0);
-	pass(&r, &s, 1000);
+	pass_stream(&r, &s, 1000);
 	end_sending(&r, SERVER);
 	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), -ENODATA);
 	settle(&r);
@@ -920,8 +930,8 @@ START_TEST(cancel_after_an_end_of_file)
 }
 END_TEST
 
-/* The sender has gone, or still waits for more to say. */
-START_TEST(a_pair_that_drains_passes_all_on)
+/* The sender has closed its socket, or keeps it open. */
+START_TEST(a_draining_pair_delivers_all_pending_bytes)
 {
 	bool has_gone = _i % 2 == 0;
 	struct stream s = { .from = SERVER };
@@ -939,36 +949,36 @@ START_TEST(a_pair_that_drains_passes_all_on)
 		step(&r, n > 0 ? 0 : 1);
 		bicopy_drain(&r.b);
 	}
-	ck_assert_int_eq(n, has_gone ? -ENODATA : cut(_i / 2));
+	ck_assert_int_eq(n, has_gone ? -ENODATA : cut_stream(_i / 2));
 	ck_assert_uint_eq(s.received, s.sent);
 	await_end(&r);
 	rig_close(&r);
 }
 END_TEST
 
-START_TEST(a_quiet_pair_drains_at_once)
+START_TEST(an_idle_pair_drains_immediately)
 {
 	struct stream s = { .from = SERVER };
 	struct rig r;
 
 	rig_open(&r, _i, 0);
-	pass(&r, &s, 1000);
+	pass_stream(&r, &s, 1000);
 	bicopy_drain(&r.b);
 	ck_assert(!fixture_is_open(r.inner[0]));
 	loop_run_tasks(r.loop);
 	ck_assert_int_eq(r.ended, 1);
-	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), cut(_i));
-	bicopy_drain(&r.b); /* once more does nothing */
+	ck_assert_int_eq(stream_end(&r, &s, BUFFER_LEN), cut_stream(_i));
+	bicopy_drain(&r.b); /* a second call does nothing */
 	rig_close(&r);
 }
 END_TEST
 
 #define BEFORE_MARK 100
 
-/* A read stops at an urgent byte (tcp(7)), although there is more. */
+/* A read stops before an urgent byte (tcp(7)) although more bytes are available. */
 #define MARKED_LEN (BEFORE_MARK + 1000)
 
-/* Sends MARKED_LEN bytes with an urgent one among them, which has to stay in its place. */
+/* Sends MARKED_LEN bytes with an urgent one among them, which must keep its place. */
 static void send_across_mark(const struct rig *r, int side)
 {
 	for (int i = 0; i < 2; i++)
@@ -1002,8 +1012,9 @@ START_TEST(urgent_bytes_do_not_stop_the_flow)
 }
 END_TEST
 
-/* The kernel stops a splice there, and where an end of file is behind it says 0, as at the end. */
-START_TEST(a_mark_that_nobody_told_of_is_no_end_of_file)
+/* The kernel stops a splice at an urgent byte. If end of file follows, splice(2) returns 0, as at
+ * end of file itself. */
+START_TEST(an_urgent_mark_without_an_event_is_not_end_of_file)
 {
 	int side = _i / ENGINE_COUNT;
 	char got[MARKED_LEN];
@@ -1014,7 +1025,7 @@ START_TEST(a_mark_that_nobody_told_of_is_no_end_of_file)
 	rig_open(&r, TCP_WAYS(_i), 0);
 	send_across_mark(&r, side);
 	ck_assert_int_eq(shutdown(r.peer[side], SHUT_WR), 0);
-	/* A bulk flow in the middle of its turn. */
+	/* as in the middle of a turn of bulk copying */
 	r.b.pump[side].bulk = true;
 	bicopy_drain(&r.b);
 	ck_assert(!r.b.end[side].urgent);
@@ -1045,8 +1056,8 @@ START_TEST(on_end_may_free_the_pair)
 }
 END_TEST
 
-/* epoll(7) takes neither; which of the two ends it is does not matter. */
-START_TEST(a_failed_start_closes_both)
+/* epoll(7) refuses regular files; both positions are tried. */
+START_TEST(a_failed_start_closes_both_sockets)
 {
 	struct loop *loop = loop_new(LOOP_EPOLL);
 	struct bicopy_shared *shared = bicopy_shared_new(BUFFER_LEN, with_pipe);
@@ -1066,7 +1077,7 @@ START_TEST(a_failed_start_closes_both)
 }
 END_TEST
 
-START_TEST(reset_takes_the_descriptor)
+START_TEST(bicopy_reset_closes_the_descriptor)
 {
 	int fds[2];
 	int none = -1;
@@ -1109,9 +1120,9 @@ static TCase *pressure_case(void (*pipes)(void))
 	TCase *tc = make_case("back-pressure", pipes);
 
 	tcase_add_loop_test(tc, a_slow_reader_stops_its_writer, 0, 2 * ALL_WAYS);
-	tcase_add_loop_test(tc, a_large_piece_goes_out_in_parts, 0, 2 * ALL_WAYS);
+	tcase_add_loop_test(tc, a_large_piece_is_written_in_parts, 0, 2 * ALL_WAYS);
 	tcase_add_loop_test(tc, a_stuck_direction_does_not_hold_up_the_other, 0, ALL_WAYS);
-	tcase_add_loop_test(tc, never_blocks, 0, ALL_WAYS);
+	tcase_add_loop_test(tc, a_pair_never_blocks, 0, ALL_WAYS);
 	return tc;
 }
 
@@ -1119,12 +1130,12 @@ static TCase *eof_case(void (*pipes)(void))
 {
 	TCase *tc = make_case("end of file", pipes);
 
-	tcase_add_loop_test(tc, half_close_passes, 0, 2 * ALL_WAYS);
-	tcase_add_loop_test(tc, end_of_file_comes_after_what_is_pending, 0, 2 * ALL_WAYS);
+	tcase_add_loop_test(tc, half_close_is_passed_on, 0, 2 * ALL_WAYS);
+	tcase_add_loop_test(tc, end_of_file_follows_all_pending_bytes, 0, 2 * ALL_WAYS);
 	tcase_add_loop_test(tc, a_closed_writer_loses_nothing, 0, 2 * ALL_WAYS);
-	tcase_add_loop_test(tc, both_may_end_at_once, 0, ALL_WAYS);
-	tcase_add_loop_test(tc, an_end_may_be_closed_at_the_start, 0, 2 * ALL_WAYS);
-	tcase_add_loop_test(tc, both_ends_may_be_closed_at_the_start, 0, ALL_WAYS);
+	tcase_add_loop_test(tc, both_sides_may_end_at_the_same_time, 0, ALL_WAYS);
+	tcase_add_loop_test(tc, a_socket_may_be_closed_before_the_start, 0, 2 * ALL_WAYS);
+	tcase_add_loop_test(tc, both_sockets_may_be_closed_before_the_start, 0, ALL_WAYS);
 	return tc;
 }
 
@@ -1132,13 +1143,15 @@ static TCase *errors_case(void (*pipes)(void))
 {
 	TCase *tc = make_case("errors", pipes);
 
-	tcase_add_loop_test(tc, a_reset_becomes_a_reset, 0, 2 * ENGINE_COUNT);
-	tcase_add_loop_test(tc, an_end_that_cannot_be_passed_on_becomes_a_reset, 0, ENGINE_COUNT);
-	tcase_add_loop_test(tc, a_reset_at_the_start_becomes_a_reset, 0, 2 * ENGINE_COUNT);
-	tcase_add_loop_test(tc, a_reset_after_half_close_becomes_a_reset, 0, 2 * ENGINE_COUNT);
-	tcase_add_loop_test(tc, a_writer_may_break_while_data_is_left_over, 0, 2 * ENGINE_COUNT);
-	tcase_add_loop_test(tc, a_reader_may_break_while_data_is_left_over, 0, 2 * ENGINE_COUNT);
-	tcase_add_loop_test(tc, a_reader_may_break_after_end_of_file, 0, 2 * ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_reset_is_passed_on, 0, 2 * ENGINE_COUNT);
+	tcase_add_loop_test(tc, end_of_file_that_cannot_be_passed_on_becomes_a_reset, 0,
+			    ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_reset_before_the_start_is_passed_on, 0, 2 * ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_reset_after_half_close_is_passed_on, 0, 2 * ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_writer_may_fail_while_its_bytes_are_pending, 0, 2 * ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_reader_may_fail_while_bytes_for_it_are_pending, 0,
+			    2 * ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_reader_may_fail_after_end_of_file, 0, 2 * ENGINE_COUNT);
 	tcase_add_loop_test(tc, writing_to_a_closed_reader_ends_the_pair, 0, 2 * ALL_WAYS);
 	return tc;
 }
@@ -1149,16 +1162,18 @@ static TCase *life_case(void (*pipes)(void))
 
 	tcase_add_loop_test(tc, cancel_ends_the_pair_in_a_task, 0, 2 * ALL_WAYS);
 	tcase_add_loop_test(tc, a_busy_pair_can_be_cancelled, 0, ALL_WAYS);
-	tcase_add_loop_test(tc, cancel_of_a_quiet_pair_is_a_reset, 0, ALL_WAYS);
-	tcase_add_loop_test(tc, cancel_with_something_on_the_way_is_a_reset, 0, 2 * ENGINE_COUNT);
-	tcase_add_loop_test(tc, cancel_after_an_end_of_file, 0, ALL_WAYS);
+	tcase_add_loop_test(tc, cancelling_an_idle_pair_resets_both_sides, 0, ALL_WAYS);
+	tcase_add_loop_test(tc, cancelling_with_bytes_pending_resets_both_sides, 0,
+			    2 * ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_pair_can_be_cancelled_after_an_end_of_file, 0, ALL_WAYS);
 	tcase_add_loop_test(tc, urgent_bytes_do_not_stop_the_flow, 0, 2 * ENGINE_COUNT);
-	tcase_add_loop_test(tc, a_mark_that_nobody_told_of_is_no_end_of_file, 0, 2 * ENGINE_COUNT);
-	tcase_add_loop_test(tc, a_pair_that_drains_passes_all_on, 0, 2 * ALL_WAYS);
-	tcase_add_loop_test(tc, a_quiet_pair_drains_at_once, 0, ALL_WAYS);
+	tcase_add_loop_test(tc, an_urgent_mark_without_an_event_is_not_end_of_file, 0,
+			    2 * ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_draining_pair_delivers_all_pending_bytes, 0, 2 * ALL_WAYS);
+	tcase_add_loop_test(tc, an_idle_pair_drains_immediately, 0, ALL_WAYS);
 	tcase_add_loop_test(tc, on_end_may_free_the_pair, 0, ALL_WAYS);
-	tcase_add_loop_test(tc, a_failed_start_closes_both, 0, 2);
-	tcase_add_test(tc, reset_takes_the_descriptor);
+	tcase_add_loop_test(tc, a_failed_start_closes_both_sockets, 0, 2);
+	tcase_add_test(tc, bicopy_reset_closes_the_descriptor);
 	return tc;
 }
 
@@ -1167,7 +1182,7 @@ int main(void)
 	Suite *s = suite_create("bicopy");
 
 	for (int i = 0; i < 2; i++) {
-		void (*pipes)(void) = i == 0 ? without_a_pipe : with_a_pipe;
+		void (*pipes)(void) = i == 0 ? forbid_pipe : allow_pipe;
 
 		suite_add_tcase(s, flowing_case(pipes));
 		suite_add_tcase(s, pressure_case(pipes));
