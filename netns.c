@@ -33,7 +33,7 @@ int netns_detach(const char *path, struct err *e)
 	}
 	fd = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, NETNS_FILE_MODE);
 	if (fd < 0)
-		return err_sys(e, errno, "creating %s", path);
+		return err_add_room(e, err_sys(e, errno, "creating %s", path));
 	if (mount("/proc/thread-self/ns/net", path, NULL, MS_BIND, NULL) < 0)
 		return err_sys(e, errno, "bind-mounting the network namespace on %s", path);
 	return 0;
@@ -48,6 +48,13 @@ int netns_enter(const char *path, struct err *e)
 	if (setns(fd, CLONE_NEWNET) < 0)
 		return err_sys(e, errno, "entering the network namespace %s", path);
 	return 0;
+}
+
+int netns_open(struct err *e)
+{
+	int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? err_sys(e, errno, "opening the network namespace") : fd;
 }
 
 struct job {
@@ -77,7 +84,7 @@ int netns_run(int (*fn)(void *arg, struct err *e), void *arg, struct err *e)
 	return job.result;
 }
 
-/* Adds why the device cannot be opened, from what the kernel and the file itself say. */
+/* Adds to `e` why open(2) of the device failed with `reason` (an errno value), and what to do. */
 static void explain_tun(int reason, struct err *e)
 {
 	bool is_absent = reason == ENOENT || reason == ENODEV || reason == ENXIO;
@@ -118,25 +125,78 @@ static int open_tun(struct err *e)
 		return fd;
 	err_sys(e, why, "open %s", TUN_PATH);
 	explain_tun(why, e);
-	return -ENODEV; /* not EPERM or EACCES: no right in a namespace is missing */
+	/* Not -EPERM or -EACCES: child.c would explain these by a ban on user namespaces. */
+	return -ENODEV;
 }
 
-int netns_make_tap(const char *name, struct err *e)
+/* Makes the device that `fd` stands for, or adds a queue to it. */
+static int set_device(int fd, const char *name, short flags, struct err *e)
 {
-	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI };
-	FD_AUTO int fd = open_tun(e);
+	struct ifreq ifr = { .ifr_flags = flags };
+	int r;
 
-	if (fd < 0)
-		return fd;
 	if (strlen(name) >= sizeof(ifr.ifr_name))
 		return err_set(e, ENAMETOOLONG, "interface name %s is longer than %zu characters",
 			       name, sizeof(ifr.ifr_name) - 1);
 	strcpy(ifr.ifr_name, name);
-	if (ioctl(fd, TUNSETIFF, &ifr) < 0)
-		return err_sys(e, errno, "creating the TAP device %s", name);
+	if (ioctl(fd, TUNSETIFF, &ifr) == 0)
+		return 0;
+	r = err_sys(e, errno, "creating the TAP device %s", name);
+	if (r == -ENOTTY)
+		err_add(e,
+			" (%s is another device: as root, run `rm %s && mknod -m 666 "
+			"%s c 10 200`)",
+			TUN_PATH, TUN_PATH, TUN_PATH);
+	return r;
+}
+
+int netns_make_tap(const char *name, struct err *e)
+{
+	FD_AUTO int fd = open_tun(e);
+	int r = fd < 0 ? fd : set_device(fd, name, IFF_TAP | IFF_NO_PI, e);
+
+	if (r < 0)
+		return r;
 	if (ioctl(fd, TUNSETPERSIST, 1) < 0)
 		return err_sys(e, errno, "keeping the TAP device %s", name);
 	return 0;
+}
+
+/* Sets the link up before it has a carrier: then the kernel handles the event of the carrier at
+ * once (net/core/link_watch.c), and the link's state is "up", not "unknown". Linux before 5.0 does
+ * not know TUNSETCARRIER; there the state stays "unknown", which works, too. */
+static int set_up_with_carrier(const char *name, int fd, struct err *e)
+{
+	int carrier = 0, r;
+
+	ioctl(fd, TUNSETCARRIER, &carrier);
+	r = netns_link_up(name, e);
+	carrier = 1;
+	ioctl(fd, TUNSETCARRIER, &carrier);
+	return r;
+}
+
+int netns_make_queues(const char *name, int *fds, size_t count, struct err *e)
+{
+	const short flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
+	size_t opened = 0;
+	int r = 0;
+
+	while (r == 0 && opened < count) {
+		fds[opened] = open_tun(e);
+		if (fds[opened] < 0) {
+			r = fds[opened];
+			break;
+		}
+		r = set_device(fds[opened], name, flags, e);
+		fd_set_nonblock(fds[opened]);
+		opened++;
+	}
+	if (r == 0)
+		r = set_up_with_carrier(name, fds[0], e);
+	while (r < 0 && opened > 0)
+		fd_close(&fds[--opened]);
+	return r;
 }
 
 int netns_link_up(const char *name, struct err *e)
