@@ -37,6 +37,7 @@
 #include "os/jobcontrol.h"
 #include "os/mount.h"
 #include "os/proc.h"
+#include "os/signals.h"
 #include "os/statedir.h"
 #include "os/userns.h"
 #include "ports/portservice.h"
@@ -461,7 +462,7 @@ static int forward_signals(struct child *c, bool all)
 
 		if (!all && jobcontrol_is_terminals(&infos[i]) && getpgid(c->command) == getpgrp())
 			continue;
-		if (proc_is_forwarded(signo) && kill(c->command, signo) < 0 && errno != ESRCH)
+		if (signals_is_forwarded(signo) && kill(c->command, signo) < 0 && errno != ESRCH)
 			return -errno;
 	}
 	return 0;

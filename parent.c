@@ -39,6 +39,7 @@
 #include "os/closer.h"
 #include "os/jobcontrol.h"
 #include "os/proc.h"
+#include "os/signals.h"
 #include "os/statedir.h"
 #include "os/userns.h"
 #include "ports/builtin.h"
@@ -115,7 +116,7 @@ static int check_signals(struct parent *p, struct err *e)
 			return 0;
 		if (jobcontrol_stops_us(&info))
 			jobcontrol_stop((int)info.ssi_signo);
-		if (proc_ends_us((int)info.ssi_signo))
+		if (signals_is_fatal((int)info.ssi_signo))
 			return err_set(e, EINTR, "terminated before the command started: %s",
 				       proc_status_text((int)info.ssi_signo, text, sizeof(text)));
 	}
@@ -500,7 +501,7 @@ static void reap(struct parent *p)
  * already received what the terminal sent. */
 static bool is_for_child(const struct parent *p, const struct signalfd_siginfo *info)
 {
-	return p->child > 0 && proc_is_forwarded((int)info->ssi_signo) &&
+	return p->child > 0 && signals_is_forwarded((int)info->ssi_signo) &&
 	       !jobcontrol_is_terminals(info) && !jobcontrol_is_wake_up(info);
 }
 
@@ -533,7 +534,7 @@ static void on_signal(struct parent *p, const struct signalfd_siginfo *info)
 			stop_with(p, EIO, "a worker has failed");
 	} else if (is_for_child(p, info) && kill(p->child, (int)info->ssi_signo) < 0) {
 		stop_with(p, errno, "passing a signal to the child");
-	} else if (proc_ends_us((int)info->ssi_signo) && !timer_is_set(&p->look)) {
+	} else if (signals_is_fatal((int)info->ssi_signo) && !timer_is_set(&p->look)) {
 		p->look.on_due = on_look;
 		loop_timer(p->loop, &p->look, DYING_MS);
 	}
@@ -607,7 +608,7 @@ static int init(struct parent *p, struct err *e)
 	if (p->loop == NULL)
 		return err_sys(e, errno, "starting");
 	p->signals = (struct watch){ .events = POLLIN, .on_event = on_signals };
-	p->signals.fd = proc_block_signals();
+	p->signals.fd = signals_block();
 	if (p->signals.fd < 0)
 		return err_sys(e, -p->signals.fd, "taking over signals");
 	return loop_add(p->loop, &p->signals);

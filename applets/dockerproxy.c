@@ -40,6 +40,7 @@
 #include "formats/jsonout.h"
 #include "formats/portspec.h"
 #include "os/proc.h"
+#include "os/signals.h"
 #include "os/statedir.h"
 
 #define SIGNALS_TURN 32 /* signals that are handled before other events get their turn */
@@ -460,7 +461,7 @@ static void end_docker_proxy(const struct proxy *p)
 
 static bool is_told_to_end(int signo)
 {
-	return signo == SIGINT || signo == SIGTERM || proc_ends_us(signo);
+	return signo == SIGINT || signo == SIGTERM || signals_is_fatal(signo);
 }
 
 /* Waits until a signal tells us to end (returns 0), or docker-proxy has exited (returns -errno with
@@ -508,7 +509,7 @@ static int serve(struct proxy *p, struct err *e)
 	int status = 0; /* docker-proxy's wait status, if it exited before we killed it */
 	int r;
 
-	p->signals = proc_block_signals();
+	p->signals = signals_block();
 	if (p->signals < 0) {
 		err_sys(e, -p->signals, "taking over signals");
 		return report_failure(e, STATUS_ERROR);

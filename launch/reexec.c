@@ -15,11 +15,12 @@
 #include "base/log.h"
 #include "launch/handshake.h"
 #include "os/proc.h"
+#include "os/signals.h"
 #include "os/userns.h"
 
 #define SELF	    "/proc/self/exe"
 #define VARIABLE    "_RLKBOX_CHILD" /* "PARENT,FROM,TO,FDS;KEPT" */
-#define VALUE_LEN   (PROC_KEPT_LEN + 64)
+#define VALUE_LEN   (SIGNALS_KEPT_LEN + 64)
 #define ID_TEXT_LEN 16 /* bytes of a decimal UID or GID with the NUL */
 
 /* Checks both: the variable alone could be inherited by accident. */
@@ -42,7 +43,7 @@ static int inherit(const struct reexec *r)
 /* Executes the program as the child. Returns only on failure. */
 static int execute(const struct reexec *r, char *const *argv, struct err *e)
 {
-	char kept[PROC_KEPT_LEN];
+	char kept[SIGNALS_KEPT_LEN];
 	char value[VALUE_LEN];
 	char self[] = SELF;
 	char **args;
@@ -51,7 +52,7 @@ static int execute(const struct reexec *r, char *const *argv, struct err *e)
 
 	if (result < 0)
 		return err_sys(e, -result, "handing descriptors to the child");
-	proc_kept_text(kept, sizeof(kept));
+	signals_kept_text(kept, sizeof(kept));
 	snprintf(value, sizeof(value), "%d,%d,%d,%d;%s", (int)r->parent, r->from_parent,
 		 r->to_parent, r->activation_fds, kept);
 	while (argv[argc] != NULL)
@@ -208,7 +209,7 @@ int reexec_take(struct reexec *r, struct err *e)
 				   &r->activation_fds) != 4)
 		return err_set(e, EINVAL, VARIABLE " is set, but not by rootlesskit; unset it");
 	r->parent = parent;
-	signal_fd = proc_block_signals_kept(kept + 1);
+	signal_fd = signals_block_kept(kept + 1);
 	unsetenv(VARIABLE);
 	if (signal_fd < 0)
 		return err_sys(e, -signal_fd, "taking over signals");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starts programs and handles signals. See proc.h.
+/* Starts programs, waits for them and ends them. See proc.h.
  *
  * A new process shares our memory until it executes its program, while the thread that started it
  * waits (clone(2) with CLONE_VM and CLONE_VFORK, as posix_spawn(3) does it). So the new process
@@ -19,7 +19,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -30,13 +29,13 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "os/signals.h"
 
 #define LOGGED_COMMAND_LEN  700		/* bytes of a command in the debug log */
 #define EXIT_NOT_EXECUTED   127		/* as in shells; nothing reads it */
 #define LOOK_MS		    200		/* interval of checks for signals while a program runs */
 #define WAIT_LOOK_MS	    5		/* interval of waitpid(2) without a pidfd */
 #define SPAWN_STACK	    (64 * 1024) /* bytes; used until the program is executed */
-#define MASK_SIGNALS	    64 /* highest signal, signal(7); mask_bits() needs as many bits */
 #define LISTEN_PID_KEY	    "LISTEN_PID="
 #define LISTEN_PID_LEN	    (sizeof(LISTEN_PID_KEY) + 20) /* a 64-bit decimal and the NUL */
 /* Also identifies the process, from systemd 258 on. */
@@ -46,13 +45,6 @@
 
 extern char **environ;
 
-static struct {
-	bool taken;
-	sigset_t mask;
-	bool sigpipe_ignored;
-	struct rlimit nofile;
-} kept;
-
 /* ---- finding programs ---- */
 
 static int is_program(const char *path)
@@ -61,9 +53,9 @@ static int is_program(const char *path)
 
 	if (stat(path, &st) < 0)
 		return -errno;
-	if (S_ISDIR(st.st_mode) || access(path, X_OK) < 0)
-		return -EACCES;
-	return 0;
+	if (S_ISDIR(st.st_mode))
+		return -EISDIR;
+	return access(path, X_OK) < 0 ? -EACCES : 0;
 }
 
 static int find_in_path(const char *name, char *buf, size_t cap)
@@ -87,6 +79,7 @@ int proc_find(const char *name, char *buf, size_t cap, struct err *e)
 {
 	char why[128];
 	struct stat st;
+	int r;
 
 	if (strchr(name, '/') == NULL) {
 		if (*name != '\0' && find_in_path(name, buf, cap) == 0)
@@ -98,9 +91,9 @@ int proc_find(const char *name, char *buf, size_t cap, struct err *e)
 	strcpy(buf, name);
 	if (stat(name, &st) < 0)
 		return err_sys(e, errno, "exec: \"%s\": stat %s", name, name);
-	if (is_program(name) < 0)
-		return err_set(e, EACCES, "exec: \"%s\": %s", name,
-			       err_text(EACCES, why, sizeof(why)));
+	r = is_program(name);
+	if (r < 0)
+		return err_set(e, -r, "exec: \"%s\": %s", name, err_text(-r, why, sizeof(why)));
 	return 0;
 }
 
@@ -175,7 +168,7 @@ static char **env_with_listen_texts(char *const *envp, struct listen_texts *t)
 
 	while (envp[n] != NULL)
 		n++;
-	copy = calloc(n + 2, sizeof(*copy));
+	copy = calloc(n + 3, sizeof(*copy));
 	if (copy == NULL)
 		return NULL;
 	for (size_t i = 0; i < n; i++) {
@@ -217,8 +210,7 @@ static int place_fds(const struct proc_spec *spec)
 	return 0;
 }
 
-/* What the new process needs, and `why`, to which it sets the errno if it cannot execute the
- * program. */
+/* What the new process needs. It sets `why`: 0, or the errno if it cannot execute the program. */
 struct clone_args {
 	const struct proc_spec *spec;
 	char *const *envp;
@@ -259,7 +251,7 @@ static int exec_program(void *arg)
 		if (spec->own_session)
 			setsid();
 		forget_stops();
-		proc_restore();
+		signals_restore();
 		execve(spec->path, spec->argv, a->envp);
 		a->why = errno;
 	}
@@ -267,7 +259,7 @@ static int exec_program(void *arg)
 }
 
 /* ThreadSanitizer would take the new process for a thread of this one, so give it a copy of our
- * memory, as fork(2) does. Its result is in shared memory in either case. */
+ * memory, as fork(2) does. It sets `why` in shared memory in either case. */
 #ifdef __SANITIZE_THREAD__
 #define SPAWN_FLAGS (CLONE_VFORK | SIGCHLD)
 #else
@@ -376,25 +368,12 @@ static void read_output(int *pipe, char *out, size_t cap, size_t *len)
 		fd_close(pipe);
 }
 
-/* Is a signal pending that should end us? Only if signals are blocked (proc_block_signals);
- * otherwise it would have ended us already. */
-static bool wants_to_end(void)
-{
-	sigset_t pending;
-
-	sigpending(&pending);
-	for (int signo = 1; signo <= MASK_SIGNALS; signo++)
-		if (sigismember(&pending, signo) == 1 && proc_ends_us(signo))
-			return true;
-	return false;
-}
-
 /* Collects output until the program has ended, even if other processes still hold its pipe. Returns
  * 0, -ETIMEDOUT, or -EINTR for a signal that should end us. */
 static int collect_output(struct proc_run *run, char *out, size_t cap, int timeout_ms)
 {
 	unsigned long long until = clock_now_ms() + (unsigned long long)timeout_ms;
-	/* -1 before Linux 5.3; then the end of the pipe has to do. */
+	/* -1 before Linux 5.3; then the end of the pipe counts as the end of the program. */
 	FD_AUTO int end = (int)syscall(SYS_pidfd_open, run->pid, 0);
 	size_t len = 0;
 
@@ -406,7 +385,7 @@ static int collect_output(struct proc_run *run, char *out, size_t cap, int timeo
 
 		if (left_ms == 0)
 			return -ETIMEDOUT;
-		if (wants_to_end())
+		if (signals_fatal_pending())
 			return -EINTR;
 		if (poll(polls, 2, left_ms < LOOK_MS ? left_ms : LOOK_MS) <= 0)
 			continue;
@@ -511,7 +490,8 @@ int proc_wait_ms(pid_t pid, int timeout_ms)
 		if (now >= until)
 			return -ETIMEDOUT;
 		wait_ms = until - now < INT_MAX ? (int)(until - now) : INT_MAX;
-		/* There is no pidfd before Linux 5.3, or if a debugger reaps the process first. */
+		/* Without a pidfd, look often: before Linux 5.3, or if the pidfd has reported the
+		 * exit, but a debugger must reap the process first. */
 		if (end < 0 && wait_ms > WAIT_LOOK_MS)
 			wait_ms = WAIT_LOOK_MS;
 		if (poll(&ended, 1, wait_ms) > 0)
@@ -590,102 +570,7 @@ int proc_exit_code(int status)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
 }
 
-/* ---- signals ---- */
-
-/* Blocks all signals. Returns a non-blocking signalfd(2) that receives them, or -errno. */
-static int block_signals(void)
-{
-	const struct sigaction ignore = { .sa_handler = SIG_IGN };
-	const struct sigaction plain = { .sa_handler = SIG_DFL };
-	sigset_t all;
-	int fd;
-
-	sigfillset(&all);
-	fd = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (fd < 0)
-		return -errno;
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	sigaction(SIGPIPE, &ignore, NULL);
-	sigaction(SIGCHLD, &plain, NULL); /* if it is ignored, exit statuses are lost */
-	return fd;
-}
-
-int proc_block_signals(void)
-{
-	struct sigaction sigpipe;
-	struct rlimit raised;
-
-	sigprocmask(SIG_SETMASK, NULL, &kept.mask);
-	sigaction(SIGPIPE, NULL, &sigpipe);
-	kept.sigpipe_ignored = sigpipe.sa_handler == SIG_IGN;
-	getrlimit(RLIMIT_NOFILE, &kept.nofile);
-	kept.taken = true;
-	raised = kept.nofile;
-	raised.rlim_cur = raised.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &raised); /* on failure: fewer connections */
-	return block_signals();
-}
-
-/* The saved mask as a number, one bit per signal. */
-static unsigned long long mask_bits(void)
-{
-	unsigned long long bits = 0;
-
-	for (int signo = 1; signo <= MASK_SIGNALS; signo++)
-		if (sigismember(&kept.mask, signo) == 1)
-			bits |= 1ULL << (signo - 1);
-	return bits;
-}
-
-void proc_kept_text(char *buf, size_t cap)
-{
-	snprintf(buf, cap, "%llx,%d,%llu", mask_bits(), kept.sigpipe_ignored,
-		 (unsigned long long)kept.nofile.rlim_cur);
-}
-
-int proc_block_signals_kept(const char *text)
-{
-	unsigned long long bits, soft;
-	int ignored;
-
-	if (sscanf(text, "%llx,%d,%llu", &bits, &ignored, &soft) != 3)
-		return -EINVAL;
-	sigemptyset(&kept.mask);
-	for (int signo = 1; signo <= MASK_SIGNALS; signo++)
-		if (bits & (1ULL << (signo - 1)))
-			sigaddset(&kept.mask, signo);
-	kept.sigpipe_ignored = ignored != 0;
-	getrlimit(RLIMIT_NOFILE, &kept.nofile);
-	kept.nofile.rlim_cur = (rlim_t)soft;
-	kept.taken = true;
-	return block_signals();
-}
-
-void proc_restore(void)
-{
-	const struct sigaction plain = { .sa_handler = SIG_DFL };
-
-	if (!kept.taken)
-		return;
-	if (!kept.sigpipe_ignored)
-		sigaction(SIGPIPE, &plain, NULL);
-	setrlimit(RLIMIT_NOFILE, &kept.nofile);
-	sigprocmask(SIG_SETMASK, &kept.mask, NULL);
-}
-
-bool proc_ends_us(int signo)
-{
-	struct sigaction action;
-
-	if (signo != SIGTERM && signo != SIGINT && signo != SIGHUP && signo != SIGQUIT)
-		return false;
-	return sigaction(signo, NULL, &action) == 0 && action.sa_handler != SIG_IGN;
-}
-
-bool proc_is_forwarded(int signo)
-{
-	return signo != SIGCHLD && signo != SIGPIPE && signo != SIGURG;
-}
+/* ---- this process ---- */
 
 void proc_die_with_parent(pid_t parent)
 {

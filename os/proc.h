@@ -2,19 +2,18 @@
 #ifndef OS_PROC_H
 #define OS_PROC_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 #include "base/err.h"
 
-/* Processes and signals: finds, starts and waits for programs.
+/* Processes: finds, starts, waits for and ends programs.
  *
- * A program that we start inherits the descriptors 0 to 2 and those in its list, and the signal
- * mask, SIGPIPE disposition and open file limit with which we were started. It inherits nothing
- * else of ours. Call these functions from the main thread: the parent-death signal
- * (PR_SET_PDEATHSIG(2const)) is sent when the thread that forked ends.
+ * Of our descriptors, a program that we start inherits only 0 to 2 and those in its list. It gets
+ * the signal mask, SIGPIPE disposition and open file limit with which we were started, not those
+ * that we have set since (signals.h). Call these functions from the main thread: the parent-death
+ * signal (PR_SET_PDEATHSIG(2const)) is sent when the thread that forked ends.
  */
 
 struct proc_fd {
@@ -58,8 +57,9 @@ pid_t proc_spawn(const struct proc_spec *spec, struct err *e);
  * the program. Returns its wait status, or -errno with a reason. */
 int proc_run(char *const *argv, char *out, size_t cap, int timeout_ms, struct err *e);
 
-/* proc_run() in two steps, to run programs in parallel. Each one that was started must be
- * finished. */
+/* proc_run() in two steps, to run programs in parallel. proc_run_start() returns 0 or -errno with a
+ * reason. A program that was started must be finished: proc_run_finish() returns what proc_run()
+ * returns. */
 struct proc_run {
 	const char *name; /* borrowed */
 	pid_t pid;
@@ -68,8 +68,8 @@ struct proc_run {
 int proc_run_start(struct proc_run *run, char *const *argv, struct err *e);
 int proc_run_finish(struct proc_run *run, char *out, size_t cap, int timeout_ms, struct err *e);
 
-/* Waits for a process without a limit, so only for one that is sure to end. Returns the wait status
- * or -errno. */
+/* Waits for a process, without a timeout. Call it only for a process that is sure to end. Returns
+ * the wait status or -errno. */
 int proc_wait(pid_t pid);
 /* Waits for a process for at most timeout_ms. Returns the wait status, -ETIMEDOUT, or another
  * -errno. */
@@ -82,8 +82,8 @@ int proc_wait_ms(pid_t pid, int timeout_ms);
 #define PROC_END_MS 10000
 int proc_end(pid_t pid, bool group);
 
-/* Has a child begun to end, or ended, and is not reaped yet? Reads /proc/PID/stat, proc(5). False
- * too where that cannot be read. Does not block. */
+/* Is a child exiting, or has it exited without being reaped? Reads /proc/PID/stat (proc(5));
+ * returns false if that cannot be read. Does not block. */
 bool proc_is_dying(pid_t pid);
 
 /* Writes "exit status 42", or "signal: killed" with Go's names of signals, to buf[cap]. Returns
@@ -92,34 +92,10 @@ const char *proc_status_text(int status, char *buf, size_t cap);
 /* The exit status for a wait status: that of the process, or 255 if a signal ended it. */
 int proc_exit_code(int status);
 
-/* Takes over signals and limits at the start of a launcher, before any other thread starts: blocks
- * all signals, ignores SIGPIPE, and raises the soft limit of open files to the hard limit. Saves
- * the previous state for the programs that we start. Returns a non-blocking signalfd(2) for all
- * signals, which the caller owns, or -errno. */
-int proc_block_signals(void);
-
-/* proc_kept_text() writes the state that proc_block_signals() has saved as text to buf[cap]
- * (PROC_KEPT_LEN), for the environment of a process that is executed in our place. That process
- * passes the text to proc_block_signals_kept() and does not call proc_block_signals(). Returns the
- * signalfd, or -errno (-EINVAL for a malformed text). */
-#define PROC_KEPT_LEN 64
-void proc_kept_text(char *buf, size_t cap);
-int proc_block_signals_kept(const char *text);
-
-/* Restores the saved state, in a forked process before it executes a program. Async-signal-safe. */
-void proc_restore(void);
-
-/* Should this signal end a launcher that has not started its command yet? True for SIGTERM, SIGINT,
- * SIGHUP and SIGQUIT, unless it was ignored when we were started, as by nohup(1). */
-bool proc_ends_us(int signo);
-
-/* Must this signal be forwarded to the next process down? All but SIGCHLD, SIGPIPE and SIGURG. */
-bool proc_is_forwarded(int signo);
-
 /* Asks the kernel for SIGKILL when the parent ends. `parent` is the parent's PID as this process
- * sees it, 0 if the parent is in an outer PID namespace. If the parent has changed already, exits.
- * (From another PID namespace that cannot be seen. The child then finds the end of its pipe before
- * it starts anything.) The kernel clears the request when the UID changes or a set-UID program is
+ * sees it, 0 if the parent is in an outer PID namespace. If the parent has ended already, exits;
+ * but a process in a new PID namespace cannot see that, and must notice it in another way, such as
+ * by the end of a pipe. The kernel clears the request when the UID changes or a set-UID program is
  * executed. */
 void proc_die_with_parent(pid_t parent);
 
