@@ -149,7 +149,7 @@ int network_configure(const struct network *net, struct err *e)
 	if (r == 0)
 		r = rtnl_addr_add(fd, index, net->ip, net->prefix_len, e);
 	if (r == 0)
-		r = rtnl_default_route_add(fd, index, net->gateway, e);
+		r = rtnl_default_route_add(fd, index, net->gateway, false, e);
 	if (r < 0)
 		err_wrap(e, "configuring %s", net->dev);
 	return r;

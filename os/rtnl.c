@@ -153,37 +153,102 @@ int rtnl_link_up(int fd, int index, unsigned int mtu, struct err *e)
 	return r < 0 ? err_sys(e, -r, "setting link %d up with MTU %u", index, mtu) : 0;
 }
 
-int rtnl_addr_add(int fd, int index, struct in_addr addr, int prefix_len, struct err *e)
+int rtnl_link_remove(int fd, int index, struct err *e)
 {
 	struct request req;
-	struct ifaddrmsg *ifa = begin(&req, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, sizeof(*ifa));
+	struct ifinfomsg *ifi = begin(&req, RTM_DELLINK, 0, sizeof(*ifi));
 	int r;
 
-	ifa->ifa_family = AF_INET;
-	ifa->ifa_prefixlen = (uint8_t)prefix_len;
-	ifa->ifa_index = (uint32_t)index;
-	add_attr(&req, IFA_LOCAL, &addr, sizeof(addr));
-	add_attr(&req, IFA_ADDRESS, &addr, sizeof(addr));
+	ifi->ifi_family = AF_UNSPEC;
+	ifi->ifi_index = index;
 	r = talk(fd, &req);
+	return r < 0 ? err_sys(e, -r, "removing link %d", index) : 0;
+}
+
+/* An address or a gateway, of either family */
+struct rtnl_ip {
+	uint8_t family;
+	size_t len; /* bytes */
+	const void *addr;
+};
+
+static struct rtnl_ip ip4_of(const struct in_addr *addr)
+{
+	return (struct rtnl_ip){ AF_INET, sizeof(*addr), addr };
+}
+
+static struct rtnl_ip ip6_of(const struct in6_addr *addr)
+{
+	return (struct rtnl_ip){ AF_INET6, sizeof(*addr), addr };
+}
+
+/* Adds or removes an address, by `type`. Returns 0 or -errno. */
+static int change_addr(int fd, uint16_t type, uint16_t flags, int index, struct rtnl_ip ip,
+		       int prefix_len)
+{
+	struct request req;
+	struct ifaddrmsg *ifa = begin(&req, type, flags, sizeof(*ifa));
+
+	ifa->ifa_family = ip.family;
+	ifa->ifa_prefixlen = (uint8_t)prefix_len;
+	ifa->ifa_flags = ip.family == AF_INET6 ? IFA_F_NODAD : 0;
+	ifa->ifa_index = (uint32_t)index;
+	add_attr(&req, IFA_LOCAL, ip.addr, ip.len);
+	add_attr(&req, IFA_ADDRESS, ip.addr, ip.len);
+	return talk(fd, &req);
+}
+
+static int add_addr(int fd, int index, struct rtnl_ip ip, int prefix_len, struct err *e)
+{
+	int r = change_addr(fd, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index, ip, prefix_len);
+
 	return r < 0 ? err_sys(e, -r, "adding an address to link %d", index) : 0;
 }
 
-int rtnl_default_route_add(int fd, int index, struct in_addr gateway, struct err *e)
+int rtnl_addr_add(int fd, int index, struct in_addr addr, int prefix_len, struct err *e)
+{
+	return add_addr(fd, index, ip4_of(&addr), prefix_len, e);
+}
+
+int rtnl_addr6_add(int fd, int index, const struct in6_addr *addr, int prefix_len, struct err *e)
+{
+	return add_addr(fd, index, ip6_of(addr), prefix_len, e);
+}
+
+int rtnl_addr_remove(int fd, int index, struct in_addr addr, int prefix_len, struct err *e)
+{
+	int r = change_addr(fd, RTM_DELADDR, 0, index, ip4_of(&addr), prefix_len);
+
+	return r < 0 ? err_sys(e, -r, "removing an address from link %d", index) : 0;
+}
+
+static int add_default_route(int fd, int index, struct rtnl_ip gateway, bool on_link, struct err *e)
 {
 	struct request req;
 	struct rtmsg *rtm = begin(&req, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof(*rtm));
 	uint32_t oif = (uint32_t)index;
 	int r;
 
-	rtm->rtm_family = AF_INET;
+	rtm->rtm_family = gateway.family;
 	rtm->rtm_table = RT_TABLE_MAIN;
 	rtm->rtm_protocol = RTPROT_BOOT;
 	rtm->rtm_scope = RT_SCOPE_UNIVERSE;
 	rtm->rtm_type = RTN_UNICAST;
-	add_attr(&req, RTA_GATEWAY, &gateway, sizeof(gateway));
+	rtm->rtm_flags = on_link ? RTNH_F_ONLINK : 0;
+	add_attr(&req, RTA_GATEWAY, gateway.addr, gateway.len);
 	add_attr(&req, RTA_OIF, &oif, sizeof(oif));
 	r = talk(fd, &req);
 	return r < 0 ? err_sys(e, -r, "adding the default route by link %d", index) : 0;
+}
+
+int rtnl_default_route_add(int fd, int index, struct in_addr gateway, bool on_link, struct err *e)
+{
+	return add_default_route(fd, index, ip4_of(&gateway), on_link, e);
+}
+
+int rtnl_default_route6_add(int fd, int index, const struct in6_addr *gateway, struct err *e)
+{
+	return add_default_route(fd, index, ip6_of(gateway), false, e);
 }
 
 int rtnl_mark_rule_add(int fd, int family, uint32_t priority, uint32_t mark, uint8_t table,
@@ -281,8 +346,8 @@ static struct in_addr address_of(const struct nlmsghdr *part)
 	return addr;
 }
 
-int rtnl_find_in(const void *bytes, size_t len, bool (*is_it)(struct in_addr addr),
-		 struct in_addr *addr)
+int rtnl_find_in_answer(const void *bytes, size_t len, bool (*matches)(struct in_addr addr),
+			struct in_addr *addr)
 {
 	const struct nlmsghdr *part = bytes;
 
@@ -294,7 +359,7 @@ int rtnl_find_in(const void *bytes, size_t len, bool (*is_it)(struct in_addr add
 		if (part->nlmsg_type == NLMSG_DONE)
 			return 0;
 		*addr = address_of(part);
-		if (addr->s_addr != 0 && is_it(*addr))
+		if (addr->s_addr != 0 && matches(*addr))
 			return 1;
 		part = (const void *)((const char *)part + step);
 		len -= step;
@@ -304,7 +369,7 @@ int rtnl_find_in(const void *bytes, size_t len, bool (*is_it)(struct in_addr add
 	return len == 0 ? -EAGAIN : -EPROTO;
 }
 
-int rtnl_find_address(bool (*is_it)(struct in_addr addr), struct in_addr *addr)
+int rtnl_find_address(bool (*matches)(struct in_addr addr), struct in_addr *addr)
 {
 	FD_AUTO int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	struct request req;
@@ -318,7 +383,7 @@ int rtnl_find_address(bool (*is_it)(struct in_addr addr), struct in_addr *addr)
 	ifa->ifa_family = AF_INET;
 	r = exchange(fd, &req, &reply);
 	while (r >= 0) {
-		r = rtnl_find_in(&reply, (size_t)r, is_it, addr);
+		r = rtnl_find_in_answer(&reply, (size_t)r, matches, addr);
 		if (r != -EAGAIN)
 			return r;
 		r = receive(fd, &reply);

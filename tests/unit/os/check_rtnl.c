@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Finding addresses of this machine, and answers that the kernel does not give. What changes a
- * network is for the end-to-end tests. */
+/* Finding this machine's addresses, and malformed answers. The end-to-end tests cover changes of a
+ * network. */
 #include "os/rtnl.h"
 #include "tests/unit/fixture.h"
 
@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 
 static int asked;
-static struct in_addr first; /* that the kernel named */
+static struct in_addr first; /* that the kernel has reported */
 
 static bool is_any(struct in_addr addr)
 {
@@ -22,7 +22,7 @@ static bool is_any(struct in_addr addr)
 	return true;
 }
 
-static bool is_none(struct in_addr addr)
+static bool match_nothing(struct in_addr addr)
 {
 	(void)addr;
 	asked++;
@@ -34,7 +34,8 @@ static bool is_beyond_loopback(struct in_addr addr)
 	return ntohl(addr.s_addr) >> 24 != 127;
 }
 
-/* What the C library says: the number of IPv4 addresses, and the first that passes. */
+/* Returns the number of IPv4 addresses that getifaddrs(3) reports, and the first one that passes.
+ */
 static int count_addresses(bool (*is_it)(struct in_addr addr), struct in_addr *found)
 {
 	struct ifaddrs *list;
@@ -53,7 +54,7 @@ static int count_addresses(bool (*is_it)(struct in_addr addr), struct in_addr *f
 	return count;
 }
 
-START_TEST(the_first_address_is_the_C_librarys)
+START_TEST(the_first_address_is_that_of_getifaddrs)
 {
 	struct in_addr expected, addr;
 	int count = count_addresses(is_beyond_loopback, &expected);
@@ -64,7 +65,7 @@ START_TEST(the_first_address_is_the_C_librarys)
 }
 END_TEST
 
-START_TEST(it_stops_at_the_first_that_is_it)
+START_TEST(the_search_stops_at_the_first_match)
 {
 	struct in_addr addr;
 
@@ -76,20 +77,20 @@ START_TEST(it_stops_at_the_first_that_is_it)
 }
 END_TEST
 
-START_TEST(all_are_asked_about_if_none_is_it)
+START_TEST(without_a_match_all_addresses_are_offered)
 {
 	struct in_addr addr, ignored;
 	int count = count_addresses(is_any, &ignored);
 
 	asked = 0;
-	ck_assert_int_eq(rtnl_find_address(is_none, &addr), 0);
+	ck_assert_int_eq(rtnl_find_address(match_nothing, &addr), 0);
 	ck_assert_int_eq(asked, count);
 }
 END_TEST
 
 /* ---- answers ---- */
 
-/* An answer under construction; what lies behind its end is a part of the buffer too. */
+/* An answer under construction. Bytes behind its end belong to the buffer, too. */
 static union {
 	struct nlmsghdr head;
 	char bytes[1024];
@@ -141,7 +142,7 @@ static struct nlmsghdr *add_address(const char *text)
 	return m;
 }
 
-/* Goes through the first `len` bytes, which no other bytes follow that a sanitizer would allow. */
+/* Parses a copy of the first `len` bytes, so that sanitizers notice a read past its end. */
 static int find(size_t len, bool (*is_it)(struct in_addr addr), struct in_addr *addr)
 {
 	char *copy = malloc(len > 0 ? len : 1);
@@ -149,15 +150,15 @@ static int find(size_t len, bool (*is_it)(struct in_addr addr), struct in_addr *
 
 	memcpy(copy, answer.bytes, len);
 	asked = 0;
-	exact = rtnl_find_in(copy, len, is_it, addr);
+	exact = rtnl_find_in_answer(copy, len, is_it, addr);
 	free(copy);
 	asked = 0;
-	r = rtnl_find_in(&answer, len, is_it, addr);
+	r = rtnl_find_in_answer(&answer, len, is_it, addr);
 	ck_assert_int_eq(r, exact);
 	return r;
 }
 
-START_TEST(a_list_goes_on_until_its_end)
+START_TEST(a_list_continues_until_its_end_message)
 {
 	struct in_addr addr;
 
@@ -165,11 +166,11 @@ START_TEST(a_list_goes_on_until_its_end)
 	ck_assert_int_eq(find(0, is_any, &addr), -EAGAIN);
 	add_address("192.0.2.1");
 	add_address("192.0.2.2");
-	ck_assert_int_eq(find(answer_len, is_none, &addr), -EAGAIN);
+	ck_assert_int_eq(find(answer_len, match_nothing, &addr), -EAGAIN);
 	ck_assert_int_eq(asked, 2);
 	add_message(NLMSG_DONE, "", 1);
 	add_address("192.0.2.3");
-	ck_assert_int_eq(find(answer_len, is_none, &addr), 0);
+	ck_assert_int_eq(find(answer_len, match_nothing, &addr), 0);
 	ck_assert_int_eq(asked, 2);
 }
 END_TEST
@@ -184,10 +185,10 @@ START_TEST(the_last_message_may_end_at_any_byte)
 	m = add_address("192.0.2.1");
 	add_attribute(m, IFA_LABEL, "label-of-any-length", 1 + (size_t)_i);
 	end = answer_len;
-	/* Beyond the end. */
+	/* beyond the end */
 	for (int i = 0; i < 8; i++)
 		add_address("203.0.113.1");
-	ck_assert_int_eq(find(end, is_none, &addr), -EAGAIN);
+	ck_assert_int_eq(find(end, match_nothing, &addr), -EAGAIN);
 	ck_assert_int_eq(asked, 1);
 }
 END_TEST
@@ -203,7 +204,7 @@ START_TEST(the_last_attribute_may_end_at_any_byte)
 	m = add_message(RTM_NEWADDR, &ifa, sizeof(ifa));
 	add_attribute(m, IFA_LABEL, "label-of-any-length", 1 + (size_t)_i);
 	len = m->nlmsg_len;
-	/* Beyond the end. */
+	/* beyond the end */
 	ck_assert_int_eq(inet_pton(AF_INET, "203.0.113.1", &addr), 1);
 	add_attribute(m, IFA_LOCAL, &addr, sizeof(addr));
 	m->nlmsg_len = len;
@@ -222,7 +223,7 @@ START_TEST(a_list_that_is_cut_is_an_error)
 	whole = answer_len;
 	add_address("192.0.2.2");
 	for (len = 1; len < answer_len; len++) {
-		ck_assert_int_eq(find(len, is_none, &addr), len == whole ? -EAGAIN : -EPROTO);
+		ck_assert_int_eq(find(len, match_nothing, &addr), len == whole ? -EAGAIN : -EPROTO);
 		ck_assert_int_eq(asked, len >= whole);
 	}
 }
@@ -230,7 +231,7 @@ END_TEST
 
 static const uint32_t bad_lengths[] = { 0, 1, 15, 16, 17, 23, 25, 27, 0x7fffffff, 0xffffffff };
 
-START_TEST(a_message_of_a_wrong_length_is_not_read_past)
+START_TEST(a_message_with_a_wrong_length_is_not_read_beyond_the_buffer)
 {
 	struct in_addr addr;
 	struct nlmsghdr *m;
@@ -243,7 +244,7 @@ START_TEST(a_message_of_a_wrong_length_is_not_read_past)
 }
 END_TEST
 
-START_TEST(an_attribute_of_a_wrong_length_is_not_read_past)
+START_TEST(an_attribute_with_a_wrong_length_is_not_read_beyond_the_buffer)
 {
 	const struct ifaddrmsg ifa = { .ifa_family = AF_INET };
 	const struct in_addr addr = { htonl(0xc0000201) };
@@ -265,7 +266,8 @@ END_TEST
 
 /* ---- what another one answers ---- */
 
-/* Asks whether an address is local, of a peer that answers `len` bytes of the answer. */
+/* Asks a peer, which answers with the first `len` bytes of the answer, whether an address is local.
+ */
 static int ask_peer(size_t len)
 {
 	const struct in_addr addr = { htonl(INADDR_LOOPBACK) };
@@ -302,7 +304,7 @@ static const struct {
 	int result;
 } acks[] = { { -ENETUNREACH, -ENETUNREACH }, { 0, 0 }, { 1, -EPROTO }, { INT32_MAX, -EPROTO } };
 
-START_TEST(an_acknowledgement_is_an_error_number_or_0)
+START_TEST(an_acknowledgement_carries_an_error_number_or_0)
 {
 	const struct nlmsgerr ack = { .error = acks[_i].error };
 
@@ -314,8 +316,8 @@ START_TEST(an_acknowledgement_is_an_error_number_or_0)
 }
 END_TEST
 
-/* The kernel lets root of a namespace send to the netlink sockets of others. */
-START_TEST(only_the_kernel_is_heard)
+/* The kernel lets root of a namespace send to netlink sockets of other processes. */
+START_TEST(messages_of_other_processes_are_ignored)
 {
 	const struct in_addr loopback = { htonl(INADDR_LOOPBACK) };
 	const struct nlmsgerr ack = { .error = -EPERM };
@@ -324,7 +326,7 @@ START_TEST(only_the_kernel_is_heard)
 	struct err e;
 	int fd, other;
 
-	/* Root of a namespace of its own, where that can be had. */
+	/* Root of an own namespace, if one can be made. */
 	bool is_root = unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0;
 
 	fd = rtnl_open(&e);
@@ -350,21 +352,21 @@ int main(void)
 	Suite *s = suite_create("rtnl");
 	TCase *tc = fixture_case("addresses");
 
-	tcase_add_test(tc, the_first_address_is_the_C_librarys);
-	tcase_add_test(tc, it_stops_at_the_first_that_is_it);
-	tcase_add_test(tc, all_are_asked_about_if_none_is_it);
+	tcase_add_test(tc, the_first_address_is_that_of_getifaddrs);
+	tcase_add_test(tc, the_search_stops_at_the_first_match);
+	tcase_add_test(tc, without_a_match_all_addresses_are_offered);
 	suite_add_tcase(s, tc);
 	tc = fixture_case("answers");
-	tcase_add_test(tc, a_list_goes_on_until_its_end);
+	tcase_add_test(tc, a_list_continues_until_its_end_message);
 	tcase_add_loop_test(tc, the_last_message_may_end_at_any_byte, 0, 8);
 	tcase_add_loop_test(tc, the_last_attribute_may_end_at_any_byte, 0, 8);
 	tcase_add_test(tc, a_list_that_is_cut_is_an_error);
-	tcase_add_loop_test(tc, a_message_of_a_wrong_length_is_not_read_past, 0,
+	tcase_add_loop_test(tc, a_message_with_a_wrong_length_is_not_read_beyond_the_buffer, 0,
 			    COUNT(bad_lengths));
-	tcase_add_test(tc, an_attribute_of_a_wrong_length_is_not_read_past);
+	tcase_add_test(tc, an_attribute_with_a_wrong_length_is_not_read_beyond_the_buffer);
 	tcase_add_test(tc, a_route_that_is_cut_is_an_error);
-	tcase_add_loop_test(tc, an_acknowledgement_is_an_error_number_or_0, 0, COUNT(acks));
-	tcase_add_test(tc, only_the_kernel_is_heard);
+	tcase_add_loop_test(tc, an_acknowledgement_carries_an_error_number_or_0, 0, COUNT(acks));
+	tcase_add_test(tc, messages_of_other_processes_are_ignored);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
 }
