@@ -440,7 +440,7 @@ static int has_ended(struct child *c, int *status)
 		if (pid != c->command)
 			continue;
 		if (WIFSTOPPED(other) || WIFCONTINUED(other)) {
-			jobcontrol_tell(c->reexec.to_parent, c->command, other);
+			jobcontrol_report(c->reexec.to_parent, c->command, other);
 			continue;
 		}
 		*status = other;
@@ -460,7 +460,8 @@ static int forward_signals(struct child *c, bool all)
 	for (size_t i = 0; len > 0 && i < (size_t)len / sizeof(infos[0]); i++) {
 		int signo = (int)infos[i].ssi_signo;
 
-		if (!all && jobcontrol_is_terminals(&infos[i]) && getpgid(c->command) == getpgrp())
+		if (!all && jobcontrol_is_from_terminal(&infos[i]) &&
+		    getpgid(c->command) == getpgrp())
 			continue;
 		if (signals_is_forwarded(signo) && kill(c->command, signo) < 0 && errno != ESRCH)
 			return -errno;

@@ -502,7 +502,7 @@ static void reap(struct parent *p)
 static bool is_for_child(const struct parent *p, const struct signalfd_siginfo *info)
 {
 	return p->child > 0 && signals_is_forwarded((int)info->ssi_signo) &&
-	       !jobcontrol_is_terminals(info) && !jobcontrol_is_wake_up(info);
+	       !jobcontrol_is_from_terminal(info) && !jobcontrol_is_wake_up(info);
 }
 
 /* Something inside can keep the child from ending, even after SIGKILL: root inside may have given
@@ -557,7 +557,7 @@ static void on_job(struct watch *w, short revents)
 	struct parent *p = LOOP_OWNER(w, struct parent, job);
 
 	(void)revents;
-	if (jobcontrol_hear(w->fd) < 0)
+	if (jobcontrol_handle_reports(w->fd) < 0)
 		loop_remove(p->loop, w);
 }
 
@@ -566,7 +566,7 @@ static void on_job(struct watch *w, short revents)
 static void follow_command(struct parent *p)
 {
 	p->job = (struct watch){ .fd = p->from_child, .events = POLLIN, .on_event = on_job };
-	if (jobcontrol_follow(p->from_child) == 0)
+	if (jobcontrol_enable_wake_up(p->from_child) == 0)
 		loop_add(p->loop, &p->job);
 }
 

@@ -247,7 +247,7 @@ static int check_copy_up(const struct opts *o, struct err *e)
 				       "--copy-up=%s is not an absolute path; --copy-up takes a "
 				       "directory such as /etc",
 				       dir);
-		why = mount_why_not_covered(dir);
+		why = mount_why_no_copy_up(dir);
 		if (why != NULL)
 			return err_set(e, EINVAL,
 				       "%s cannot be copied up (--copy-up=%s): %s; try a directory "

@@ -37,17 +37,17 @@
 #include "base/array.h"
 #include "base/fd.h"
 
-#define GOES_ON	     0
+#define CONTINUES    0
 #define HAS_TERMINAL 0x80
 #define TERMINAL     "/dev/tty" /* the controlling terminal of the session, if it has one; tty(4) */
 
-bool jobcontrol_is_terminals(const struct signalfd_siginfo *info)
+bool jobcontrol_is_from_terminal(const struct signalfd_siginfo *info)
 {
-	static const uint32_t keys_and_size[] = { SIGINT,  SIGQUIT, SIGTSTP,
-						  SIGTTIN, SIGTTOU, SIGWINCH };
+	static const uint32_t sent_by_terminal[] = { SIGINT,  SIGQUIT, SIGTSTP,
+						     SIGTTIN, SIGTTOU, SIGWINCH };
 
-	for (size_t i = 0; i < COUNT_OF(keys_and_size); i++)
-		if (info->ssi_signo == keys_and_size[i])
+	for (size_t i = 0; i < COUNT_OF(sent_by_terminal); i++)
+		if (info->ssi_signo == sent_by_terminal[i])
 			return info->ssi_code == SI_KERNEL;
 	return false;
 }
@@ -63,21 +63,21 @@ static bool has_terminal(pid_t command)
 	return tty >= 0 && group != getpgrp() && tcgetpgrp(tty) == group;
 }
 
-void jobcontrol_tell(int fd, pid_t command, int status)
+void jobcontrol_report(int fd, pid_t command, int status)
 {
-	unsigned char news = GOES_ON;
+	unsigned char report = CONTINUES;
 	ssize_t n;
 
 	if (WIFSTOPPED(status))
-		news = (unsigned char)(WSTOPSIG(status) |
-				       (has_terminal(command) ? HAS_TERMINAL : 0));
-	n = write(fd, &news, sizeof(news));
+		report = (unsigned char)(WSTOPSIG(status) |
+					 (has_terminal(command) ? HAS_TERMINAL : 0));
+	n = write(fd, &report, sizeof(report));
 	(void)n; /* if the parent is gone, the kernel kills us (PR_SET_PDEATHSIG) */
 }
 
 /* ---- the parent ---- */
 
-int jobcontrol_follow(int fd)
+int jobcontrol_enable_wake_up(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
@@ -94,18 +94,18 @@ bool jobcontrol_is_wake_up(const struct signalfd_siginfo *info)
 
 /* Reads all messages; only the last one counts. Returns it, -EAGAIN if there is none, or -ENODATA
  * at the end of the pipe. */
-static int latest_news(int fd)
+static int read_last_report(int fd)
 {
-	unsigned char news[64];
+	unsigned char reports[64];
 	int latest = -EAGAIN;
 	ssize_t n;
 
-	while ((n = read(fd, news, sizeof(news))) > 0)
-		latest = news[n - 1];
+	while ((n = read(fd, reports, sizeof(reports))) > 0)
+		latest = reports[n - 1];
 	return n == 0 ? -ENODATA : latest;
 }
 
-static sigset_t one_signal(int signo)
+static sigset_t set_of_signal(int signo)
 {
 	sigset_t set;
 
@@ -115,9 +115,9 @@ static sigset_t one_signal(int signo)
 }
 
 /* Lets a pending signal take its default action. */
-static void let_happen(int signo)
+static void take_default_action(int signo)
 {
-	sigset_t set = one_signal(signo);
+	sigset_t set = set_of_signal(signo);
 
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	/* If the signal stops us, we stop and continue here. */
@@ -132,7 +132,7 @@ bool jobcontrol_stops_us(const struct signalfd_siginfo *info)
 void jobcontrol_stop(int signo)
 {
 	kill(getpid(), signo);
-	let_happen(signo);
+	take_default_action(signo);
 }
 
 /* Was the SIGCONT that woke us sent for a message that we had read before we stopped? The kernel
@@ -142,7 +142,7 @@ void jobcontrol_stop(int signo)
 static bool is_late_wake_up(int fd)
 {
 	const struct timespec now = { 0, 0 };
-	sigset_t set = one_signal(SIGCONT);
+	sigset_t set = set_of_signal(SIGCONT);
 	siginfo_t info;
 
 	if (sigtimedwait(&set, &info, &now) != SIGCONT)
@@ -154,11 +154,12 @@ static bool is_late_wake_up(int fd)
 }
 
 /* Stops, unless another message has arrived, which is left for the loop. A message that arrives
- * after the look at the pipe brings a SIGCONT: it removes the pending stop signal, or wakes us. */
+ * after the look at the pipe causes a SIGCONT, which removes the pending stop signal or wakes us.
+ */
 static void stop_with_command(int fd, int signo)
 {
 	const struct timespec now = { 0, 0 };
-	sigset_t set = one_signal(signo);
+	sigset_t set = set_of_signal(signo);
 
 	do {
 		kill(getpid(), signo);
@@ -166,12 +167,13 @@ static void stop_with_command(int fd, int signo)
 			sigtimedwait(&set, NULL, &now);
 			return;
 		}
-		let_happen(signo);
+		take_default_action(signo);
 	} while (is_late_wake_up(fd));
 }
 
-/* As stop_with_command(), while the command's process group has the terminal. SIGTTOU is blocked,
- * so tcsetpgrp(3) works from the background. */
+/* As stop_with_command(), for a command whose process group has the terminal: gives the terminal
+ * back to that group when we continue. SIGTTOU is blocked, so tcsetpgrp(3) works from the
+ * background. */
 static void stop_and_give_terminal(int fd, int signo)
 {
 	FD_AUTO int tty = open(TERMINAL, O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -182,20 +184,20 @@ static void stop_and_give_terminal(int fd, int signo)
 		tcsetpgrp(tty, group);
 }
 
-int jobcontrol_hear(int fd)
+int jobcontrol_handle_reports(int fd)
 {
-	int news = latest_news(fd);
+	int report = read_last_report(fd);
 	int signo;
 
-	if (news == -ENODATA)
-		return news;
-	if (news <= GOES_ON)
+	if (report == -ENODATA)
+		return report;
+	if (report <= CONTINUES)
 		return 0;
-	signo = news & ~HAS_TERMINAL;
+	signo = report & ~HAS_TERMINAL;
 	/* SIGSTOP would stop an orphaned process group, too; SIGTSTP does not. */
 	if (signo != SIGTTIN && signo != SIGTTOU)
 		signo = SIGTSTP;
-	if (news & HAS_TERMINAL)
+	if (report & HAS_TERMINAL)
 		stop_and_give_terminal(fd, signo);
 	else
 		stop_with_command(fd, signo);

@@ -108,7 +108,7 @@ static bool is_directory(const char *dir, const char *other)
 	       a.st_ino == b.st_ino;
 }
 
-const char *mount_why_not_covered(const char *dir)
+const char *mount_why_no_copy_up(const char *dir)
 {
 	if (is_directory(dir, "/"))
 		return "nothing can be mounted over the root directory of a process";
@@ -204,13 +204,15 @@ static int copy_rights(const char *dir, const char *original, unsigned int mode,
 		if (len < 0 || setxattr(dir, names[i], &acl, (size_t)len, 0) == 0)
 			continue;
 		if (i == 0)
-			mode &= ~(unsigned int)(S_IRWXG | S_IRWXO) | posixacl_common(&acl, len);
+			mode &= ~(unsigned int)(S_IRWXG | S_IRWXO) |
+				posixacl_common_rights(&acl, len);
 	}
 	return chmod(dir, mode) < 0 ? err_sys(e, errno, "chmod %s", dir) : 0;
 }
 
-/* Mounts a tmpfs with the same mode and owner on `dir`. The mode must be final here, but for an
- * ACL: the kernel shows the mode from the mount options in /proc/self/mountinfo. */
+/* Mounts on `dir` a tmpfs with the mode and owner in `st`. The mode is a mount option, because the
+ * kernel shows that option in /proc/self/mountinfo. Only copy_rights may change the mode later, for
+ * an ACL. */
 static int mount_tmpfs(const char *dir, const struct stat *st, struct err *e)
 {
 	char options[64];
@@ -224,9 +226,9 @@ static int mount_tmpfs(const char *dir, const struct stat *st, struct err *e)
 	return 0;
 }
 
-/* Covers `dir` with a tmpfs, moves the mount with the root `aside_fd` into it, and links its
- * entries. */
-static int cover(const char *dir, int aside_fd, struct err *e)
+/* Covers `dir` with a tmpfs. Moves the bind mount whose root directory is `aside_fd` into the
+ * tmpfs, and makes a link for each entry of that directory. */
+static int cover_with_tmpfs(const char *dir, int aside_fd, struct err *e)
 {
 	char aside[64];
 	char ro[PATH_MAX];
@@ -250,7 +252,7 @@ static int cover(const char *dir, int aside_fd, struct err *e)
 
 int mount_copy_up(const char *dir, const char *aside, struct err *e)
 {
-	const char *why = mount_why_not_covered(dir);
+	const char *why = mount_why_no_copy_up(dir);
 	FD_AUTO int fd = -1;
 	bool covered;
 	int r;
@@ -258,14 +260,14 @@ int mount_copy_up(const char *dir, const char *aside, struct err *e)
 	if (why != NULL)
 		return err_set(e, EINVAL, "%s cannot be copied up: %s", dir, why);
 	if (mkdir(aside, 0700) < 0)
-		return err_sys(e, errno, "creating %s", aside);
+		return err_add_room(e, err_sys(e, errno, "creating %s", aside));
 	if (mount(dir, aside, NULL, MS_BIND | MS_REC, NULL) < 0) {
 		r = err_sys(e, errno, "failed to create bind mount on %s", dir);
 		rmdir(aside);
 		return r;
 	}
 	fd = open(aside, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	r = fd < 0 ? err_sys(e, errno, "open %s", aside) : cover(dir, fd, e);
+	r = fd < 0 ? err_sys(e, errno, "open %s", aside) : cover_with_tmpfs(dir, fd, e);
 	covered = r == 0;
 	if (!covered)
 		umount2(aside, MNT_DETACH);

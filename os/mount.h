@@ -23,9 +23,9 @@ int mount_set_propagation(const char *name, struct err *e);
  * cut. */
 void mount_root_propagation(char *buf, int cap);
 
-/* The reason why the directory cannot be copied up, a static string: "/" and "/tmp" cannot, under
- * any name ("/tmp/.", a link to it). NULL if it can, or does not exist. */
-const char *mount_why_not_covered(const char *dir);
+/* Returns why the directory cannot be copied up, a static string: "/", "/tmp" and "/proc" cannot,
+ * under any name ("/tmp/.", a link to it). Returns NULL if it can, or does not exist. */
+const char *mount_why_no_copy_up(const char *dir);
 
 /* Makes the directory `dir` writable: mounts a tmpfs on it, with the old content in a directory
  * `.ro*` and a symbolic link to each of its entries. Entries that are symbolic links are copied.

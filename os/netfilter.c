@@ -249,7 +249,7 @@ static int find_table(struct netfilter *nf, bool *found)
 }
 
 /* Opens the socket if necessary and brings nf->ours up to date. Returns 0 or -errno. */
-static int look(struct netfilter *nf)
+static int refresh(struct netfilter *nf)
 {
 	uint32_t generation = 0;
 	int r = 0;
@@ -397,9 +397,10 @@ static int write_batch(struct request *req, struct netfilter *nf, uint32_t out, 
 	add_rule(req, nf, CHAIN_PREROUTING, &connection_mark, in, &packet_mark, in);
 	begin_message(req, nf, NFNL_MSG_BATCH_END, 0, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES);
 	end_message(req);
-	return 5;
+	return 5; /* for the table, two chains and two rules */
 }
 
+/* Adds our table. Returns 0 or -errno. */
 static int add_table(struct netfilter *nf, uint32_t out, uint32_t in)
 {
 	struct request req = { .len = 0 };
@@ -428,7 +429,7 @@ int netfilter_keep_marks(struct netfilter *nf, uint32_t out, uint32_t in, struct
 
 	if (nf->fd < 0 && clock_now_ms() < nf->retry_ms)
 		return err_sys(e, -nf->failed, "netfilter rules");
-	r = look(nf);
+	r = refresh(nf);
 	if (r == 0 && nf->ours)
 		return 0;
 	if (r == 0)

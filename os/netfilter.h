@@ -19,7 +19,7 @@ struct netfilter {
 	int fd; /* nfnetlink socket, owned; -1: not open */
 	uint32_t seq;
 	uint32_t generation;	     /* generation of the rule set when we last looked; 0: never */
-	bool ours;		     /* the rule set has our table */
+	bool ours;		     /* the rule set of that generation has our table */
 	int failed;		     /* -errno of the last failure */
 	unsigned long long retry_ms; /* no new attempt before this clock_now_ms() */
 };
@@ -29,10 +29,10 @@ struct netfilter {
 		.fd = -1 \
 	}
 
-/* Makes sure that our rules exist. They give the connection of each packet that this namespace
- * sends with the mark `out` the mark `in`, and give that mark to every later packet that arrives on
- * the connection, even if NAT translates addresses. After a failure no new attempt is made for a
- * minute. Returns 0, or -errno with a reason. */
+/* Makes sure that our rules exist. When this namespace sends a packet with the mark `out`, the
+ * rules store the mark `in` for its connection. Every later packet that arrives on that connection
+ * gets the mark `in`, even if NAT translates addresses. After a failure no new attempt is made for
+ * a minute. Returns 0, or -errno with a reason. */
 int netfilter_keep_marks(struct netfilter *nf, uint32_t out, uint32_t in, struct err *e);
 
 #endif

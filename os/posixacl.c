@@ -44,7 +44,7 @@ ssize_t posixacl_keep_mapped(struct posixacl *acl, size_t len)
 	return (ssize_t)(HEADER_LEN + kept * ENTRY_LEN);
 }
 
-unsigned int posixacl_common(const struct posixacl *acl, ssize_t len)
+unsigned int posixacl_common_rights(const struct posixacl *acl, ssize_t len)
 {
 	unsigned int perm = ALL;
 

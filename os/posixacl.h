@@ -31,6 +31,6 @@ ssize_t posixacl_keep_mapped(struct posixacl *acl, size_t len);
 
 /* The permissions that all entries but the owner's allow, as mode bits for group and others. `len`
  * is the length in bytes of a valid ACL. */
-unsigned int posixacl_common(const struct posixacl *acl, ssize_t len);
+unsigned int posixacl_common_rights(const struct posixacl *acl, ssize_t len);
 
 #endif

@@ -31,12 +31,12 @@
 #define FD_PATH_LEN 32
 
 struct rmtree {
-	int top;
+	int top; /* descriptor of the top directory; borrowed */
 	enum rmtree_how (*how)(const char *name, const void *arg);
 	const void *arg;
 	unsigned long long until_ms;
-	bool late;
-	unsigned int moved;
+	bool late;	      /* until_ms has passed */
+	unsigned int moved;   /* directories moved to the top, plus names `.deep.N` in use there */
 	unsigned int removed; /* removed or moved entries in this pass */
 	int result;	      /* -errno of the first failure in this pass */
 	struct err *e;

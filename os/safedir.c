@@ -2,9 +2,9 @@
 /* Walks a path that other users cannot change. See safedir.h.
  *
  * `rest` is the part of the path that is still to be walked: "" or "/" and components. The target
- * of a symbolic link is put in front of it. The last `user_len` bytes of `rest` are the end of the
- * caller's own path. By them, an error message can name the part of the path that the caller knows,
- * and a missing directory is made only where the caller has named it, not where a link leads.
+ * of a symbolic link is put in front of it. The last `caller_len` bytes of `rest` are the end of
+ * the caller's own path. So an error message can name the part of that path that has been walked.
+ * And a missing directory is made only if the caller has named it, not if only a link leads there.
  */
 #include "os/safedir.h"
 
@@ -104,8 +104,8 @@ static bool look_up(const char *database, uint32_t id, char *line, size_t cap)
 	       find_line(output, id, line, cap);
 }
 
-/* Does another user in /etc/passwd have this primary group? Directory services do not always list
- * their users. */
+/* Does another user in /etc/passwd have this primary group? Does not ask directory services, which
+ * do not always list their users. */
 static bool is_anothers_primary_group(gid_t gid)
 {
 	size_t len;
@@ -172,7 +172,7 @@ bool safedir_is_shared(int fd, const struct stat *st, const char **who)
 struct walk {
 	const char *path;	 /* the caller's path */
 	char rest[2 * PATH_MAX]; /* still to be walked from `fd` on */
-	size_t user_len;	 /* `rest` ends with this many bytes of `path`'s end */
+	size_t caller_len;	 /* the last bytes of `rest`, which come from `path` */
 	int fd;
 	struct stat st; /* status of fd */
 	int links;
@@ -182,7 +182,7 @@ struct walk {
 /* The length of the part of `path` that has been walked, with the current component. */
 static int shown_len(const struct walk *w)
 {
-	int len = (int)(strlen(w->path) - w->user_len);
+	int len = (int)(strlen(w->path) - w->caller_len);
 
 	return len > 1 && w->path[len - 1] == '/' ? len - 1 : len;
 }
@@ -245,7 +245,7 @@ static int start_at_root(struct walk *w, struct err *e)
 	return fd < 0 ? fail(w, errno, e) : enter(w, fd, e);
 }
 
-static int put_in_front(struct walk *w, const char *target, struct err *e)
+static int prepend_target(struct walk *w, const char *target, struct err *e)
 {
 	size_t target_len = strlen(target);
 	size_t len = strlen(w->rest);
@@ -281,13 +281,13 @@ static int follow(struct walk *w, const char *name, struct err *e)
 	if (n <= 0)
 		return fail(w, n < 0 ? errno : ENOENT, e);
 	target[n] = '\0';
-	return put_in_front(w, target, e);
+	return prepend_target(w, target, e);
 }
 
 /* Is the next component from the caller's own path, not from a link's target? */
-static bool is_users_next(const struct walk *w)
+static bool is_next_from_caller(const struct walk *w)
 {
-	return strlen(w->rest) - strspn(w->rest, "/") <= w->user_len;
+	return strlen(w->rest) - strspn(w->rest, "/") <= w->caller_len;
 }
 
 /* Removes the first component from `rest` and copies it to name[cap]. Returns false at the end. */
@@ -300,18 +300,18 @@ static bool take_name(struct walk *w, char *name, size_t cap)
 
 	snprintf(name, cap, "%.*s", (int)len, begin);
 	memmove(w->rest, next, strlen(next) + 1);
-	if (left < w->user_len)
-		w->user_len = left;
+	if (left < w->caller_len)
+		w->caller_len = left;
 	return len > 0;
 }
 
-/* Makes a missing directory and sets *is_made. `is_users`: the caller named it, not a link. */
-static int make_missing(struct walk *w, const char *name, bool is_users, bool *is_made,
+/* Makes a missing directory and sets *is_made. `from_caller`: the caller named it, not a link. */
+static int make_missing(struct walk *w, const char *name, bool from_caller, bool *is_made,
 			struct err *e)
 {
 	if (!w->make)
 		return fail(w, ENOENT, e);
-	if (!is_users)
+	if (!from_caller)
 		return err_sys(e, ENOENT, "directory %.*s is a link: its target", shown_len(w),
 			       w->path);
 	if (mkdirat(w->fd, name, DIR_MODE) == 0)
@@ -323,7 +323,7 @@ static int make_missing(struct walk *w, const char *name, bool is_users, bool *i
 
 /* Removes the directory again after a failure, such as running out of descriptors. Preserves
  * errno. */
-static void unmake(const struct walk *w, const char *name, bool is_made)
+static void remove_made_dir(const struct walk *w, const char *name, bool is_made)
 {
 	int saved = errno;
 
@@ -335,22 +335,22 @@ static void unmake(const struct walk *w, const char *name, bool is_made)
 /* Opens one component as a directory, and makes it if it is missing. Returns 0 and sets *fd, to -1
  * if the component is not a directory; or -errno with a reason; or -EAGAIN if it was removed at the
  * same moment. */
-static int open_component(struct walk *w, const char *name, bool is_users, int *fd, bool *is_made,
-			  struct err *e)
+static int open_component(struct walk *w, const char *name, bool from_caller, int *fd,
+			  bool *is_made, struct err *e)
 {
 	int r;
 
 	*is_made = false;
 	*fd = openat(w->fd, name, DIR_FLAGS);
 	if (*fd < 0 && errno == ENOENT) {
-		r = make_missing(w, name, is_users, is_made, e);
+		r = make_missing(w, name, from_caller, is_made, e);
 		if (r < 0)
 			return r;
 		*fd = openat(w->fd, name, DIR_FLAGS);
 		if (*fd < 0 && errno == ENOENT)
 			return -EAGAIN;
 		if (*fd < 0)
-			unmake(w, name, *is_made);
+			remove_made_dir(w, name, *is_made);
 	}
 	if (*fd < 0 && errno != ENOTDIR && errno != ELOOP)
 		return fail(w, errno, e);
@@ -359,29 +359,30 @@ static int open_component(struct walk *w, const char *name, bool is_users, int *
 
 /* Records the parent and name of the last component, unless it was reached through a link or is
  * "..". Returns 0 or -errno. */
-static int note_parent(const struct walk *w, struct safedir *d, const char *name, bool is_users)
+static int note_parent(const struct walk *w, struct safedir *d, const char *name, bool from_caller)
 {
 	safedir_close(d);
-	if (!is_users || strcmp(name, "..") == 0)
+	if (!from_caller || strcmp(name, "..") == 0)
 		return 0;
 	d->name = strdup(name);
 	d->parent_fd = fcntl(w->fd, F_DUPFD_CLOEXEC, 0);
 	return d->name != NULL && d->parent_fd >= 0 ? 0 : -errno;
 }
 
-/* Walks one component. Returns 0, or -errno with a reason. */
-static int step(struct walk *w, struct safedir *d, const char *name, bool is_users, struct err *e)
+/* Walks one component. Returns 0, -errno with a reason, or -EAGAIN as open_component. */
+static int step(struct walk *w, struct safedir *d, const char *name, bool from_caller,
+		struct err *e)
 {
 	FD_AUTO int fd = -1;
 	bool is_made;
-	int r = open_component(w, name, is_users, &fd, &is_made, e);
+	int r = open_component(w, name, from_caller, &fd, &is_made, e);
 
 	if (r < 0)
 		return r;
 	if (fd < 0)
 		return follow(w, name, e);
-	if (note_parent(w, d, name, is_users) < 0) {
-		unmake(w, name, is_made);
+	if (note_parent(w, d, name, from_caller) < 0) {
+		remove_made_dir(w, name, is_made);
 		return fail(w, errno, e);
 	}
 	d->is_made = is_made;
@@ -395,20 +396,20 @@ int safedir_open(struct safedir *d, const char *path, bool make, struct err *e)
 {
 	struct walk w = { .path = path, .fd = -1, .make = make };
 	char name[PATH_MAX];
-	bool is_users;
+	bool from_caller;
 	int r;
 
 	*d = (struct safedir)SAFEDIR_INIT;
 	if (strlen(path) >= PATH_MAX)
 		return err_sys(e, ENAMETOOLONG, "mkdir");
 	strcpy(w.rest, path);
-	w.user_len = strlen(path) - strspn(path, "/");
+	w.caller_len = strlen(path) - strspn(path, "/");
 	r = start_at_root(&w, e);
 	while (r == 0) {
-		is_users = is_users_next(&w);
+		from_caller = is_next_from_caller(&w);
 		if (!take_name(&w, name, sizeof(name)))
 			break;
-		r = step(&w, d, name, is_users, e);
+		r = step(&w, d, name, from_caller, e);
 	}
 	if (r == 0)
 		d->fd = fd_take(&w.fd);

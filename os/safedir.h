@@ -19,8 +19,8 @@
  *   - The sticky bit is enough, because state directories are usually in /tmp. A symbolic link in
  *     such a directory must belong to root or to us.
  *   - The group may write to a directory if the group is root's or the user's own. Home directories
- *     are like that with umask 002 and a group for each user, as Fedora, Debian and Ubuntu can be
- *     set up.
+ *     are like that where umask is 002 and each user has a group, an option of Fedora, Debian and
+ *     Ubuntu.
  *   - Inside a user namespace the host's root owns "/" but shows as the overflow UID (65534). So an
  *     owner who is not mapped is accepted.
  *
@@ -42,8 +42,8 @@ struct safedir {
 /* Opens the directory at the absolute path `path`. With `make`, makes it (mode 0755) and missing
  * directories above it, but not the target of a dangling link. If a directory is writable by its
  * group, this may run getent(1) and block for as long as that takes. Returns 0, or -errno with a
- * reason; -EAGAIN, without one, if somebody removed a directory at the same moment. After a failure
- * nothing is open. */
+ * reason; -EAGAIN without a reason if somebody removed a directory at the same moment. After a
+ * failure nothing is open. */
 int safedir_open(struct safedir *d, const char *path, bool make, struct err *e);
 
 /* Closes the descriptors and frees the name. */

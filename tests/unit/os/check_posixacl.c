@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Access control lists: entries of unmapped users go, and what is left allows no more. The bytes
- * are those of the kernel's attribute, in a heap buffer of exactly its size.
- */
+/* Access control lists: entries of unmapped users are removed, and the rest does not grant more.
+ * The bytes are those of the kernel's attribute, in a heap buffer of exactly its size. */
 #include "os/posixacl.h"
 #include "tests/unit/fixture.h"
 
@@ -40,7 +39,7 @@ static const struct {
 	{ ACL(HEADER "\1\0\7\0\377\377\377"), NULL, -EINVAL, 0 },
 };
 
-START_TEST(entries_of_unmapped_users_and_groups_go)
+START_TEST(entries_of_unmapped_users_and_groups_are_removed)
 {
 	struct posixacl *acl = (void *)fixture_exact_copy(acls[_i].bytes, acls[_i].len);
 
@@ -48,11 +47,11 @@ START_TEST(entries_of_unmapped_users_and_groups_go)
 	if (acls[_i].kept_len < 0)
 		return;
 	ck_assert_mem_eq(acl, acls[_i].kept, (size_t)acls[_i].kept_len);
-	ck_assert_uint_eq(posixacl_common(acl, acls[_i].kept_len), acls[_i].common);
+	ck_assert_uint_eq(posixacl_common_rights(acl, acls[_i].kept_len), acls[_i].common);
 }
 END_TEST
 
-START_TEST(a_longer_attribute_than_a_list_can_be_is_refused)
+START_TEST(too_long_an_attribute_is_refused)
 {
 	static struct posixacl acl = { .version = 2 };
 
@@ -66,8 +65,8 @@ int main(void)
 	Suite *s = suite_create("posixacl");
 	TCase *tc = tcase_create("entries");
 
-	tcase_add_loop_test(tc, entries_of_unmapped_users_and_groups_go, 0, COUNT(acls));
-	tcase_add_test(tc, a_longer_attribute_than_a_list_can_be_is_refused);
+	tcase_add_loop_test(tc, entries_of_unmapped_users_and_groups_are_removed, 0, COUNT(acls));
+	tcase_add_test(tc, too_long_an_attribute_is_refused);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
 }

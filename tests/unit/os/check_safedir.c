@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Opening a directory: how links are followed, what is made, and who may write above it. */
+/* Opening a directory: following links, creating directories, and who may write to the directories
+ * above. */
 #include "os/safedir.h"
 #include "tests/unit/fixture.h"
 
@@ -30,7 +31,7 @@ static void assert_is(int fd, const char *path)
 	ck_assert_msg(a.st_ino == b.st_ino && a.st_dev == b.st_dev, "not %s", path);
 }
 
-/* A tree of links, most of which lead to real/. */
+/* A tree with links, most of which lead to real/. */
 static void make_links(void)
 {
 	make_dir("real", 0755);
@@ -50,7 +51,7 @@ static void make_links(void)
 static const struct {
 	const char *path; /* below the fixture's directory */
 	const char *opened;
-	const char *name; /* what safedir says, NULL for none */
+	const char *name; /* safedir's reason, NULL for none */
 	bool is_made;
 } walks[] = {
 	{ "real", "real", "real", false },
@@ -124,7 +125,7 @@ START_TEST(a_failure_names_the_callers_path)
 	strcpy(path, fixture_path(failures[_i].path));
 	fixture_file("file", "", 0644);
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* the table's own */
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* of this table */
 	snprintf(text, sizeof(text), failures[_i].reason, path);
 #pragma GCC diagnostic pop
 	strcpy(below, fixture_path(failures[_i].path));
@@ -147,7 +148,7 @@ static const struct {
 	{ 0757, "others" }, { 0702, "others" }, { 01777, "others" }, { 02755, NULL },
 };
 
-START_TEST(knows_who_may_write)
+START_TEST(writers_of_a_directory_are_recognized)
 {
 	const char *who;
 	struct stat st;
@@ -163,7 +164,7 @@ START_TEST(knows_who_may_write)
 }
 END_TEST
 
-/* Groups: root's is as good as root, one that is not ours is not. */
+/* root's group may write, a group that is not ours may not. */
 START_TEST(a_foreign_group_may_not_write)
 {
 	const char *who;
@@ -199,7 +200,7 @@ static bool write_text(const char *path, const char *text)
 	return ok;
 }
 
-/* In a user namespace that maps only our UID, root and all others are 65534. */
+/* In a user namespace that maps only our UID, root and all others appear as 65534. */
 static int open_among_unmapped(void)
 {
 	char map[64];
@@ -224,7 +225,7 @@ START_TEST(owners_outside_our_user_namespace_pass)
 }
 END_TEST
 
-/* Without a descriptor nothing that was made stays. */
+/* If descriptors run out, created directories are removed. */
 START_TEST(a_shortage_of_descriptors_leaves_nothing)
 {
 	for (int room = 0; room < 6; room++) {
@@ -247,7 +248,7 @@ int main(void)
 	tcase_add_loop_test(tc, links_are_followed, 0, COUNT(walks));
 	tcase_add_test(tc, a_link_may_lead_to_the_root);
 	tcase_add_loop_test(tc, a_failure_names_the_callers_path, 0, COUNT(failures));
-	tcase_add_loop_test(tc, knows_who_may_write, 0, COUNT(modes));
+	tcase_add_loop_test(tc, writers_of_a_directory_are_recognized, 0, COUNT(modes));
 	tcase_add_test(tc, a_foreign_group_may_not_write);
 	tcase_add_test(tc, owners_outside_our_user_namespace_pass);
 	tcase_add_test(tc, a_shortage_of_descriptors_leaves_nothing);
