@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-
 /* Port specs as text and as JSON, and the addresses and protos in them.
  *
- * A text is split at the colons outside of brackets into three or four parts, and each part is
+ * A text is split at its last colon, and before it at the colons outside of brackets. Each part is
  * checked separately. Both readers fill in a local spec, and copy it to the caller's spec only if
  * all of it is valid. An address stays in the form that the user gave; code that needs a `struct
- * ipaddr` converts it.
+ * ipaddr` converts it (target.h).
  */
 #include "formats/portspec.h"
 
@@ -22,9 +21,13 @@
 
 #define PORTS_ARE "; ports are 1 to 65535"
 #define PROTOS	  "tcp, tcp4, tcp6, udp, udp4 or udp6"
-#define PARTS_MAX 4 /* parent IP, parent port, child IP, child port */
+#define PLACES_MAX                                                                    \
+	3 /* parent IP, parent port, child IP; the child port is after the last colon \
+	   */
+/* Longer numbers are not port numbers. The limit is above the 19 digits of a 64-bit number. */
+#define PORT_DIGITS_MAX 64
 /* Bytes of a JSON string; room to quote an invalid address in the error. */
-#define FIELD_LEN 256
+#define FIELD_LEN	256
 
 /* ---- protos ---- */
 
@@ -65,7 +68,7 @@ bool proto_is_udp(enum proto proto)
 /* ---- the text form ---- */
 
 /* Splits [p, end) at the colons outside of brackets. Returns the number of parts. It may exceed
- * PARTS_MAX, but only the first PARTS_MAX are stored in `parts`. */
+ * PLACES_MAX, but only the first PLACES_MAX are stored in `parts`. */
 static size_t split(const char *p, const char *end, struct text *parts)
 {
 	const char *start = p;
@@ -74,7 +77,7 @@ static size_t split(const char *p, const char *end, struct text *parts)
 
 	for (;; p++) {
 		if (p == end || (*p == ':' && !inside)) {
-			if (count < PARTS_MAX)
+			if (count < PLACES_MAX)
 				parts[count] = (struct text){ start, (size_t)(p - start) };
 			count++;
 			start = p + 1;
@@ -105,24 +108,22 @@ static int read_ip(struct text part, char *ip)
 	return part.len == 0 ? 0 : ipaddr_parse(&addr, ip);
 }
 
-/* Returns 0, -EINVAL if the part is not a plain decimal number, or -ERANGE if it is not a port
- * number. */
-static int read_port(struct text part, int *port)
+/* Reads a decimal number with an optional sign, as Go's strconv.Atoi does, but without leading
+ * zeros: they may be meant as octal. Returns 0, -EINVAL, or -ERANGE if it does not fit. */
+static int read_number(struct text part, long long *value)
 {
-	int value = 0;
+	char digits[PORT_DIGITS_MAX + 1];
+	char *end;
+	size_t sign = part.len > 0 && (part.p[0] == '-' || part.p[0] == '+');
 
-	if (part.len == 0 || (part.len > 1 && part.p[0] == '0'))
+	if (part.len == sign || part.len > PORT_DIGITS_MAX ||
+	    (part.len > sign + 1 && part.p[sign] == '0') || !text_is_digit(part.p[sign]))
 		return -EINVAL;
-	for (size_t i = 0; i < part.len; i++) {
-		if (!text_is_digit(part.p[i]))
-			return -EINVAL;
-		if (value <= PORT_MAX)
-			value = value * 10 + (part.p[i] - '0');
-	}
-	if (value < 1 || value > PORT_MAX)
-		return -ERANGE;
-	*port = value;
-	return 0;
+	memcpy(digits, part.p, part.len);
+	digits[part.len] = '\0';
+	errno = 0;
+	*value = strtoll(digits, &end, 10);
+	return *end != '\0' ? -EINVAL : -errno;
 }
 
 /* The text being parsed; every reason quotes all of it. */
@@ -133,42 +134,70 @@ struct reading {
 
 static int refuse(const struct reading *in, const char *what)
 {
-	return err_set(in->e, EINVAL, "unexpected %s PortSpec string: \"%s\"", what, in->text);
+	return err_set(in->e, EINVAL, "unexpected %sPortSpec string: \"%s\"", what, in->text);
 }
 
 /* `which` is "ParentPort" or "ChildPort". */
-static int check_port(const struct reading *in, struct text part, const char *which, int *port)
+static int check_port(const struct reading *in, struct text part, const char *which,
+		      long long *port)
 {
-	int r = read_port(part, port);
+	int r;
 
-	if (r == -ERANGE)
-		return err_set(in->e, ERANGE, "invalid %s: %.*s", which, (int)part.len, part.p);
+	if (part.len > 1 && part.p[0] == '[' && part.p[part.len - 1] == ']')
+		part = (struct text){ part.p + 1, part.len - 2 };
+	r = read_number(part, port);
 	if (r < 0)
 		return err_set(in->e, EINVAL,
 			       "unexpected %s in PortSpec string: \"%s\": strconv.Atoi: parsing "
-			       "\"%.*s\": invalid syntax",
-			       which, in->text, (int)part.len, part.p);
+			       "\"%.*s\": %s",
+			       which, in->text, (int)part.len, part.p,
+			       r == -ERANGE ? "value out of range" : "invalid syntax");
 	return 0;
 }
 
-/* Reads the addresses and ports, which are before the slash at `end`. */
+static int check_range(long long value, const char *which, int *port, struct err *e)
+{
+	if (value < 1 || value > PORT_MAX)
+		return err_set(e, ERANGE, "invalid %s: %lld", which, value);
+	*port = (int)value;
+	return 0;
+}
+
+/* `count` places: parent IP, parent port, child IP, or the first of them. */
+static int check_places(const struct reading *in, const struct text *places, size_t count,
+			struct portspec *spec)
+{
+	if (count > PLACES_MAX + 1)
+		return refuse(in, "");
+	if (read_ip(places[0], spec->parent_ip) < 0)
+		return refuse(in, "ParentIP in ");
+	if (count > 2 && read_ip(places[2], spec->child_ip) < 0)
+		return refuse(in, "ChildIP in ");
+	/* compat: RootlessKit takes two child ports, and puts their digits together. */
+	return count > PLACES_MAX ? refuse(in, "format of ") : 0;
+}
+
+/* Reads the addresses and ports, which are before the slash at `end`. The checks are in
+ * RootlessKit's order, so that of several mistakes the same one is reported. */
 static int read_places(const struct reading *in, const char *end, struct portspec *spec)
 {
-	struct text parts[PARTS_MAX];
-	size_t count = split(in->text, end, parts);
+	const char *colon = memrchr(in->text, ':', (size_t)(end - in->text));
+	struct text places[PLACES_MAX] = { { "", 0 }, { "", 0 }, { "", 0 } };
+	struct text last;
+	long long parent_port = 0, child_port = 0;
 	int r;
 
-	if (count < PARTS_MAX - 1 || read_ip(parts[0], spec->parent_ip) < 0)
-		return refuse(in, "ParentIP in");
-	/* In "::1:8080:80" the IPv6 address lacks its brackets. */
-	if (count > PARTS_MAX)
-		return refuse(in, strncmp(in->text, "::", 2) == 0 ? "ParentIP in" : "format of");
-	r = check_port(in, parts[1], "ParentPort", &spec->parent_port);
-	if (r < 0)
-		return r;
-	if (count == PARTS_MAX && read_ip(parts[2], spec->child_ip) < 0)
-		return refuse(in, "ChildIP in");
-	return check_port(in, parts[count - 1], "ChildPort", &spec->child_port);
+	if (colon == NULL)
+		return refuse(in, "");
+	last = (struct text){ colon + 1, (size_t)(end - colon - 1) };
+	r = check_places(in, places, split(in->text, colon, places), spec);
+	if (r == 0)
+		r = check_port(in, places[1], "ParentPort", &parent_port);
+	if (r == 0)
+		r = check_port(in, last, "ChildPort", &child_port);
+	if (r == 0)
+		r = check_range(parent_port, "ParentPort", &spec->parent_port, in->e);
+	return r < 0 ? r : check_range(child_port, "ChildPort", &spec->child_port, in->e);
 }
 
 static int parse(struct portspec *spec, const char *text, struct err *e)
@@ -194,7 +223,7 @@ static int parse(struct portspec *spec, const char *text, struct err *e)
 /* ---- advice ---- */
 
 /* If the guess, formatted from `fmt`, is a valid spec, appends "; did you mean "GUESS"?", with
- * `why` before the "did". Returns whether it is. `why` is empty or ends with "; ". */
+ * `why` before the "did". Returns whether the guess is valid. `why` is empty or ends with "; ". */
 __attribute__((format(printf, 3, 4))) static bool suggest(struct err *e, const char *why,
 							  const char *fmt, ...)
 {
@@ -239,7 +268,7 @@ static bool has_range(const char *text)
 
 /* Appends advice to the reason: what is wrong with `text`, a spec that was probably meant, or else
  * the form of a spec. */
-static void advise(const char *text, struct err *e)
+static void add_advice(const char *text, struct err *e)
 {
 	const char *slash = strrchr(text, '/');
 	const char *proto = slash != NULL ? "" : "/tcp";
@@ -254,6 +283,10 @@ static void advise(const char *text, struct err *e)
 		err_add(e,
 			"; ranges of ports are not supported: each port takes a spec of its own, "
 			"such as " PORTSPEC_EXAMPLE);
+	} else if (slash != NULL && strchr(text, '/') != slash &&
+		   suggest(e, "each spec has one PROTO; ", "%.*s%s",
+			   (int)(strchr(text, '/') - text), text, slash)) {
+		return;
 	} else if (slash != NULL && proto_parse(&known, slash + 1, &ignored) < 0) {
 		err_add(e, "; PROTO is " PROTOS ", as in " PORTSPEC_EXAMPLE);
 	} else if (!suggest(e, "", "%s%s", text, proto) && !suggest(e, "", ":%s%s", text, proto) &&
@@ -274,7 +307,7 @@ int portspec_parse(struct portspec *spec, const char *text, struct err *e)
 		return -EINVAL;
 	}
 	if (r < 0)
-		advise(text, e);
+		add_advice(text, e);
 	return r;
 }
 
@@ -419,36 +452,4 @@ bool portspec_conflicts(const struct portspec *a, const struct portspec *b)
 {
 	return a->proto == b->proto && a->parent_port == b->parent_port &&
 	       strcmp(a->parent_ip, b->parent_ip) == 0;
-}
-
-/* Parses an address; an empty text gives AF_UNSPEC. */
-static int parse_given(struct ipaddr *ip, const char *text, const char *which, struct err *e)
-{
-	*ip = (struct ipaddr){ .family = AF_UNSPEC };
-	if (text[0] != '\0' && ipaddr_parse(ip, text) < 0)
-		return err_set(e, EINVAL, "invalid %s: \"%s\"", which, text);
-	return 0;
-}
-
-int portspec_dial_ip(struct ipaddr *ip, const char *child_ip, const char *parent_ip,
-		     const char *host_gateway_ip, struct err *e)
-{
-	struct ipaddr child = { 0 }, parent = { 0 }, gateway = { 0 };
-	int r = parse_given(&child, child_ip, "ChildIP", e);
-
-	if (r == 0)
-		r = parse_given(&parent, parent_ip, "ParentIP", e);
-	if (r == 0)
-		r = parse_given(&gateway, host_gateway_ip, "HostGatewayIP", e);
-	if (r < 0)
-		return r;
-	if (child.family != AF_UNSPEC) {
-		*ip = child;
-	} else if (parent.family == AF_UNSPEC || ipaddr_equal(&parent, &gateway) ||
-		   (parent.family == AF_INET && ipaddr_is_any(&parent))) {
-		*ip = (struct ipaddr){ .family = AF_INET, .v4.s_addr = htonl(INADDR_LOOPBACK) };
-	} else {
-		*ip = parent;
-	}
-	return 0;
 }

@@ -46,10 +46,12 @@ struct portspec {
 	int child_port;
 };
 
+/* "tcp", "tcp4", ...: a static string. */
 const char *proto_name(enum proto proto);
 /* Reads the name of a proto, in lower case only. Returns 0, or -EINVAL ("unknown proto:
  * \"foo\""). */
 int proto_parse(enum proto *proto, const char *text, struct err *e);
+/* tcp, tcp4 or tcp6; udp, udp4 or udp6. */
 bool proto_is_tcp(enum proto proto);
 bool proto_is_udp(enum proto proto);
 
@@ -64,7 +66,8 @@ bool proto_is_udp(enum proto proto);
  *   - The first colon is required: "18080:80/tcp" is refused (unexpected ParentIP), as by
  *     RootlessKit.
  *   - IPv6 addresses need brackets, IPv4 addresses may have them. A zone is refused.
- *   - Blanks, signs and leading zeros in ports are refused: " 80", "+18080", "018080".
+ *   - Blanks and leading zeros in ports are refused: " 80", "018080". Signs are read as by Go's
+ *     strconv.Atoi: "+80" is port 80, and "-80" is a number, but not a port.
  *
  * Each reason begins with RootlessKit's words, and advice follows behind "; ". SPEC is the whole
  * text:
@@ -80,10 +83,11 @@ bool proto_is_udp(enum proto proto);
 int portspec_parse(struct portspec *spec, const char *text, struct err *e);
 
 /* Reads and checks a spec that a client sent as JSON; null counts as an empty object. Sets
- * doc->go_type. Returns 0 or -EINVAL; on failure `spec` is unchanged. The reasons:
+ * doc->go_type. Returns 0 or -EINVAL; on failure `spec` is unchanged. The reasons, of which the
+ * first three kinds have advice behind "; ":
  *   - unknown proto: "foo"
  *   - invalid ParentIP: "foo", invalid ChildIP: "foo" (an IP may be empty)
- *   - invalid ParentPort: 70000, invalid ChildPort: 0, with advice as in portspec_parse
+ *   - invalid ParentPort: 70000, invalid ChildPort: 0
  *   - a member of another type: see json_field_string
  *   - a root that is not an object:
  *     json: cannot unmarshal number into Go value of type port.Spec */
@@ -107,13 +111,5 @@ const char *portspec_brief(const struct portspec *spec, char *buf, size_t cap);
 
 /* Do two specs conflict: are their proto, parent IP (as text) and parent port equal? */
 bool portspec_conflicts(const struct portspec *a, const struct portspec *b);
-
-/* Chooses the address to connect to in the child, as RootlessKit 3.0.1 does:
- *   - the child IP, if one is given;
- *   - 127.0.0.1, if no parent IP is given, or it is "0.0.0.0" or the host's gateway IP;
- *   - otherwise the parent IP.
- * The texts may be empty. Returns 0, or -EINVAL with a reason for an invalid address. */
-int portspec_dial_ip(struct ipaddr *ip, const char *child_ip, const char *parent_ip,
-		     const char *host_gateway_ip, struct err *e);
 
 #endif

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Port specs: any text is read as a spec, as JSON and as an address. What is read is in range, is
- * the same after a way through each form, and is left alone by what is refused. */
+/* Port specs. The input is parsed as a spec in text, as a spec in JSON and as an address. An
+ * accepted spec has values in range, and is the same after it is written and parsed in either form.
+ * A text that is refused leaves the spec unchanged. */
 #include "formats/ipaddr.h"
 #include "formats/portspec.h"
+#include "formats/target.h"
 
 #include <errno.h>
 
 #include "fuzz.h"
 
-#define TEXT_CAP 512 /* bytes, more than any spec that is read has in either form */
+#define TEXT_CAP 512 /* bytes, more than any accepted spec needs in either form */
 
 static bool same(const struct portspec *a, const struct portspec *b)
 {
@@ -17,7 +19,7 @@ static bool same(const struct portspec *a, const struct portspec *b)
 	       a->child_port == b->child_port;
 }
 
-/* A spec that none reads, to see if one was written. */
+/* A value that no parser returns, to detect whether a parser has written to it. */
 static struct portspec untouched(void)
 {
 	struct portspec spec;
@@ -66,13 +68,15 @@ static void check_text_trip(const struct portspec *spec)
 
 static void check_spec(const struct portspec *spec)
 {
+	struct target target;
 	struct ipaddr ip;
 
 	REQUIRE(spec->proto < PROTO_COUNT);
 	REQUIRE(!proto_is_tcp(spec->proto) || !proto_is_udp(spec->proto));
 	REQUIRE(spec->parent_port >= 1 && spec->parent_port <= 65535);
 	REQUIRE(spec->child_port >= 1 && spec->child_port <= 65535);
-	REQUIRE(portspec_dial_ip(&ip, spec->child_ip, spec->parent_ip, "192.0.2.1", NULL) == 0);
+	REQUIRE(target_from_spec(&target, spec, NULL) == 0);
+	ip = target_address(&target, &(struct ipaddr){ .family = AF_UNSPEC });
 	REQUIRE(ip.family == AF_INET || ip.family == AF_INET6);
 	check_json_trip(spec);
 	check_text_trip(spec);
