@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-
 /* The builtin port driver's requests and answers as JSON.
  *
  * Usually rlkbox is at both ends, but other programs may speak this protocol, too. So members are
@@ -10,7 +9,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/array.h"
@@ -20,6 +18,7 @@
 #include "formats/jsonout.h"
 
 #define UNKNOWN_TYPE "unknown request type: "
+#define BACKEND	     "SourceIPTransparentBackend"
 #define FIELD_LEN    256 /* bytes; room to quote an invalid address in the error */
 
 static const char *const type_names[] = {
@@ -37,14 +36,24 @@ static int written(const struct jsonout *out)
 	return out->overflow ? -ENOSPC : (int)out->len;
 }
 
+/* `text`: how the user wrote the address, or NULL. */
+static void put_ip(struct jsonout *out, const char *key, const struct ipaddr *ip, const char *text)
+{
+	char usual[INET6_ADDRSTRLEN];
+
+	jsonout_put_string(out, key, text != NULL ? text : ipaddr_text(ip, usual, sizeof(usual)));
+}
+
 static void put_addresses(struct jsonout *out, const struct bpmsg *req)
 {
-	jsonout_put_string(out, "IP", req->ip);
-	jsonout_put_int(out, "Port", req->port);
-	jsonout_put_string(out, "ParentIP", req->parent_ip);
-	jsonout_put_string(out, "HostGatewayIP", req->host_gateway_ip);
-	if (req->source_ip[0] != '\0')
-		jsonout_put_string(out, "SourceIP", req->source_ip);
+	const struct target *t = &req->target;
+
+	put_ip(out, "IP", &t->ip, t->ip_text);
+	jsonout_put_int(out, "Port", t->port);
+	put_ip(out, "ParentIP", &t->parent_ip, t->parent_ip_text);
+	put_ip(out, "HostGatewayIP", &req->host_gateway_ip, NULL);
+	if (req->source_ip.family != AF_UNSPEC)
+		put_ip(out, "SourceIP", &req->source_ip, NULL);
 	if (req->source_port != 0)
 		jsonout_put_int(out, "SourcePort", req->source_port);
 }
@@ -56,7 +65,8 @@ int bpmsg_encode(const struct bpmsg *req, char *buf, size_t cap)
 	jsonout_init(&out, buf, cap);
 	jsonout_begin_object(&out, NULL);
 	jsonout_put_string(&out, "Type", type_names[req->type]);
-	jsonout_put_string(&out, "Proto", req->type == BPMSG_INIT ? "" : proto_name(req->proto));
+	jsonout_put_string(&out, "Proto",
+			   req->type == BPMSG_INIT ? "" : proto_name(req->target.proto));
 	if (req->type == BPMSG_SOCKETS)
 		jsonout_put_int(&out, "Count", req->count);
 	else
@@ -72,6 +82,19 @@ int bpmsg_encode_error(const struct err *reason, char *buf, size_t cap)
 	jsonout_init(&out, buf, cap);
 	jsonout_begin_object(&out, NULL);
 	jsonout_put_string(&out, "Error", reason->msg);
+	jsonout_end_object(&out);
+	return written(&out);
+}
+
+int bpmsg_encode_init(const char *backend, char *buf, size_t cap)
+{
+	struct jsonout out;
+
+	jsonout_init(&out, buf, cap);
+	jsonout_begin_object(&out, NULL);
+	jsonout_put_string(&out, "Error", "");
+	if (*backend != '\0')
+		jsonout_put_string(&out, BACKEND, backend);
 	jsonout_end_object(&out);
 	return written(&out);
 }
@@ -93,18 +116,16 @@ static int parse_object(struct json_doc *doc, const char *text, size_t len, cons
 	return 0;
 }
 
-/* Reads an address or an empty string into ip[PORTSPEC_IP_LEN]. */
-static int read_ip(const struct json_doc *doc, const char *key, char *ip, struct err *e)
+/* Reads an address, or an empty string as AF_UNSPEC. *ip must be AF_UNSPEC before. */
+static int read_ip(const struct json_doc *doc, const char *key, struct ipaddr *ip, struct err *e)
 {
 	char text[FIELD_LEN];
-	struct ipaddr addr;
 	int r = json_field_string(doc, &doc->nodes[0], key, text, sizeof(text), e);
 
 	if (r < 0)
 		return r;
-	if (text[0] != '\0' && ipaddr_parse(&addr, text) < 0)
+	if (text[0] != '\0' && ipaddr_parse(ip, text) < 0)
 		return err_set(e, EINVAL, "invalid %s: \"%s\"", key, text);
-	snprintf(ip, PORTSPEC_IP_LEN, "%.*s", PORTSPEC_IP_LEN - 1, text);
 	return 0;
 }
 
@@ -148,18 +169,19 @@ static int read_proto(const struct json_doc *doc, enum proto *proto, struct err 
 
 static int read_connect(const struct json_doc *doc, struct bpmsg *req, struct err *e)
 {
-	int r = read_proto(doc, &req->proto, e);
+	struct target *t = &req->target;
+	int r = read_proto(doc, &t->proto, e);
 
 	if (r == 0)
-		r = read_ip(doc, "IP", req->ip, e);
+		r = read_ip(doc, "IP", &t->ip, e);
 	if (r == 0)
-		r = read_number(doc, "Port", 1, PORT_MAX, &req->port, e);
+		r = read_number(doc, "Port", 1, PORT_MAX, &t->port, e);
 	if (r == 0)
-		r = read_ip(doc, "ParentIP", req->parent_ip, e);
+		r = read_ip(doc, "ParentIP", &t->parent_ip, e);
 	if (r == 0)
-		r = read_ip(doc, "HostGatewayIP", req->host_gateway_ip, e);
+		r = read_ip(doc, "HostGatewayIP", &req->host_gateway_ip, e);
 	if (r == 0)
-		r = read_ip(doc, "SourceIP", req->source_ip, e);
+		r = read_ip(doc, "SourceIP", &req->source_ip, e);
 	if (r == 0)
 		r = read_number(doc, "SourcePort", 0, PORT_MAX, &req->source_port, e);
 	return r;
@@ -167,18 +189,19 @@ static int read_connect(const struct json_doc *doc, struct bpmsg *req, struct er
 
 static int read_sockets(const struct json_doc *doc, struct bpmsg *req, struct err *e)
 {
-	int r = read_proto(doc, &req->proto, e);
+	enum proto *proto = &req->target.proto;
+	int r = read_proto(doc, proto, e);
 
 	if (r < 0)
 		return r;
-	switch (req->proto) {
+	switch (*proto) {
 	case PROTO_TCP4:
 	case PROTO_TCP6:
 	case PROTO_UDP4:
 	case PROTO_UDP6:
 		return read_number(doc, "Count", 1, BPMSG_SOCKETS_MAX, &req->count, e);
 	default:
-		return err_set(e, EINVAL, "no sockets for Proto \"%s\"", proto_name(req->proto));
+		return err_set(e, EINVAL, "no sockets for Proto \"%s\"", proto_name(*proto));
 	}
 }
 
@@ -198,74 +221,35 @@ int bpmsg_decode(struct bpmsg *req, const char *text, size_t len, struct err *e)
 	return r;
 }
 
-int bpmsg_decode_answer(const char *text, size_t len, struct err *e)
+/* Parses an answer. Returns 0 for success, or -errno with a reason as bpmsg_decode_answer does. */
+static int parse_answer(struct json_doc *doc, const char *text, size_t len, struct err *e)
 {
-	char reason[BPMSG_ERROR_MAX] = ""; /* rlkbox sends no longer ones */
-	struct json_doc doc;
-	int r = parse_object(&doc, text, len, "an answer", e);
+	char reason[BPMSG_ERROR_MAX] = ""; /* the longest that rlkbox sends */
+	int r = parse_object(doc, text, len, "an answer", e);
 
 	if (r == 0)
-		r = json_field_string(&doc, &doc.nodes[0], "Error", reason, sizeof(reason), e);
+		r = json_field_string(doc, &doc->nodes[0], "Error", reason, sizeof(reason), e);
 	if (r < 0)
 		return r;
 	return reason[0] == '\0' ? 0 : err_set(e, EREMOTEIO, "%s", reason);
 }
 
+int bpmsg_decode_answer(const char *text, size_t len, struct err *e)
+{
+	struct json_doc doc;
+
+	return parse_answer(&doc, text, len, e);
+}
+
+int bpmsg_decode_init(const char *text, size_t len, char *backend, size_t cap, struct err *e)
+{
+	struct json_doc doc;
+	int r = parse_answer(&doc, text, len, e);
+
+	return r < 0 ? r : json_field_string(&doc, &doc.nodes[0], BACKEND, backend, cap, e);
+}
+
 bool bpmsg_is_unknown_type(const struct err *reason)
 {
 	return strncmp(reason->msg, UNKNOWN_TYPE, strlen(UNKNOWN_TYPE)) == 0;
-}
-
-/* ---- the target ---- */
-
-static int find_target(const struct bpmsg *req, struct ipaddr *ip, struct err *e)
-{
-	if (!proto_is_tcp(req->proto) && !proto_is_udp(req->proto))
-		return err_set(e, ENOTSUP, "unsupported port protocol %s", proto_name(req->proto));
-	return portspec_dial_ip(ip, req->ip, req->parent_ip, req->host_gateway_ip, e);
-}
-
-int bpmsg_target(const struct bpmsg *req, struct sockaddr_storage *to, socklen_t *len,
-		 struct err *e)
-{
-	struct ipaddr ip = { .family = AF_UNSPEC };
-	int r = find_target(req, &ip, e);
-
-	if (r < 0)
-		return r;
-	/* A connect to 0.0.0.0 or :: reaches the socket's own source address. With source addresses
-	 * kept that would be the client's, so use the loopback address. */
-	if (ipaddr_is_any(&ip))
-		ip = ip.family == AF_INET
-			     ? (struct ipaddr){ .family = AF_INET,
-						.v4 = { htonl(INADDR_LOOPBACK) } }
-			     : (struct ipaddr){ .family = AF_INET6, .v6 = in6addr_loopback };
-	*len = ipaddr_sockaddr(&ip, req->port, to);
-	return 0;
-}
-
-bool bpmsg_is_by_parent_ip(const struct bpmsg *req, struct ipaddr *parent_ip)
-{
-	return req->ip[0] == '\0' && find_target(req, parent_ip, NULL) == 0 &&
-	       !ipaddr_is_loopback(parent_ip) && !ipaddr_is_any(parent_ip);
-}
-
-void bpmsg_use_loopback(struct bpmsg *req, sa_family_t family)
-{
-	strcpy(req->ip, family == AF_INET ? "127.0.0.1" : "::1");
-}
-
-int bpmsg_dial_error(const struct bpmsg *req, int errnum, struct err *e)
-{
-	char text[INET6_ADDRSTRLEN] = "";
-	struct ipaddr ip = { .family = AF_UNSPEC };
-	int r = find_target(req, &ip, e);
-
-	if (r < 0)
-		return r;
-	ipaddr_text(&ip, text, sizeof(text));
-	return err_sys(e, errnum,
-		       ip.family == AF_INET6 ? "dial %s [%s]:%d: connect"
-					     : "dial %s %s:%d: connect",
-		       proto_name(req->proto), text, req->port);
 }

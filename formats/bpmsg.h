@@ -4,11 +4,10 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/socket.h>
 
 #include "base/err.h"
 #include "formats/ipaddr.h"
-#include "formats/portspec.h"
+#include "formats/target.h"
 
 /* A request of the builtin port driver, as sent in one frame on .bp.sock:
  *
@@ -40,17 +39,16 @@ enum bpmsg_type {
 
 struct bpmsg {
 	enum bpmsg_type type;
-	enum proto proto;
-	char ip[PORTSPEC_IP_LEN]; /* child IP, "" if not given */
-	int port;
-	char parent_ip[PORTSPEC_IP_LEN];
-	char host_gateway_ip[PORTSPEC_IP_LEN];
-	char source_ip[PORTSPEC_IP_LEN]; /* "" if the child need not keep the client's address */
+	struct target target; /* BPMSG_SOCKETS: only its proto */
+	struct ipaddr host_gateway_ip;
+	struct ipaddr source_ip; /* AF_UNSPEC: the child need not keep the client's address */
 	int source_port;
 	int count; /* BPMSG_SOCKETS: how many */
 };
 
 #define BPMSG_SOCKETS_MAX 252 /* SCM_MAX_FD is 253 (unix(7)), but musl sends 1 kB at most */
+
+#define BPMSG_BACKEND_LEN 16 /* bytes of a backend's name, with the NUL */
 
 #define BPMSG_MAX	1024 /* bytes of any request that bpmsg_encode makes */
 /* Bytes of any answer that bpmsg_encode_error makes: each byte of the reason may become \u00XX. */
@@ -61,38 +59,32 @@ struct bpmsg {
  * Count are written. */
 int bpmsg_encode(const struct bpmsg *req, char *buf, size_t cap);
 
-/* Reads a request from text[0..len). Ignores unknown members; of "init" it reads Type only. Returns
- * 0, or -EINVAL with a reason for:
+/* Reads a request from text[0..len). Ignores unknown members; of "init" it reads Type only. The
+ * target has no texts. Returns 0, or -EINVAL with a reason for:
  *   - malformed JSON, or a root that is not an object;
  *   - an unknown Type ("unknown request type: \"foo\"");
- *   - "connect": an unknown Proto, a Port that is not 1 to 65535, or an invalid IP that is not
- *     empty;
+ *   - a member of another type;
+ *   - "connect": an unknown Proto, a Port that is not 1 to 65535, a SourcePort that is not 0 to
+ *     65535, or one of the four IPs that is neither valid nor empty;
  *   - "sockets": a Proto other than tcp4, tcp6, udp4 or udp6, or a Count that is not 1 to
  *     BPMSG_SOCKETS_MAX. */
 int bpmsg_decode(struct bpmsg *req, const char *text, size_t len, struct err *e);
-
-/* Fills in the socket address to which a "connect" request leads, and sets *len to its size.
- * Returns 0, or -errno with a reason if the request has an invalid address or a protocol that
- * cannot be connected (SCTP). */
-int bpmsg_target(const struct bpmsg *req, struct sockaddr_storage *to, socklen_t *len,
-		 struct err *e);
-/* Does the target depend on the child's addresses? True if there is no child IP, and the parent IP
- * is an address that the child's network namespace may or may not have; sets *parent_ip then. The
- * caller looks it up (reach.h): if the address is local in the namespace, it is the target,
- * otherwise call bpmsg_use_loopback(). */
-bool bpmsg_is_by_parent_ip(const struct bpmsg *req, struct ipaddr *parent_ip);
-/* Makes the loopback address of the family the target: 127.0.0.1 or ::1. */
-void bpmsg_use_loopback(struct bpmsg *req, sa_family_t family);
-/* Sets the reason for a failed connect: "dial tcp 127.0.0.1:80: connect: connection refused".
- * Returns -errnum. */
-int bpmsg_dial_error(const struct bpmsg *req, int errnum, struct err *e);
 
 /* Writes the answer to a request that failed, {"Error":"..."}, to buf[cap]. Returns its length in
  * bytes, or -ENOSPC, which cannot happen with BPMSG_ERROR_MAX bytes. */
 int bpmsg_encode_error(const struct err *reason, char *buf, size_t cap);
 /* Reads an answer from text[0..len). Returns 0 for success (null, or an object without Error),
- * -EREMOTEIO for an error, with the peer's reason in `e`, or -EINVAL for malformed JSON. */
+ * -EREMOTEIO for an error, with the peer's reason in `e`, or -EINVAL with a reason for any other
+ * text. */
 int bpmsg_decode_answer(const char *text, size_t len, struct err *e);
+
+/* The answer to "init", {"Error":"","SourceIPTransparentBackend":"nft"}. `backend` says what keeps
+ * the clients' addresses, as --source-ip-transparent-backend names it. "" is left out: the child
+ * does not keep them. At most BPMSG_MAX bytes. Returns as bpmsg_encode does. */
+int bpmsg_encode_init(const char *backend, char *buf, size_t cap);
+/* Reads that answer, as bpmsg_decode_answer does. On success the name is in backend[cap], "" if
+ * there is none. compat: before RootlessKit 3.3.0 the answer is null. */
+int bpmsg_decode_init(const char *text, size_t len, char *backend, size_t cap, struct err *e);
 /* Does the reason say that the peer does not know this type of request? */
 bool bpmsg_is_unknown_type(const struct err *reason);
 

@@ -34,27 +34,73 @@ static int decode_answer(const char *text, size_t len, struct err *e)
 	return r;
 }
 
-static void assert_request(const struct bpmsg *req, const struct bpmsg *want)
+/* A request with its addresses as text; NULL and "" for none. */
+struct request {
+	enum bpmsg_type type;
+	enum proto proto;
+	const char *ip;
+	int port;
+	const char *parent_ip, *host_gateway_ip, *source_ip;
+	int source_port;
+	int count;
+};
+
+static struct ipaddr address(const char *text)
+{
+	struct ipaddr ip = { .family = AF_UNSPEC };
+
+	if (text != NULL && text[0] != '\0')
+		ck_assert_int_eq(ipaddr_parse(&ip, text), 0);
+	return ip;
+}
+
+/* As the parent makes it, with the target's texts. */
+static struct bpmsg message(const struct request *r)
+{
+	return (struct bpmsg){ .type = r->type,
+			       .target = { .proto = r->proto,
+					   .port = r->port,
+					   .ip = address(r->ip),
+					   .parent_ip = address(r->parent_ip),
+					   .ip_text = r->ip,
+					   .parent_ip_text = r->parent_ip },
+			       .host_gateway_ip = address(r->host_gateway_ip),
+			       .source_ip = address(r->source_ip),
+			       .source_port = r->source_port,
+			       .count = r->count };
+}
+
+static void assert_address(const struct ipaddr *ip, const char *want)
+{
+	const struct ipaddr wanted = address(want);
+
+	ck_assert(ipaddr_equal(ip, &wanted));
+}
+
+static void assert_request(const struct bpmsg *req, const struct request *want)
 {
 	ck_assert_int_eq(req->type, want->type);
-	ck_assert_int_eq(req->proto, want->proto);
-	ck_assert_str_eq(req->ip, want->ip);
-	ck_assert_int_eq(req->port, want->port);
-	ck_assert_str_eq(req->parent_ip, want->parent_ip);
-	ck_assert_str_eq(req->host_gateway_ip, want->host_gateway_ip);
-	ck_assert_str_eq(req->source_ip, want->source_ip);
+	ck_assert_int_eq(req->target.proto, want->proto);
+	assert_address(&req->target.ip, want->ip);
+	ck_assert_int_eq(req->target.port, want->port);
+	assert_address(&req->target.parent_ip, want->parent_ip);
+	ck_assert_ptr_null(req->target.ip_text);
+	ck_assert_ptr_null(req->target.parent_ip_text);
+	assert_address(&req->host_gateway_ip, want->host_gateway_ip);
+	assert_address(&req->source_ip, want->source_ip);
 	ck_assert_int_eq(req->source_port, want->source_port);
 	ck_assert_int_eq(req->count, want->count);
 }
 
 /* ---- requests ---- */
 
-#define LONGEST_IP "0000:0000:0000:0000:0000:ffff:255.255.255.255"
+#define LONGEST_IP    "0000:0000:0000:0000:0000:ffff:255.255.255.255"
+#define LONG_USUAL_IP "1111:2222:3333:4444:5555:6666:7777:8888" /* the longest of inet_ntop(3) */
 
 #define SOCKETS "\"Type\":\"sockets\""
 
 static const struct {
-	struct bpmsg req;
+	struct request req;
 	const char *text;
 } requests[] = {
 	{ { .type = BPMSG_SOCKETS, .proto = PROTO_TCP4, .count = 1 },
@@ -78,19 +124,23 @@ static const struct {
 	{ { BPMSG_CONNECT, PROTO_TCP, "", 1, "", "", "", 7, 0 },
 	  "{\"Type\":\"connect\",\"Proto\":\"tcp\",\"IP\":\"\",\"Port\":1,"
 	  "\"ParentIP\":\"\",\"HostGatewayIP\":\"\",\"SourcePort\":7}" },
-	{ { BPMSG_CONNECT, PROTO_SCTP4, LONGEST_IP, 65535, LONGEST_IP, LONGEST_IP, LONGEST_IP,
+	{ { BPMSG_CONNECT, PROTO_SCTP4, LONGEST_IP, 65535, LONGEST_IP, LONG_USUAL_IP, LONG_USUAL_IP,
 	    65535, 0 },
 	  "{\"Type\":\"connect\",\"Proto\":\"sctp4\",\"IP\":\"" LONGEST_IP "\",\"Port\":65535,"
-	  "\"ParentIP\":\"" LONGEST_IP "\",\"HostGatewayIP\":\"" LONGEST_IP "\","
-	  "\"SourceIP\":\"" LONGEST_IP "\",\"SourcePort\":65535}" },
+	  "\"ParentIP\":\"" LONGEST_IP "\",\"HostGatewayIP\":\"" LONG_USUAL_IP "\","
+	  "\"SourceIP\":\"" LONG_USUAL_IP "\",\"SourcePort\":65535}" },
+	{ { BPMSG_CONNECT, PROTO_TCP6, "0:0::1", 1, "FD00:0::2", "", "", 0, 0 },
+	  "{\"Type\":\"connect\",\"Proto\":\"tcp6\",\"IP\":\"0:0::1\",\"Port\":1,"
+	  "\"ParentIP\":\"FD00:0::2\",\"HostGatewayIP\":\"\"}" },
 };
 
 START_TEST(a_request_arrives_as_it_was_sent)
 {
+	const struct bpmsg sent = message(&requests[_i].req);
 	char buf[BPMSG_MAX];
 	struct bpmsg req;
 	struct err e;
-	int len = bpmsg_encode(&requests[_i].req, buf, sizeof(buf));
+	int len = bpmsg_encode(&sent, buf, sizeof(buf));
 
 	ck_assert_int_eq(len, (int)strlen(requests[_i].text));
 	ck_assert_str_eq(buf, requests[_i].text);
@@ -99,15 +149,29 @@ START_TEST(a_request_arrives_as_it_was_sent)
 }
 END_TEST
 
+START_TEST(without_a_text_an_address_has_its_usual_form)
+{
+	const struct request r = { .ip = "0:0::1", .parent_ip = "::FFFF:127.0.0.2" };
+	struct bpmsg req = message(&r);
+	char buf[BPMSG_MAX];
+
+	req.type = BPMSG_CONNECT;
+	req.target.ip_text = req.target.parent_ip_text = NULL;
+	ck_assert_int_gt(bpmsg_encode(&req, buf, sizeof(buf)), 0);
+	ck_assert_str_eq(buf, "{\"Type\":\"connect\",\"Proto\":\"tcp\",\"IP\":\"::1\",\"Port\":0,"
+			      "\"ParentIP\":\"127.0.0.2\",\"HostGatewayIP\":\"\"}");
+}
+END_TEST
+
 START_TEST(a_request_must_fit)
 {
+	const struct bpmsg req = message(&requests[_i].req);
 	const int len = (int)strlen(requests[_i].text);
 
 	for (int cap = 0; cap <= len + 1; cap++) {
 		char *buf = malloc(cap > 0 ? (size_t)cap : 1);
 
-		ck_assert_int_eq(bpmsg_encode(&requests[_i].req, buf, (size_t)cap),
-				 cap > len ? len : -ENOSPC);
+		ck_assert_int_eq(bpmsg_encode(&req, buf, (size_t)cap), cap > len ? len : -ENOSPC);
 		free(buf);
 	}
 }
@@ -131,7 +195,7 @@ END_TEST
 /* What other programs may send. */
 static const struct {
 	const char *text;
-	struct bpmsg req;
+	struct request req;
 } foreign[] = {
 	{ "{\"Type\":\"init\"}", { .type = BPMSG_INIT } },
 	{ "{\"type\":\"init\"} garbage", { .type = BPMSG_INIT } },
@@ -152,7 +216,7 @@ static const struct {
 	  { BPMSG_CONNECT, PROTO_TCP, "", 2, "", "", "", 0, 0 } },
 };
 
-START_TEST(reads_what_others_send)
+START_TEST(a_request_of_another_program_is_read)
 {
 	struct bpmsg req;
 	struct err e;
@@ -178,6 +242,14 @@ static const struct {
 	{ "{}", "unknown request type: \"\"" },
 	{ "{\"Type\":\"foo\"}", "unknown request type: \"foo\"" },
 	{ "{\"Type\":\"Init\"}", "unknown request type: \"Init\"" },
+	{ "{\"Type\":\"init \"}", "unknown request type: \"init \"" },
+	{ "{\"Type\":[\"init\"]}", "json: cannot unmarshal array into field Type of type string" },
+	{ "{\"Type\":{\"init\":1}}",
+	  "json: cannot unmarshal object into field Type of type string" },
+	{ "{\"Type\":true}", "json: cannot unmarshal bool into field Type of type string" },
+	{ "{\"Type\":\"init\\u0000\"}", "json: field Type holds a NUL character" },
+	{ "{\"Type\":\"init\"", "unexpected EOF" },
+	{ "{\"Type\":\"init\",\"IP\":}", "invalid character '}' looking for beginning of value" },
 	{ "{\"Type\":1}", "json: cannot unmarshal number into field Type of type string" },
 	{ "{\"Type\":\"connect\",\"Port\":80}", "unknown proto: \"\"" },
 	{ "{\"Type\":\"connect\",\"Proto\":\"foo\",\"Port\":80}", "unknown proto: \"foo\"" },
@@ -215,7 +287,7 @@ static const struct {
 	  "json: cannot unmarshal string into field Count of type int" },
 };
 
-START_TEST(refuses_a_request)
+START_TEST(a_bad_request_is_refused_with_a_reason)
 {
 	const char *text = bad_requests[_i].text;
 	struct bpmsg req;
@@ -333,7 +405,7 @@ static const struct {
 	{ "true", -EINVAL, "json: cannot unmarshal bool into an answer" },
 };
 
-START_TEST(reads_an_answer)
+START_TEST(an_answer_is_read_or_refused_with_a_reason)
 {
 	const char *text = answers[_i].text;
 	struct err e;
@@ -356,65 +428,7 @@ START_TEST(a_long_reason_is_cut)
 }
 END_TEST
 
-/* ---- targets ---- */
-
-static const struct {
-	struct bpmsg req;
-	const char *address; /* and the family that its text has */
-	const char *text;
-} targets[] = {
-	{ { .proto = PROTO_TCP }, "127.0.0.1", "dial tcp 127.0.0.1:80: connect: " },
-	{ { .proto = PROTO_UDP4, .ip = "127.0.0.2" },
-	  "127.0.0.2",
-	  "dial udp4 127.0.0.2:80: connect: " },
-	{ { .proto = PROTO_TCP, .parent_ip = "192.0.2.1", .host_gateway_ip = "192.0.2.1" },
-	  "127.0.0.1",
-	  "dial tcp 127.0.0.1:80: connect: " },
-	{ { .proto = PROTO_TCP, .parent_ip = "192.0.2.1" },
-	  "192.0.2.1",
-	  "dial tcp 192.0.2.1:80: connect: " },
-	{ { .proto = PROTO_TCP, .ip = "0.0.0.0" }, "127.0.0.1", "dial tcp 0.0.0.0:80: connect: " },
-	{ { .proto = PROTO_TCP6, .parent_ip = "::" }, "::1", "dial tcp6 [::]:80: connect: " },
-	{ { .proto = PROTO_TCP6, .ip = "fd00::2" },
-	  "fd00::2",
-	  "dial tcp6 [fd00::2]:80: connect: " },
-};
-
-START_TEST(a_request_leads_to_a_target)
-{
-	struct bpmsg req = targets[_i].req;
-	struct sockaddr_storage to;
-	char text[INET6_ADDRSTRLEN];
-	struct ipaddr ip;
-	socklen_t len;
-	struct err e;
-
-	req.type = BPMSG_CONNECT;
-	req.port = 80;
-	ck_assert_int_eq(bpmsg_target(&req, &to, &len, &e), 0);
-	ck_assert_int_eq(ipaddr_from_sockaddr(&ip, &to), 80);
-	ck_assert_str_eq(ipaddr_text(&ip, text, sizeof(text)), targets[_i].address);
-	ck_assert_uint_eq(len, ip.family == AF_INET ? sizeof(struct sockaddr_in)
-						    : sizeof(struct sockaddr_in6));
-	ck_assert_int_eq(bpmsg_dial_error(&req, ECONNREFUSED, &e), -ECONNREFUSED);
-	ck_assert_int_eq(strncmp(e.msg, targets[_i].text, strlen(targets[_i].text)), 0);
-	ck_assert_str_eq(e.msg + strlen(targets[_i].text), "connection refused");
-}
-END_TEST
-
-START_TEST(nobody_connects_with_sctp)
-{
-	const struct bpmsg req = { .type = BPMSG_CONNECT, .proto = PROTO_SCTP, .port = 80 };
-	struct sockaddr_storage to;
-	socklen_t len;
-	struct err e;
-
-	ck_assert_int_eq(bpmsg_target(&req, &to, &len, &e), -ENOTSUP);
-	ck_assert_str_eq(e.msg, "unsupported port protocol sctp");
-}
-END_TEST
-
-START_TEST(who_does_not_know_a_type_is_told_apart)
+START_TEST(an_answer_to_an_unknown_type_is_recognized)
 {
 	static const char foo[] = "{\"Type\":\"foo\"}", bad[] = "{" SOCKETS ",\"Proto\":\"foo\"}";
 	char buf[BPMSG_ERROR_MAX];
@@ -431,25 +445,55 @@ START_TEST(who_does_not_know_a_type_is_told_apart)
 }
 END_TEST
 
-static TCase *target_case(void)
-{
-	TCase *tc = tcase_create("targets");
+static const struct {
+	const char *backend;
+	const char *text;
+} inits[] = {
+	{ "", "{\"Error\":\"\"}" },
+	{ "nft", "{\"Error\":\"\",\"SourceIPTransparentBackend\":\"nft\"}" },
+	{ "a \"name\" of 15b", "{\"Error\":\"\",\"SourceIPTransparentBackend\":"
+			       "\"a \\\"name\\\" of 15b\"}" },
+};
 
-	tcase_add_loop_test(tc, a_request_leads_to_a_target, 0, COUNT(targets));
-	tcase_add_test(tc, nobody_connects_with_sctp);
-	tcase_add_test(tc, who_does_not_know_a_type_is_told_apart);
-	return tc;
+START_TEST(the_answer_to_init_names_the_backend)
+{
+	char text[BPMSG_MAX], backend[BPMSG_BACKEND_LEN];
+	int len = bpmsg_encode_init(inits[_i].backend, text, sizeof(text));
+
+	ck_assert_str_eq(text, inits[_i].text);
+	ck_assert_int_eq(len, (int)strlen(text));
+	ck_assert_int_eq(bpmsg_decode_init(text, (size_t)len, backend, sizeof(backend), NULL), 0);
+	ck_assert_str_eq(backend, inits[_i].backend);
+	ck_assert_int_eq(bpmsg_decode_answer(text, (size_t)len, NULL), 0);
+	ck_assert_int_eq(bpmsg_encode_init(inits[_i].backend, text, (size_t)len), -ENOSPC);
 }
+END_TEST
+
+/* All other answers are read as answers to any request are. */
+START_TEST(an_answer_to_init_is_read_or_refused)
+{
+	const char *text = answers[_i].text;
+	char backend[BPMSG_BACKEND_LEN] = "x";
+	struct err e = { "" };
+	int r = bpmsg_decode_init(fixture_exact_copy(text, strlen(text)), strlen(text), backend,
+				  sizeof(backend), &e);
+
+	ck_assert_int_eq(r, answers[_i].r);
+	ck_assert_str_eq(e.msg, answers[_i].msg);
+	ck_assert_str_eq(backend, r == 0 ? "" : "x");
+}
+END_TEST
 
 static TCase *request_case(void)
 {
 	TCase *tc = tcase_create("requests");
 
 	tcase_add_loop_test(tc, a_request_arrives_as_it_was_sent, 0, COUNT(requests));
+	tcase_add_test(tc, without_a_text_an_address_has_its_usual_form);
 	tcase_add_loop_test(tc, a_request_must_fit, 0, COUNT(requests));
 	tcase_add_loop_test(tc, every_beginning_of_a_request_is_refused, 0, COUNT(requests));
-	tcase_add_loop_test(tc, reads_what_others_send, 0, COUNT(foreign));
-	tcase_add_loop_test(tc, refuses_a_request, 0, COUNT(bad_requests));
+	tcase_add_loop_test(tc, a_request_of_another_program_is_read, 0, COUNT(foreign));
+	tcase_add_loop_test(tc, a_bad_request_is_refused_with_a_reason, 0, COUNT(bad_requests));
 	tcase_add_loop_test(tc, an_address_of_any_length_is_refused, 0, COUNT(text_fields));
 	return tc;
 }
@@ -461,8 +505,11 @@ static TCase *answer_case(void)
 	tcase_add_loop_test(tc, a_reason_arrives_as_it_was_sent, 0, COUNT(reasons));
 	tcase_add_test(tc, an_answer_looks_as_documented);
 	tcase_add_loop_test(tc, any_reason_fits, 0, COUNT(worst_bytes));
-	tcase_add_loop_test(tc, reads_an_answer, 0, COUNT(answers));
+	tcase_add_loop_test(tc, an_answer_is_read_or_refused_with_a_reason, 0, COUNT(answers));
 	tcase_add_test(tc, a_long_reason_is_cut);
+	tcase_add_loop_test(tc, the_answer_to_init_names_the_backend, 0, COUNT(inits));
+	tcase_add_loop_test(tc, an_answer_to_init_is_read_or_refused, 0, COUNT(answers));
+	tcase_add_test(tc, an_answer_to_an_unknown_type_is_recognized);
 	return tc;
 }
 
@@ -472,6 +519,5 @@ int main(void)
 
 	suite_add_tcase(s, request_case());
 	suite_add_tcase(s, answer_case());
-	suite_add_tcase(s, target_case());
 	return fixture_run(s);
 }
