@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-
 /* HTTP/1.1 messages in a buffer that grows.
  *
  * The parser keeps no state between calls. While a message is incomplete, the caller reads more
- * bytes and calls again, and parsing starts over at the beginning of the buffer. A message is
- * parsed in the order of its bytes: the end of the head, the first line, the headers, then the body
- * as the headers frame it. The headers that matter are collected in struct headers. Nothing in the
- * buffer is NUL-terminated, so text is handled as (pointer, length). A chunked body is walked
- * twice: first to see that it is complete, then to join the chunks in place. The parser owns
- * nothing.
+ * bytes and calls again, and parsing starts over at the beginning of the buffer. Parsing begins
+ * only when the end of the head has been found. Then it follows the order of the bytes: the first
+ * line, the headers, then the body as the headers frame it. The headers that matter are collected
+ * in struct headers. Nothing in the buffer is NUL-terminated, so text is handled as (pointer,
+ * length). A chunked body is walked twice: first to see that it is complete, then to join the
+ * chunks in place. The parser owns nothing.
  */
 #include "formats/http.h"
 
@@ -23,10 +22,13 @@
 #define INTERIM	     1 /* first digit of the 1xx status codes */
 #define NO_CONTENT   204
 #define NOT_MODIFIED 304
+#define DELETE_BYTE  0x7f		   /* no path of ours has it */
+#define HOST_MARKS   "!$%&()*+,-.:;=[']_~" /* in a Host header, beside letters and digits */
 
 /* The headers of a message, as far as they matter here. */
 struct headers {
 	size_t hosts;	  /* number of Host headers */
+	bool bad_host;	  /* one of them has a byte that no host name has */
 	size_t encodings; /* number of Transfer-Encoding headers */
 	size_t lengths;	  /* number of Content-Length headers */
 	bool chunked;
@@ -120,8 +122,11 @@ static bool take_head(struct text *t, struct text *head)
 
 static void on_host(struct headers *h, struct text value)
 {
-	(void)value;
 	h->hosts++;
+	for (size_t i = 0; i < value.len; i++)
+		if (!text_is_letter(value.p[i]) && !text_is_digit(value.p[i]) &&
+		    (value.p[i] == '\0' || strchr(HOST_MARKS, value.p[i]) == NULL))
+			h->bad_host = true;
 }
 
 static void on_content_length(struct headers *h, struct text value)
@@ -341,8 +346,8 @@ static void skip_authority(struct text *target)
 		*target = (struct text){ "/", 1 };
 }
 
-/* Removes one byte, or a %XX escape, from the path. Returns the byte, or -1 if it is not allowed in
- * a path. */
+/* Removes one byte, or a %XX escape, from the path. Returns the byte, a byte that no path of ours
+ * has for an escaped slash or control character, or -1 if the escape is malformed. */
 static int take_path_byte(struct text *path)
 {
 	int high, low;
@@ -358,10 +363,13 @@ static int take_path_byte(struct text *path)
 			return -1;
 		c = (char)(high << 4 | low);
 		text_skip(path, 2);
+		if (c == '/' || is_control(c))
+			return DELETE_BYTE;
 	}
-	return is_control(c) ? -1 : (unsigned char)c;
+	return (unsigned char)c;
 }
 
+/* Reads the path from a request's target, and decodes it. Returns 0, or -1 if it is refused. */
 static int read_target(struct http_request *req, struct text target)
 {
 	struct text path;
@@ -372,6 +380,8 @@ static int read_target(struct http_request *req, struct text target)
 		return refuse_bad(req);
 	skip_authority(&target);
 	path = text_take_until(&target, '?');
+	req->query = target.p;
+	req->query_len = target.len;
 	if (path.len == 0 || path.p[0] != '/')
 		return refuse_bad(req);
 	while (path.len > 0) {
@@ -408,9 +418,10 @@ static int check_headers(struct http_request *req, const struct headers *h)
 			      "HTTP Version Not Supported: unsupported protocol version");
 	if (h->hosts == 0 && req->minor >= 1)
 		return refuse(req, HTTP_BAD_REQUEST, "Bad Request: missing required Host header");
-	if (h->hosts > 1)
-		return refuse(req, HTTP_BAD_REQUEST, "Bad Request: too many Host headers");
-	if (h->bad_length || (h->encodings > 0 && (h->lengths > 0 || req->minor == 0)))
+	if (h->bad_host && h->hosts == 1)
+		return refuse(req, HTTP_BAD_REQUEST, "Bad Request: malformed Host header");
+	if (h->hosts > 1 || h->bad_length ||
+	    (h->encodings > 0 && (h->lengths > 0 || req->minor == 0)))
 		return refuse_bad(req);
 	if (h->encodings > 1 || (h->encodings > 0 && !h->chunked))
 		return refuse(req, HTTP_NOT_IMPLEMENTED,
@@ -559,39 +570,4 @@ int http_parse_response(char *buf, size_t len, bool eof, struct http_response *r
 	if (step == STEP_DONE)
 		return (int)(len - rest.len);
 	return step == STEP_BAD || eof ? -1 : 0;
-}
-
-/* ---- reason phrases ---- */
-
-static const struct {
-	int status;
-	const char *reason;
-} reasons[] = {
-	{ 100, "Continue" },
-	{ 200, "OK" },
-	{ 201, "Created" },
-	{ 204, "No Content" },
-	{ 301, "Moved Permanently" },
-	{ 307, "Temporary Redirect" },
-	{ 308, "Permanent Redirect" },
-	{ 400, "Bad Request" },
-	{ 403, "Forbidden" },
-	{ 404, "Not Found" },
-	{ 405, "Method Not Allowed" },
-	{ 408, "Request Timeout" },
-	{ 413, "Request Entity Too Large" },
-	{ 431, "Request Header Fields Too Large" },
-	{ 500, "Internal Server Error" },
-	{ 501, "Not Implemented" },
-	{ 503, "Service Unavailable" },
-	{ 505, "HTTP Version Not Supported" },
-};
-
-const char *http_reason(int status)
-{
-	for (size_t i = 0; i < COUNT_OF(reasons); i++) {
-		if (reasons[i].status == status)
-			return reasons[i].reason;
-	}
-	return "Unknown";
 }

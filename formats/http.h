@@ -17,7 +17,7 @@
 #define HTTP_MAX_METHOD 16    /* bytes with the final NUL */
 
 enum http_refusal {
-	HTTP_OK_TO_GO_ON = 0,
+	HTTP_NO_REFUSAL = 0,
 	HTTP_BAD_REQUEST = 400,
 	HTTP_PAYLOAD_TOO_LARGE = 413,
 	HTTP_HEADERS_TOO_LARGE = 431,
@@ -28,10 +28,12 @@ enum http_refusal {
 struct http_request {
 	char method[HTTP_MAX_METHOD];
 	char path[HTTP_MAX_PATH]; /* target without its query, percent-decoded */
-	int minor;		  /* HTTP/1.minor: 0 or 1 */
-	bool keep_alive;	  /* from the version and Connection header */
-	bool expect_continue;	  /* the client waits for "100 Continue" before it sends the body */
-	const char *body;	  /* points into the buffer; a chunked body is joined in place */
+	const char *query;	  /* of the target, without the '?'; points into the buffer */
+	size_t query_len;
+	int minor;	      /* HTTP/1.minor: 0 or 1 */
+	bool keep_alive;      /* from the version and Connection header */
+	bool expect_continue; /* the client waits for "100 Continue" before it sends the body */
+	const char *body;     /* points into the buffer; a chunked body is joined in place */
 	size_t body_len;
 	/* On a refusal: the text behind the status code, a static string in the words of Go's
 	 * server:
@@ -84,9 +86,5 @@ struct http_response {
  * because long lists may take 200 kB. Returns the bytes that the response takes up (> 0), 0 if more
  * are needed, or -1 if it is malformed. */
 int http_parse_response(char *buf, size_t len, bool eof, struct http_response *res);
-
-/* The reason phrase of a status: "OK", "Created", "Bad Request", "Not Found", ...; "Unknown" for
- * one that is not in the table. */
-const char *http_reason(int status);
 
 #endif

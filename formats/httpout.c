@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/text.h"
 
 const char *httpout_date(time_t when, char *buf, size_t cap)
@@ -18,6 +19,41 @@ const char *httpout_date(time_t when, char *buf, size_t cap)
 		 tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour, tm.tm_min,
 		 tm.tm_sec);
 	return buf;
+}
+
+/* ---- reason phrases ---- */
+
+static const struct {
+	int status;
+	const char *reason;
+} reasons[] = {
+	{ 100, "Continue" },
+	{ 200, "OK" },
+	{ 201, "Created" },
+	{ 204, "No Content" },
+	{ 301, "Moved Permanently" },
+	{ 307, "Temporary Redirect" },
+	{ 308, "Permanent Redirect" },
+	{ 400, "Bad Request" },
+	{ 403, "Forbidden" },
+	{ 404, "Not Found" },
+	{ 405, "Method Not Allowed" },
+	{ 408, "Request Timeout" },
+	{ 413, "Request Entity Too Large" },
+	{ 431, "Request Header Fields Too Large" },
+	{ 500, "Internal Server Error" },
+	{ 501, "Not Implemented" },
+	{ 503, "Service Unavailable" },
+	{ 505, "HTTP Version Not Supported" },
+};
+
+const char *http_reason(int status)
+{
+	for (size_t i = 0; i < COUNT_OF(reasons); i++) {
+		if (reasons[i].status == status)
+			return reasons[i].reason;
+	}
+	return "Unknown";
 }
 
 /* ---- paths ---- */
@@ -35,7 +71,7 @@ static size_t drop_segment(const char *out, size_t len)
 	return len;
 }
 
-/* Builds `out` without a trailing slash, which is appended at the end. */
+/* Builds `out` without its trailing slash, and appends that last. */
 bool httpout_clean_path(const char *path, char *out)
 {
 	struct text rest = { path, strlen(path) };
@@ -68,7 +104,7 @@ static bool is_unreserved(char c)
 	return text_is_letter(c) || text_is_digit(c) || (c != '\0' && strchr("/-._~", c) != NULL);
 }
 
-void httpout_escape_path(const char *path, char *out)
+void httpout_location(const char *path, struct text query, char *out)
 {
 	size_t len = 0;
 
@@ -79,6 +115,37 @@ void httpout_escape_path(const char *path, char *out)
 			len += (size_t)sprintf(out + len, "%%%02X", (unsigned char)*path);
 	}
 	out[len] = '\0';
+	if (query.len > 0)
+		snprintf(out + len, HTTPOUT_MAX_LOCATION - len, "?%.*s", (int)query.len, query.p);
+}
+
+/* ---- bodies ---- */
+
+/* Appends a byte to out[0..len), escaped for HTML. Returns the new length. */
+static size_t put_escaped(char *out, size_t len, char c)
+{
+	static const struct {
+		char c;
+		const char *escape;
+	} escapes[] = {
+		{ '&', "&amp;" }, { '<', "&lt;" },   { '>', "&gt;" },
+		{ '"', "&#34;" }, { '\'', "&#39;" },
+	};
+
+	for (size_t i = 0; i < COUNT_OF(escapes); i++)
+		if (escapes[i].c == c)
+			return len + (size_t)sprintf(out + len, "%s", escapes[i].escape);
+	out[len] = c;
+	return len + 1;
+}
+
+size_t httpout_link(const char *location, char *out)
+{
+	size_t len = (size_t)sprintf(out, "<a href=\"");
+
+	for (; *location != '\0'; location++)
+		len = put_escaped(out, len, *location);
+	return len + (size_t)sprintf(out + len, "\">%s</a>.\n\n", http_reason(307));
 }
 
 /* ---- heads ---- */
@@ -114,11 +181,12 @@ static const char *connection_of(const struct httpout_head *h)
 	return h->keep_alive ? NULL : "close";
 }
 
-/* compat: Go writes a Content-Type that the handler has set before Date, and one that Go has
- * detected itself after Content-Length. */
+/* compat: the place of Content-Type in Go's answers. If the handler has set it, it stands before
+ * Date. If Go has detected it, it stands after Content-Length. */
 static bool has_type_first(const struct httpout_head *h)
 {
-	return h->nosniff || (h->type != NULL && strcmp(h->type, HTTPOUT_JSON) == 0);
+	return h->nosniff || h->location != NULL ||
+	       (h->type != NULL && strcmp(h->type, HTTPOUT_JSON) == 0);
 }
 
 size_t httpout_head(char *buf, size_t cap, const struct httpout_head *h)
@@ -128,6 +196,7 @@ size_t httpout_head(char *buf, size_t cap, const struct httpout_head *h)
 	char date[32];
 
 	put(&b, "HTTP/1.%d %d %s\r\n", h->minor, h->status, http_reason(h->status));
+	put_header(&b, "Allow", h->allow);
 	put_header(&b, "Content-Type", first ? h->type : NULL);
 	put_header(&b, "X-Content-Type-Options", h->nosniff ? "nosniff" : NULL);
 	put_header(&b, "Location", h->location);

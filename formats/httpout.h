@@ -6,24 +6,27 @@
 #include <stddef.h>
 #include <time.h>
 
+#include "base/text.h"
 #include "formats/http.h"
 
 /* Writes a server's answers (RFC 9110, RFC 9112) with the headers and their order as in
  * RootlessKit. The bytes go to the caller's buffer. Nothing allocates or blocks, and any thread may
  * call this. */
 
-/* Bytes of a head without its location, and of a location: a path of which every byte may be
- * escaped. Both with the final NUL. */
+/* Bytes, with the final NUL, of a head without its location, and of a location: a path, of which
+ * every byte may be escaped, and a query. */
 #define HTTPOUT_MAX_HEAD     1024
-#define HTTPOUT_MAX_LOCATION (3 * HTTP_MAX_PATH)
+#define HTTPOUT_MAX_LOCATION (3 * HTTP_MAX_PATH + HTTP_MAX_HEAD)
 
 #define HTTPOUT_JSON "application/json"
 #define HTTPOUT_TEXT "text/plain; charset=utf-8"
+#define HTTPOUT_HTML "text/html; charset=utf-8"
 
 struct httpout_head {
 	int status;
 	int minor;	      /* HTTP/1.minor of the request */
 	bool keep_alive;      /* the server keeps the connection open */
+	const char *allow;    /* the methods of the path, for status 405; NULL: no Allow */
 	const char *type;     /* of the body; NULL: no Content-Type */
 	bool nosniff;	      /* compat: send X-Content-Type-Options, as Go's http.Error does */
 	const char *location; /* NULL: none */
@@ -48,8 +51,18 @@ const char *httpout_date(time_t when, char *buf, size_t cap);
  * from `path`. */
 bool httpout_clean_path(const char *path, char *out);
 
-/* Percent-encodes a path for a Location header (RFC 3986, 2.1). `out` has HTTPOUT_MAX_LOCATION
- * bytes; a longer result is cut. */
-void httpout_escape_path(const char *path, char *out);
+/* Writes the value of a Location header: the path, percent-encoded (RFC 3986, 2.1), and the query
+ * as it is, if there is one. `out` has HTTPOUT_MAX_LOCATION bytes; a longer result is cut. */
+void httpout_location(const char *path, struct text query, char *out);
+
+/* Bytes of the body of a redirect: a location of which every byte may be escaped. */
+#define HTTPOUT_MAX_LINK (5 * HTTPOUT_MAX_LOCATION + 64)
+/* Writes the body of a redirect (status 307): HTML with a link to `location`. `out` has
+ * HTTPOUT_MAX_LINK bytes. Returns the number of bytes without the final NUL. */
+size_t httpout_link(const char *location, char *out);
+
+/* The reason phrase of a status: "OK", "Created", "Bad Request", "Not Found", ...; "Unknown" for
+ * one that is not in the table. */
+const char *http_reason(int status);
 
 #endif

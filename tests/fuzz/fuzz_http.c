@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* HTTP: any bytes are read as a request, as a response with and without an end of the connection,
- * and as a path. What is found lies in the buffer; a message that is complete is incomplete with a
- * byte less; one that is refused stays refused; a request written again, in one piece or in chunks,
- * reads the same. */
+/* HTTP. The input is parsed as a request, as a response before and at the end of the connection,
+ * and as a path. Bodies lie within the buffer. A complete message is incomplete without its last
+ * byte. A request that is accepted, written again with its length or in chunks, parses to the same.
+ */
 #include "formats/http.h"
 #include "formats/httpout.h"
 
@@ -37,14 +37,14 @@ static size_t write_chunks(char *text, const char *body, size_t body_len)
 	return len + (size_t)sprintf(text + len, "0\r\nT: u\r\n\r\n");
 }
 
-/* The same request, with its path escaped. Returns the length of its head. */
+/* Writes the first lines of the same request, with a path whose bytes are escaped, except for
+ * slashes: an escaped one is no slash. Returns their length. */
 static size_t write_head(char *text, const struct http_request *req)
 {
 	size_t len = (size_t)sprintf(text, "%s ", req->method);
 
 	for (const char *p = req->path; *p != '\0'; p++)
-		len += (size_t)sprintf(text + len, p == req->path ? "%c" : "%%%02X",
-				       (unsigned char)*p);
+		len += (size_t)sprintf(text + len, *p == '/' ? "%c" : "%%%02X", (unsigned char)*p);
 	return len + (size_t)sprintf(text + len, " HTTP/1.%d\r\nHost: x\r\nConnection: %s\r\n",
 				     req->minor, req->keep_alive ? "keep-alive" : "close");
 }
@@ -62,7 +62,7 @@ static void check_same(const struct http_request *req, char *text, size_t len)
 	REQUIRE(memcmp(again.body, req->body, req->body_len) == 0);
 }
 
-/* Writes the request again, by length and in chunks, which HTTP/1.0 does not have. */
+/* Writes the request again, once with Content-Length and, since HTTP/1.1, once in chunks. */
 static void check_round_trip(const struct http_request *req)
 {
 	char *text = malloc(LONGEST);
@@ -99,7 +99,7 @@ static void check_request(const uint8_t *data, size_t size)
 
 	REQUIRE(r >= -1 && r <= LONGEST && (r < 0 || (size_t)r <= size));
 	if (r > 0) {
-		REQUIRE(req.refusal == HTTP_OK_TO_GO_ON && req.problem == NULL);
+		REQUIRE(req.refusal == HTTP_NO_REFUSAL && req.problem == NULL);
 		REQUIRE(req.path[0] == '/');
 		REQUIRE(req.minor == 0 || req.minor == 1);
 		REQUIRE(req.body_len <= HTTP_MAX_BODY);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Answers of HTTP: dates, paths as they are cleaned and escaped, and whole heads in the
- * reference's order of headers. */
+/* HTTP answers: dates, cleaned and escaped paths, and complete heads with the headers in
+ * RootlessKit's order. */
 #include "formats/httpout.h"
 #include "tests/unit/fixture.h"
 
@@ -19,7 +19,7 @@ static const struct {
 	{ 253402300799, "Fri, 31 Dec 9999 23:59:59 GMT" },
 };
 
-START_TEST(writes_a_date_whatever_the_time_zone)
+START_TEST(a_date_is_written_in_gmt_in_every_time_zone)
 {
 	char *buf = malloc(30);
 
@@ -64,7 +64,7 @@ static const struct {
 	{ "/.a/..b/c.", "/.a/..b/c." },
 };
 
-START_TEST(cleans_a_path)
+START_TEST(a_path_is_cleaned)
 {
 	char out[HTTP_MAX_PATH];
 	char *path = strdup(paths[_i].path);
@@ -76,7 +76,7 @@ START_TEST(cleans_a_path)
 }
 END_TEST
 
-/* The longest path that a request can have stays; what is longer is cut, within the buffer. */
+/* The longest path of a request is unchanged; a longer one is cut within the buffer. */
 START_TEST(a_long_path_is_cut)
 {
 	for (size_t len = HTTP_MAX_PATH - 3; len < HTTP_MAX_PATH + 3; len++) {
@@ -101,39 +101,74 @@ START_TEST(a_long_path_is_cut)
 }
 END_TEST
 
+static struct text text_of(const char *text)
+{
+	return (struct text){ text, strlen(text) };
+}
+
 static const struct {
 	const char *path;
-	const char *escaped;
-} escapes[] = {
-	{ "/v1/info", "/v1/info" },
-	{ "/a-b._~C9", "/a-b._~C9" },
-	{ "/a b", "/a%20b" },
-	{ "/%\xff?#", "/%25%FF%3F%23" },
-	{ "", "" },
+	const char *query;
+	const char *location;
+} locations[] = {
+	{ "/v1/info", "", "/v1/info" },
+	{ "/a-b._~C9", "", "/a-b._~C9" },
+	{ "/a b", "", "/a%20b" },
+	{ "/%\xff?#", "", "/%25%FF%3F%23" },
+	{ "", "", "" },
+	{ "/v1/info", "a=b%20c&d", "/v1/info?a=b%20c&d" },
 };
 
-START_TEST(escapes_a_path)
+START_TEST(a_location_is_the_escaped_path_and_the_query)
 {
 	char out[HTTPOUT_MAX_LOCATION];
 
-	httpout_escape_path(escapes[_i].path, out);
-	ck_assert_str_eq(out, escapes[_i].escaped);
+	httpout_location(locations[_i].path, text_of(locations[_i].query), out);
+	ck_assert_str_eq(out, locations[_i].location);
 }
 END_TEST
 
-/* The longest path has room, and one that is longer stays within the buffer. */
-START_TEST(a_path_of_any_length_is_escaped_within_the_buffer)
+/* The longest path and query have room, and a longer query is cut. */
+START_TEST(a_location_stays_within_its_buffer)
 {
-	for (size_t len = HTTP_MAX_PATH - 2; len < HTTP_MAX_PATH + 2; len++) {
-		char *out = malloc(HTTPOUT_MAX_LOCATION);
-		char *path = calloc(1, len + 1);
+	char path[HTTP_MAX_PATH] = "";
+	const size_t path_len = 3 * (sizeof(path) - 1);
 
-		memset(path, ' ', len);
-		httpout_escape_path(path, out);
-		ck_assert_uint_eq(strlen(out), 3 * (len < HTTP_MAX_PATH ? len : HTTP_MAX_PATH - 1));
-		free(path);
+	memset(path, ' ', sizeof(path) - 1);
+	for (size_t len = HTTP_MAX_HEAD - 2; len < HTTP_MAX_HEAD + 8; len++) {
+		char *out = malloc(HTTPOUT_MAX_LOCATION);
+		char *query = calloc(1, len + 1);
+		size_t whole = path_len + 1 + len;
+
+		memset(query, 'q', len);
+		httpout_location(path, text_of(query), out);
+		ck_assert_uint_eq(strlen(out),
+				  whole < HTTPOUT_MAX_LOCATION ? whole : HTTPOUT_MAX_LOCATION - 1);
+		free(query);
 		free(out);
 	}
+}
+END_TEST
+
+START_TEST(a_link_is_escaped)
+{
+	char out[HTTPOUT_MAX_LINK];
+	size_t len = httpout_link("/v1/info?a=\"1\"&b='<2>'", out);
+
+	ck_assert_str_eq(out, "<a href=\"/v1/info?a=&#34;1&#34;&amp;b=&#39;&lt;2&gt;&#39;\">"
+			      "Temporary Redirect</a>.\n\n");
+	ck_assert_uint_eq(len, strlen(out));
+}
+END_TEST
+
+START_TEST(the_longest_link_fits)
+{
+	char *out = malloc(HTTPOUT_MAX_LINK);
+	char location[HTTPOUT_MAX_LOCATION] = "";
+
+	memset(location, '"', sizeof(location) - 1);
+	ck_assert_uint_lt(httpout_link(location, out), HTTPOUT_MAX_LINK);
+	free(out);
 }
 END_TEST
 
@@ -179,12 +214,18 @@ static const struct {
 	  "\r\n"
 	  "Content-Length: 19\r\n"
 	  "Connection: close\r\n\r\n" },
-	{ { .status = 405, .minor = 1, .keep_alive = true },
+	{ { .status = 405, .minor = 1, .keep_alive = true, .allow = "GET, HEAD" },
 	  "HTTP/1.1 405 Method Not Allowed\r\n"
+	  "Allow: GET, HEAD\r\n"
 	  "Date: ",
 	  "\r\n\r\n" },
-	{ { .status = 301, .minor = 0, .location = "/v1/info", .has_length = true },
-	  "HTTP/1.0 301 Moved Permanently\r\n"
+	{ { .status = 307,
+	    .minor = 0,
+	    .type = HTTPOUT_HTML,
+	    .location = "/v1/info",
+	    .has_length = true },
+	  "HTTP/1.0 307 Temporary Redirect\r\n"
+	  "Content-Type: text/html; charset=utf-8\r\n"
 	  "Location: /v1/info\r\n"
 	  "Date: ",
 	  "\r\n"
@@ -197,7 +238,7 @@ static const struct {
 	  "Connection: keep-alive\r\n\r\n" },
 };
 
-START_TEST(writes_a_head)
+START_TEST(a_head_is_written)
 {
 	char buf[HTTPOUT_MAX_HEAD], want[HTTPOUT_MAX_HEAD], date[32];
 	time_t before, after;
@@ -215,7 +256,7 @@ START_TEST(writes_a_head)
 }
 END_TEST
 
-/* A head that has no room is cut, and the length is that of what is there. */
+/* A head that does not fit is cut, and the returned length is that of the cut text. */
 START_TEST(a_head_is_cut_within_its_buffer)
 {
 	char whole[HTTPOUT_MAX_HEAD];
@@ -231,23 +272,23 @@ START_TEST(a_head_is_cut_within_its_buffer)
 }
 END_TEST
 
-/* With the longest location it fits into what the header promises. */
+/* With the longest location the head fits into the size that httpout.h promises. */
 START_TEST(the_longest_head_fits)
 {
 	char path[HTTP_MAX_PATH] = "", location[HTTPOUT_MAX_LOCATION];
 	char buf[HTTPOUT_MAX_HEAD + HTTPOUT_MAX_LOCATION];
-	struct httpout_head head = { .status = 301, .minor = 1, .location = location };
+	struct httpout_head head = { .status = 307, .minor = 1, .location = location };
 	size_t len;
 
 	memset(path, ' ', sizeof(path) - 1);
-	httpout_escape_path(path, location);
+	httpout_location(path, (struct text){ 0 }, location);
 	len = httpout_head(buf, sizeof(buf), &head);
 	ck_assert_uint_lt(len, sizeof(buf) - 1);
 	ck_assert_str_eq(buf + len - 4, "\r\n\r\n");
 }
 END_TEST
 
-START_TEST(writes_a_refusal)
+START_TEST(a_refusal_is_written)
 {
 	const struct http_request req = { .refusal = HTTP_BAD_REQUEST,
 					  .problem = "Bad Request: missing required Host header" };
@@ -266,7 +307,7 @@ static TCase *date_case(void)
 {
 	TCase *tc = tcase_create("dates");
 
-	tcase_add_loop_test(tc, writes_a_date_whatever_the_time_zone, 0, COUNT(dates));
+	tcase_add_loop_test(tc, a_date_is_written_in_gmt_in_every_time_zone, 0, COUNT(dates));
 	return tc;
 }
 
@@ -274,10 +315,12 @@ static TCase *path_case(void)
 {
 	TCase *tc = tcase_create("paths");
 
-	tcase_add_loop_test(tc, cleans_a_path, 0, COUNT(paths));
+	tcase_add_loop_test(tc, a_path_is_cleaned, 0, COUNT(paths));
 	tcase_add_test(tc, a_long_path_is_cut);
-	tcase_add_loop_test(tc, escapes_a_path, 0, COUNT(escapes));
-	tcase_add_test(tc, a_path_of_any_length_is_escaped_within_the_buffer);
+	tcase_add_loop_test(tc, a_location_is_the_escaped_path_and_the_query, 0, COUNT(locations));
+	tcase_add_test(tc, a_location_stays_within_its_buffer);
+	tcase_add_test(tc, a_link_is_escaped);
+	tcase_add_test(tc, the_longest_link_fits);
 	return tc;
 }
 
@@ -285,10 +328,10 @@ static TCase *head_case(void)
 {
 	TCase *tc = tcase_create("heads");
 
-	tcase_add_loop_test(tc, writes_a_head, 0, COUNT(heads));
+	tcase_add_loop_test(tc, a_head_is_written, 0, COUNT(heads));
 	tcase_add_test(tc, a_head_is_cut_within_its_buffer);
 	tcase_add_test(tc, the_longest_head_fits);
-	tcase_add_test(tc, writes_a_refusal);
+	tcase_add_test(tc, a_refusal_is_written);
 	return tc;
 }
 
