@@ -17,14 +17,14 @@ int unixsock_address(struct sockaddr_un *address, const char *path)
 	return 0;
 }
 
-int unixsock_listen(const char *path, struct err *e)
+int unixsock_listen(const char *path, int type, struct err *e)
 {
 	struct sockaddr_un address;
 	FD_AUTO int fd = -1;
 	int r = unixsock_address(&address, path);
 
 	if (r == 0) {
-		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
 		    listen(fd, SOCKOPT_BACKLOG) < 0)
 			r = -errno;
@@ -40,6 +40,7 @@ int unixsock_connect(const struct sockaddr_un *to)
 
 	if (fd < 0 || connect(fd, (const struct sockaddr *)to, sizeof(*to)) < 0)
 		return -errno;
+	sockopt_oob_inline(fd);
 	return fd_take(&fd);
 }
 
