@@ -17,6 +17,7 @@
 #define LOG_LINE_LEN 2048 /* bytes; longer lines are cut */
 #define ESCAPED_MAX  6	  /* bytes of an escaped character */
 #define LOG_PAD	     44	  /* compat: on a terminal logrus pads the text to this many columns */
+#define LIMIT_S	     60	  /* between two lines of one struct log_limit */
 
 static const struct {
 	const char *word;
@@ -71,9 +72,10 @@ struct character {
 /* Decodes the first character of a text that is not empty. */
 static struct character first_character(const char *text)
 {
-	struct character c = { .len = text_utf8_decode(text, strnlen(text, TEXT_UTF8_MAX),
-						       &c.code) };
+	struct character c = { 0 };
 
+	/* Not in the initializer, which may clear `code` after the call (C11 6.7.9, 23). */
+	c.len = text_utf8_decode(text, strnlen(text, TEXT_UTF8_MAX), &c.code);
 	if (c.len == 0)
 		return (struct character){ 1, (unsigned char)*text, true, true };
 	c.is_hidden = c.code < 0x20 || (c.code >= 0x7f && c.code <= 0x9f);
@@ -177,14 +179,14 @@ void log_at(enum log_level level, const char *fmt, ...)
 	write_line(line, len);
 }
 
-bool log_is_due(atomic_uint *last_s, unsigned int every_s)
+bool log_is_due(struct log_limit *limit)
 {
 	unsigned int now = (unsigned int)(clock_now_ms() / 1000) + 1;
-	unsigned int last = atomic_load(last_s);
+	unsigned int last = atomic_load(&limit->last_s);
 
 	/* Another thread may have logged the line since we read the clock. */
-	return (last == 0 || now > last + every_s) &&
-	       atomic_compare_exchange_strong(last_s, &last, now);
+	return (last == 0 || now > last + LIMIT_S) &&
+	       atomic_compare_exchange_strong(&limit->last_s, &last, now);
 }
 
 void log_fatal(const char *fmt, ...)

@@ -23,8 +23,8 @@ enum log_level {
 	LOG_LEVEL_COUNT,
 };
 
-/* `who` is "parent" or "child ", a string that is never freed. `debug` enables LOG_DEBUG lines.
- * Call this before any other thread starts. */
+/* `who` names the process in each line: "parent", "child " or "docker-proxy". It is a string that
+ * is never freed. `debug` enables LOG_DEBUG lines. Call this before any other thread starts. */
 void log_init(const char *who, bool debug);
 
 /* Logs one line; adds the newline. Lines above 2 kB are cut. */
@@ -35,10 +35,16 @@ void log_at(enum log_level level, const char *fmt, ...) __attribute__((format(pr
 #define log_warn(...)  log_at(LOG_WARNING, __VA_ARGS__)
 #define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)
 
-/* Rate limit for a log line: true at most once every `every_s` seconds. The caller sets *last_s to
- * 0 once and then leaves it alone. If several threads ask at the same time, one of them gets true.
- * The time is in seconds because some machines have no 64-bit atomics without a library. */
-bool log_is_due(atomic_uint *last_s, unsigned int every_s);
+/* The rate limit of a log line: at most once a minute. Zero before its first use. The time is in
+ * seconds because some machines have no 64-bit atomics without a library. */
+struct log_limit {
+	atomic_uint last_s; /* when the line was logged, on clock_now_ms()'s clock; 0: never */
+};
+
+/* Returns whether the line may be logged now. If so, the caller must log it: the next minute
+ * starts. If several threads ask at the same time, only one of them gets true. Cheap if the answer
+ * is no. */
+bool log_is_due(struct log_limit *limit);
 
 /* Writes the last line of a program that fails: "[rootlesskit:parent] error: REASON". The reason
  * may be as long as a command line. Unlike log_at() this may block, and it allocates. */

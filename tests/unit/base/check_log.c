@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What is logged cannot pretend to be another line, nor give orders to a terminal: texts come from
- * root inside, and from network programs. */
+/* Log lines: logged text can neither look like another line nor control a terminal. Such text comes
+ * from root in the namespace and from network programs. */
 #include "base/log.h"
 #include "tests/unit/fixture.h"
 
 static int saved_stderr;
 
-/* Standard error becomes `fd`, which is taken. */
+/* Makes `fd`, which it takes, standard error. */
 static void redirect(int fd)
 {
 	saved_stderr = dup(STDERR_FILENO);
@@ -43,11 +43,12 @@ static const struct {
 	{ "\a\b\v\f\001\037", "\\a\\b\\v\\f\\x01\\x1f", "\\a\\b\\v\\f\\x01\\x1f",
 	  "\\a\\b\\v\\f\\x01\\x1f" },
 	{ "\177x", "\\x7fx", "\\x7fx", "\\x7fx" },
-	{ "\302\2332J", "\\u009b2J", "\\u009b2J", "\\u009b2J" }, /* CSI as C1 */
+	{ "\302\2332J", "\\u009b2J", "\\u009b2J", "\\u009b2J" }, /* CSI, a C1 control character */
 	{ "\302\200\302\237", "\\u0080\\u009f", "\\u0080\\u009f", "\\u0080\\u009f" },
 	{ "gr\303\274n \302\240", "gr\303\274n \302\240", "gr\303\274n \302\240",
 	  "gr\303\274n \302\240" },
-	/* What is not UTF-8: a terminal may take a lone byte of 0x80 to 0x9f as C1. */
+	/* Not UTF-8: a terminal may read a single byte from 0x80 to 0x9f as a C1 control character.
+	 */
 	{ "\302", "\\xc2", "\\xc2", "\\xc2" },
 	{ "\2332J", "\\x9b2J", "\\x9b2J", "\\x9b2J" },
 	{ "\200\237\240\377", "\\x80\\x9f\\xa0\\xff", "\\x80\\x9f\\xa0\\xff",
@@ -98,7 +99,7 @@ START_TEST(control_characters_are_escaped_on_a_terminal)
 }
 END_TEST
 
-/* The last line may have several; nothing else in it gives orders. */
+/* The last line may contain several line feeds, but no other control character. */
 START_TEST(control_characters_are_escaped_in_the_last_line)
 {
 	char expected[256];
@@ -115,7 +116,7 @@ START_TEST(control_characters_are_escaped_in_the_last_line)
 }
 END_TEST
 
-/* Escaped, it is far longer than a line: it is cut, between two characters. */
+/* Escaped, this text is far longer than a line. It is cut between two characters. */
 START_TEST(a_line_that_grows_by_escaping_is_cut)
 {
 	char text[2048];
@@ -136,6 +137,45 @@ START_TEST(a_line_that_grows_by_escaping_is_cut)
 }
 END_TEST
 
+static unsigned int now_s(void)
+{
+	return (unsigned int)(fixture_now_ms() / 1000);
+}
+
+START_TEST(a_limited_line_is_due_once_a_minute)
+{
+	struct log_limit limit = { 0 }, other = { 0 };
+
+	ck_assert(log_is_due(&limit));
+	ck_assert(!log_is_due(&limit));
+	ck_assert(log_is_due(&other));
+	limit.last_s = now_s() - 55;
+	ck_assert(!log_is_due(&limit));
+	limit.last_s = now_s() - 65;
+	ck_assert(log_is_due(&limit));
+	ck_assert(!log_is_due(&limit));
+}
+END_TEST
+
+/* Another thread may log the line after this one has read the clock. */
+START_TEST(a_line_logged_in_the_future_is_not_due)
+{
+	struct log_limit limit = { now_s() + 10 };
+
+	ck_assert(!log_is_due(&limit));
+	ck_assert_uint_ge(limit.last_s, now_s());
+}
+END_TEST
+
+static TCase *limits_case(void)
+{
+	TCase *tc = fixture_case("limits");
+
+	tcase_add_test(tc, a_limited_line_is_due_once_a_minute);
+	tcase_add_test(tc, a_line_logged_in_the_future_is_not_due);
+	return tc;
+}
+
 int main(void)
 {
 	Suite *s = suite_create("log");
@@ -146,5 +186,6 @@ int main(void)
 	tcase_add_loop_test(tc, control_characters_are_escaped_in_the_last_line, 0, COUNT(texts));
 	tcase_add_test(tc, a_line_that_grows_by_escaping_is_cut);
 	suite_add_tcase(s, tc);
+	suite_add_tcase(s, limits_case());
 	return fixture_run(s);
 }
