@@ -1,31 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* File descriptor quotas. See fdquota.h. */
+/* Counting descriptors. See fdquota.h.
+ *
+ * A quota charges max(used, reserved) to its total.
+ */
 #include "ports/fdquota.h"
 
 #include <stdint.h>
 
-#include "base/log.h"
-
-#define PAUSE_MS   100 /* the length of a pause */
-#define COMPLAIN_S 60  /* between two log lines about shortages */
-
-/* Ends a pause. If a part of on_resume fails for lack of memory, it is called again later; the
- * other parts do not wait for it. */
-static void resume(struct fdquota *q)
-{
-	loop_cancel(q->loop, &q->resume);
-	q->paused = false;
-	if (q->on_resume(q) < 0)
-		loop_timer(q->loop, &q->resume, PAUSE_MS);
-}
-
-static void on_resume(struct timer *t)
-{
-	resume(LOOP_OWNER(t, struct fdquota, resume));
-}
-
 /* ---- the total ---- */
 
+/* Charges `count` descriptors to a total and its parents. Returns false, and charges nothing, if
+ * one of them has no room. */
 static bool try_charge(struct fdtotal *total, size_t count)
 {
 	size_t used = atomic_load_explicit(&total->used, memory_order_relaxed);
@@ -35,7 +20,7 @@ static bool try_charge(struct fdtotal *total, size_t count)
 			return false;
 	while (!atomic_compare_exchange_weak_explicit(&total->used, &used, used + count,
 						      memory_order_relaxed, memory_order_relaxed));
-	if (total->of == NULL || try_charge(total->of, count))
+	if (total->parent == NULL || try_charge(total->parent, count))
 		return true;
 	atomic_fetch_sub_explicit(&total->used, count, memory_order_relaxed);
 	return false;
@@ -43,13 +28,13 @@ static bool try_charge(struct fdtotal *total, size_t count)
 
 void fdtotal_charge(struct fdtotal *total, size_t count)
 {
-	for (; total != NULL; total = total->of)
+	for (; total != NULL; total = total->parent)
 		atomic_fetch_add_explicit(&total->used, count, memory_order_relaxed);
 }
 
 void fdtotal_give(struct fdtotal *total, size_t count)
 {
-	for (; total != NULL; total = total->of)
+	for (; total != NULL; total = total->parent)
 		atomic_fetch_sub_explicit(&total->used, count, memory_order_relaxed);
 }
 
@@ -57,7 +42,7 @@ static size_t room_in(const struct fdtotal *total)
 {
 	size_t room = SIZE_MAX;
 
-	for (; total != NULL; total = total->of) {
+	for (; total != NULL; total = total->parent) {
 		size_t used = atomic_load_explicit(&total->used, memory_order_relaxed);
 		size_t left = used < total->max ? total->max - used : 0;
 
@@ -75,11 +60,6 @@ size_t fdquota_room(const struct fdquota *q)
 	if (q->total != NULL)
 		return own + room_in(q->total);
 	return q->used < q->max ? q->max - q->used : 0;
-}
-
-void fdquota_init(struct fdquota *q)
-{
-	q->resume.on_due = on_resume;
 }
 
 /* Returns what this quota charges to the total when `used` descriptors are in use. */
@@ -104,8 +84,15 @@ void fdquota_give(struct fdquota *q, size_t count)
 
 	q->used -= count;
 	fdtotal_give(q->total, before - charged(q, q->used));
-	if (q->paused && fdquota_room(q) >= q->enough)
-		resume(q);
+	if (q->wanted == 0 || fdquota_room(q) < q->wanted)
+		return;
+	q->wanted = 0;
+	q->on_room(q);
+}
+
+void fdquota_want_room(struct fdquota *q, size_t count)
+{
+	q->wanted = count;
 }
 
 void fdquota_reserve(struct fdquota *q, size_t count)
@@ -130,27 +117,9 @@ void fdquota_transfer_in(struct fdquota *q, size_t count)
 	q->used += count;
 }
 
-void fdquota_complain(struct fdquota *q, const char *what, const char *why, const char *then)
+struct fdquota_usage fdquota_usage(const struct fdquota *q)
 {
-	atomic_uint *told = q->total != NULL ? &q->total->complained_s : &q->complained_s;
-	size_t used = q->total != NULL ? atomic_load(&q->total->used) : q->used;
-	size_t max = q->total != NULL ? q->total->max : q->max;
-
-	if (log_is_due(told, COMPLAIN_S))
-		log_warn("%s: %s (%zu of %zu descriptors in use); %s", what, why, used, max, then);
-}
-
-void fdquota_pause(struct fdquota *q, const char *why)
-{
-	fdquota_complain(q, "cannot accept new connections", why, "they stay queued");
-	if (loop_timer(q->loop, &q->resume, PAUSE_MS) < 0)
-		return;
-	q->paused = true;
-	q->on_pause(q);
-}
-
-void fdquota_stop(struct fdquota *q)
-{
-	loop_cancel(q->loop, &q->resume);
-	q->paused = false;
+	if (q->total == NULL)
+		return (struct fdquota_usage){ q->used, q->max };
+	return (struct fdquota_usage){ atomic_load(&q->total->used), q->total->max };
 }

@@ -8,15 +8,16 @@
 #include "base/loop.h"
 
 /* Messages to a worker's thread: calls from the main thread, and clients that other workers hand
- * over. The queue is a pipe: messages arrive whole and in order, and writing one wakes the worker's
- * loop. */
+ * over. The queue is a pipe: each message arrives whole and in order, and wakes the worker's loop.
+ */
 
 struct inbox_message {
-	void *call; /* a call from the main thread (struct worker_call); NULL: a client */
-	int client; /* the client's descriptor, which passes to the reader */
+	void *call; /* a call from the main thread (struct worker_call). NULL: the message is about
+		       a client, and the other members are set */
+	int client; /* the client's descriptor, which the receiver owns */
 	int port_id;
 	socklen_t from_len;	  /* bytes of the client's address that are valid in `from` */
-	struct sockaddr_in6 from; /* the client's address; may be of another family */
+	struct sockaddr_in6 from; /* the client's address; may also be a struct sockaddr_in */
 };
 
 struct inbox {
@@ -29,7 +30,8 @@ struct inbox {
  * -errno; inbox_close must be called in either case. */
 int inbox_open(struct inbox *inbox, struct loop *loop,
 	       void (*on_message)(struct inbox *inbox, const struct inbox_message *m));
-/* Closes both ends. The loop must not run any more. */
+/* Closes both ends. Call inbox_drain before: otherwise descriptors of clients in unread messages
+ * would stay open. The loop must not run any more. */
 void inbox_close(struct inbox *inbox);
 
 /* Writes a message, which is copied. Any thread. Blocks until there is room, or until `until_ms`

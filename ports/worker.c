@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A worker's thread with its loop, and the calls that it gets from the main thread. See worker.h.
- */
+/* A worker's thread with its loop, and the main thread's calls. See worker.h. */
 #include "ports/worker.h"
 
 #include <errno.h>
@@ -23,7 +22,7 @@ struct worker_call {
 	enum worker_order order;
 	struct listener *listener;
 	int result;
-	bool done, abandoned; /* the thread that sets its flag second frees the call */
+	bool done, abandoned; /* if abandoned, the worker frees the call, else the main thread */
 };
 
 struct worker {
@@ -114,8 +113,8 @@ static bool is_late(struct worker *w)
 	return late;
 }
 
-/* Waits until *flag is set, the thread has ended, or `until_ms`. Called with the lock held. Does
- * not wait for a late worker. Returns *flag. */
+/* Waits until *flag is set, the thread has ended, or `until_ms`; not at all for a late worker.
+ * Called with the lock held. Returns *flag. */
 static bool wait_for(struct worker *w, const bool *flag, unsigned long long until_ms)
 {
 	const struct timespec until = { .tv_sec = (time_t)(until_ms / 1000),
@@ -183,10 +182,10 @@ static void *run_thread(void *arg)
 
 	pthread_setname_np(pthread_self(), "worker");
 	r = loop_run(w->loop);
-	if (r < 0)
+	if (r < 0) {
 		log_error("worker: %s", err_text(-r, why, sizeof(why)));
-	if (r < 0)
 		tell_failure(w);
+	}
 	/* Closing the child's sockets can block, which must not happen in the main thread. */
 	dialler_close(&w->dialler);
 	pthread_mutex_lock(&w->lock);
@@ -218,6 +217,12 @@ static void init_lock(struct worker *w)
 	pthread_condattr_destroy(&attr);
 }
 
+/* A dial of TCP or UDP found no descriptor left. Only TCP can pause: UDP drops datagrams. */
+static void on_shortage(const struct dialler *dialler, const char *why)
+{
+	tcp_pause(LOOP_OWNER(dialler, struct worker, dialler)->tcp, why);
+}
+
 static int init_worker(struct worker *w, const struct worker_setup *setup)
 {
 	struct tcp_setup tcp = { .dialler = &w->dialler,
@@ -236,12 +241,9 @@ static int init_worker(struct worker *w, const struct worker_setup *setup)
 	if (w->tcp == NULL)
 		return -ENOMEM;
 	w->dialler.quota = tcp_quota(w->tcp);
-	/* UDP never pauses, so its quota has no callbacks. It draws on a part of the workers'
-	 * total. */
-	w->udp_quota = (struct fdquota){ .loop = w->loop,
-					 .total = setup->udp_fds,
-					 .max = setup->fds->max };
-	fdquota_init(&w->udp_quota);
+	w->dialler.on_shortage = on_shortage;
+	/* UDP's total is a part of the workers' total. */
+	w->udp_quota = (struct fdquota){ .total = setup->udp_fds, .max = setup->fds->max };
 	w->udp = udp_new(w->loop, &w->dialler, &w->udp_quota, setup->count);
 	if (w->udp == NULL || dialler_open(&w->dialler) < 0)
 		return -ENOMEM;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* All workers as a group. See workers.h.
  *
- * Descriptors. The limit of the process, except for a reserve (reserve_of), is for connections, and
- * all workers share one total: with a fixed share for each, descriptors of one worker would be idle
- * while another turns clients away. Listening sockets are charged to the total as well, even if
- * nothing is left. A port that is added then uses a descriptor of the reserve, which is restored
- * when connections end.
+ * Descriptors. All descriptors of the process, except for a reserve (reserve_of), are for
+ * connections. All workers share one total: with a fixed share for each, descriptors of one worker
+ * would be idle while another turns clients away. Listening sockets are charged to the total as
+ * well, even if no descriptor is left in it. Then a new port uses a descriptor of the reserve,
+ * which is restored when connections end.
  */
 #include "ports/workers.h"
 
@@ -20,18 +20,18 @@
  *
  * RESERVED, once a process:
  *
- *   - 13 to 20 while it runs: standard input, output and error, the signals, the host's addresses,
- *     the two pipes of the child, the state directory and its lock, the API's listening socket, and
- *     those for the network program;
- *   - as many again while the network program is restarted;
+ *   - 13 to 20 while the launcher runs: standard input, output and error, the signalfd, the socket
+ *     that reports changes of the host's addresses, the two pipes of the child, the state directory
+ *     and its lock, the API's listening socket, and those for the network program;
+ *   - up to 20 more while the network program is restarted;
  *   - the rest, at least 24, for API clients and for ports that are added while everything is in
  *     use. If that is not enough, the API closes idle clients, and further ports are an error.
  *
  * RESERVED_WORKER, for each worker: its epoll instance, the two descriptors of its inbox and the
  * two of its pipe for splice(2), the timer of its UDP ports, and some to spare.
  *
- * NEEDED and NEEDED_WORKER: how many of these are needed at least, to start and to serve one
- * client. */
+ * NEEDED and NEEDED_WORKER: the part of both without which the launcher could not start and serve
+ * one client. */
 #define RESERVED	64
 #define RESERVED_WORKER 11
 #define NEEDED		20
@@ -53,12 +53,18 @@ size_t workers_default_size(void)
 	return count < WORKERS_MAX_DEFAULT ? (size_t)count : WORKERS_MAX_DEFAULT;
 }
 
-/* Returns how many descriptors are not for connections; at most half of a small limit. */
+/* Returns how many descriptors are not for connections: at most half of `max_fds`, in case that is
+ * small. */
 static size_t reserve_of(size_t count, size_t max_fds)
 {
 	size_t reserve = RESERVED + count * RESERVED_WORKER;
 
 	return reserve < max_fds / 2 ? reserve : max_fds / 2;
+}
+
+size_t workers_fd_room(size_t count, size_t max_fds)
+{
+	return max_fds - reserve_of(count, max_fds);
 }
 
 /* With fewer descriptors the launcher would run, but accept nothing, not even the API request that
@@ -91,7 +97,7 @@ static int start_workers(struct workers *ws, const struct worker_setup *setup)
 }
 
 int workers_new(struct workers **out, const char *bp_socket, size_t count, size_t max_fds,
-		bool source_ip, struct err *e)
+		struct fdtotal *fds, bool source_ip, struct err *e)
 {
 	struct worker_setup setup = { .bp_socket = bp_socket, .source_ip = source_ip };
 	struct workers *ws;
@@ -103,9 +109,10 @@ int workers_new(struct workers **out, const char *bp_socket, size_t count, size_
 	if (ws == NULL)
 		return err_sys(e, ENOMEM, "starting workers");
 	ws->count = count;
-	ws->fds.max = max_fds - reserve_of(count, max_fds);
+	ws->fds.max = workers_fd_room(count, max_fds);
+	ws->fds.parent = fds;
 	ws->udp_fds.max = ws->fds.max / 2;
-	ws->udp_fds.of = &ws->fds;
+	ws->udp_fds.parent = &ws->fds;
 	setup.fds = &ws->fds;
 	setup.udp_fds = &ws->udp_fds;
 	setup.all = ws->tcps;
@@ -157,7 +164,7 @@ static int add_udp_port(struct workers *ws, struct listener *listener)
 	listener->worker = i;
 	if (r == 0)
 		ws->udp_ports[i]++;
-	/* Carried out when the worker answers again. */
+	/* The worker carries this out when it answers again. */
 	if (r == -ETIMEDOUT)
 		call(&ws->worker[i], 1, WORKER_REMOVE_PORT, listener);
 	return r;

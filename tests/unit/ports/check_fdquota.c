@@ -1,59 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Counting descriptors: when there is a pause, when it ends, and what is told of it. */
-#include "base/loop.h"
+/* Counting descriptors: how many can be taken, and who is told that there is room again. */
 #include "ports/fdquota.h"
 #include "tests/unit/fixture.h"
 
 #define MAX    8
 #define ENOUGH 3
 
-static struct loop *loop;
 static struct fdquota quota;
-static int pauses, resumes;
-static int resume_fails; /* so many times */
+static int rooms; /* how often on_room was called */
 
-static void on_pause(struct fdquota *b)
+static void on_room(struct fdquota *q)
 {
-	ck_assert(b->paused);
-	pauses++;
-}
-
-static int on_resume(struct fdquota *b)
-{
-	ck_assert(!b->paused);
-	resumes++;
-	return resume_fails-- > 0 ? -ENOMEM : 0;
+	ck_assert_ptr_eq(q, &quota);
+	rooms++;
 }
 
 static void set_up(void)
 {
-	fixture_note_fds();
-	loop = loop_new(LOOP_POLL);
-	ck_assert_ptr_nonnull(loop);
-	quota = (struct fdquota){ .loop = loop,
-				  .max = MAX,
-				  .enough = ENOUGH,
-				  .on_pause = on_pause,
-				  .on_resume = on_resume };
-	fdquota_init(&quota);
-	pauses = resumes = resume_fails = 0;
+	quota = (struct fdquota){ .max = MAX, .on_room = on_room };
+	rooms = 0;
 }
 
-static void tear_down(void)
-{
-	fdquota_stop(&quota);
-	loop_free(loop);
-	fixture_check_fds();
-}
-
-static void step_until_resumed(int times)
-{
-	while (resumes < times)
-		ck_assert_int_eq(loop_step(loop, -1), 0);
-}
-
-START_TEST(takes_no_more_than_there_is)
+START_TEST(no_more_descriptors_are_taken_than_the_quota_has)
 {
 	ck_assert(fdquota_take(&quota, MAX - 1));
 	ck_assert(!fdquota_take(&quota, 2));
@@ -62,46 +31,47 @@ START_TEST(takes_no_more_than_there_is)
 	ck_assert(fdquota_take(&quota, 1));
 	fdquota_give(&quota, MAX);
 	ck_assert_uint_eq(quota.used, 0);
-	ck_assert_int_eq(resumes, 0);
 }
 END_TEST
 
-START_TEST(a_pause_ends_after_a_moment)
+START_TEST(the_owner_is_told_once_when_there_is_enough_room)
 {
 	ck_assert(fdquota_take(&quota, MAX));
-	fdquota_pause(&quota, "a test");
-	ck_assert(quota.paused);
-	ck_assert_int_eq(pauses, 1);
-	step_until_resumed(1);
-	ck_assert(!quota.paused);
-}
-END_TEST
-
-START_TEST(a_pause_ends_when_there_is_room)
-{
-	ck_assert(fdquota_take(&quota, MAX));
-	fdquota_pause(&quota, "a test");
+	fdquota_want_room(&quota, ENOUGH);
 	fdquota_give(&quota, ENOUGH - 1);
-	ck_assert(quota.paused);
+	ck_assert_int_eq(rooms, 0);
 	fdquota_give(&quota, 1);
-	ck_assert(!quota.paused);
-	ck_assert_int_eq(resumes, 1);
+	ck_assert_int_eq(rooms, 1);
+	/* It is told once only. */
+	fdquota_give(&quota, MAX - ENOUGH);
+	ck_assert_int_eq(rooms, 1);
 }
 END_TEST
 
-/* What could begin again shall do so: a pause would have it wait for the rest. */
-START_TEST(one_that_cannot_resume_does_not_hold_up_the_others)
+START_TEST(an_owner_that_wants_no_room_is_not_told)
 {
-	resume_fails = 2;
-	fdquota_pause(&quota, "a test");
-	for (int i = 1; i <= 3; i++) {
-		step_until_resumed(i);
-		ck_assert(!quota.paused);
-	}
-	ck_assert_int_eq(resume_fails, -1);
-	ck_assert_int_eq(loop_step(loop, 0), 0);
-	ck_assert_int_eq(resumes, 3);
-	ck_assert_int_eq(pauses, 1);
+	ck_assert(fdquota_take(&quota, MAX));
+	fdquota_want_room(&quota, ENOUGH);
+	fdquota_want_room(&quota, 0);
+	fdquota_give(&quota, MAX);
+	ck_assert_int_eq(rooms, 0);
+}
+END_TEST
+
+START_TEST(usage_is_reported_for_the_quota_and_the_total)
+{
+	struct fdtotal total = { .max = 2 * MAX };
+	struct fdquota_usage usage;
+
+	ck_assert(fdquota_take(&quota, 3));
+	usage = fdquota_usage(&quota);
+	ck_assert_uint_eq(usage.used, 3);
+	ck_assert_uint_eq(usage.max, MAX);
+	fdtotal_charge(&total, 5);
+	quota.total = &total;
+	usage = fdquota_usage(&quota);
+	ck_assert_uint_eq(usage.used, 5);
+	ck_assert_uint_eq(usage.max, 2 * MAX);
 }
 END_TEST
 
@@ -112,11 +82,11 @@ static struct fdtotal total, part;
 static void share(void)
 {
 	total = (struct fdtotal){ .max = MAX };
-	part = (struct fdtotal){ .max = MAX / 2, .of = &total };
+	part = (struct fdtotal){ .max = MAX / 2, .parent = &total };
 	quota.total = &total;
 }
 
-START_TEST(what_one_gives_back_another_may_take)
+START_TEST(descriptors_that_one_quota_gives_back_another_may_take)
 {
 	struct fdquota other = quota;
 
@@ -133,7 +103,7 @@ START_TEST(what_one_gives_back_another_may_take)
 }
 END_TEST
 
-START_TEST(what_is_reserved_is_there_whatever_others_hold)
+START_TEST(other_quotas_cannot_take_reserved_descriptors)
 {
 	struct fdquota other = quota;
 
@@ -145,7 +115,7 @@ START_TEST(what_is_reserved_is_there_whatever_others_hold)
 	ck_assert(fdquota_take(&quota, 2));
 	ck_assert(!fdquota_take(&quota, 1));
 	ck_assert_uint_eq(total.used, MAX);
-	/* Beyond that it draws as others do. */
+	/* Beyond its reservation the quota takes as others do. */
 	fdquota_give(&other, 1);
 	ck_assert(fdquota_take(&quota, 1));
 	fdquota_give(&quota, 3);
@@ -156,7 +126,7 @@ START_TEST(what_is_reserved_is_there_whatever_others_hold)
 }
 END_TEST
 
-START_TEST(what_is_reserved_is_room)
+START_TEST(reserved_descriptors_count_as_room)
 {
 	share();
 	fdquota_reserve(&quota, 2);
@@ -170,8 +140,8 @@ START_TEST(what_is_reserved_is_room)
 }
 END_TEST
 
-/* What is reserved late may be more than there is. */
-START_TEST(what_is_reserved_is_room_beyond_the_bound)
+/* A late reservation may be larger than what is left. */
+START_TEST(reserved_descriptors_may_be_taken_even_if_the_total_is_overdrawn)
 {
 	share();
 	fdtotal_charge(&total, MAX);
@@ -182,7 +152,7 @@ START_TEST(what_is_reserved_is_room_beyond_the_bound)
 }
 END_TEST
 
-START_TEST(what_is_reserved_late_is_there_when_others_give_back)
+START_TEST(a_late_reservation_is_filled_when_others_give_back)
 {
 	struct fdquota other = quota;
 
@@ -201,7 +171,7 @@ START_TEST(what_is_reserved_late_is_there_when_others_give_back)
 }
 END_TEST
 
-START_TEST(a_part_has_its_own_bound)
+START_TEST(a_part_of_the_total_has_its_own_limit)
 {
 	struct fdquota other = quota;
 
@@ -211,7 +181,7 @@ START_TEST(a_part_has_its_own_bound)
 	ck_assert(!fdquota_take(&other, 1));
 	ck_assert_uint_eq(total.used, MAX / 2);
 	fdquota_give(&other, 1);
-	/* What is not there for all is not there for a part, and that is left as it was. */
+	/* The total is used up. A failed attempt does not change the part. */
 	ck_assert(fdquota_take(&quota, MAX / 2 + 1));
 	ck_assert(!fdquota_take(&other, 1));
 	ck_assert_uint_eq(part.used, MAX / 2 - 1);
@@ -223,7 +193,7 @@ START_TEST(a_part_has_its_own_bound)
 }
 END_TEST
 
-START_TEST(what_is_charged_beyond_the_bound_is_made_up_for)
+START_TEST(an_overdrawn_total_gives_nothing_until_it_is_balanced)
 {
 	share();
 	ck_assert(fdquota_take(&quota, MAX));
@@ -238,7 +208,7 @@ START_TEST(what_is_charged_beyond_the_bound_is_made_up_for)
 }
 END_TEST
 
-START_TEST(passing_on_leaves_the_total_as_it_is)
+START_TEST(a_transfer_between_quotas_does_not_change_the_total)
 {
 	struct fdquota other = quota;
 
@@ -254,37 +224,24 @@ START_TEST(passing_on_leaves_the_total_as_it_is)
 }
 END_TEST
 
-/* Another thread may tell it between our looks at the clock and at what was told. */
-START_TEST(what_was_told_just_now_is_not_told_again)
-{
-	const unsigned int later_s = (unsigned int)(fixture_now_ms() / 1000) + 10;
-
-	share();
-	total.complained_s = later_s;
-	fdquota_complain(&quota, "a test", "a race", "it says nothing");
-	ck_assert(total.complained_s == later_s);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *s = suite_create("quota");
 	TCase *tc = fixture_case("quota");
 
-	tcase_add_checked_fixture(tc, set_up, tear_down);
-	tcase_add_test(tc, takes_no_more_than_there_is);
-	tcase_add_test(tc, a_pause_ends_after_a_moment);
-	tcase_add_test(tc, a_pause_ends_when_there_is_room);
-	tcase_add_test(tc, one_that_cannot_resume_does_not_hold_up_the_others);
-	tcase_add_test(tc, what_one_gives_back_another_may_take);
-	tcase_add_test(tc, what_is_reserved_is_there_whatever_others_hold);
-	tcase_add_test(tc, what_is_reserved_is_room);
-	tcase_add_test(tc, what_is_reserved_is_room_beyond_the_bound);
-	tcase_add_test(tc, what_is_reserved_late_is_there_when_others_give_back);
-	tcase_add_test(tc, a_part_has_its_own_bound);
-	tcase_add_test(tc, what_is_charged_beyond_the_bound_is_made_up_for);
-	tcase_add_test(tc, passing_on_leaves_the_total_as_it_is);
-	tcase_add_test(tc, what_was_told_just_now_is_not_told_again);
+	tcase_add_checked_fixture(tc, set_up, NULL);
+	tcase_add_test(tc, no_more_descriptors_are_taken_than_the_quota_has);
+	tcase_add_test(tc, the_owner_is_told_once_when_there_is_enough_room);
+	tcase_add_test(tc, an_owner_that_wants_no_room_is_not_told);
+	tcase_add_test(tc, usage_is_reported_for_the_quota_and_the_total);
+	tcase_add_test(tc, descriptors_that_one_quota_gives_back_another_may_take);
+	tcase_add_test(tc, other_quotas_cannot_take_reserved_descriptors);
+	tcase_add_test(tc, reserved_descriptors_count_as_room);
+	tcase_add_test(tc, reserved_descriptors_may_be_taken_even_if_the_total_is_overdrawn);
+	tcase_add_test(tc, a_late_reservation_is_filled_when_others_give_back);
+	tcase_add_test(tc, a_part_of_the_total_has_its_own_limit);
+	tcase_add_test(tc, an_overdrawn_total_gives_nothing_until_it_is_balanced);
+	tcase_add_test(tc, a_transfer_between_quotas_does_not_change_the_total);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
 }

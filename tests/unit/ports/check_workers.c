@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Several workers: that clients are spread over them, that each ends well whatever happens to its
- * port meanwhile, and that nothing is left. The child is a thread here, whose sockets lead to a
- * listener of the test that never accepts: its queue is where connections end.
- */
+/* Several workers: clients are spread over them, each connection ends properly although its port or
+ * its worker ends, and no descriptor is left. The child is a thread, not fakechild.h's: the
+ * workers' loops run in threads and use the real clock. Its sockets are connected to a listener
+ * that never accepts, so that connections stay in its backlog. */
 #include <arpa/inet.h>
 #include <sys/un.h>
 
@@ -14,13 +14,14 @@
 #include "ports/workers.h"
 #include "tests/unit/fixture.h"
 
-#define WORKERS 4
-#define MAX_FDS 4000
-#define RUSH_FDS \
-	600 /* for any number of clients: with the test's own below 1024, the usual limit */
-#define QUEUE	 4096 /* of the listeners: more than a test has connections */
+#define WORKERS	 4
+#define MAX_FDS	 4000
+/* For any number of clients. With the test's own descriptors it stays below the usual limit, 1024.
+ */
+#define RUSH_FDS 600
+#define QUEUE	 4096 /* listen backlog; more than a test has connections */
 #define CLIENTS	 64
-#define UNEVEN	 4 /* tcp.c */
+#define UNEVEN	 4 /* as in tcp.c */
 #define RETRY_US 2000
 
 static struct workers *workers;
@@ -29,7 +30,7 @@ static struct workers *workers;
 
 static struct {
 	int listener;
-	int server; /* where its sockets lead to */
+	int server; /* its sockets are connected to this one */
 	struct sockaddr_in server_addr;
 	pthread_t thread;
 	_Atomic bool stops;
@@ -58,7 +59,7 @@ static int connect_tcp(const struct sockaddr_in *to)
 	return -1;
 }
 
-static void *be_child(void *arg)
+static void *run_child(void *arg)
 {
 	(void)arg;
 	while (!child.stops) {
@@ -73,7 +74,7 @@ static void *be_child(void *arg)
 		target = connect_tcp(&child.server_addr);
 		ck_assert_int_ge(target, 0);
 		if (msg_read(&reader, fd) == 1)
-			msg_send_fd(fd, target); /* who asked may have given up */
+			msg_send_fd(fd, target); /* the requester may have given up */
 		msg_reader_reset(&reader);
 		close(target);
 		close(fd);
@@ -87,7 +88,8 @@ static void start_workers(size_t count, size_t max_fds)
 {
 	struct err e;
 
-	ck_assert_msg(workers_new(&workers, fixture_path("s"), count, max_fds, false, &e) == 0,
+	ck_assert_msg(workers_new(&workers, fixture_path("s"), count, max_fds, NULL, false, &e) ==
+			      0,
 		      "%s", e.msg);
 }
 
@@ -96,13 +98,13 @@ static void open_all(void)
 	struct err e;
 
 	child.stops = false;
-	child.listener = unixsock_listen(fixture_path("s"), &e);
+	child.listener = unixsock_listen(fixture_path("s"), SOCK_STREAM, &e);
 	ck_assert_int_ge(child.listener, 0);
 	child.server = listen_tcp(&child.server_addr);
-	ck_assert_int_eq(thread_start(&child.thread, be_child, NULL), 0);
+	ck_assert_int_eq(thread_start(&child.thread, run_child, NULL), 0);
 }
 
-/* What was put into the queue of the server goes with it. */
+/* Closing the server also ends the connections in its backlog. */
 static void close_all(void)
 {
 	if (workers != NULL) {
@@ -121,22 +123,21 @@ struct tcp_port {
 	struct sockaddr_in at;
 };
 
-static void add(struct tcp_port *p, int id)
+static void add_port(struct tcp_port *p, int id)
 {
 	*p = (struct tcp_port){ .listener = { .id = id } };
 	p->listener.listen_fd = listen_tcp(&p->at);
-	p->listener.target =
-		(struct bpmsg){ .type = BPMSG_CONNECT, .proto = PROTO_TCP, .port = 80 };
+	p->listener.target = (struct target){ .proto = PROTO_TCP, .port = 80 };
 	ck_assert_int_eq(workers_add_port(workers, &p->listener), 0);
 }
 
-static void take_away(struct tcp_port *p)
+static void remove_port(struct tcp_port *p)
 {
 	workers_remove_port(workers, &p->listener);
 	close(p->listener.listen_fd);
 }
 
-static unsigned int clients_of_all(size_t count)
+static unsigned int count_clients(size_t count)
 {
 	unsigned int sum = 0;
 
@@ -147,7 +148,7 @@ static unsigned int clients_of_all(size_t count)
 
 static void wait_for_clients(size_t how_many, unsigned int count)
 {
-	while (clients_of_all(how_many) != count)
+	while (count_clients(how_many) != count)
 		usleep(RETRY_US);
 }
 
@@ -170,18 +171,19 @@ static void check_spread(size_t count)
 		least = n < least ? n : least;
 		most = n > most ? n : most;
 	}
-	/* One is handed over when the others have UNEVEN fewer, as it was seen then. */
+	/* A worker hands a client over if another one has UNEVEN fewer. The counts may be slightly
+	 * outdated. */
 	ck_assert_uint_le(most - least, 2 * UNEVEN);
 }
 
-START_TEST(clients_are_spread)
+START_TEST(clients_are_spread_over_the_workers)
 {
 	bool at_once = _i == 1;
 	struct tcp_port p;
 	int fds[CLIENTS];
 
 	start_workers(WORKERS, MAX_FDS);
-	add(&p, 1);
+	add_port(&p, 1);
 	for (int i = 0; i < CLIENTS; i++) {
 		fds[i] = connect_tcp(&p.at);
 		if (!at_once)
@@ -191,9 +193,10 @@ START_TEST(clients_are_spread)
 	check_spread(WORKERS);
 	for (int i = 0; i < CLIENTS; i++)
 		close(fds[i]);
-	/* The server's side does not end, but what was not accepted is reset with its listener. */
-	take_away(&p);
-	ck_assert_uint_eq(clients_of_all(WORKERS), 0);
+	/* The server's side stays open. Clients that were not accepted are reset with their
+	 * listener. */
+	remove_port(&p);
+	ck_assert_uint_eq(count_clients(WORKERS), 0);
 }
 END_TEST
 
@@ -205,15 +208,15 @@ START_TEST(a_port_that_is_removed_resets_its_clients_only)
 	int of_a[CLIENTS], of_b[CLIENTS];
 
 	start_workers(WORKERS, MAX_FDS);
-	add(&a, 1);
-	add(&b, 2);
+	add_port(&a, 1);
+	add_port(&b, 2);
 	for (int i = 0; i < CLIENTS; i++) {
 		of_a[i] = connect_tcp(&a.at);
 		of_b[i] = connect_tcp(&b.at);
 	}
 	wait_for_clients(WORKERS, 2 * CLIENTS);
-	take_away(&b);
-	ck_assert_uint_eq(clients_of_all(WORKERS), CLIENTS);
+	remove_port(&b);
+	ck_assert_uint_eq(count_clients(WORKERS), CLIENTS);
 	for (int i = 0; i < CLIENTS; i++) {
 		char byte;
 
@@ -223,14 +226,14 @@ START_TEST(a_port_that_is_removed_resets_its_clients_only)
 		close(of_a[i]);
 		close(of_b[i]);
 	}
-	take_away(&a);
+	remove_port(&a);
 }
 END_TEST
 
 static _Atomic bool enough;
 
-/* Connects again and again, until there is enough of it, or the server's queue could be full: the
- * child would wait for room in it. */
+/* Connects repeatedly, until `enough` is set or the server's backlog could be full, since the child
+ * would then block. */
 static void *keep_connecting(void *arg)
 {
 	const struct sockaddr_in *to = arg;
@@ -246,8 +249,7 @@ static void *keep_connecting(void *arg)
 	return NULL;
 }
 
-/* Connections stay in the server's queue when they have ended. Without this it would fill up with
- * those of several threads. */
+/* Connections stay in the server's backlog after their end. Without this it would fill up. */
 static void empty_server(void)
 {
 	int fd;
@@ -257,7 +259,7 @@ static void empty_server(void)
 	ck_assert_int_eq(errno, EAGAIN);
 }
 
-/* Clients arrive, and are handed over, while their port goes away. */
+/* Clients arrive, and are handed over, while their port is removed. */
 START_TEST(a_port_is_removed_while_clients_arrive)
 {
 	struct tcp_port p;
@@ -266,7 +268,7 @@ START_TEST(a_port_is_removed_while_clients_arrive)
 	start_workers(WORKERS, RUSH_FDS);
 	for (int id = 1; id <= 50; id++) {
 		enough = false;
-		add(&p, id);
+		add_port(&p, id);
 		ck_assert_int_eq(pthread_create(&thread, NULL, keep_connecting, &p.at), 0);
 		usleep((useconds_t)(id % 5) * RETRY_US);
 		workers_remove_port(workers, &p.listener);
@@ -275,12 +277,12 @@ START_TEST(a_port_is_removed_while_clients_arrive)
 		pthread_join(thread, NULL);
 		empty_server();
 	}
-	/* Those that were on their way from one worker to another. */
+	/* This includes clients on their way from one worker to another. */
 	wait_for_clients(WORKERS, 0);
 }
 END_TEST
 
-START_TEST(all_end_while_clients_arrive)
+START_TEST(workers_may_end_while_clients_arrive)
 {
 	struct tcp_port p;
 	pthread_t thread;
@@ -288,7 +290,7 @@ START_TEST(all_end_while_clients_arrive)
 	for (int i = 0; i < 10; i++) {
 		start_workers(WORKERS, RUSH_FDS);
 		enough = false;
-		add(&p, 1);
+		add_port(&p, 1);
 		ck_assert_int_eq(pthread_create(&thread, NULL, keep_connecting, &p.at), 0);
 		usleep((useconds_t)(i % 5) * RETRY_US);
 		workers_end(workers);
@@ -302,7 +304,7 @@ START_TEST(all_end_while_clients_arrive)
 }
 END_TEST
 
-/* Has each epoll instance of this process lead elsewhere, so that waiting for it fails. */
+/* Replaces each epoll instance of this process by /dev/null, so that waiting for it fails. */
 static void break_loops(void)
 {
 	char path[64], is[64];
@@ -325,34 +327,34 @@ static void ignore_signal(int signo)
 	(void)signo;
 }
 
-/* The main thread hears of it, and waits for nothing that never comes. */
-START_TEST(workers_that_fail_are_not_waited_for)
+/* The main thread notices, and does not wait for their answers. */
+START_TEST(failed_workers_are_not_waited_for)
 {
 	unsigned long long began;
 	struct tcp_port p;
 
 	signal(SIGCHLD, ignore_signal);
 	start_workers(WORKERS, MAX_FDS);
-	add(&p, 1);
+	add_port(&p, 1);
 	ck_assert(!workers_failed(workers));
 	break_loops();
 	began = fixture_now_ms();
-	/* Wakes those that are waiting already. */
-	for (int i = 0; i < WORKERS && !workers_failed(workers); i++) {
+	/* wake the workers that wait already */
+	while (!workers_failed(workers)) {
+		ck_assert_uint_lt(fixture_now_ms() - began, WORKER_DEADLINE_MS);
 		workers_remove_port(workers, &p.listener);
-		usleep(10000);
+		usleep(RETRY_US);
 	}
-	ck_assert(workers_failed(workers));
 	ck_assert_int_eq(workers_end(workers), -ETIMEDOUT);
 	close(p.listener.listen_fd);
 	ck_assert(workers_free(workers, WORKER_END_MS));
 	workers = NULL;
-	/* Not even for the deadline of one call. */
+	/* not even the deadline of one call has passed */
 	ck_assert_uint_lt(fixture_now_ms() - began, WORKER_DEADLINE_MS);
 }
 END_TEST
 
-START_TEST(one_that_serves_nothing_ends)
+START_TEST(workers_without_ports_end)
 {
 	start_workers((size_t)_i, MAX_FDS);
 }
@@ -360,9 +362,8 @@ END_TEST
 
 /* ---- descriptors ---- */
 
-/* A connection that is lost when its client leaves is seen by the server's queue only, so that
- * clients reset. */
-static void leave(int fd)
+/* Closes with a reset: the server does not accept, so a worker would not notice a clean end. */
+static void reset_client(int fd)
 {
 	const struct linger now = { .l_onoff = 1, .l_linger = 0 };
 
@@ -370,35 +371,35 @@ static void leave(int fd)
 	close(fd);
 }
 
-#define SMALL	   200 /* half of it for connections */
+#define SMALL	   200 /* descriptors; half of them for connections */
 #define SMALL_HELD ((SMALL / 2 - 1 - 3) / 2 + 1)
 
-START_TEST(all_descriptors_are_for_whoever_needs_them)
+START_TEST(one_port_may_use_all_descriptors)
 {
 	struct tcp_port a, b;
 	int fds[SMALL];
 
 	start_workers(WORKERS, SMALL);
-	add(&a, 1);
+	add_port(&a, 1);
 	for (int round = 0; round < 2; round++) {
 		for (int i = 0; i < SMALL; i++)
 			fds[i] = connect_tcp(&a.at);
-		while (clients_of_all(WORKERS) < SMALL_HELD)
+		while (count_clients(WORKERS) < SMALL_HELD)
 			usleep(RETRY_US);
-		ck_assert_uint_le(clients_of_all(WORKERS), SMALL_HELD);
-		/* There is still room for a port. */
-		add(&b, round + 2);
+		ck_assert_uint_le(count_clients(WORKERS), SMALL_HELD);
+		/* A port can still be added. */
+		add_port(&b, round + 2);
 		for (int i = 0; i < SMALL; i++)
-			leave(fds[i]);
+			reset_client(fds[i]);
 		wait_for_clients(WORKERS, 0);
-		take_away(&b);
+		remove_port(&b);
 	}
-	take_away(&a);
+	remove_port(&a);
 }
 END_TEST
 
-/* Says a byte to whoever comes to the server. */
-static void *greet(void *arg)
+/* Sends a byte to each client of the server. */
+static void *greet_clients(void *arg)
 {
 	int fd;
 
@@ -418,20 +419,21 @@ static void *greet(void *arg)
 #define PER_PORT 5
 #define KNOCK_MS 10000
 
-static void knock(struct tcp_port *p, struct pollfd *fds, int count)
+static void connect_clients(struct tcp_port *p, struct pollfd *fds, int count)
 {
 	for (int i = 0; i < count; i++)
 		fds[i] = (struct pollfd){ .fd = connect_tcp(&p->at), .events = POLLIN };
 }
 
-/* Lets those go who are served, until all were: others wait for their descriptors. */
-static void serve_all(struct pollfd *fds, int count)
+/* Closes each client that was served, until all were. Others wait for the descriptors. */
+static void await_greetings(struct pollfd *fds, int count)
 {
 	int left = count;
 	char byte;
 
 	while (left > 0) {
-		ck_assert_msg(poll(fds, (nfds_t)count, KNOCK_MS) > 0, "%d wait for ever", left);
+		ck_assert_msg(poll(fds, (nfds_t)count, KNOCK_MS) > 0, "%d clients wait forever",
+			      left);
 		for (int i = 0; i < count; i++) {
 			if (fds[i].fd < 0 || fds[i].revents == 0)
 				continue;
@@ -442,7 +444,7 @@ static void serve_all(struct pollfd *fds, int count)
 	}
 }
 
-/* Clients knock before a port is added, while it is, and while all others wait for descriptors. */
+/* Clients connect before and after a port is added, and while all others wait for descriptors. */
 START_TEST(no_client_is_forgotten_when_descriptors_are_short)
 {
 	static struct tcp_port p[PORTS];
@@ -451,46 +453,49 @@ START_TEST(no_client_is_forgotten_when_descriptors_are_short)
 
 	start_workers((size_t)_i, SMALL);
 	enough = false;
-	ck_assert_int_eq(pthread_create(&thread, NULL, greet, NULL), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, greet_clients, NULL), 0);
 	for (int i = 0; i < PORTS; i++) {
 		p[i] = (struct tcp_port){ .listener = { .id = i + 1 } };
 		p[i].listener.listen_fd = listen_tcp(&p[i].at);
-		p[i].listener.target =
-			(struct bpmsg){ .type = BPMSG_CONNECT, .proto = PROTO_TCP, .port = 80 };
-		knock(&p[i], &fds[i * PER_PORT], 2);
+		p[i].listener.target = (struct target){ .proto = PROTO_TCP, .port = 80 };
+		connect_clients(&p[i], &fds[i * PER_PORT], 2);
 		ck_assert_int_eq(workers_add_port(workers, &p[i].listener), 0);
-		knock(&p[i], &fds[i * PER_PORT + 2], PER_PORT - 2);
+		connect_clients(&p[i], &fds[i * PER_PORT + 2], PER_PORT - 2);
 	}
-	serve_all(fds, PORTS * PER_PORT);
+	await_greetings(fds, PORTS * PER_PORT);
 	wait_for_clients((size_t)_i, 0);
 	for (int i = 0; i < PORTS; i++)
-		take_away(&p[i]);
+		remove_port(&p[i]);
 	enough = true;
 	pthread_join(thread, NULL);
 }
 END_TEST
 
-/* The user can do something about a limit, and nothing about memory that is there. */
-START_TEST(says_that_it_has_no_descriptors)
+/* The message must name descriptors, since the user can raise their limit. Not under valgrind,
+ * where epoll_create1(2) does not see the limit (fixture_is_valgrind). */
+START_TEST(a_start_without_descriptors_says_so)
 {
 	struct rlimit was, few;
 	struct err e;
 
+	if (fixture_is_valgrind())
+		return;
 	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &was), 0);
 	few = was;
 	few.rlim_cur = (rlim_t)fixture_count_fds() + 1 + (rlim_t)_i;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-	ck_assert_int_lt(workers_new(&workers, fixture_path("s"), WORKERS, MAX_FDS, false, &e), 0);
+	ck_assert_int_lt(
+		workers_new(&workers, fixture_path("s"), WORKERS, MAX_FDS, NULL, false, &e), 0);
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &was), 0);
 	ck_assert_msg(strstr(e.msg, "too many open files") != NULL, "%s", e.msg);
 }
 END_TEST
 
-START_TEST(does_not_start_where_nothing_could_be_accepted)
+START_TEST(a_limit_too_low_to_accept_anything_is_refused)
 {
 	struct err e;
 
-	ck_assert_int_eq(workers_new(&workers, fixture_path("s"), 4, 35, false, &e), -EMFILE);
+	ck_assert_int_eq(workers_new(&workers, fixture_path("s"), 4, 35, NULL, false, &e), -EMFILE);
 	ck_assert_str_eq(e.msg,
 			 "starting 4 workers: too many open files: the limit is 35, and they "
 			 "need 36 (ulimit -Hn; with --workers=1: 24)");
@@ -510,8 +515,8 @@ static int listen_udp(void)
 	return fd;
 }
 
-/* What each worker keeps for its UDP ports is little, however many workers there are. */
-START_TEST(ports_of_udp_leave_descriptors_to_those_of_tcp)
+/* With many workers, each reserves only few descriptors for its UDP ports. */
+START_TEST(udp_ports_leave_descriptors_to_tcp_ports)
 {
 	static struct listener udp[WORKERS_MAX];
 	struct tcp_port p;
@@ -520,17 +525,16 @@ START_TEST(ports_of_udp_leave_descriptors_to_those_of_tcp)
 	start_workers(WORKERS_MAX, MANY_FDS);
 	for (int i = 0; i < WORKERS_MAX; i++) {
 		udp[i] = (struct listener){ .id = i + 2, .listen_fd = listen_udp() };
-		udp[i].target =
-			(struct bpmsg){ .type = BPMSG_CONNECT, .proto = PROTO_UDP, .port = 80 };
+		udp[i].target = (struct target){ .proto = PROTO_UDP, .port = 80 };
 		ck_assert_int_eq(workers_add_port(workers, &udp[i]), 0);
 	}
-	add(&p, 1);
+	add_port(&p, 1);
 	client = connect_tcp(&p.at);
-	for (int i = 0; i < PATIENCE && clients_of_all(WORKERS_MAX) == 0; i++)
+	for (int i = 0; i < PATIENCE && count_clients(WORKERS_MAX) == 0; i++)
 		usleep(RETRY_US);
-	ck_assert_uint_eq(clients_of_all(WORKERS_MAX), 1);
+	ck_assert_uint_eq(count_clients(WORKERS_MAX), 1);
 	close(client);
-	take_away(&p);
+	remove_port(&p);
 	for (int i = 0; i < WORKERS_MAX; i++) {
 		workers_remove_port(workers, &udp[i]);
 		close(udp[i].listen_fd);
@@ -544,17 +548,17 @@ int main(void)
 	TCase *tc = fixture_case_with_dir("workers");
 
 	tcase_add_checked_fixture(tc, open_all, close_all);
-	tcase_add_loop_test(tc, clients_are_spread, 0, 2);
+	tcase_add_loop_test(tc, clients_are_spread_over_the_workers, 0, 2);
 	tcase_add_test(tc, a_port_that_is_removed_resets_its_clients_only);
 	tcase_add_test(tc, a_port_is_removed_while_clients_arrive);
-	tcase_add_test(tc, all_end_while_clients_arrive);
-	tcase_add_test(tc, workers_that_fail_are_not_waited_for);
-	tcase_add_loop_test(tc, one_that_serves_nothing_ends, 1, WORKERS + 1);
-	tcase_add_test(tc, all_descriptors_are_for_whoever_needs_them);
+	tcase_add_test(tc, workers_may_end_while_clients_arrive);
+	tcase_add_test(tc, failed_workers_are_not_waited_for);
+	tcase_add_loop_test(tc, workers_without_ports_end, 1, WORKERS + 1);
+	tcase_add_test(tc, one_port_may_use_all_descriptors);
 	tcase_add_loop_test(tc, no_client_is_forgotten_when_descriptors_are_short, 1, WORKERS + 1);
-	tcase_add_loop_test(tc, says_that_it_has_no_descriptors, 0, 6);
-	tcase_add_test(tc, does_not_start_where_nothing_could_be_accepted);
-	tcase_add_test(tc, ports_of_udp_leave_descriptors_to_those_of_tcp);
+	tcase_add_loop_test(tc, a_start_without_descriptors_says_so, 0, 6);
+	tcase_add_test(tc, a_limit_too_low_to_accept_anything_is_refused);
+	tcase_add_test(tc, udp_ports_leave_descriptors_to_tcp_ports);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
 }
