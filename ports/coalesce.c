@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Interrupt coalescing for UDP sockets. See coalesce.h.
  *
- *     POLLED ── RUSH datagrams or more in a millisecond ──► BUSY, called every COALESCE_US
- *        ▲                                                    │
- *        └────────── fewer than CALM in a millisecond ────────┘
+ *     POLLED ── BUSY_FROM datagrams or more in a millisecond ──► BUSY, called every COALESCE_US
+ *        ▲                                                       │
+ *        └─────── fewer than IDLE_BELOW in a millisecond ────────┘
  *
  * Why: a thread that is woken for each datagram runs all the time, and pays a full wake-up for
- * each. On a CPU that it shares with the receiver, the receiver runs milliseconds later, after its
- * buffer has overflowed (rmem_default: about 90 datagrams of 1400 bytes). Network cards coalesce
- * their interrupts for the same reason, and for about as long.
+ * each. If it shares a CPU with the receiver of the datagrams, the receiver runs milliseconds
+ * later, after its buffer has overflowed (rmem_default: about 90 datagrams of 1400 bytes). Network
+ * cards coalesce their interrupts for the same reason, and for about as long.
  *
  * The timer is set again only after all callbacks have run, so there is a pause however long they
  * take.
@@ -21,28 +21,29 @@
 
 #include "base/fd.h"
 
-#define RUSH 32 /* datagrams in a millisecond: from here on called by the timer */
-#define CALM 8	/* below this, polled again */
+#define BUSY_FROM  32 /* datagrams in a millisecond: from this many on, the timer calls */
+#define IDLE_BELOW 8  /* below this, polled again */
 
 void coalesce_init(struct coalesce *coalesce, struct loop *loop)
 {
-	*coalesce = (struct coalesce){ .loop = loop, .clock.fd = -1 };
+	*coalesce = (struct coalesce){ .loop = loop, .timer.fd = -1 };
 }
 
-/* ---- the clock ---- */
+/* ---- the timer ---- */
 
-static void set_clock(const struct coalesce *coalesce)
+static void set_timer(const struct coalesce *coalesce)
 {
 	const struct itimerspec once = { .it_value.tv_nsec = COALESCE_US * 1000L };
 
 	/* This also clears an expiration that was not read yet (timerfd_settime(2)). */
-	timerfd_settime(coalesce->clock.fd, 0, &once, NULL);
+	timerfd_settime(coalesce->timer.fd, 0, &once, NULL);
 }
 
-/* A callback may remove any watch, so each is moved to the end of the list before it is called. */
-static void on_clock(struct watch *w, short revents)
+/* Calls each busy socket once. A callback may remove any socket, so this does not walk along the
+ * list: it takes the first socket and moves it to the end. */
+static void on_timer(struct watch *w, short revents)
 {
-	struct coalesce *coalesce = LOOP_OWNER(w, struct coalesce, clock);
+	struct coalesce *coalesce = LOOP_OWNER(w, struct coalesce, timer);
 
 	(void)revents;
 	for (size_t i = coalesce->busy_count; i > 0 && coalesce->busy.first != NULL; i--) {
@@ -54,31 +55,31 @@ static void on_clock(struct watch *w, short revents)
 		c->watch.on_event(&c->watch, POLLIN);
 	}
 	if (coalesce->busy.first != NULL)
-		set_clock(coalesce);
+		set_timer(coalesce);
 	else
 		coalesce_reset(coalesce);
 }
 
-static int open_clock(struct coalesce *coalesce)
+static int open_timer(struct coalesce *coalesce)
 {
 	int r;
 
-	if (coalesce->clock.fd >= 0)
+	if (coalesce->timer.fd >= 0)
 		return 0;
-	coalesce->clock = (struct watch){ .events = POLLIN, .on_event = on_clock };
-	coalesce->clock.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (coalesce->clock.fd < 0)
+	coalesce->timer = (struct watch){ .events = POLLIN, .on_event = on_timer };
+	coalesce->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (coalesce->timer.fd < 0)
 		return -errno;
-	r = loop_add(coalesce->loop, &coalesce->clock);
+	r = loop_add(coalesce->loop, &coalesce->timer);
 	if (r < 0)
-		fd_close(&coalesce->clock.fd);
+		fd_close(&coalesce->timer.fd);
 	return r;
 }
 
 void coalesce_reset(struct coalesce *coalesce)
 {
-	loop_remove(coalesce->loop, &coalesce->clock);
-	fd_close(&coalesce->clock.fd);
+	loop_remove(coalesce->loop, &coalesce->timer);
+	fd_close(&coalesce->timer.fd);
 }
 
 /* ---- watches ---- */
@@ -106,10 +107,10 @@ void coalesce_remove(struct coalesce *coalesce, struct coalesced *c)
 static void become_busy(struct coalesce *coalesce, struct coalesced *c)
 {
 	c->events = c->watch.events;
-	if (open_clock(coalesce) < 0 || loop_want(coalesce->loop, &c->watch, 0) < 0)
+	if (open_timer(coalesce) < 0 || loop_want(coalesce->loop, &c->watch, 0) < 0)
 		return;
 	if (coalesce->busy.first == NULL)
-		set_clock(coalesce);
+		set_timer(coalesce);
 	c->busy = true;
 	list_append(&coalesce->busy, &c->node);
 	coalesce->busy_count++;
@@ -126,12 +127,12 @@ void coalesce_note(struct coalesce *coalesce, struct coalesced *c, unsigned int 
 		   unsigned long long now_ms)
 {
 	if (now_ms != c->began_ms) {
-		if (c->busy && c->count < CALM)
+		if (c->busy && c->count < IDLE_BELOW)
 			become_idle(coalesce, c);
 		c->began_ms = now_ms;
 		c->count = 0;
 	}
 	c->count += count;
-	if (!c->busy && c->count >= RUSH)
+	if (!c->busy && c->count >= BUSY_FROM)
 		become_busy(coalesce, c);
 }

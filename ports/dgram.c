@@ -5,27 +5,29 @@
  * wrote to, or the client rejects the answer as somebody else's. A control message of the received
  * datagram holds that address, and a control message of the answer sets it:
  *
- *     IPv4                   ipi_spec_dst: the address that was written to; for a broadcast or
- *                            multicast one, the address of ours that an answer should come from
+ *     IPv4                   ipi_spec_dst: the address that was written to; if that is a broadcast
+ *                            or multicast address, the host's address that should answer
  *     IPv6                   ipi6_addr; a multicast address cannot be a source, so that routing
  *                            chooses one
  *     IPv4 on a socket of    both messages come, the IPv6 one with the mapped header address; the
  *     both families          IPv4 one is used, for receiving and for sending
  *
- * The interface is left open, so that an answer may take another route than the question. Only for
- * a link-local address is it set, since it says which link is meant.
+ * The interface is set only for a link-local address, since it says which link is meant. Otherwise
+ * it is left open, so that an answer may take another route than the datagram that it answers.
  *
  * GSO and GRO batches. A batch of up to 64 datagrams costs one system call and one pass through the
- * kernel's network stack. The kernel forms batches if the driver of the network card does (GRO),
- * and leaves a batch whole that a sender on this machine sent; UDP_GRO gives the size of its
- * datagrams. To send, consecutive datagrams of a list are joined without a copy:
+ * kernel's network stack. The kernel forms a batch of received datagrams if the driver of the
+ * network card supports it (GRO). A batch that was sent on this machine arrives whole. The control
+ * message UDP_GRO holds the size of the datagrams of a batch. To send, consecutive datagrams of a
+ * list are joined without a copy:
  *
  *     received    a 1400   b 1400   c 1400   d 700   e 700   f 0   g 1400
  *     messages    [ a b c d, segment 1400 ]  [ e ]  [ f ]  [ g ]
  *
  * The kernel refuses a batch if one of its datagrams needs fragments, or if neither the device nor
- * the kernel can split it. The datagrams of a refused batch are sent one by one, and so are, from
- * then on, all datagrams of that size or larger to that destination.
+ * the kernel can split it. The datagrams of a refused batch are sent one by one. From then on, so
+ * are all datagrams of that size or larger to that destination, or all to that destination if the
+ * reason was not their size.
  */
 #include "ports/dgram.h"
 
@@ -71,7 +73,7 @@ struct control {
 };
 
 /* A position in a list of datagrams. */
-struct place {
+struct position {
 	struct dgram *dgram;
 	size_t offset; /* bytes */
 };
@@ -84,7 +86,7 @@ struct outgoing {
 	struct mmsghdr heads[DGRAMS_MAX];
 	struct iovec iovs[DGRAMS_MAX];
 	struct control controls[DGRAMS_MAX];
-	struct place from[DGRAMS_MAX]; /* where each message begins */
+	struct position from[DGRAMS_MAX]; /* where each message begins */
 	size_t segments[DGRAMS_MAX];
 	size_t lens[DGRAMS_MAX];
 };
@@ -92,9 +94,9 @@ struct outgoing {
 struct dgrams {
 	bool sends_batches;
 	bool may_be_more;
-	bool one_by_one;   /* recvmmsg(2) is missing */
-	unsigned int want; /* messages to receive by one call */
-	/* A call changes only the first `used` heads, which must be prepared again. */
+	bool single_calls; /* recvmmsg(2) is missing */
+	unsigned int want; /* messages that the next call may receive */
+	/* The last call changed only the first `used` heads. These must be prepared again. */
 	struct mmsghdr heads[2][DGRAMS_MAX]; /* [0] without names, [1] with */
 	int used[2];
 	struct iovec iovs[DGRAMS_MAX];
@@ -116,7 +118,7 @@ struct dgrams *dgrams_new(int fd)
 		return NULL;
 	/* Kernels before 4.18 ignore the control message and would send a batch as one datagram. */
 	d->sends_batches = getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &segment, &len) == 0;
-	d->one_by_one = false;
+	d->single_calls = false;
 	d->used[0] = d->used[1] = DGRAMS_MAX;
 	d->want = DGRAMS_MAX;
 	for (int i = 0; i < DGRAMS_MAX; i++) {
@@ -135,12 +137,12 @@ static int turn_on(int fd, int level, int name)
 	return setsockopt(fd, level, name, &one, sizeof(one)) < 0 ? -errno : 0;
 }
 
-void dgram_take_batches(int fd)
+void dgram_enable_gro(int fd)
 {
 	turn_on(fd, IPPROTO_UDP, UDP_GRO);
 }
 
-void dgram_more_room(int fd)
+void dgram_enlarge_buffers(int fd)
 {
 	const int bytes = BUFFER;
 
@@ -148,14 +150,14 @@ void dgram_more_room(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 }
 
-int dgram_listener_options(int fd, sa_family_t family)
+int dgram_set_listener_options(int fd, sa_family_t family)
 {
 	int r = turn_on(fd, IPPROTO_IP, IP_PKTINFO);
 
 	if (r == 0 && family == AF_INET6)
 		r = turn_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO);
-	dgram_take_batches(fd);
-	dgram_more_room(fd);
+	dgram_enable_gro(fd);
+	dgram_enlarge_buffers(fd);
 	return r;
 }
 
@@ -224,7 +226,7 @@ static size_t read_segment(struct msghdr *mh, size_t len)
 	return len;
 }
 
-static void ready_heads(struct dgrams *d, bool keyed)
+static void prepare_heads(struct dgrams *d, bool keyed)
 {
 	for (int i = 0; i < d->used[keyed]; i++)
 		d->heads[keyed][i].msg_hdr = (struct msghdr){
@@ -254,7 +256,7 @@ bool dgrams_may_be_more(const struct dgrams *d)
 
 /* Does the error mean that the call is not available: not in this kernel, or forbidden by a seccomp
  * profile? Receiving a single message never returns these errors. */
-static bool is_missing(int errnum)
+static bool is_unavailable(int errnum)
 {
 	return errnum == ENOSYS || errnum == EPERM;
 }
@@ -262,12 +264,12 @@ static bool is_missing(int errnum)
 /* As recvmmsg(2), but receives a single message if that call is missing. */
 static int receive_messages(struct dgrams *d, int fd, struct mmsghdr *heads)
 {
-	int n = d->one_by_one ? -1 : recvmmsg(fd, heads, d->want, MSG_DONTWAIT, NULL);
+	int n = d->single_calls ? -1 : recvmmsg(fd, heads, d->want, MSG_DONTWAIT, NULL);
 	ssize_t len;
 
-	if (n >= 0 || (!d->one_by_one && !is_missing(errno)))
+	if (n >= 0 || (!d->single_calls && !is_unavailable(errno)))
 		return n;
-	d->one_by_one = true;
+	d->single_calls = true;
 	d->want = 1;
 	len = recvmsg(fd, &heads[0].msg_hdr, MSG_DONTWAIT);
 	heads[0].msg_len = (unsigned int)len;
@@ -282,7 +284,7 @@ static int send_some(struct outgoing *o, int fd, int from)
 	struct mmsghdr *heads = &o->heads[from];
 	int n = sendmmsg(fd, heads, (unsigned int)(o->count - from), flags);
 
-	if (n >= 0 || !is_missing(errno))
+	if (n >= 0 || !is_unavailable(errno))
 		return n;
 	return sendmsg(fd, &heads[0].msg_hdr, flags) < 0 ? -1 : 1;
 }
@@ -293,7 +295,7 @@ int dgrams_receive(struct dgrams *d, int fd, bool keyed)
 	size_t bytes = 0;
 	int n;
 
-	ready_heads(d, keyed);
+	prepare_heads(d, keyed);
 	n = receive_messages(d, fd, heads);
 	d->may_be_more = n == (int)d->want;
 	if (n < 0) {
@@ -309,7 +311,7 @@ int dgrams_receive(struct dgrams *d, int fd, bool keyed)
 			read_key(&d->keys[i], &heads[i].msg_hdr);
 		bytes += heads[i].msg_len;
 	}
-	d->want = d->one_by_one ? 1 : next_want(bytes, n);
+	d->want = d->single_calls ? 1 : next_want(bytes, n);
 	return n;
 }
 
@@ -325,9 +327,9 @@ const struct flow_key *dgrams_key(const struct dgrams *d, int index)
 
 /* ---- sending ---- */
 
-bool dgram_is_passing(int why)
+bool dgram_is_transient(int errnum)
 {
-	switch (why) {
+	switch (errnum) {
 	case EAGAIN:
 	case EINTR:
 	case ENOBUFS:
@@ -402,7 +404,7 @@ static bool is_batch(const struct outgoing *o, int index)
 
 /* Sets the destination and the control messages. All messages go to the same client, so they share
  * the name. */
-static void address(struct outgoing *o, const struct dgram_dest *dest, union name *name)
+static void set_destination(struct outgoing *o, const struct dgram_dest *dest, union name *name)
 {
 	socklen_t name_len = dest->key != NULL ? write_name(name, dest->family, dest->key) : 0;
 
@@ -435,16 +437,16 @@ static size_t message_max(size_t segment, size_t segment_max)
 
 /* May datagrams of this size, `left` bytes in all, be added to the last message? A shorter datagram
  * ends a batch, so only a single one may be added. */
-static bool joins(const struct outgoing *o, size_t left, size_t segment)
+static bool can_join(const struct outgoing *o, size_t left, size_t segment)
 {
 	size_t size = o->count > 0 ? o->segments[o->count - 1] : 0;
 
 	return o->room > 0 && left > 0 && (segment == size || (segment < size && left == segment));
 }
 
-/* Adds the datagram or batch at a position, or a part of it, to the messages. Returns how many
- * bytes were added. There must be room for one more message. */
-static size_t add_some(struct outgoing *o, struct place at, size_t segment_max)
+/* Adds the datagram or batch at a position, or a part of it, to the last message or to a new one.
+ * Returns how many bytes were added. There must be room for one more message. */
+static size_t add_part(struct outgoing *o, struct position at, size_t segment_max)
 {
 	size_t left = at.dgram->len - at.offset;
 	size_t segment = at.dgram->segment < left ? at.dgram->segment : left;
@@ -452,7 +454,7 @@ static size_t add_some(struct outgoing *o, struct place at, size_t segment_max)
 	size_t len;
 	int i;
 
-	if (!joins(o, left, segment)) {
+	if (!can_join(o, left, segment)) {
 		i = o->count++;
 		o->heads[i].msg_hdr = (struct msghdr){ .msg_iov = iov };
 		o->from[i] = at;
@@ -473,32 +475,32 @@ static size_t add_some(struct outgoing *o, struct place at, size_t segment_max)
 
 /* Fills the messages from a position on. Returns the position after the last datagram that was
  * added. */
-static struct place fill(struct outgoing *o, struct place at, size_t segment_max)
+static struct position fill_messages(struct outgoing *o, struct position at, size_t segment_max)
 {
 	o->count = o->iov_count = 0;
 	o->room = 0;
 	while (at.dgram != NULL && o->iov_count < DGRAMS_MAX) {
-		at.offset += add_some(o, at, segment_max);
+		at.offset += add_part(o, at, segment_max);
 		if (at.offset == at.dgram->len)
-			at = (struct place){ at.dgram->next, 0 };
+			at = (struct position){ at.dgram->next, 0 };
 	}
 	return at;
 }
 
 /* Did the kernel refuse a batch whose datagrams may get through one by one? It returns EINVAL or
- * EMSGSIZE if a datagram needs fragments, EIO if the device computes no checksums. Lowers
- * *segment_max then. */
-static bool is_refusal(const struct outgoing *o, int index, int why, uint16_t *segment_max)
+ * EMSGSIZE if a datagram needs fragments, EIO if the device computes no checksums. If so, lowers
+ * *segment_max. */
+static bool is_refusal(const struct outgoing *o, int index, int errnum, uint16_t *segment_max)
 {
-	if (!is_batch(o, index) || (why != EINVAL && why != EMSGSIZE && why != EIO))
+	if (!is_batch(o, index) || (errnum != EINVAL && errnum != EMSGSIZE && errnum != EIO))
 		return false;
-	*segment_max = why == EIO ? 0 : (uint16_t)(o->segments[index] - 1);
+	*segment_max = errnum == EIO ? 0 : (uint16_t)(o->segments[index] - 1);
 	return true;
 }
 
 /* Sends the messages up to the first refused batch. Returns how many were sent or dropped, or
- * -errno. A send may return the ICMP error of an earlier datagram; then its own message has not
- * gone out and is sent again. */
+ * -errno. A system call may return the ICMP error of an earlier datagram; then its own message has
+ * not gone out, and is sent again. */
 static int send_messages(struct outgoing *o, const struct dgram_dest *dest)
 {
 	int done = 0;
@@ -514,8 +516,10 @@ static int send_messages(struct outgoing *o, const struct dgram_dest *dest)
 		}
 		if (is_refusal(o, done, errno, dest->segment_max))
 			break;
-		if (!dgram_is_passing(errno) || errno == EAGAIN)
+		if (!dgram_is_transient(errno) || errno == EAGAIN)
 			return -errno;
+		if (dest->error != NULL)
+			*dest->error = errno;
 		if (errno == EMSGSIZE || ++tries == SEND_TRIES) {
 			done++;
 			tries = 0;
@@ -526,14 +530,15 @@ static int send_messages(struct outgoing *o, const struct dgram_dest *dest)
 
 int dgrams_send(struct dgrams *d, const struct dgram_dest *dest, struct dgram *first)
 {
-	struct place at = { first, 0 };
+	struct position at = { first, 0 };
 	union name name;
 
 	while (at.dgram != NULL) {
-		struct place end = fill(&d->out, at, d->sends_batches ? *dest->segment_max : 0);
+		struct position end = fill_messages(&d->out, at,
+						    d->sends_batches ? *dest->segment_max : 0);
 		int done;
 
-		address(&d->out, dest, &name);
+		set_destination(&d->out, dest, &name);
 		done = send_messages(&d->out, dest);
 		if (done < 0)
 			return done == -EAGAIN ? 0 : done;

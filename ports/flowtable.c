@@ -28,7 +28,7 @@ int flowtable_init(struct flowtable *t, size_t max_new, size_t max_established)
 	t->buckets = calloc(t->bucket_count, sizeof(struct flow_entry *));
 	if (t->buckets == NULL)
 		return -ENOMEM;
-	/* If the kernel has no random bytes yet, the time is the next best seed. */
+	/* If the kernel has no random bytes yet, take the time as seed. */
 	if (getrandom(t->seed, sizeof(t->seed), GRND_NONBLOCK) != (ssize_t)sizeof(t->seed))
 		for (size_t i = 0; i < sizeof(t->seed) / sizeof(t->seed[0]); i++)
 			t->seed[i] ^= clock_now_ms() * 0x9e3779b97f4a7c15U * (i + 1);
@@ -136,10 +136,11 @@ static void use(struct flowtable *t, struct flow_entry *e, bool established,
 	push(list_of(t, e), e);
 }
 
-/* May one more flow be established? If the list is full, the flow longest unused becomes a new one,
- * provided that it was unused for FLOWTABLE_LONG_MS. It takes the place that the other flow leaves
- * in the list of new flows, as if it had just been used. */
-static bool has_room(struct flowtable *t, unsigned long long now_ms)
+/* Makes room for a new flow in the list of established flows. If that list is full, the established
+ * flow that has been unused longest becomes a new flow, provided that it has been unused for
+ * FLOWTABLE_LONG_MS. It goes to the head of the list of new flows, so it counts as used now.
+ * Returns false if there is no room. */
+static bool make_room(struct flowtable *t, unsigned long long now_ms)
 {
 	struct flow_entry *oldest = oldest_of(&t->established);
 
@@ -175,14 +176,14 @@ void flowtable_remove(struct flowtable *t, struct flow_entry *e)
 	take(list_of(t, e), e);
 }
 
-void flowtable_heard(struct flowtable *t, struct flow_entry *e, unsigned long long now_ms)
+void flowtable_note_request(struct flowtable *t, struct flow_entry *e, unsigned long long now_ms)
 {
-	bool established = e->established || (e->answered && has_room(t, now_ms));
+	bool established = e->established || (e->answered && make_room(t, now_ms));
 
 	use(t, e, established, now_ms);
 }
 
-void flowtable_answered(struct flowtable *t, struct flow_entry *e, unsigned long long now_ms)
+void flowtable_note_answer(struct flowtable *t, struct flow_entry *e, unsigned long long now_ms)
 {
 	e->answered = true;
 	use(t, e, e->established, now_ms);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The table of UDP flows: who is found, who has to go, and in what order. Time is what the tests
- * say that it is. */
+/* The table of UDP flows: which flows are found, which are evicted, and in what order. The tests
+ * set the time. */
 #include "ports/flowtable.h"
 #include "tests/unit/fixture.h"
 
@@ -22,7 +22,12 @@ static void open_table(void)
 
 static int check_table(void)
 {
-	return flowtable_init(&table, NEW_MAX, EST_MAX);
+	struct flowtable other;
+	int r = flowtable_init(&other, NEW_MAX, EST_MAX);
+
+	flowtable_reset(&other);
+	flowtable_reset(&table); /* of this process */
+	return r;
 }
 
 START_TEST(a_table_needs_no_random_bytes)
@@ -59,12 +64,12 @@ static void add(int i, unsigned long long now)
 	flowtable_add(&table, &flows[i], now);
 }
 
-/* A client that hears an answer and writes again. */
-static void establish(int i, unsigned long long now)
+/* A client that gets an answer and sends again. */
+static void establish_flow(int i, unsigned long long now)
 {
 	add(i, now);
-	flowtable_answered(&table, &flows[i], now);
-	flowtable_heard(&table, &flows[i], now);
+	flowtable_note_answer(&table, &flows[i], now);
+	flowtable_note_request(&table, &flows[i], now);
 }
 
 static int index_of(const struct flow_entry *e)
@@ -72,15 +77,15 @@ static int index_of(const struct flow_entry *e)
 	return e == NULL ? -1 : (int)(e - flows);
 }
 
-/* As udp.c does it: returns who had to go for this one, -1 if nobody. */
-static int come(int i, unsigned long long now)
+/* Adds a flow as udp.c does. Returns the evicted flow, or -1. */
+static int add_datagram(int i, unsigned long long now)
 {
 	struct flow_entry *victim = flowtable_victim(&table);
 
 	if (victim != NULL)
 		flowtable_remove(&table, victim);
 	add(i, now);
-	flowtable_heard(&table, &flows[i], now);
+	flowtable_note_request(&table, &flows[i], now);
 	return index_of(victim);
 }
 
@@ -100,7 +105,7 @@ START_TEST(every_flow_is_found_by_its_key_alone)
 }
 END_TEST
 
-/* Each byte of a key tells two flows apart. */
+/* Each byte of a key distinguishes two flows. */
 START_TEST(each_part_of_a_key_counts)
 {
 	struct flow_key key = key_of(1);
@@ -116,7 +121,7 @@ START_TEST(each_part_of_a_key_counts)
 }
 END_TEST
 
-/* Chains stay short: else a port with many clients gets slow. */
+/* Chains must stay short, or a port with many clients becomes slow. */
 START_TEST(keys_spread_over_the_buckets)
 {
 	size_t longest = 0;
@@ -132,30 +137,31 @@ START_TEST(keys_spread_over_the_buckets)
 			length++;
 		longest = length > longest ? length : longest;
 	}
-	/* With 3000 in 4096 random buckets, 12 in one is less likely than one in 10^9. */
+	/* With 3000 flows in 4096 random buckets, 12 in one bucket have a probability below 10^-9.
+	 */
 	ck_assert_uint_lt(longest, CASE_MAX);
 }
 END_TEST
 
-START_TEST(new_flows_push_out_the_new_one_longest_unused)
+START_TEST(new_flows_evict_the_new_flow_that_was_idle_longest)
 {
 	for (int i = 0; i < NEW_MAX; i++)
-		ck_assert_int_eq(come(i, (unsigned)i), -1);
-	flowtable_heard(&table, &flows[0], 10);
-	ck_assert_int_eq(come(4, 11), 1);
-	flowtable_answered(&table, &flows[2], 12);
-	ck_assert_int_eq(come(5, 13), 3);
-	ck_assert_int_eq(come(6, 14), 0);
-	ck_assert_int_eq(come(7, 15), 4);
-	ck_assert_int_eq(come(8, 16), 2);
+		ck_assert_int_eq(add_datagram(i, (unsigned)i), -1);
+	flowtable_note_request(&table, &flows[0], 10);
+	ck_assert_int_eq(add_datagram(4, 11), 1);
+	flowtable_note_answer(&table, &flows[2], 12);
+	ck_assert_int_eq(add_datagram(5, 13), 3);
+	ck_assert_int_eq(add_datagram(6, 14), 0);
+	ck_assert_int_eq(add_datagram(7, 15), 4);
+	ck_assert_int_eq(add_datagram(8, 16), 2);
 }
 END_TEST
 
-START_TEST(an_established_flow_is_not_pushed_out_by_new_ones)
+START_TEST(new_flows_do_not_evict_an_established_flow)
 {
-	establish(0, 0);
+	establish_flow(0, 0);
 	for (int i = 1; i < MANY; i++) {
-		int gone = come(i, (unsigned)i);
+		int gone = add_datagram(i, (unsigned)i);
 
 		ck_assert_int_eq(gone, i <= NEW_MAX ? -1 : i - NEW_MAX);
 	}
@@ -164,34 +170,34 @@ START_TEST(an_established_flow_is_not_pushed_out_by_new_ones)
 }
 END_TEST
 
-/* Neither by answers alone, nor by a client that writes on without one. */
-START_TEST(it_takes_an_answer_and_one_more_datagram_to_be_established)
+/* Neither answers alone nor datagrams of the client alone are enough. */
+START_TEST(an_answer_and_another_datagram_establish_a_flow)
 {
-	come(0, 0);
-	flowtable_heard(&table, &flows[0], 1);
-	flowtable_heard(&table, &flows[0], 2);
+	add_datagram(0, 0);
+	flowtable_note_request(&table, &flows[0], 1);
+	flowtable_note_request(&table, &flows[0], 2);
 	ck_assert_uint_eq(table.established.count, 0);
-	flowtable_answered(&table, &flows[0], 3);
-	flowtable_answered(&table, &flows[0], 4);
+	flowtable_note_answer(&table, &flows[0], 3);
+	flowtable_note_answer(&table, &flows[0], 4);
 	ck_assert_uint_eq(table.established.count, 0);
-	flowtable_heard(&table, &flows[0], 5);
+	flowtable_note_request(&table, &flows[0], 5);
 	ck_assert_uint_eq(table.established.count, 1);
 	ck_assert_uint_eq(table.fresh.count, 0);
 }
 END_TEST
 
-START_TEST(nor_by_others_that_are_answered_while_it_is_used)
+START_TEST(answered_flows_do_not_evict_an_established_flow_in_use)
 {
 	for (int i = 0; i < EST_MAX; i++)
-		establish(i, 0);
+		establish_flow(i, 0);
 	for (int i = EST_MAX; i < MANY; i++) {
 		unsigned long long now = (unsigned long long)(i - EST_MAX + 1) * (LONG - 1);
 
-		come(i, now);
-		flowtable_answered(&table, &flows[i], now);
-		flowtable_heard(&table, &flows[i], now);
+		add_datagram(i, now);
+		flowtable_note_answer(&table, &flows[i], now);
+		flowtable_note_request(&table, &flows[i], now);
 		for (int old = 0; old < EST_MAX; old++)
-			flowtable_heard(&table, &flows[old], now);
+			flowtable_note_request(&table, &flows[old], now);
 		ck_assert_uint_eq(table.established.count, EST_MAX);
 		ck_assert_uint_le(table.fresh.count, NEW_MAX);
 	}
@@ -200,34 +206,34 @@ START_TEST(nor_by_others_that_are_answered_while_it_is_used)
 }
 END_TEST
 
-START_TEST(one_that_was_long_unused_becomes_a_new_one_again)
+START_TEST(an_established_flow_that_was_idle_for_long_becomes_new_again)
 {
 	for (int i = 0; i < EST_MAX; i++)
-		establish(i, (unsigned)i);
-	establish(10, LONG - 1);
+		establish_flow(i, (unsigned)i);
+	establish_flow(10, LONG - 1);
 	ck_assert(!flows[10].established);
-	flowtable_heard(&table, &flows[10], LONG);
+	flowtable_note_request(&table, &flows[10], LONG);
 	ck_assert(flows[10].established);
 	ck_assert(!flows[0].established && flows[1].established && flows[2].established);
-	/* It counts as just used, and needs a new answer. */
-	come(11, LONG + 1);
-	come(12, LONG + 2);
-	come(13, LONG + 3);
-	ck_assert_int_eq(come(14, LONG + 4), 0);
+	/* The flow counts as just used, and needs a new answer. */
+	add_datagram(11, LONG + 1);
+	add_datagram(12, LONG + 2);
+	add_datagram(13, LONG + 3);
+	ck_assert_int_eq(add_datagram(14, LONG + 4), 0);
 	ck_assert_ptr_null(find(0));
 }
 END_TEST
 
-START_TEST(the_oldest_of_both_lists_is_told)
+START_TEST(the_oldest_flow_of_both_lists_is_returned)
 {
 	ck_assert_ptr_null(flowtable_oldest(&table));
-	come(0, 5);
+	add_datagram(0, 5);
 	ck_assert_int_eq(index_of(flowtable_oldest(&table)), 0);
-	establish(1, 6);
+	establish_flow(1, 6);
 	ck_assert_int_eq(index_of(flowtable_oldest(&table)), 0);
-	flowtable_heard(&table, &flows[0], 7);
+	flowtable_note_request(&table, &flows[0], 7);
 	ck_assert_int_eq(index_of(flowtable_oldest(&table)), 1);
-	flowtable_answered(&table, &flows[1], 8);
+	flowtable_note_answer(&table, &flows[1], 8);
 	ck_assert_int_eq(index_of(flowtable_oldest(&table)), 0);
 	flowtable_remove(&table, &flows[0]);
 	ck_assert_int_eq(index_of(flowtable_oldest(&table)), 1);
@@ -254,7 +260,7 @@ static bool list_is_sound(const struct flow_list *l)
 	return count == l->count && count <= l->max;
 }
 
-/* Whatever happens: both bounds hold, each list is in the order of use, and all are found. */
+/* Both limits hold, each list is in the order of use, and all flows are found. */
 START_TEST(random_use_keeps_the_lists_in_order)
 {
 	unsigned long long now = 0;
@@ -265,13 +271,13 @@ START_TEST(random_use_keeps_the_lists_in_order)
 
 		now += (unsigned)rand() % (LONG / 4);
 		if (find(i) == NULL)
-			come(i, now);
+			add_datagram(i, now);
 		else if (rand() % 8 == 0)
 			flowtable_remove(&table, &flows[i]);
 		else if (rand() % 2 == 0)
-			flowtable_heard(&table, &flows[i], now);
+			flowtable_note_request(&table, &flows[i], now);
 		else
-			flowtable_answered(&table, &flows[i], now);
+			flowtable_note_answer(&table, &flows[i], now);
 		ck_assert(list_is_sound(&table.fresh) && list_is_sound(&table.established));
 	}
 }
@@ -287,12 +293,12 @@ int main(void)
 	tcase_add_test(tc, every_flow_is_found_by_its_key_alone);
 	tcase_add_test(tc, each_part_of_a_key_counts);
 	tcase_add_test(tc, keys_spread_over_the_buckets);
-	tcase_add_test(tc, new_flows_push_out_the_new_one_longest_unused);
-	tcase_add_test(tc, an_established_flow_is_not_pushed_out_by_new_ones);
-	tcase_add_test(tc, it_takes_an_answer_and_one_more_datagram_to_be_established);
-	tcase_add_test(tc, nor_by_others_that_are_answered_while_it_is_used);
-	tcase_add_test(tc, one_that_was_long_unused_becomes_a_new_one_again);
-	tcase_add_test(tc, the_oldest_of_both_lists_is_told);
+	tcase_add_test(tc, new_flows_evict_the_new_flow_that_was_idle_longest);
+	tcase_add_test(tc, new_flows_do_not_evict_an_established_flow);
+	tcase_add_test(tc, an_answer_and_another_datagram_establish_a_flow);
+	tcase_add_test(tc, answered_flows_do_not_evict_an_established_flow_in_use);
+	tcase_add_test(tc, an_established_flow_that_was_idle_for_long_becomes_new_again);
+	tcase_add_test(tc, the_oldest_flow_of_both_lists_is_returned);
 	tcase_add_loop_test(tc, random_use_keeps_the_lists_in_order, 0, 5);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
