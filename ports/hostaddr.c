@@ -2,7 +2,6 @@
 /* The host's IPv4 address. See hostaddr.h. */
 #include "ports/hostaddr.h"
 
-#include <arpa/inet.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,11 +51,10 @@ void hostaddr_unwatch(struct loop *loop)
 	fd_close(&changes.fd);
 }
 
-const char *hostaddr_gateway(char *buf, size_t cap)
+struct ipaddr hostaddr_gateway(void)
 {
-	struct in_addr addr = { atomic_load(&gateway) };
+	struct ipaddr ip = { .v4.s_addr = atomic_load(&gateway) };
 
-	if (addr.s_addr == 0 || inet_ntop(AF_INET, &addr, buf, (socklen_t)cap) == NULL)
-		buf[0] = '\0';
-	return buf;
+	ip.family = ip.v4.s_addr != 0 ? AF_INET : AF_UNSPEC;
+	return ip;
 }
