@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Paths on which answers do not come back. See deadpaths.h. */
+/* The list of dead paths. See deadpaths.h. */
 #include "ports/deadpaths.h"
 
 #include <netinet/in.h>
@@ -11,7 +11,7 @@
 #define DEAD_MS	      60000 /* how long a path counts as dead */
 #define NETWORK4_LEN  3	    /* bytes of an address that name the client's network */
 #define NETWORK6_LEN  8
-/* If so many networks have dead paths to a target, the client's network is not the reason. */
+/* If this many networks have dead paths to a target, the networks are not the reason. */
 #define MANY_NETWORKS 8
 
 static bool is_same_network(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
@@ -42,7 +42,7 @@ bool deadpaths_has(const struct deadpaths *dead, const struct sockaddr_storage *
 	return false;
 }
 
-/* Returns the entry, or NULL. */
+/* Returns the entry of a path, which may have expired; or NULL. */
 static struct deadpath *find(struct deadpaths *dead, const struct sockaddr_storage *from,
 			     const struct sockaddr_storage *to)
 {

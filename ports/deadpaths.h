@@ -5,10 +5,10 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
-/* A list of dead paths: which transparent connections (transparent.h) got no answer lately, by the
- * client's network (a /24 of IPv4, a /64 of IPv6) and the target. Such a connection costs a
- * timeout, so it is not tried again for a minute. If several networks have a dead path to a target,
- * all paths to it count as dead.
+/* A list of dead paths, on which transparent connections (transparent.h) got no answer. A path is
+ * the client's network (a /24 of IPv4, a /64 of IPv6) and the target. A connection on a dead path
+ * costs a timeout, so none is tried for a minute. If 8 networks have a dead path to a target, all
+ * paths to that target count as dead.
  *
  * Zero it before the first use. Only one thread may use it. Nothing blocks.
  */
@@ -22,10 +22,10 @@ struct deadpaths {
 	unsigned int next; /* the entry to overwrite next */
 };
 
-/* Remembers for a minute that the path is dead. A new entry overwrites the oldest one. */
+/* Remembers for a minute that the path is dead. If the list is full, forgets another path. */
 void deadpaths_note(struct deadpaths *dead, const struct sockaddr_storage *from,
 		    const struct sockaddr_storage *to);
-/* Ends that: the path works. */
+/* Removes the path, because it works. */
 void deadpaths_forget(struct deadpaths *dead, const struct sockaddr_storage *from,
 		      const struct sockaddr_storage *to);
 /* Is the path dead, or are all paths to that target? */

@@ -26,7 +26,7 @@ static size_t slot_of(const struct sockaddr_storage *to)
 
 int markcache_find(struct markcache *m, const struct sockaddr_storage *to)
 {
-	struct markcache_entry *entry = &m->of[slot_of(to)];
+	struct markcache_entry *entry = &m->entries[slot_of(to)];
 	unsigned long long now = clock_now_ms();
 
 	if (entry->mark == 0 || !transparent_is_same(&entry->to, to))
@@ -42,14 +42,14 @@ int markcache_find(struct markcache *m, const struct sockaddr_storage *to)
 
 void markcache_note(struct markcache *m, const struct sockaddr_storage *to, int mark)
 {
-	m->of[slot_of(to)] = (struct markcache_entry){ .to = *to,
-						       .mark = mark,
-						       .until_ms = clock_now_ms() + KEEP_MS };
+	m->entries[slot_of(to)] = (struct markcache_entry){ .to = *to,
+							    .mark = mark,
+							    .until_ms = clock_now_ms() + KEEP_MS };
 }
 
 void markcache_forget(struct markcache *m, const struct sockaddr_storage *to)
 {
-	struct markcache_entry *entry = &m->of[slot_of(to)];
+	struct markcache_entry *entry = &m->entries[slot_of(to)];
 
 	if (transparent_is_same(&entry->to, to))
 		entry->mark = 0;

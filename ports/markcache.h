@@ -7,8 +7,8 @@
 #include "ports/deadpaths.h"
 
 /* A cache of fwmarks. The child decides which mark a socket that is bound to a client's address
- * needs for a target (transparent.h). The mark of a connected socket that the child returned shows
- * its decision; this cache keeps the decision for a second.
+ * needs for a target (transparent.h). When the child returns a connected socket, the socket's mark
+ * shows the decision. This cache keeps it for a second.
  *
  * Zero it before the first use. Only one thread may use it. Nothing blocks.
  */
@@ -20,8 +20,8 @@ struct markcache {
 		struct sockaddr_storage to;
 		int mark;		     /* 0: unused entry */
 		unsigned long long until_ms; /* clock_now_ms()'s clock */
-	} of[MARKCACHE_SIZE];
-	/* Client networks for which the child found that no mark helps. */
+	} entries[MARKCACHE_SIZE];
+	/* Paths on which connections from the client's address got no answer. */
 	struct deadpaths dead;
 };
 

@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Routes and connection tracking for sockets that are bound to a client's address. See srcroute.h.
  *
- * A packet may be sent from any address. The problem is the answer: by the routes of the namespace
- * it would leave for the client. So answers get the mark 100, and packets with that mark use
- * routing table 100, in which every destination is local. There are two ways to give an answer that
- * mark:
+ * A transparent socket can send packets from any address. The problem is the answer: by the routes
+ * of the namespace it would leave for the client. So answers get the mark 100, and packets with
+ * that mark use routing table 100, in which every destination is local. There are two ways to give
+ * an answer that mark:
  *
- * - DIRECT: the socket's own packets have mark 100. The server's socket takes it over from them
- *   (tcp_fwmark_accept), and so does a reset if there is no server (fwmark_reflect). Nothing else
- *   is needed. But with that mark every target is local, so this is right only for targets that are
- *   local and whose addresses nobody translates (DNAT) on the way.
+ * - DIRECT: the socket's own packets have mark 100. The server's socket takes the mark over from
+ *   them (tcp_fwmark_accept), and so does a reset if there is no server (fwmark_reflect). Nothing
+ *   else is needed. But with that mark every target is local, so this is right only for a target
+ *   that is local and whose address no rule translates (DNAT).
  *
  * - TRACKED: the socket's packets have mark 101, which no routing rule matches. netfilter stores
  *   the mark for the connection, and sets mark 100 on the answers (netfilter.h). This is for the
  *   other targets: containers behind a bridge, reached by their own addresses or by DNAT.
  *
  * Addresses can only be translated if the kernel tracks connections (conntrack). So a local target
- * is DIRECT if the kernel does not track, and TRACKED if it does: then some rules need tracking
- * already, and ours add no cost. Elsewhere our rules would switch tracking on, and all connections
- * would pay for it. The kernel does not say whether it tracks, and there are too many kinds of
- * rules to look for (nft, two kinds of iptables, ip6tables). But it does say whether a given
- * connection is tracked.
+ * is DIRECT if the kernel does not track. If it does, the target is TRACKED: other rules need
+ * tracking already, so ours add no cost. (Without other rules ours would switch tracking on, and
+ * all connections would pay for it.) The kernel does not say whether it tracks, and there are too
+ * many kinds of rules to look for (nft, two kinds of iptables, ip6tables). But it does say whether
+ * a given connection is tracked.
  *
- * The mark, the table and the rule's priority are compat: 3.0.1.
+ * Mark 100, the table and the rule's priority are compat: 3.0.1.
  */
 #include "ports/srcroute.h"
 
@@ -36,7 +36,7 @@
 
 #define TABLE	 100
 #define PRIORITY 100 /* of the rule: before those of a VPN inside, which start at 1000 */
-#define LOOK_MS	 10  /* between two checks: nobody adds rules and relies on them faster */
+#define LOOK_MS	 10  /* between two checks; new rules may go unnoticed for this long */
 
 /* ---- the routes ---- */
 
@@ -47,11 +47,15 @@ static int allow_marks(struct err *e)
 	return r < 0 ? r : fd_write_file("/proc/sys/net/ipv4/fwmark_reflect", "1", e);
 }
 
+/* If the rule is there already, an earlier port service in this namespace has made both. */
 static int add_routes(int fd, int family, int lo, struct err *e)
 {
-	int r = rtnl_mark_rule_add(fd, family, PRIORITY, TRANSPARENT_MARK_IN, TABLE, e);
+	int rule = rtnl_mark_rule_add(fd, family, PRIORITY, TRANSPARENT_MARK_IN, TABLE, e);
+	int r = rule;
 
-	return r < 0 ? r : rtnl_local_default_add(fd, family, lo, TABLE, e);
+	if (rule == 0 || rule == -EEXIST)
+		r = rtnl_local_default_add(fd, family, lo, TABLE, e);
+	return rule == -EEXIST && r == -EEXIST ? 0 : r;
 }
 
 int srcroute_start(struct srcroute *t, struct err *e)
@@ -127,8 +131,8 @@ static bool is_seen_tracked(int family)
 	return transparent_is_tracked(fd, family);
 }
 
-/* Does the kernel track connections of this family here? Once it does, our own rules keep it doing
- * so. */
+/* Does the kernel track connections of this family here? Once it does, our own rules (choose_mark)
+ * keep tracking on, so it is not checked again. */
 static bool is_tracking(struct srcroute *t, int family)
 {
 	struct tracking *k = family == AF_INET ? &t->v4_tracking : &t->v6_tracking;

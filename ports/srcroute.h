@@ -10,10 +10,11 @@
 #include "ports/deadpaths.h"
 
 /* The routes and rules in the child's network namespace that bring answers back to transparent
- * sockets (transparent.h). All functions act on the network namespace of the calling thread, in the
- * child, which has CAP_NET_ADMIN there. Only one thread may use a struct srcroute. They block only
- * for netlink's answers. */
+ * sockets (transparent.h). The functions act on the network namespace of the calling thread, in the
+ * child, which has CAP_NET_ADMIN there. They block only for netlink's answers. Only one thread may
+ * use a struct srcroute. */
 
+/* Private. */
 struct srcroute {
 	int rtnl_fd; /* owned, for as long as the struct is used */
 	bool v6;     /* the routes for IPv6 exist, too */
@@ -22,16 +23,18 @@ struct srcroute {
 		unsigned long long looked_ms; /* time of the last check */
 	} v4_tracking, v6_tracking;
 	struct netfilter netfilter;
-	struct deadpaths dead; /* see deadpaths.h */
+	/* Paths on which a connection got no answer; the caller records them. */
+	struct deadpaths dead;
 };
 
 /* Initializes `t` and makes the routes. The loopback link must be up. Returns 0, or -errno with a
  * reason: then transparent sockets are not possible here. */
 int srcroute_start(struct srcroute *t, struct err *e);
 
-/* Returns a non-blocking TCP socket that is bound to `from` and that the caller, who owns it, may
- * connect to `to`; or -errno with the reason why it cannot come from there. If connecting takes
- * longer than TRANSPARENT_DEADLINE_MS, the caller should connect without the client's address. */
+/* Returns a non-blocking TCP socket that is bound to `from`, for connecting to `to`. The caller
+ * owns it. Or returns -errno with the reason why a connection cannot come from `from`. If
+ * connecting takes longer than TRANSPARENT_DEADLINE_MS, the caller should connect from another
+ * address. */
 int srcroute_socket(struct srcroute *t, const struct sockaddr_storage *from,
 		    const struct sockaddr_storage *to, struct err *e);
 

@@ -19,7 +19,8 @@ bool transparent_is_same(const struct sockaddr_storage *a, const struct sockaddr
 	return a->ss_family == b->ss_family && memcmp(a, b, transparent_length(a)) == 0;
 }
 
-/* Does the address name a single host, and the same one in every network? */
+/* Can a client have this address, and does it mean the same client inside? False for unspecified,
+ * loopback, multicast, broadcast and IPv6 link-local addresses. */
 static bool is_global_v4(struct in_addr addr)
 {
 	uint32_t host = ntohl(addr.s_addr);
@@ -89,9 +90,10 @@ int transparent_mark(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_MARK, &mark, &len) == 0 ? mark : 0;
 }
 
-bool transparent_is_right(int fd, int family, int mark)
+bool transparent_has_valid_mark(int fd, int family, int mark)
 {
-	/* With MARK_IN an untracked connection was not translated. With MARK_OUT the answer has
-	 * come back, so the mark is right. */
+	/* TRANSPARENT_MARK_IN is wrong if an address was translated, and the kernel translates only
+	 * tracked connections. With TRANSPARENT_MARK_OUT the server's answer has come back already.
+	 */
 	return mark != TRANSPARENT_MARK_IN || !transparent_is_tracked(fd, family);
 }

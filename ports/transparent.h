@@ -26,21 +26,22 @@
 socklen_t transparent_length(const struct sockaddr_storage *sa);
 /* Are they the same address and port? */
 bool transparent_is_same(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
-/* Can a connection to `to` come from the address `from`? Returns 0 or -errno with a reason. */
+/* Can a connection to `to` come from the address `from`? Returns 0 or -errno with a reason; `e` may
+ * be NULL. */
 int transparent_check(const struct sockaddr_storage *from, const struct sockaddr_storage *to,
 		      struct err *e);
 
 /* Marks a socket with `mark`, makes it transparent and binds it to `from`; srcroute_start must have
- * made the routes. The socket may come from another process: the caller needs CAP_NET_ADMIN in the
- * socket's namespace, which the owner of its user namespace has. Returns 0 or -errno with a reason;
- * `e` may be NULL. */
+ * made the routes. The socket may come from another process. The caller needs CAP_NET_ADMIN in the
+ * socket's network namespace; the user who owns that namespace's user namespace has it. Returns 0
+ * or -errno with a reason; `e` may be NULL. */
 int transparent_bind(int fd, const struct sockaddr_storage *from, int mark, struct err *e);
-/* Returns the mark of a socket; 0 if it is not bound to a client's address. */
+/* Returns the mark of a socket: 0 for sockets of ours that are not bound to a client's address. */
 int transparent_mark(int fd);
 /* Does the kernel track this connection? `family`: AF_INET or AF_INET6. */
 bool transparent_is_tracked(int fd, int family);
-/* After connecting: is the mark, which was chosen some time ago, still the right one? NAT rules may
- * have been added since then. */
-bool transparent_is_right(int fd, int family, int mark);
+/* For a connected socket: is its mark, which was chosen some time ago, still the right one? NAT
+ * rules may have been added since then. */
+bool transparent_has_valid_mark(int fd, int family, int mark);
 
 #endif
