@@ -218,12 +218,18 @@ static int hear(struct child *c, enum handshake which, struct err *e)
 
 static int start_port_service(struct child *c, struct err *e)
 {
+	char socket[PATH_MAX], ready[PATH_MAX];
+	const struct portservice_setup setup = {
+		.socket = statedir_path(c->state_dir, STATE_BP_SOCKET, socket),
+		.ready = statedir_path(c->state_dir, STATE_BP_READY, ready),
+		.netns = c->netns[0] != '\0' ? c->netns : NULL,
+		.source_ip_backend = c->o->net.source_ip_transparent ? "nft" : NULL,
+	};
 	int r;
 
 	if (c->o->net.port_driver != PORT_BUILTIN)
 		return 0;
-	r = portservice_start(c->state_dir, c->netns[0] != '\0' ? c->netns : NULL,
-			      c->o->net.source_ip_transparent, e);
+	r = portservice_start(&setup, e);
 	if (r == 0)
 		log_debug("the port service is up: %s/" STATE_BP_SOCKET, c->state_dir);
 	return r;
