@@ -5,10 +5,10 @@
  * lets it do with a socket of that namespace what the child could do. But the child decides which
  * fwmark a target needs (srcroute.c), and what to do if connecting fails. So the first connection
  * to a target goes through the child, and the mark of the socket that the child returns is cached
- * for a second (markcache.h). While it is cached, the parent binds and connects by itself; if that
- * does not succeed within AT_ONCE_MS, it asks the child. TRANSPARENT_MARK_IN is right only if
- * nobody translates addresses, so every connection made with it is checked before a byte is sent
- * (transparent_is_right).
+ * for a second (markcache.h). While the mark is cached, the parent binds and connects the socket
+ * itself; if that does not succeed within MARKED_CONNECT_MS, it asks the child.
+ * TRANSPARENT_MARK_IN is right only if nobody translates addresses, so every connection made with
+ * it is checked before a byte is sent (transparent_has_valid_mark).
  *
  * Ending. Every dial ends in `finish`, which releases all that the dial holds and leaves the call
  * of on_done to a task. So the owner may free the memory in on_done: no function of the dial is
@@ -19,7 +19,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -27,6 +26,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "formats/bpmsg.h"
 #include "formats/ipaddr.h"
 #include "os/closer.h"
 #include "os/sockopt.h"
@@ -35,12 +35,12 @@
 #include "ports/reach.h"
 #include "ports/transparent.h"
 
-#define TRIES	    10	  /* compat: 3.0.1 */
-#define STEP_MS	    5	  /* compat: 3.0.1; the pause after the i-th try is 5 * i ms */
-#define SHORT_MS    100	  /* pause after a try that does not count, because descriptors are short */
-#define DEADLINE_MS 30000 /* for all tries together */
-#define CONNECT_MS  20000 /* for one connect(2); the child gives up after the same time */
-#define AT_ONCE_MS  100	  /* for one connect(2) with a mark; then the child is asked */
+#define TRIES		  10	/* compat: 3.0.1 */
+#define STEP_MS		  5	/* compat: 3.0.1; the pause after the i-th try is 5 * i ms */
+#define SHORT_MS	  100	/* the pause after a try that does not count (try_again) */
+#define DEADLINE_MS	  30000 /* for all tries together */
+#define CONNECT_MS	  20000 /* for one connect(2); the child gives up after the same time */
+#define MARKED_CONNECT_MS 100	/* for one connect(2) with a mark; then the child is asked */
 
 static void on_answer(struct watch *watch, short revents);
 
@@ -49,7 +49,7 @@ static void end_try(struct dial *d)
 {
 	struct loop *loop = d->dialler->loop;
 
-	sockpool_unwait(&d->waiter);
+	sockpool_cancel_wait(&d->waiter);
 	loop_cancel(loop, &d->timer);
 	loop_remove(loop, &d->watch);
 	if (d->watch.on_event == on_answer)
@@ -59,7 +59,7 @@ static void end_try(struct dial *d)
 	msg_reader_reset(&d->reader);
 }
 
-static void report(struct task *t)
+static void report_result(struct task *t)
 {
 	struct dial *d = LOOP_OWNER(t, struct dial, task);
 
@@ -71,7 +71,7 @@ static void finish(struct dial *d, int result)
 	end_try(d);
 	d->done = true;
 	d->result = result;
-	d->task.run = report;
+	d->task.run = report_result;
 	loop_defer(d->dialler->loop, &d->task);
 }
 
@@ -102,9 +102,9 @@ static void on_deadline(struct timer *t)
 	finish(d, err_set(&d->why, ETIMEDOUT, "no answer from the child"));
 }
 
-/* A try failed with the error number -`result` and the reason in d->why. Pauses and tries again, or
- * gives up. The try does not count if the target is not to blame: descriptors are short (then
- * accepting pauses, too), or too many sockets of the child are still being closed (closer.h). */
+/* A try failed with `result`, an -errno, and the reason in d->why. Pauses and tries again, or gives
+ * up. The try does not count if the target is not to blame: descriptors are short (then accepting
+ * pauses, too), or too many closers run (-ECONNABORTED of send_request). */
 static void try_again(struct dial *d, int result)
 {
 	bool is_short = result == -EMFILE || result == -ENFILE;
@@ -114,7 +114,7 @@ static void try_again(struct dial *d, int result)
 	end_try(d);
 	log_debug("port %d: try %d: %s", d->port_id, d->tries, d->why.msg);
 	if (is_short)
-		fdquota_pause(d->dialler->quota, d->why.msg);
+		d->dialler->on_shortage(d->dialler, d->why.msg);
 	if (!counts)
 		d->tries--;
 	d->timer.on_due = on_next_try;
@@ -135,18 +135,17 @@ static bool has_option(int fd, int name, int value)
 	return getsockopt(fd, SOL_SOCKET, name, &is, &len) == 0 && is == value;
 }
 
-/* Is the descriptor what was asked for: a TCP or UDP socket, and not a raw socket of that protocol?
- */
+/* Is `fd` the TCP or UDP socket that was asked for, and not a raw socket of that protocol? */
 static bool is_asked_for(const struct dial *d, int fd)
 {
-	bool udp = d->asks_probe || proto_is_udp(d->req.proto);
+	bool udp = d->asks_probe || proto_is_udp(d->target->proto);
 
 	return has_option(fd, SO_PROTOCOL, udp ? IPPROTO_UDP : IPPROTO_TCP) &&
 	       has_option(fd, SO_TYPE, udp ? SOCK_DGRAM : SOCK_STREAM);
 }
 
 /* Caches what the child decided about the target: the mark with which it connected from the
- * client's address, or that it did not. */
+ * client's address, or that it connected from another address. */
 static void note_mark(const struct dial *d, int fd)
 {
 	int mark;
@@ -162,7 +161,7 @@ static void note_mark(const struct dial *d, int fd)
 		deadpaths_note(&d->dialler->marks->dead, &d->from, &d->to);
 }
 
-/* Reads a part of the answer. Returns the connected descriptor; -EINPROGRESS if it must be called
+/* Reads a part of the answer. Returns the descriptor that was asked for; -EINPROGRESS to be called
  * again, -EAGAIN if no more has arrived, or another -errno with the reason in d->why. */
 static int read_answer(struct dial *d)
 {
@@ -203,17 +202,20 @@ static void on_answer(struct watch *watch, short revents)
 		on_probe(d, r);
 	} else if (r >= 0) {
 		note_mark(d, r);
-		if (proto_is_tcp(d->req.proto))
+		if (proto_is_tcp(d->target->proto))
 			sockopt_tcp_reset_on_close(r);
 		finish(d, r);
 	} else if (r != -EAGAIN) {
-		/* The child's connection timed out as well, and the child remembers that. */
+		/* The connection from the client's address got no answer here, and the child could
+		 * not connect either. */
 		if (d->timed_out)
 			deadpaths_note(&d->dialler->marks->dead, &d->from, &d->to);
 		try_again(d, r);
 	}
 }
 
+/* Opens the connection to the child, and sends a request on it. Returns 0 or -errno; -ECONNABORTED
+ * if too many closers run. */
 static int send_request(struct dial *d, const struct bpmsg *req)
 {
 	char text[BPMSG_MAX];
@@ -240,6 +242,7 @@ static unsigned int ms_left(const struct dial *d, unsigned int most_ms)
 	return left_ms < most_ms ? left_ms : most_ms;
 }
 
+/* Sends a request, and waits for its answer in on_answer. */
 static void ask_for(struct dial *d, const struct bpmsg *req)
 {
 	struct loop *loop = d->dialler->loop;
@@ -263,14 +266,27 @@ static void ask_for(struct dial *d, const struct bpmsg *req)
 
 static void ask_child(struct dial *d)
 {
+	struct bpmsg req = { .type = BPMSG_CONNECT,
+			     .target = *d->target,
+			     .host_gateway_ip = d->host_gateway_ip,
+			     .source_ip = d->source_ip,
+			     .source_port = d->source_port };
+	struct target *t = &req.target;
+
+	/* If the routes have chosen the address, the request must name it. Otherwise the child
+	 * finds the same address by itself (target_address). */
+	if (d->ip_is_chosen) {
+		t->ip = d->ip;
+		t->ip_text = ipaddr_equal(&t->ip, &t->parent_ip) ? t->parent_ip_text : NULL;
+	}
 	log_debug("port %d: the child is asked for a connection", d->port_id);
-	ask_for(d, &d->req);
+	ask_for(d, &req);
 }
 
 /* ---- connecting ---- */
 
 /* Does the error of connect(2) concern the target, and not our socket or this process? */
-static bool is_of_target(int errnum)
+static bool is_target_error(int errnum)
 {
 	switch (errnum) {
 	case ECONNREFUSED:
@@ -285,12 +301,14 @@ static bool is_of_target(int errnum)
 	}
 }
 
-static void not_connected(struct dial *d, int errnum)
+/* The parent's connect(2) failed. Tries again if the target is the reason, and else asks the child.
+ * A failure with a mark may be due to the mark, so the child is asked then as well. */
+static void on_connect_failed(struct dial *d, int errnum)
 {
 	const int mark = d->mark;
 
-	bpmsg_dial_error(&d->req, errnum, &d->why);
-	if (mark == 0 && is_of_target(errnum)) {
+	target_dial_error(d->target, &d->ip, errnum, &d->why);
+	if (mark == 0 && is_target_error(errnum)) {
 		try_again(d, -errnum);
 		return;
 	}
@@ -302,30 +320,27 @@ static void not_connected(struct dial *d, int errnum)
 	ask_child(d);
 }
 
+/* The parent's connect(2) has succeeded. */
 static void connected(struct dial *d)
 {
 	loop_remove(d->dialler->loop, &d->watch);
-	if (d->mark == 0 || transparent_is_right(d->watch.fd, d->to.ss_family, d->mark)) {
+	if (d->mark == 0 || transparent_has_valid_mark(d->watch.fd, d->to.ss_family, d->mark)) {
 		finish(d, fd_take(&d->watch.fd));
 		return;
 	}
 	/* A reset, so that no TIME_WAIT blocks the next connection from the same port. */
 	sockopt_reset(&d->watch.fd);
-	not_connected(d, ESTALE);
+	on_connect_failed(d, ESTALE);
 }
 
 static void on_connected(struct watch *w, short revents)
 {
 	struct dial *d = LOOP_OWNER(w, struct dial, watch);
-	int why = 0;
-	socklen_t len = sizeof(why);
-
 	/* Every failure raises POLLERR or POLLHUP as well. */
-	if ((revents & (POLLERR | POLLHUP)) != 0 &&
-	    getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &why, &len) < 0)
-		why = errno;
+	int why = (revents & (POLLERR | POLLHUP)) != 0 ? sockopt_take_error(w->fd) : 0;
+
 	if (why != 0)
-		not_connected(d, why);
+		on_connect_failed(d, why);
 	else
 		connected(d);
 }
@@ -335,7 +350,7 @@ static void on_no_answer(struct timer *t)
 	struct dial *d = LOOP_OWNER(t, struct dial, timer);
 
 	d->timed_out = d->mark != 0;
-	not_connected(d, ETIMEDOUT);
+	on_connect_failed(d, ETIMEDOUT);
 }
 
 /* Returns 0 if connected, -EINPROGRESS, or another -errno. */
@@ -347,14 +362,14 @@ static int connect_now(const struct dial *d)
 		return 0;
 	if (errno != EINPROGRESS && errno != EINTR)
 		return -errno;
-	/* A server on this host has usually answered during the call, and the kernel has processed
-	 * the answer at the end of it. A second connect(2) is cheaper than waiting for the event.
-	 */
+	/* A server on this host has usually answered already, before the first call returned. A
+	 * second connect(2) is cheaper than waiting for the event. */
 	if (connect(d->watch.fd, to, d->to_len) == 0 || errno == EISCONN)
 		return 0;
 	return errno == EALREADY || errno == EINTR ? -EINPROGRESS : -errno;
 }
 
+/* Waits for the end of connect(2), in on_connected or on_no_answer. Returns 0 or -errno. */
 static int wait_for_answer(struct dial *d)
 {
 	struct loop *loop = d->dialler->loop;
@@ -365,10 +380,12 @@ static int wait_for_answer(struct dial *d)
 	d->timer.on_due = on_no_answer;
 	r = loop_add(loop, &d->watch);
 	if (r == 0)
-		r = loop_timer(loop, &d->timer, ms_left(d, d->mark != 0 ? AT_ONCE_MS : CONNECT_MS));
+		r = loop_timer(loop, &d->timer,
+			       ms_left(d, d->mark != 0 ? MARKED_CONNECT_MS : CONNECT_MS));
 	return r;
 }
 
+/* Connects a socket of the pool to d->to. `fd` is taken. */
 static void connect_socket(struct dial *d, int fd)
 {
 	int r = 0;
@@ -386,7 +403,7 @@ static void connect_socket(struct dial *d, int fd)
 	if (r == -EINPROGRESS)
 		r = wait_for_answer(d);
 	if (r < 0)
-		not_connected(d, -r);
+		on_connect_failed(d, -r);
 }
 
 static void on_socket(struct sockpool_waiter *w, int fd)
@@ -399,37 +416,34 @@ static void on_socket(struct sockpool_waiter *w, int fd)
 		ask_child(d);
 }
 
-/* Should the server see the client's address, and can a connection to this target come from it?
- * Sets d->from. */
+/* Should the server see the client's address, and can a connection to this target come from there?
+ * Sets d->from to the address if so, else to AF_UNSPEC. */
 static bool has_source(struct dial *d)
 {
-	struct ipaddr ip;
-
 	d->from.ss_family = AF_UNSPEC;
-	if (!proto_is_tcp(d->req.proto) || d->req.source_ip[0] == '\0' ||
-	    !sockpool_keeps_source(d->dialler->pool) || ipaddr_parse(&ip, d->req.source_ip) < 0)
+	if (!proto_is_tcp(d->target->proto) || d->source_ip.family == AF_UNSPEC ||
+	    !sockpool_keeps_source(d->dialler->pool))
 		return false;
-	ipaddr_sockaddr(&ip, d->req.source_port, &d->from);
+	ipaddr_sockaddr(&d->source_ip, d->source_port, &d->from);
 	if (transparent_check(&d->from, &d->to, NULL) == 0)
 		return true;
 	d->from.ss_family = AF_UNSPEC;
 	return false;
 }
 
-/* Connects without the child, or waits for a socket to do so. Returns false if the child must be
- * asked. */
-static bool try_by_itself(struct dial *d)
+/* Connects a socket of the pool, or waits for one. Returns false if the child must be asked. */
+static bool try_without_child(struct dial *d)
 {
 	struct sockpool *pool = d->dialler->pool;
 	enum sockpool_kind kind;
 	int fd;
 
-	if (pool == NULL || d->via_child || d->to.ss_family == AF_UNSPEC)
+	if (pool == NULL || d->via_child)
 		return false;
-	kind = sockpool_kind(proto_is_udp(d->req.proto), d->to.ss_family);
+	kind = sockpool_kind(proto_is_udp(d->target->proto), d->to.ss_family);
 	d->mark = 0;
 	if (has_source(d)) {
-		/* The child knows that, too, and will connect from its own address. */
+		/* The child usually knows the dead path, too, and connects from its own address. */
 		if (deadpaths_has(&d->dialler->marks->dead, &d->from, &d->to))
 			return false;
 		d->mark = markcache_find(d->dialler->marks, &d->to);
@@ -451,160 +465,92 @@ static bool try_by_itself(struct dial *d)
 
 static void dial_target(struct dial *d)
 {
-	if (bpmsg_target(&d->req, &d->to, &d->to_len, NULL) < 0)
-		d->to.ss_family = AF_UNSPEC;
-	if (!try_by_itself(d))
+	d->to_len = target_sockaddr(d->target, &d->ip, &d->to);
+	if (!try_without_child(d))
 		ask_child(d);
 }
 
 /* ---- choosing the target ---- */
 
-static int *probe_of(const struct dialler *dialler, sa_family_t family)
+/* Must a probe, of the family of d->ip, show the child's routes first? */
+static bool needs_probe(const struct dial *d)
 {
-	if (dialler->probes == NULL)
-		return NULL;
-	return family == AF_INET ? &dialler->probes->v4 : &dialler->probes->v6;
+	return target_depends_on_child(d->target, &d->ip) ||
+	       (d->loop_suspected && !ipaddr_is_loopback(&d->ip) && !ipaddr_is_any(&d->ip));
 }
 
-/* Does the target depend on the child's routes? Then sets *ip to the address to look at; the probe
- * must be of its family. */
-static bool needs_probe(const struct dial *d, struct ipaddr *ip)
+/* Looks at the child's routes through `probe`, and dials d->ip or, if the routes say so, the
+ * loopback address instead. Ends the dial if d->ip may be part of a loop. `probe` is -1 if the
+ * child could not make one. */
+static void choose_target(struct dial *d, int probe)
 {
-	struct sockaddr_storage to;
-	socklen_t len;
-
-	if (bpmsg_is_by_parent_ip(&d->req, ip))
-		return true;
-	if (!d->loop_suspected || bpmsg_target(&d->req, &to, &len, NULL) < 0)
-		return false;
-	ipaddr_from_sockaddr(ip, &to);
-	return !ipaddr_is_loopback(ip);
-}
-
-/* Chooses the target by what `probe` shows about *ip, and dials it. -1: the child has no probe of
- * that family. */
-static void look_at_target(struct dial *d, const struct ipaddr *ip, int probe)
-{
-	if (d->has_ip) {
-		if (probe >= 0 && reach_is_outside(probe, ip)) {
-			ipaddr_sockaddr(ip, d->req.port, &d->to);
-			finish(d, err_set(&d->why, ELOOP, "it may lead back to the port"));
-			return;
-		}
-	} else if (probe >= 0 && reach_is_local(probe, ip)) {
-		strcpy(d->req.ip, d->req.parent_ip);
-	} else {
-		bpmsg_use_loopback(&d->req, ip->family);
+	if (target_depends_on_child(d->target, &d->ip)) {
+		d->ip_is_chosen = true;
+		if (probe < 0 || !reach_is_local(probe, &d->ip))
+			d->ip = ipaddr_loopback(d->ip.family);
+	} else if (probe >= 0 && reach_is_outside(probe, &d->ip)) {
+		target_sockaddr(d->target, &d->ip, &d->to);
+		finish(d, err_set(&d->why, ELOOP, "it may lead back to the port"));
+		return;
 	}
 	dial_target(d);
 }
 
-/* Asks the child for a UDP socket that is connected to its loopback address: RootlessKit's child
- * can do that as well. */
+/* Asks the child for a probe: a UDP socket that is connected to the loopback address, a request
+ * that RootlessKit's child knows, too. */
 static void ask_for_probe(struct dial *d, sa_family_t family)
 {
-	struct bpmsg req = { .type = BPMSG_CONNECT, .port = d->req.port };
+	struct bpmsg req = { .type = BPMSG_CONNECT, .target.port = d->target->port };
 
-	req.proto = family == AF_INET ? PROTO_UDP4 : PROTO_UDP6;
-	bpmsg_use_loopback(&req, family);
+	req.target.proto = family == AF_INET ? PROTO_UDP4 : PROTO_UDP6;
+	req.target.ip = ipaddr_loopback(family);
 	log_debug("port %d: the child is asked for a UDP socket, to see its routes", d->port_id);
 	d->asks_probe = true;
 	ask_for(d, &req);
-}
-
-/* Keeps a probe for later dials, unless there is one already or descriptors are short. */
-static void keep_probe(const struct dialler *dialler, sa_family_t family, int fd)
-{
-	int *place = probe_of(dialler, family);
-
-	if (place != NULL && *place < 0 && fdquota_take(dialler->quota, 1))
-		*place = fd;
-	else
-		close(fd);
 }
 
 /* The child has sent a probe, or (`fd` < 0) the reason why it has none. */
 static void on_probe(struct dial *d, int fd)
 {
 	const struct dialler *dialler = d->dialler;
-	struct ipaddr ip;
+	const sa_family_t family = d->ip.family;
 
 	d->asks_probe = false;
 	end_try(d);
-	if (!needs_probe(d, &ip)) { /* it did when the probe was requested */
-		fd_close(&fd);
-		dial_target(d);
-		return;
-	}
-	look_at_target(d, &ip, fd);
+	choose_target(d, fd);
 	if (fd >= 0)
-		keep_probe(dialler, ip.family, fd);
+		dialler_keep_probe(dialler, family, fd);
 }
 
 /* ---- all ---- */
 
 static void try_dial(struct dial *d)
 {
-	struct ipaddr ip;
-	const int *probe;
+	int probe;
 
 	d->tries++;
-	d->asks_probe = false;
-	hostaddr_gateway(d->req.host_gateway_ip, sizeof(d->req.host_gateway_ip));
-	if (!d->has_ip)
-		d->req.ip[0] = '\0';
-	if (!needs_probe(d, &ip)) {
+	d->asks_probe = d->ip_is_chosen = false;
+	d->host_gateway_ip = hostaddr_gateway();
+	d->ip = target_address(d->target, &d->host_gateway_ip);
+	if (!needs_probe(d)) {
 		dial_target(d);
 		return;
 	}
-	probe = probe_of(d->dialler, ip.family);
-	if (probe != NULL && *probe >= 0)
-		look_at_target(d, &ip, *probe);
+	probe = dialler_probe(d->dialler, d->ip.family);
+	if (probe >= 0)
+		choose_target(d, probe);
 	else
-		ask_for_probe(d, ip.family);
+		ask_for_probe(d, d->ip.family);
 }
 
-void dial_start(struct dial *d, const struct dialler *dialler, int port_id, const struct bpmsg *req,
-		void (*on_done)(struct dial *d, int result))
+void dial_start(struct dial *d, const struct dialler *dialler, int port_id,
+		const struct target *target, void (*on_done)(struct dial *d, int result))
 {
 	d->dialler = dialler;
 	d->port_id = port_id;
-	d->req = *req;
-	d->has_ip = req->ip[0] != '\0';
+	d->target = target;
 	d->on_done = on_done;
 	d->until_ms = clock_now_ms() + DEADLINE_MS;
 	d->watch.fd = -1;
 	try_dial(d);
-}
-
-int dialler_open(struct dialler *dialler)
-{
-	dialler->marks = calloc(1, sizeof(*dialler->marks));
-	dialler->probes = malloc(sizeof(*dialler->probes));
-	if (dialler->probes != NULL)
-		*dialler->probes = (struct dial_probes){ -1, -1 };
-	if (dialler->marks != NULL && dialler->probes != NULL)
-		dialler->pool = sockpool_new(dialler->loop, dialler->quota, &dialler->bp_address);
-	return dialler->pool != NULL ? 0 : -ENOMEM;
-}
-
-static void close_probe(const struct dialler *dialler, int *fd)
-{
-	if (*fd >= 0)
-		fdquota_give(dialler->quota, 1);
-	fd_close(fd);
-}
-
-void dialler_close(struct dialler *dialler)
-{
-	sockpool_free(dialler->pool);
-	free(dialler->marks);
-	if (dialler->probes != NULL) {
-		close_probe(dialler, &dialler->probes->v4);
-		close_probe(dialler, &dialler->probes->v6);
-	}
-	free(dialler->probes);
-	dialler->pool = NULL;
-	dialler->marks = NULL;
-	dialler->probes = NULL;
 }

@@ -3,24 +3,25 @@
  *
  * Each kind has a stack of sockets, a queue of waiters, and at most one batch under way.
  *
- *     IDLE ── fewer than half of `want` are there ──► ASKING ── sockets came ──► IDLE
+ *     IDLE ── at most half of `want` are there ─────► ASKING ── sockets came ──► IDLE
  *      ▲                                                │
- *      └─────── after a pause: 100, 200, ... ms ◄───────┴─ none, no answer: waiters are told
+ *      └─────── after a pause: 100, 200, ... ms ◄───────┴─ refusal, no answer: waiters are told
  *
  * `want` is how many sockets to store. It doubles if a batch came too late for a caller, or if
- * demand is so high that larger batches pay. It halves if so many were not needed for a while.
+ * demand is so high that larger batches pay. It halves if fewer than `want` sockets were taken in
+ * LOOK_MS.
  *
  * Quota. Each stored socket is charged to the worker's descriptor quota, and so are the sockets of
  * a batch under way and the connection that it comes on. The pool leaves a reserve to connections.
- * When the quota falls to that reserve, the pool closes all its sockets: from then on each
- * connection asks the child, and gets the last descriptors.
+ * When no more than the reserve is left, the pool closes all its sockets. From then on each
+ * connection asks the child, so that the last descriptors are used for connections only.
  *
- * Trust. Sockets that come from the child are not trusted. But a system call for each thing that
- * could be wrong with one would cost as much as asking the child for each connection. So one call
- * checks that it is TCP or UDP, by an option that only this protocol has; a wrong family shows in
- * connect(2). Each socket is made non-blocking, and set to reset when it is closed unused, so that
- * neither connect(2) nor close(2) blocks. Anything that was not requested is closed in the
- * background (closer.h).
+ * Trust. Sockets that come from the child are not trusted. But to check everything that could be
+ * wrong with a socket would cost as many system calls as asking the child for each connection. So
+ * one call checks that a socket is TCP or UDP, by an option that only this protocol has; a wrong
+ * family shows in connect(2). Each socket is made non-blocking, and set to reset when it is closed
+ * unused, so that neither connect(2) nor close(2) blocks. Anything that was not requested is closed
+ * in the background (closer.h).
  *
  * Root inside may keep a duplicate of a socket, and can undo these settings later or hold the
  * socket's lock. Then the worker blocks, maybe only when it closes the socket at its end, and the
@@ -47,7 +48,7 @@
 
 #define WANT_LEAST   4	   /* least value of `want` */
 #define LOOK_MS	     2000  /* interval of `on_look`, after which unused sockets are closed */
-#define BUSY	     4	   /* demand is high if so many times `want` are taken within it */
+#define BUSY	     4	   /* demand is high if BUSY * want sockets are taken within LOOK_MS */
 #define DEADLINE_MS  2000  /* for the child's answer, which takes less than 1 ms */
 #define PAUSE_MS     100   /* before the next batch after a failure; doubled each time */
 #define PAUSE_MAX_MS 10000 /* the longest pause */
@@ -78,8 +79,8 @@ struct sockpool {
 	const struct sockaddr_un *bp_address;
 	struct store stores[SOCKPOOL_KINDS];
 	struct timer look;
-	bool unknown; /* the child does not know the "sockets" request */
-	bool keeps_source;
+	bool unsupported;  /* the child does not know the "sockets" request */
+	bool keeps_source; /* see sockpool_keeps_source */
 };
 
 static const struct kind {
@@ -111,7 +112,7 @@ void sockpool_wait(struct sockpool *pool, enum sockpool_kind kind, struct sockpo
 	list_append(w->queue, &w->node);
 }
 
-void sockpool_unwait(struct sockpool_waiter *w)
+void sockpool_cancel_wait(struct sockpool_waiter *w)
 {
 	if (w->queue != NULL)
 		list_remove(w->queue, &w->node);
@@ -122,12 +123,11 @@ static void tell_first(struct store *s, int fd)
 {
 	struct sockpool_waiter *w = LIST_OWNER(s->queue.first, struct sockpool_waiter, node);
 
-	sockpool_unwait(w);
+	sockpool_cancel_wait(w);
 	w->on_socket(w, fd);
 }
 
-/* Gives `result` to all who wait now. The callbacks may add further waiters, which are left alone.
- */
+/* Tells `result` to all that wait now, but not to waiters that the callbacks add. */
 static void tell_all(struct store *s, int result)
 {
 	const struct list_node *last = s->queue.last;
@@ -181,8 +181,8 @@ void sockpool_drop(struct sockpool *pool)
 	}
 }
 
-/* Closes what was not needed since the last look, and adapts `want`. Returns whether sockets are
- * left. */
+/* Adapts `want` to the demand since the last look, and closes the sockets above it; all, if there
+ * was no demand. Returns whether sockets are left. */
 static bool adapt(struct store *s)
 {
 	if (s->taken < s->want)
@@ -228,6 +228,7 @@ static void end_batch(struct store *s, size_t kept)
 	s->asked = 0;
 }
 
+/* Requests no batch for a while. The pause doubles each time, until a batch is complete. */
 static void pause_asking(struct store *s)
 {
 	s->pause_ms = s->pause_ms == 0 ? PAUSE_MS : 2 * s->pause_ms;
@@ -236,6 +237,7 @@ static void pause_asking(struct store *s)
 	s->retry_ms = clock_now_ms() + s->pause_ms;
 }
 
+/* Ends the batch under way without a socket. `result`: an -errno for the waiters. */
 static void fail_batch(struct store *s, int result, const struct err *why)
 {
 	log_debug("sockets of %s: %s", proto_name(s->kind->proto), why->msg);
@@ -244,6 +246,7 @@ static void fail_batch(struct store *s, int result, const struct err *why)
 	tell_all(s, result);
 }
 
+/* Is `fd` a socket of the store's protocol? Makes it non-blocking. */
 static bool is_asked_for(const struct store *s, int fd)
 {
 	int value = 0, on = 1;
@@ -253,22 +256,33 @@ static bool is_asked_for(const struct store *s, int fd)
 	       (value != 0) == s->kind->is_set && ioctl(fd, FIONBIO, &on) == 0;
 }
 
-static void ask(struct store *s);
-
-/* Stores the sockets of a batch, at most s->asked, and serves the waiters. */
-static void store_batch(struct store *s, const int *fds, size_t count)
+/* Stores those sockets of a batch that were asked for, and closes the others. Returns how many it
+ * has stored. */
+static size_t keep_asked_for(struct store *s, int *fds, size_t count)
 {
-	struct err why;
-	size_t kept = 0, asked = s->asked;
+	size_t kept = 0, wrong = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		if (is_asked_for(s, fds[i])) {
 			s->fds[s->count++] = fds[i];
 			kept++;
 		} else {
-			closer_close(fds[i]);
+			fds[wrong++] = fds[i];
 		}
 	}
+	closer_close_all(fds, wrong);
+	return kept;
+}
+
+static void ask(struct store *s);
+
+/* A batch has come: at most s->asked descriptors, which are taken. Stores them and serves the
+ * waiters. */
+static void store_batch(struct store *s, int *fds, size_t count)
+{
+	size_t asked = s->asked, kept = keep_asked_for(s, fds, count);
+	struct err why;
+
 	if (kept == 0) {
 		err_set(&why, EPROTO, "the child sent something else");
 		fail_batch(s, -EPROTO, &why);
@@ -280,7 +294,7 @@ static void store_batch(struct store *s, const int *fds, size_t count)
 	s->missed = false;
 	s->pause_ms = 0;
 	if (kept < asked)
-		pause_asking(s); /* the child is short of something */
+		pause_asking(s); /* the child could not make all of them */
 	log_debug("sockets of %s: %zu came", proto_name(s->kind->proto), kept);
 	while (s->count > 0 && s->queue.first != NULL)
 		tell_first(s, pop(s));
@@ -292,6 +306,7 @@ static void store_batch(struct store *s, const int *fds, size_t count)
 		loop_timer(s->pool->loop, &s->pool->look, LOOK_MS);
 }
 
+/* Reads a part of the frame in which the child says why it sends no sockets. */
 static void read_reason(struct store *s, const char *bytes, size_t len)
 {
 	struct err why;
@@ -304,7 +319,7 @@ static void read_reason(struct store *s, const char *bytes, size_t len)
 	} else {
 		r = bpmsg_decode_answer(s->reader.body, s->reader.len, &why);
 		if (r == -EREMOTEIO && bpmsg_is_unknown_type(&why))
-			s->pool->unknown = true;
+			s->pool->unsupported = true;
 		if (r == 0)
 			r = err_set(&why, EPROTO, "the child sent no descriptor");
 	}
@@ -348,7 +363,7 @@ static void on_deadline(struct timer *t)
 static int send_request(struct store *s)
 {
 	const struct bpmsg req = { .type = BPMSG_SOCKETS,
-				   .proto = s->kind->proto,
+				   .target.proto = s->kind->proto,
 				   .count = (int)s->asked };
 	char text[BPMSG_MAX];
 	int len = bpmsg_encode(&req, text, sizeof(text));
@@ -368,7 +383,7 @@ static void ask(struct store *s)
 	char why[128];
 	int r;
 
-	if (is_asking(s) || pool->unknown || clock_now_ms() < s->retry_ms ||
+	if (is_asking(s) || pool->unsupported || clock_now_ms() < s->retry_ms ||
 	    closer_pending() >= CLOSER_MAX)
 		return;
 	s->asked = s->want > s->count ? s->want - s->count : 1;
@@ -395,7 +410,7 @@ int sockpool_take(struct sockpool *pool, enum sockpool_kind kind)
 	struct store *s = &pool->stores[kind];
 	int fd = -1;
 
-	if (pool->unknown)
+	if (pool->unsupported)
 		return -ENOTSUP;
 	if (room(pool) == 0) {
 		sockpool_drop(pool);

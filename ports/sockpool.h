@@ -12,9 +12,9 @@
 
 /* A worker's pool of unconnected sockets of the child's network namespace. A socket belongs for
  * ever to the namespace that it was made in, whichever process holds it. So the child can hand over
- * many at once, and the parent connects them without asking the child each time.
+ * many sockets at once, and the parent connects them without asking the child each time.
  *
- *     take ── one is there ──────────────────────► descriptor
+ *     take ── one is stored ─────────────────────► descriptor
  *       └── none: -EAGAIN, wait ── batch comes ──► on_socket(descriptor)
  *       └── refused by the child, not supported by it, or no descriptor left ──► -errno
  *
@@ -36,8 +36,8 @@ enum sockpool_kind {
 
 /* A wait for a socket. Embedded in its owner; zero it before the first use. */
 struct sockpool_waiter {
-	/* `fd` is a socket, which the owner takes; or -errno: no socket can be had. May call the
-	 * pool. */
+	/* `fd` is a socket, which the owner takes; or -errno, if no socket will come. The callback
+	 * may call the pool. */
 	void (*on_socket)(struct sockpool_waiter *w, int fd);
 	/* Private to the pool: */
 	struct list_node node;
@@ -46,8 +46,8 @@ struct sockpool_waiter {
 
 struct sockpool;
 
-/* All parameters are borrowed. Stored sockets are taken from the quota. Returns NULL if out of
- * memory. */
+/* All parameters are borrowed. `bp_address`: of the child's port service. Stored sockets are
+ * charged to the quota. Returns NULL if out of memory. */
 struct sockpool *sockpool_new(struct loop *loop, struct fdquota *quota,
 			      const struct sockaddr_un *bp_address);
 /* Closes all sockets and frees the pool. No waiter may be left. NULL is fine. */
@@ -58,24 +58,24 @@ enum sockpool_kind sockpool_kind(bool udp, sa_family_t family);
 
 /* Returns an unused non-blocking socket that the caller owns; a TCP socket has
  * sockopt_tcp_defaults. The caller must have taken a descriptor from the quota for it. Returns
- * -EAGAIN if a batch is under way (then call sockpool_wait), or -errno if no socket can be had now.
- */
+ * -EAGAIN if a batch is under way (then call sockpool_wait), or another -errno if the caller should
+ * ask the child for a connection. */
 int sockpool_take(struct sockpool *pool, enum sockpool_kind kind);
 
 /* Waits for a socket after -EAGAIN. on_socket is called once, never from within this call. `w` is
  * borrowed until then. */
 void sockpool_wait(struct sockpool *pool, enum sockpool_kind kind, struct sockpool_waiter *w);
 /* Stops waiting: on_socket is not called. Does nothing if `w` does not wait. */
-void sockpool_unwait(struct sockpool_waiter *w);
+void sockpool_cancel_wait(struct sockpool_waiter *w);
 
 /* Requests a batch if no socket of this kind is stored. */
 void sockpool_warm(struct sockpool *pool, enum sockpool_kind kind);
 
-/* Closes all stored sockets, because descriptors are short. */
+/* Closes all stored sockets, because descriptors are short, and requests none for a moment. */
 void sockpool_drop(struct sockpool *pool);
 
-/* Can the child connect from clients' addresses (--source-ip-transparent)? True until it has said
- * that it cannot. */
+/* Can the child connect from clients' addresses (--source-ip-transparent)? The last batch says so
+ * (BPMSG_KEEPS_SOURCE in bpmsg.h); true before the first batch. */
 bool sockpool_keeps_source(const struct sockpool *pool);
 
 #endif

@@ -4,9 +4,6 @@
  * Connections from clients' addresses want a namespace of their own: tests/e2e/54-source-ip.sh. */
 #include "tests/unit/fakechild.h"
 
-#include <ifaddrs.h>
-#include <net/if.h>
-
 #include "formats/ipaddr.h"
 #include "ports/dial.h"
 
@@ -15,6 +12,8 @@
 static struct dialler dialler;
 static int server;
 static int port;
+static int shortages; /* that dials reported */
+static struct target target;
 
 static struct attempt {
 	struct dial dial;
@@ -22,10 +21,20 @@ static struct attempt {
 	int result;
 } attempt;
 
+static void on_shortage(const struct dialler *d, const char *why)
+{
+	ck_assert_ptr_eq(d, &dialler);
+	ck_assert_str_ne(why, "");
+	shortages++;
+}
+
 static void open_all(void)
 {
 	open_child(QUOTA);
-	dialler = (struct dialler){ .loop = loop, .quota = &quota, .bp_address = bp_address };
+	shortages = 0;
+	dialler = (struct dialler){
+		.loop = loop, .quota = &quota, .on_shortage = on_shortage, .bp_address = bp_address
+	};
 	ck_assert_int_eq(dialler_open(&dialler), 0);
 	server = -1;
 }
@@ -41,13 +50,9 @@ static void close_all(void)
 static void bind_server(int family)
 {
 	struct sockaddr_storage sa = { 0 };
-	struct ipaddr ip = { .family = (sa_family_t)family };
+	struct ipaddr ip = ipaddr_loopback((sa_family_t)family);
 	socklen_t len;
 
-	if (family == AF_INET)
-		ip.v4.s_addr = htonl(INADDR_LOOPBACK);
-	else
-		ip.v6 = in6addr_loopback;
 	len = ipaddr_sockaddr(&ip, 0, &sa);
 	server = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	ck_assert_int_eq(bind(server, (struct sockaddr *)&sa, len), 0);
@@ -84,17 +89,27 @@ static void on_done(struct dial *d, int result)
 	a->result = result;
 }
 
+/* Sets `target` to that of a port with these addresses. */
+static void lead_to(enum proto proto, const char *child_ip, const char *parent_ip)
+{
+	static struct portspec spec;
+	struct err e;
+
+	spec = (struct portspec){ .proto = proto, .child_port = port };
+	snprintf(spec.child_ip, sizeof(spec.child_ip), "%s", child_ip);
+	snprintf(spec.parent_ip, sizeof(spec.parent_ip), "%s", parent_ip);
+	ck_assert_msg(target_from_spec(&target, &spec, &e) == 0, "%s", e.msg);
+}
+
 static void start_to(enum proto proto, const char *ip, const char *source)
 {
-	struct bpmsg req = { .type = BPMSG_CONNECT, .proto = proto, .port = port };
-
-	snprintf(req.ip, sizeof(req.ip), "%s", ip);
-	if (source != NULL) {
-		snprintf(req.source_ip, sizeof(req.source_ip), "%s", source);
-		req.source_port = 40000;
-	}
+	lead_to(proto, ip, "");
 	memset(&attempt, 0, sizeof(attempt));
-	dial_start(&attempt.dial, &dialler, 1, &req, on_done);
+	if (source != NULL) {
+		ck_assert_int_eq(ipaddr_parse(&attempt.dial.source_ip, source), 0);
+		attempt.dial.source_port = 40000;
+	}
+	dial_start(&attempt.dial, &dialler, 1, &target, on_done);
 	ck_assert(!attempt.reported);
 }
 
@@ -115,7 +130,7 @@ static int dial_to(enum proto proto, const char *ip)
 	return finish();
 }
 
-/* It is connected to the server. */
+/* Checks that `fd` is connected to the server. */
 static void check_and_close(int fd)
 {
 	char byte = 0;
@@ -142,7 +157,7 @@ static const struct {
 	{ AF_INET6, PROTO_TCP6, "::" },
 };
 
-START_TEST(connects_by_itself)
+START_TEST(connections_use_sockets_of_the_pool)
 {
 	if (servers[_i].family == AF_INET6 && !fixture_need_ipv6())
 		return;
@@ -154,7 +169,7 @@ START_TEST(connects_by_itself)
 }
 END_TEST
 
-START_TEST(udp_is_connected_too)
+START_TEST(a_udp_socket_is_connected_too)
 {
 	struct sockaddr_in peer;
 	socklen_t len = sizeof(peer);
@@ -171,7 +186,7 @@ START_TEST(udp_is_connected_too)
 }
 END_TEST
 
-START_TEST(nobody_listens)
+START_TEST(a_target_without_a_server_is_an_error_after_ten_tries)
 {
 	char text[128];
 
@@ -185,7 +200,7 @@ START_TEST(nobody_listens)
 }
 END_TEST
 
-START_TEST(a_server_comes_late)
+START_TEST(a_server_that_starts_late_is_reached)
 {
 	bind_server(AF_INET);
 	start_to(PROTO_TCP, "", NULL);
@@ -200,7 +215,7 @@ static const enum child_way poor_ways[] = { IS_OLD,    REFUSES,	      CLOSES,	  
 					    SAYS_NULL, GIVES_SURPLUS, GIVES_PIPES, GIVES_UNIX,
 					    GIVES_UDP, GIVES_V6 };
 
-START_TEST(asks_a_child_that_has_no_sockets_for_it)
+START_TEST(a_child_that_gives_no_sockets_is_asked_to_connect)
 {
 	if (poor_ways[_i] == GIVES_V6 && !fixture_need_ipv6())
 		return;
@@ -212,7 +227,7 @@ START_TEST(asks_a_child_that_has_no_sockets_for_it)
 }
 END_TEST
 
-START_TEST(asks_when_no_socket_comes_in_time)
+START_TEST(a_child_that_gives_sockets_too_late_is_asked_to_connect)
 {
 	open_server(AF_INET);
 	child.way = IS_SILENT;
@@ -225,7 +240,7 @@ START_TEST(asks_when_no_socket_comes_in_time)
 }
 END_TEST
 
-START_TEST(without_a_pool_it_asks)
+START_TEST(without_a_pool_the_child_is_asked_to_connect)
 {
 	open_server(AF_INET);
 	dialler_close(&dialler);
@@ -237,41 +252,18 @@ END_TEST
 
 /* ---- the target of a port without a child IP ---- */
 
-/* An address of this machine beyond loopback, of the family. Returns false if there is none. */
-static bool own_address(int family, char *text, size_t cap)
-{
-	struct ipaddr ip = { .family = AF_UNSPEC };
-	struct ifaddrs *list;
-
-	ck_assert_int_eq(getifaddrs(&list), 0);
-	for (const struct ifaddrs *ifa = list; ifa != NULL; ifa = ifa->ifa_next) {
-		const struct sockaddr_storage *sa = (const void *)ifa->ifa_addr;
-
-		if (sa == NULL || sa->ss_family != family || (ifa->ifa_flags & IFF_UP) == 0)
-			continue;
-		ipaddr_from_sockaddr(&ip, sa);
-		if (!ipaddr_is_loopback(&ip) &&
-		    (family == AF_INET || !IN6_IS_ADDR_LINKLOCAL(&ip.v6)))
-			break;
-		ip.family = AF_UNSPEC;
-	}
-	freeifaddrs(list);
-	return ip.family != AF_UNSPEC && ipaddr_text(&ip, text, cap) != NULL;
-}
-
 /* Dials to a port that was published on `parent_ip`. Returns the address that it got, or "". */
 static const char *target_of(enum proto proto, const char *parent_ip)
 {
-	struct bpmsg req = { .type = BPMSG_CONNECT, .proto = proto, .port = port };
 	static char text[INET6_ADDRSTRLEN];
 	struct sockaddr_storage peer;
 	socklen_t len = sizeof(peer);
 	struct ipaddr ip;
 	int fd;
 
-	snprintf(req.parent_ip, sizeof(req.parent_ip), "%s", parent_ip);
+	lead_to(proto, "", parent_ip);
 	memset(&attempt, 0, sizeof(attempt));
-	dial_start(&attempt.dial, &dialler, 1, &req, on_done);
+	dial_start(&attempt.dial, &dialler, 1, &target, on_done);
 	fd = finish();
 	if (fd < 0)
 		return "";
@@ -318,13 +310,65 @@ START_TEST(an_address_that_is_local_is_the_target)
 }
 END_TEST
 
+static const struct {
+	int family;
+	const char *child_ip;
+	const char *parent_ip;
+	const char *ip; /* of the request */
+} spellings[] = {
+	{ AF_INET, "", "", "" },
+	{ AF_INET, "", "0.0.0.0", "" },
+	{ AF_INET, "", "::FFFF:127.0.0.2", "" },
+	{ AF_INET, "", "::FFFF:192.0.2.77", "127.0.0.1" },
+	{ AF_INET, "::FFFF:127.0.0.9", "192.0.2.77", "::FFFF:127.0.0.9" },
+	{ AF_INET6, "0:0:0::1", "FD00:0::7", "0:0:0::1" },
+	{ AF_INET6, "", "2001:DB8::77", "::1" },
+	{ AF_INET6, "", "0:0::1", "" },
+};
+
+START_TEST(the_child_is_asked_with_addresses_as_they_were_written)
+{
+	char want[BPMSG_MAX];
+
+	if (spellings[_i].family == AF_INET6 && !fixture_need_ipv6())
+		return;
+	port = 53;
+	child.way = IS_OLD;
+	lead_to(PROTO_UDP, spellings[_i].child_ip, spellings[_i].parent_ip);
+	memset(&attempt, 0, sizeof(attempt));
+	dial_start(&attempt.dial, &dialler, 1, &target, on_done);
+	close(finish());
+	snprintf(want, sizeof(want),
+		 "{\"Type\":\"connect\",\"Proto\":\"udp\",\"IP\":\"%s\",\"Port\":53,"
+		 "\"ParentIP\":\"%s\",\"HostGatewayIP\":\"\"}",
+		 spellings[_i].ip, spellings[_i].parent_ip);
+	ck_assert_str_eq(child.connect_text, want);
+}
+END_TEST
+
+START_TEST(an_own_address_is_sent_as_it_was_written)
+{
+	char own[INET6_ADDRSTRLEN], mapped[sizeof("::FFFF:") + INET6_ADDRSTRLEN], want[256];
+
+	port = 53;
+	child.way = IS_OLD;
+	if (!own_address(AF_INET, own, sizeof(own)))
+		return;
+	snprintf(mapped, sizeof(mapped), "::FFFF:%s", own);
+	ck_assert_str_eq(target_of(PROTO_UDP, mapped), own);
+	snprintf(want, sizeof(want), "\"IP\":\"%s\",\"Port\":53,\"ParentIP\":\"%s\"", mapped,
+		 mapped);
+	ck_assert_ptr_nonnull(strstr(child.connect_text, want));
+}
+END_TEST
+
 START_TEST(the_child_is_asked_for_one_probe_a_family)
 {
 	open_server(AF_INET);
 	for (int i = 0; i < 10; i++)
 		ck_assert_str_eq(target_of(PROTO_TCP, "192.0.2.77"), "127.0.0.1");
 	ck_assert_uint_eq(child.connects, 1);
-	ck_assert_int_eq(child.connect.proto, PROTO_UDP4);
+	ck_assert_int_eq(child.connect.target.proto, PROTO_UDP4);
 	if (!fixture_need_ipv6())
 		return;
 	fd_close(&server);
@@ -332,7 +376,23 @@ START_TEST(the_child_is_asked_for_one_probe_a_family)
 	for (int i = 0; i < 10; i++)
 		ck_assert_str_eq(target_of(PROTO_TCP, "2001:db8::77"), "::1");
 	ck_assert_uint_eq(child.connects, 2);
-	ck_assert_int_eq(child.connect.proto, PROTO_UDP6);
+	ck_assert_int_eq(child.connect.target.proto, PROTO_UDP6);
+}
+END_TEST
+
+/* Such a try does not count: the target is not to blame. */
+START_TEST(a_dial_without_descriptors_reports_it_and_goes_on_later)
+{
+	struct rlimit old;
+
+	open_server(AF_INET);
+	old = fixture_limit_fds(0);
+	start_to(PROTO_TCP, "127.0.0.1", NULL);
+	while (shortages < 12)
+		step();
+	fixture_restore_fds(&old);
+	check_and_close(finish());
+	ck_assert_int_eq(shortages, 12);
 }
 END_TEST
 
@@ -352,11 +412,11 @@ static const struct {
 	bool keeps_source;
 	unsigned int connects; /* of 5 */
 } sources[] = {
-	/* What came back has no mark, so that each connection asks. */
+	/* The sockets of the child have no mark to be remembered, so each connection asks. */
 	{ "192.0.2.7", true, 5 },
-	/* Not until it has said so. */
+	/* The child says once that it does not keep addresses. */
 	{ "192.0.2.7", false, 1 },
-	/* No address to come from, or of another family. */
+	/* The client's address cannot be used, or is of another family. */
 	{ "127.0.0.1", true, 0 },
 	{ "0.0.0.0", true, 0 },
 	{ "224.0.0.1", true, 0 },
@@ -366,6 +426,8 @@ static const struct {
 
 START_TEST(the_child_decides_about_clients_addresses)
 {
+	char text[INET6_ADDRSTRLEN];
+
 	open_server(AF_INET);
 	child.keeps_source = sources[_i].keeps_source;
 	for (int i = 0; i < 5; i++) {
@@ -375,11 +437,12 @@ START_TEST(the_child_decides_about_clients_addresses)
 	}
 	ck_assert_uint_eq(child.connects, sources[_i].connects);
 	if (child.connects > 0)
-		ck_assert_str_eq(child.connect.source_ip, sources[_i].source);
+		ck_assert_str_eq(ipaddr_text(&child.connect.source_ip, text, sizeof(text)),
+				 sources[_i].source);
 }
 END_TEST
 
-START_TEST(a_slow_server_is_waited_for)
+START_TEST(a_slow_server_is_reached)
 {
 	int hold = fill_server();
 
@@ -394,7 +457,7 @@ START_TEST(a_slow_server_is_waited_for)
 }
 END_TEST
 
-START_TEST(not_for_ever)
+START_TEST(a_server_that_never_answers_is_given_up)
 {
 	int hold = fill_server();
 
@@ -412,7 +475,7 @@ END_TEST
 
 enum when { WAITING, CONNECTING, PAUSING, CONNECTED };
 
-START_TEST(can_be_cancelled_at_any_time)
+START_TEST(a_dial_can_be_cancelled_at_any_time)
 {
 	int hold = -1;
 
@@ -426,7 +489,7 @@ START_TEST(can_be_cancelled_at_any_time)
 		child.way = IS_SILENT;
 	start_to(PROTO_TCP, "", NULL);
 	if (_i == CONNECTED) {
-		/* The report of it is on its way. */
+		/* The report of the connection is on its way. */
 		while (!attempt.dial.done)
 			ck_assert_int_eq(loop_step(loop, 0), 0);
 		if (attempt.reported) {
@@ -466,21 +529,26 @@ int main(void)
 	TCase *tc = fixture_case_with_dir("dial");
 
 	tcase_add_checked_fixture(tc, open_all, close_all);
-	tcase_add_loop_test(tc, connects_by_itself, 0, COUNT(servers));
-	tcase_add_test(tc, udp_is_connected_too);
-	tcase_add_test(tc, nobody_listens);
-	tcase_add_test(tc, a_server_comes_late);
-	tcase_add_loop_test(tc, asks_a_child_that_has_no_sockets_for_it, 0, COUNT(poor_ways));
-	tcase_add_test(tc, asks_when_no_socket_comes_in_time);
-	tcase_add_test(tc, without_a_pool_it_asks);
+	tcase_add_loop_test(tc, connections_use_sockets_of_the_pool, 0, COUNT(servers));
+	tcase_add_test(tc, a_udp_socket_is_connected_too);
+	tcase_add_test(tc, a_target_without_a_server_is_an_error_after_ten_tries);
+	tcase_add_test(tc, a_server_that_starts_late_is_reached);
+	tcase_add_loop_test(tc, a_child_that_gives_no_sockets_is_asked_to_connect, 0,
+			    COUNT(poor_ways));
+	tcase_add_test(tc, a_child_that_gives_sockets_too_late_is_asked_to_connect);
+	tcase_add_test(tc, without_a_pool_the_child_is_asked_to_connect);
 	tcase_add_loop_test(tc, an_address_that_is_not_local_is_not_the_target, 0, COUNT(ways));
 	tcase_add_loop_test(tc, an_address_that_is_local_is_the_target, 0, COUNT(ways));
+	tcase_add_loop_test(tc, the_child_is_asked_with_addresses_as_they_were_written, 0,
+			    COUNT(spellings));
+	tcase_add_test(tc, an_own_address_is_sent_as_it_was_written);
 	tcase_add_test(tc, the_child_is_asked_for_one_probe_a_family);
+	tcase_add_test(tc, a_dial_without_descriptors_reports_it_and_goes_on_later);
 	tcase_add_test(tc, without_room_for_a_probe_each_dial_asks);
 	tcase_add_loop_test(tc, the_child_decides_about_clients_addresses, 0, COUNT(sources));
-	tcase_add_test(tc, a_slow_server_is_waited_for);
-	tcase_add_test(tc, not_for_ever);
-	tcase_add_loop_test(tc, can_be_cancelled_at_any_time, WAITING, CONNECTED + 1);
+	tcase_add_test(tc, a_slow_server_is_reached);
+	tcase_add_test(tc, a_server_that_never_answers_is_given_up);
+	tcase_add_loop_test(tc, a_dial_can_be_cancelled_at_any_time, WAITING, CONNECTED + 1);
 	tcase_add_test(tc, a_child_that_is_gone_is_an_error);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The store of sockets, with a child that gives good ones, bad ones and none. That nothing leaks is
- * checked after each test: descriptors by the fixture, the quota here. */
+/* The pool of the child's sockets, with a child that gives good sockets, bad ones or none. After
+ * each test the fixture checks for leaked descriptors, and close_child checks the quota. */
 #include "tests/unit/fakechild.h"
 
 #include "ports/sockpool.h"
@@ -12,7 +12,7 @@ static struct sockpool *pool;
 
 static struct taker {
 	struct sockpool_waiter waiter;
-	int got; /* the descriptor or -errno; 0: nothing yet */
+	int got; /* a descriptor or -errno; 0: nothing yet */
 } takers[8];
 
 static void open_all(void)
@@ -44,7 +44,7 @@ static void wait_for(struct taker *t, enum sockpool_kind kind)
 	sockpool_wait(pool, kind, &t->waiter);
 }
 
-static int option(int fd, int name)
+static int get_option(int fd, int name)
 {
 	int value = -1;
 	socklen_t len = sizeof(value);
@@ -53,8 +53,8 @@ static int option(int fd, int name)
 	return value;
 }
 
-/* Takes a socket, or waits for it; returns it, or -errno. */
-static int take(enum sockpool_kind kind)
+/* Takes a socket, and waits for it if need be. Returns it, or -errno. */
+static int take_socket(enum sockpool_kind kind)
 {
 	unsigned long long until = fixture_now_ms() + FIXTURE_DEADLINE_S / 4 * 1000;
 	int fd = sockpool_take(pool, kind);
@@ -71,7 +71,7 @@ static int take(enum sockpool_kind kind)
 
 static void take_and_close(enum sockpool_kind kind)
 {
-	int fd = take(kind);
+	int fd = take_socket(kind);
 
 	ck_assert_int_ge(fd, 0);
 	close(fd);
@@ -87,34 +87,35 @@ static const struct {
 	{ true, AF_INET6, SOCK_DGRAM, IPPROTO_UDP },
 };
 
-START_TEST(gives_what_it_is_asked_for)
+START_TEST(a_socket_of_the_requested_kind_is_given)
 {
 	int fd;
 
 	if (kind_rows[_i].family == AF_INET6 && !fixture_need_ipv6())
 		return;
-	fd = take(sockpool_kind(kind_rows[_i].udp, (sa_family_t)kind_rows[_i].family));
+	fd = take_socket(sockpool_kind(kind_rows[_i].udp, (sa_family_t)kind_rows[_i].family));
 	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(option(fd, SO_DOMAIN), kind_rows[_i].family);
-	ck_assert_int_eq(option(fd, SO_TYPE), kind_rows[_i].type);
-	ck_assert_int_eq(option(fd, SO_PROTOCOL), kind_rows[_i].protocol);
+	ck_assert_int_eq(get_option(fd, SO_DOMAIN), kind_rows[_i].family);
+	ck_assert_int_eq(get_option(fd, SO_TYPE), kind_rows[_i].type);
+	ck_assert_int_eq(get_option(fd, SO_PROTOCOL), kind_rows[_i].protocol);
 	ck_assert(fixture_is_cloexec(fd));
 	ck_assert(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	close(fd);
 	settle();
-	/* It does not count any more, the others do. The first use asks for few. */
+	/* This socket is no longer charged to the quota, but the others are. The first batch is
+	 * small. */
 	ck_assert_uint_le(child.sockets, 4);
 	ck_assert_uint_eq(quota.used, child.sockets - 1);
 }
 END_TEST
 
-START_TEST(asks_before_it_has_run_dry)
+START_TEST(a_batch_is_requested_before_the_pool_is_empty)
 {
 	take_and_close(SOCKPOOL_TCP4);
 	for (int i = 0; i < 20; i++) {
 		int fd;
 
-		/* One is there without waiting for it. */
+		/* A socket is available immediately. */
 		settle();
 		fd = sockpool_take(pool, SOCKPOOL_TCP4);
 		ck_assert_int_ge(fd, 0);
@@ -125,7 +126,7 @@ START_TEST(asks_before_it_has_run_dry)
 }
 END_TEST
 
-START_TEST(holds_more_when_there_is_more_to_do)
+START_TEST(the_pool_grows_with_its_use)
 {
 	size_t batches;
 
@@ -141,14 +142,14 @@ START_TEST(holds_more_when_there_is_more_to_do)
 }
 END_TEST
 
-START_TEST(who_waits_is_served_in_turn)
+START_TEST(waiting_callers_are_served_in_order)
 {
 	ck_assert_int_eq(sockpool_take(pool, SOCKPOOL_TCP4), -EAGAIN);
 	for (int i = 0; i < 6; i++)
 		wait_for(&takers[i], SOCKPOOL_TCP4);
-	/* One goes away. */
-	sockpool_unwait(&takers[2].waiter);
-	sockpool_unwait(&takers[2].waiter);
+	/* One caller gives up. */
+	sockpool_cancel_wait(&takers[2].waiter);
+	sockpool_cancel_wait(&takers[2].waiter);
 	settle();
 	for (int i = 0; i < 6; i++) {
 		if (i == 2) {
@@ -161,17 +162,17 @@ START_TEST(who_waits_is_served_in_turn)
 }
 END_TEST
 
-START_TEST(an_idle_store_is_given_back)
+START_TEST(an_idle_pool_closes_its_sockets)
 {
 	for (int i = 0; i < 500; i++)
 		take_and_close(SOCKPOOL_TCP4);
 	take_and_close(SOCKPOOL_UDP4);
 	settle();
 	ck_assert_uint_gt(quota.used, 30);
-	skip_ms(3000); /* it was used since the last look */
+	skip_ms(3000); /* the pool was used since the last check */
 	skip_ms(3000);
 	ck_assert_uint_eq(quota.used, 0);
-	/* And it begins small again. */
+	/* The next batch is small again. */
 	child.sockets = 0;
 	take_and_close(SOCKPOOL_TCP4);
 	settle();
@@ -179,7 +180,7 @@ START_TEST(an_idle_store_is_given_back)
 }
 END_TEST
 
-START_TEST(a_small_use_keeps_a_small_store)
+START_TEST(the_pool_shrinks_with_its_use)
 {
 	for (int i = 0; i < 500; i++)
 		take_and_close(SOCKPOOL_TCP4);
@@ -192,14 +193,14 @@ START_TEST(a_small_use_keeps_a_small_store)
 }
 END_TEST
 
-START_TEST(an_old_child_is_asked_once)
+START_TEST(a_child_that_does_not_know_the_request_is_asked_once)
 {
 	child.way = IS_OLD;
-	ck_assert_int_eq(take(SOCKPOOL_TCP4), -EREMOTEIO);
+	ck_assert_int_eq(take_socket(SOCKPOOL_TCP4), -EREMOTEIO);
 	ck_assert_uint_eq(quota.used, 0);
 	for (int i = 0; i < 10; i++) {
-		ck_assert_int_eq(take(SOCKPOOL_TCP4), -ENOTSUP);
-		ck_assert_int_eq(take(SOCKPOOL_UDP4), -ENOTSUP);
+		ck_assert_int_eq(take_socket(SOCKPOOL_TCP4), -ENOTSUP);
+		ck_assert_int_eq(take_socket(SOCKPOOL_UDP4), -ENOTSUP);
 		skip_ms(20000);
 	}
 	ck_assert_uint_eq(child.batches, 1);
@@ -216,8 +217,9 @@ static const struct {
 	{ IS_SILENT, -ETIMEDOUT },
 };
 
-/* All who wait are told, nothing is kept, and it is not asked again but after a pause. */
-START_TEST(a_bad_child_is_left_in_peace)
+/* All waiting callers get the error, no socket is kept, and the next request comes after a pause.
+ */
+START_TEST(after_a_bad_answer_the_child_is_asked_again_after_a_pause)
 {
 	size_t batches;
 
@@ -236,7 +238,7 @@ START_TEST(a_bad_child_is_left_in_peace)
 	ck_assert_uint_eq(child.batches, 1);
 	ck_assert_int_eq(sockpool_take(pool, SOCKPOOL_TCP4), -ENOTCONN);
 	ck_assert_uint_eq(child.batches, 1);
-	/* Others are another matter. */
+	/* Other kinds are not affected. */
 	if (child.way != IS_SILENT)
 		child.way = GIVES;
 	ck_assert_int_eq(sockpool_take(pool, SOCKPOOL_UDP4), -EAGAIN);
@@ -256,19 +258,19 @@ START_TEST(a_bad_child_is_left_in_peace)
 }
 END_TEST
 
-START_TEST(fewer_than_asked_for_is_good_and_no_more)
+START_TEST(a_smaller_batch_is_used_and_not_repeated_immediately)
 {
 	child.way = GIVES_ONE;
 	take_and_close(SOCKPOOL_TCP4);
 	ck_assert_uint_eq(quota.used, 0);
-	/* It may be short of descriptors: that is no time to ask again. */
+	/* The child may be short of descriptors, so it is not asked again immediately. */
 	ck_assert_int_eq(sockpool_take(pool, SOCKPOOL_TCP4), -ENOTCONN);
 	skip_ms(1000);
 	take_and_close(SOCKPOOL_TCP4);
 }
 END_TEST
 
-START_TEST(no_descriptor_is_left_for_what_comes)
+START_TEST(sockets_that_arrive_without_descriptors_left_are_an_error)
 {
 	struct rlimit old;
 
@@ -276,14 +278,14 @@ START_TEST(no_descriptor_is_left_for_what_comes)
 		return;
 	ck_assert_int_eq(sockpool_take(pool, SOCKPOOL_TCP4), -EAGAIN);
 	wait_for(&takers[0], SOCKPOOL_TCP4);
-	/* The child makes four and sends them, and has closed its own when they are read: but it is
-	 * this process too, so let them lie in the socket first. */
+	/* The child sends four sockets. It belongs to this process and needs descriptors itself, so
+	 * the limit is set only after it has sent them. */
 	while (child.batches == 0)
 		step();
 	old = fixture_limit_fds(2);
 	settle();
 	fixture_restore_fds(&old);
-	/* Either it was read in the same step, or two of four did not fit. */
+	/* Either the answer was read in the same step, or two of the four sockets did not fit. */
 	ck_assert_int_ne(takers[0].got, 0);
 	if (takers[0].got > 0) {
 		close(takers[0].got);
@@ -295,7 +297,7 @@ START_TEST(no_descriptor_is_left_for_what_comes)
 }
 END_TEST
 
-START_TEST(no_descriptor_is_left_to_ask)
+START_TEST(without_descriptors_no_batch_is_requested)
 {
 	struct rlimit old = fixture_limit_fds(0);
 
@@ -305,7 +307,7 @@ START_TEST(no_descriptor_is_left_to_ask)
 }
 END_TEST
 
-START_TEST(the_last_of_the_quota_is_for_connections)
+START_TEST(the_pool_leaves_the_last_descriptors_to_connections)
 {
 	size_t used;
 
@@ -313,7 +315,7 @@ START_TEST(the_last_of_the_quota_is_for_connections)
 		take_and_close(SOCKPOOL_TCP4);
 	settle();
 	ck_assert_uint_gt(quota.used, 30);
-	/* Connections come, until less is left than what the store leaves to them. */
+	/* Connections take descriptors until the pool must give its own back. */
 	while (quota.max - quota.used > 256)
 		ck_assert(fdquota_take(&quota, 1));
 	used = quota.used;
@@ -321,7 +323,7 @@ START_TEST(the_last_of_the_quota_is_for_connections)
 	ck_assert_uint_lt(quota.used, used - 30);
 	settle();
 	child.batches = 0;
-	/* It does not come back at once. */
+	/* The pool does not refill immediately. */
 	ck_assert_int_eq(sockpool_take(pool, SOCKPOOL_TCP4), -ENOTCONN);
 	skip_ms(1000);
 	while (quota.max - quota.used > 258)
@@ -333,7 +335,7 @@ START_TEST(the_last_of_the_quota_is_for_connections)
 }
 END_TEST
 
-START_TEST(all_goes_at_once_if_it_has_to)
+START_TEST(drop_closes_all_sockets)
 {
 	take_and_close(SOCKPOOL_TCP4);
 	take_and_close(SOCKPOOL_UDP4);
@@ -344,17 +346,17 @@ START_TEST(all_goes_at_once_if_it_has_to)
 }
 END_TEST
 
-START_TEST(it_may_end_while_a_batch_is_on_its_way)
+START_TEST(the_pool_may_be_freed_during_a_request)
 {
 	child.way = IS_SILENT;
 	ck_assert_int_eq(sockpool_take(pool, SOCKPOOL_TCP4), -EAGAIN);
 	sockpool_warm(pool, SOCKPOOL_UDP6);
 	settle();
-	ck_assert_uint_eq(child.silent_count, 2);
+	ck_assert_uint_eq(child.held_count, 2);
 }
 END_TEST
 
-START_TEST(warm_asks_once)
+START_TEST(warm_requests_one_batch)
 {
 	for (int i = 0; i < 3; i++)
 		sockpool_warm(pool, SOCKPOOL_UDP4);
@@ -384,21 +386,22 @@ int main(void)
 	TCase *tc = fixture_case_with_dir("sockpool");
 
 	tcase_add_checked_fixture(tc, open_all, close_all);
-	tcase_add_loop_test(tc, gives_what_it_is_asked_for, 0, COUNT(kind_rows));
-	tcase_add_test(tc, asks_before_it_has_run_dry);
-	tcase_add_test(tc, holds_more_when_there_is_more_to_do);
-	tcase_add_test(tc, who_waits_is_served_in_turn);
-	tcase_add_test(tc, an_idle_store_is_given_back);
-	tcase_add_test(tc, a_small_use_keeps_a_small_store);
-	tcase_add_test(tc, an_old_child_is_asked_once);
-	tcase_add_loop_test(tc, a_bad_child_is_left_in_peace, 0, COUNT(bad_ways));
-	tcase_add_test(tc, fewer_than_asked_for_is_good_and_no_more);
-	tcase_add_test(tc, no_descriptor_is_left_for_what_comes);
-	tcase_add_test(tc, no_descriptor_is_left_to_ask);
-	tcase_add_test(tc, the_last_of_the_quota_is_for_connections);
-	tcase_add_test(tc, all_goes_at_once_if_it_has_to);
-	tcase_add_test(tc, it_may_end_while_a_batch_is_on_its_way);
-	tcase_add_test(tc, warm_asks_once);
+	tcase_add_loop_test(tc, a_socket_of_the_requested_kind_is_given, 0, COUNT(kind_rows));
+	tcase_add_test(tc, a_batch_is_requested_before_the_pool_is_empty);
+	tcase_add_test(tc, the_pool_grows_with_its_use);
+	tcase_add_test(tc, waiting_callers_are_served_in_order);
+	tcase_add_test(tc, an_idle_pool_closes_its_sockets);
+	tcase_add_test(tc, the_pool_shrinks_with_its_use);
+	tcase_add_test(tc, a_child_that_does_not_know_the_request_is_asked_once);
+	tcase_add_loop_test(tc, after_a_bad_answer_the_child_is_asked_again_after_a_pause, 0,
+			    COUNT(bad_ways));
+	tcase_add_test(tc, a_smaller_batch_is_used_and_not_repeated_immediately);
+	tcase_add_test(tc, sockets_that_arrive_without_descriptors_left_are_an_error);
+	tcase_add_test(tc, without_descriptors_no_batch_is_requested);
+	tcase_add_test(tc, the_pool_leaves_the_last_descriptors_to_connections);
+	tcase_add_test(tc, drop_closes_all_sockets);
+	tcase_add_test(tc, the_pool_may_be_freed_during_a_request);
+	tcase_add_test(tc, warm_requests_one_batch);
 	tcase_add_test(tc, the_child_says_whether_it_keeps_clients_addresses);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
