@@ -9,8 +9,7 @@
 #include "base/log.h"
 #include "formats/ipaddr.h"
 
-#define COMPLAIN_S 60 /* between two log lines about a port */
-#define REFUSED	   "connection refused"
+#define REFUSED "connection refused"
 
 /* Writes "127.0.0.1:80" or "[::1]:80", or "its target" if there is no address. */
 static void write_address(char *buf, size_t cap, const struct sockaddr_storage *to)
@@ -35,64 +34,63 @@ static bool ends_with(const char *text, const char *end)
 
 void listener_note_target(struct listener *l)
 {
-	struct ipaddr ip;
+	const struct ipaddr *ip = &l->target.ip;
 
-	l->may_lead_out = ipaddr_parse(&ip, l->target.ip) == 0 && !ipaddr_is_loopback(&ip) &&
-			  !ipaddr_is_any(&ip);
+	l->may_lead_out = ip->family != AF_UNSPEC && !ipaddr_is_loopback(ip) && !ipaddr_is_any(ip);
 }
 
-static unsigned char place_of(const struct sockaddr_storage *client)
+static unsigned char bucket_of(const struct sockaddr_storage *client)
 {
-	unsigned char place = 0;
+	unsigned char bucket = 0;
 	struct ipaddr ip;
 	const unsigned char *bytes = (const unsigned char *)&ip.v6;
 
 	ipaddr_from_sockaddr(&ip, client);
 	if (ip.family != AF_UNSPEC)
 		for (size_t i = 0; i < (ip.family == AF_INET ? sizeof(ip.v4) : sizeof(ip.v6)); i++)
-			place = (unsigned char)(place * 31 + bytes[i]);
-	return place % LISTENER_BUCKETS;
+			bucket = (unsigned char)(bucket * 31 + bytes[i]);
+	return bucket % LISTENER_BUCKETS;
 }
 
 bool listener_count_in(struct listener *l, const struct sockaddr_storage *client,
-		       unsigned char *place)
+		       unsigned char *bucket)
 {
 	if (!l->may_lead_out)
 		return false;
-	*place = place_of(client);
-	return atomic_fetch_add_explicit(&l->clients[*place], 1, memory_order_relaxed) >=
+	*bucket = bucket_of(client);
+	return atomic_fetch_add_explicit(&l->clients[*bucket], 1, memory_order_relaxed) >=
 	       LISTENER_LOOP_LIMIT;
 }
 
-void listener_count_out(struct listener *l, unsigned char place)
+void listener_count_out(struct listener *l, unsigned char bucket)
 {
 	if (l->may_lead_out)
-		atomic_fetch_sub_explicit(&l->clients[place], 1, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&l->clients[bucket], 1, memory_order_relaxed);
 }
 
 /* ---- log lines ---- */
 
-/* Did the target refuse the connection, rather than the child refuse the request? The reason is our
- * own text or the child's. */
+/* Does the reason, our own text or the child's, say that the target refused the connection? (The
+ * child may also refuse the request.) */
 static bool is_refusal(const char *reason)
 {
 	return strcmp(reason, REFUSED) == 0 || ends_with(reason, ": connect: " REFUSED);
 }
 
-void listener_name(struct listener *l, const struct portspec *spec)
+void listener_set_name(struct listener *l, const struct portspec *spec)
 {
 	snprintf(l->name, sizeof(l->name),
 		 strchr(spec->parent_ip, ':') != NULL ? "[%s]:%d/%s" : "%s:%d/%s", spec->parent_ip,
 		 spec->parent_port, proto_name(spec->proto));
 }
 
-void listener_complain(struct listener *l, const struct sockaddr_storage *to, int errnum,
-		       const char *reason)
+void listener_log_failure(struct listener *l, const struct sockaddr_storage *to, int errnum,
+			  const char *reason)
 {
 	char address[IPADDR_ENDPOINT_LEN];
 	char why[128];
 
-	if (!log_is_due(&l->complained_s, COMPLAIN_S))
+	if (!log_is_due(&l->failures))
 		return;
 	write_address(address, sizeof(address), to);
 	if (is_refusal(reason)) {

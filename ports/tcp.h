@@ -26,12 +26,12 @@ struct tcp;
 struct tcp_setup {
 	struct loop *loop;
 	struct dialler *dialler; /* its quota must be set to tcp_quota() */
-	struct inbox *inbox; /* other workers hand over clients through it; its owner passes them to
-				tcp_take_client */
-	struct fdtotal *fds; /* descriptors that all workers may hold together */
-	bool source_ip;	     /* connect from the client's address */
-	struct tcp *const *all; /* of all workers; complete when the first of them runs */
-	size_t count;		/* in `all` */
+	struct inbox *inbox;	 /* other workers send clients to it; its owner passes these on to
+				    tcp_take_client */
+	struct fdtotal *fds;	 /* descriptors that all workers may hold together */
+	bool source_ip;		 /* connect from the client's address */
+	struct tcp *const *all;	 /* the struct tcp of each worker; filled in before one runs */
+	size_t count;		 /* in `all` */
 };
 
 /* Returns NULL if out of memory. Call it before the worker's thread runs. */
@@ -40,10 +40,14 @@ struct tcp *tcp_new(const struct tcp_setup *setup);
 /* Returns the quota that connections take their descriptors from. */
 struct fdquota *tcp_quota(struct tcp *t);
 
-/* Starts to serve the listener's port. The listener is borrowed until tcp_remove_port or tcp_end.
- * Main thread. The loop's thread is not woken: with thousands of ports, the wake-ups would cost
- * more than everything else. Returns 0 or -errno; even after a failure the caller must remove the
- * port. */
+/* Stops accepting on all ports for a moment, because descriptors or memory have run out. The reason
+ * `why` is logged at most once a minute. */
+void tcp_pause(struct tcp *t, const char *why);
+
+/* Starts to serve the listener's port. The listener is borrowed until tcp_remove_port or tcp_free.
+ * Main thread, while the loop may be running. The loop's thread is not woken: with thousands of
+ * ports, the wake-ups would cost more than everything else. Returns 0 or -errno; even after a
+ * failure the caller must remove the port. */
 int tcp_add_port(struct tcp *t, struct listener *listener);
 
 /* Stops accepting on a port and closes its connections. Returns false if there is no such port.
@@ -62,8 +66,8 @@ void tcp_end(struct tcp *t);
  * thread. */
 unsigned int tcp_clients(const struct tcp *t);
 
-/* Frees everything. Neither this worker's loop nor another worker's may run any more. NULL is fine.
- */
+/* Frees everything except connections. Connections are left only if the loop has failed. Neither
+ * this worker's loop nor another worker's may run any more. NULL is fine. */
 void tcp_free(struct tcp *t);
 
 #endif

@@ -1,23 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the log says of a port whose clients get no connection, and how often. */
-#include "tests/unit/fixture.h"
+/* What is logged about a port whose clients get no connection, and how often. */
+#include "tests/unit/capturedlog.h"
 
 #include <sys/syscall.h>
 #include <time.h>
 
-#include "base/log.h"
 #include "formats/ipaddr.h"
 #include "ports/listener.h"
 
 #define MINUTE_S 60
 
 static time_t skipped_s;
-static int log_file, saved_stderr;
 static struct listener listener;
 static struct sockaddr_storage target;
 
-/* The one that the launcher's code finds. */
+/* Replaces libc's function for the code under test. */
 int clock_gettime(clockid_t id, struct timespec *ts)
 {
 	long r = syscall(SYS_clock_gettime, id, ts);
@@ -27,46 +25,23 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 	return (int)r;
 }
 
-/* Standard error is a file from here on. */
+/* From now on standard error is a file. */
 static void open_log(void)
 {
 	const struct portspec spec = { PROTO_TCP, "127.0.0.1", 8080, "", 80 };
 	struct ipaddr ip;
 
-	log_file = open(fixture_path("log"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	saved_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
-	ck_assert_int_eq(dup2(log_file, STDERR_FILENO), STDERR_FILENO);
-	log_init("parent", false);
+	capture_log(false);
 	memset(&listener, 0, sizeof(listener));
-	listener_name(&listener, &spec);
+	listener_set_name(&listener, &spec);
 	ck_assert_int_eq(ipaddr_parse(&ip, "127.0.0.1"), 0);
 	ipaddr_sockaddr(&ip, 80, &target);
-}
-
-static void close_log(void)
-{
-	dup2(saved_stderr, STDERR_FILENO);
-	close(saved_stderr);
-	close(log_file);
-}
-
-/* What the log holds; it is empty afterwards. */
-static const char *logged(void)
-{
-	static char text[8192];
-	ssize_t n = pread(log_file, text, sizeof(text) - 1, 0);
-
-	ck_assert_int_ge(n, 0);
-	text[n] = '\0';
-	ck_assert_int_eq(ftruncate(log_file, 0), 0);
-	ck_assert_int_eq(lseek(log_file, 0, SEEK_SET), 0);
-	return text;
 }
 
 static void assert_logged(const char *message)
 {
 	char line[1024];
-	const char *text = logged();
+	const char *text = take_log();
 
 	snprintf(line, sizeof(line), "level=warning msg=\"[rootlesskit:parent] %s\"\n", message);
 	ck_assert_msg(strstr(text, line) != NULL, "%s", text);
@@ -80,7 +55,7 @@ static const struct {
 } failures[] = {
 	{ ECONNREFUSED, "dial tcp 127.0.0.1:80: connect: connection refused",
 	  "port 127.0.0.1:8080/tcp: nobody listens at 127.0.0.1:80 inside (connection refused)" },
-	/* As the child says it. */
+	/* as the child reports it */
 	{ EREMOTEIO, "dial tcp 127.0.0.1:80: connect: connection refused",
 	  "port 127.0.0.1:8080/tcp: nobody listens at 127.0.0.1:80 inside (connection refused)" },
 	{ ETIMEDOUT, "no answer from the child",
@@ -91,15 +66,15 @@ static const struct {
 	{ ENETUNREACH, "",
 	  "port 127.0.0.1:8080/tcp: 127.0.0.1:80 cannot be reached inside "
 	  "(network is unreachable)" },
-	/* The child is gone: that says nothing about the server. */
+	/* The child has exited. That says nothing about the server. */
 	{ ECONNREFUSED, "asking the child: connection refused",
 	  "port 127.0.0.1:8080/tcp: no connection to 127.0.0.1:80 inside: asking the child: "
 	  "connection refused" },
 };
 
-START_TEST(says_what_is_wrong)
+START_TEST(a_failed_connection_is_logged_with_its_reason)
 {
-	listener_complain(&listener, &target, failures[_i].errnum, failures[_i].reason);
+	listener_log_failure(&listener, &target, failures[_i].errnum, failures[_i].reason);
 	assert_logged(failures[_i].message);
 }
 END_TEST
@@ -113,9 +88,9 @@ static const struct {
 	{ { PROTO_TCP6, "::1", 65535, "", 80 }, "[::1]:65535/tcp6" },
 };
 
-START_TEST(names_the_port_as_it_was_published)
+START_TEST(the_log_names_the_port_as_it_was_published)
 {
-	listener_name(&listener, &names[_i].spec);
+	listener_set_name(&listener, &names[_i].spec);
 	ck_assert_str_eq(listener.name, names[_i].name);
 }
 END_TEST
@@ -126,27 +101,28 @@ START_TEST(an_IPv6_target_stands_in_brackets)
 
 	ck_assert_int_eq(ipaddr_parse(&ip, "::1"), 0);
 	ipaddr_sockaddr(&ip, 80, &target);
-	listener_complain(&listener, &target, ECONNREFUSED, "connection refused");
+	listener_log_failure(&listener, &target, ECONNREFUSED, "connection refused");
 	assert_logged("port 127.0.0.1:8080/tcp: nobody listens at [::1]:80 inside "
 		      "(connection refused)");
 }
 END_TEST
 
-START_TEST(says_it_once_a_minute_for_each_port)
+START_TEST(failures_are_logged_once_a_minute_for_each_port)
 {
 	struct listener other = { .id = 2, .name = ":81/tcp" };
 
 	for (int minute = 0; minute < 3; minute++) {
 		for (int i = 0; i < 1000; i++)
-			listener_complain(&listener, &target, ECONNREFUSED, "connection refused");
+			listener_log_failure(&listener, &target, ECONNREFUSED,
+					     "connection refused");
 		assert_logged("port 127.0.0.1:8080/tcp: nobody listens at 127.0.0.1:80 inside "
 			      "(connection refused)");
-		listener_complain(&other, &target, ECONNREFUSED, "connection refused");
+		listener_log_failure(&other, &target, ECONNREFUSED, "connection refused");
 		assert_logged("port :81/tcp: nobody listens at 127.0.0.1:80 inside "
 			      "(connection refused)");
 		skipped_s += MINUTE_S - 5;
-		listener_complain(&listener, &target, ECONNREFUSED, "connection refused");
-		ck_assert_str_eq(logged(), "");
+		listener_log_failure(&listener, &target, ECONNREFUSED, "connection refused");
+		ck_assert_str_eq(take_log(), "");
 		skipped_s += 6;
 	}
 }
@@ -173,13 +149,20 @@ static const struct {
 	{ "192.0.2.3", true }, { "10.0.2.100", true }, { "fd00::3", true },
 };
 
-START_TEST(clients_are_counted_if_the_target_may_lead_out)
+/* Makes the address the port's child IP; "" for none. */
+static void lead_to(const char *child_ip)
+{
+	if (child_ip[0] != '\0')
+		ck_assert_int_eq(ipaddr_parse(&listener.target.ip, child_ip), 0);
+	listener_note_target(&listener);
+}
+
+START_TEST(clients_are_counted_if_the_target_may_be_outside)
 {
 	const struct sockaddr_storage client = client_at("192.0.2.7");
 	unsigned char place;
 
-	strcpy(listener.target.ip, child_ips[_i].child_ip);
-	listener_note_target(&listener);
+	lead_to(child_ips[_i].child_ip);
 	for (int i = 0; i < LISTENER_LOOP_LIMIT; i++)
 		ck_assert(!listener_count_in(&listener, &client, &place));
 	ck_assert_int_eq(listener_count_in(&listener, &client, &place), child_ips[_i].may_lead_out);
@@ -191,8 +174,7 @@ START_TEST(a_client_that_leaves_makes_room)
 	const struct sockaddr_storage client = client_at("192.0.2.7"), other = client_at("fd00::9");
 	unsigned char place, other_place;
 
-	strcpy(listener.target.ip, "192.0.2.3");
-	listener_note_target(&listener);
+	lead_to("192.0.2.3");
 	for (int i = 0; i < LISTENER_LOOP_LIMIT; i++)
 		ck_assert(!listener_count_in(&listener, &client, &place));
 	ck_assert(!listener_count_in(&listener, &other, &other_place));
@@ -210,12 +192,12 @@ int main(void)
 	Suite *s = suite_create("listener");
 	TCase *tc = fixture_case_with_dir("listener");
 
-	tcase_add_checked_fixture(tc, open_log, close_log);
-	tcase_add_loop_test(tc, says_what_is_wrong, 0, COUNT(failures));
-	tcase_add_loop_test(tc, names_the_port_as_it_was_published, 0, COUNT(names));
+	tcase_add_checked_fixture(tc, open_log, release_log);
+	tcase_add_loop_test(tc, a_failed_connection_is_logged_with_its_reason, 0, COUNT(failures));
+	tcase_add_loop_test(tc, the_log_names_the_port_as_it_was_published, 0, COUNT(names));
 	tcase_add_test(tc, an_IPv6_target_stands_in_brackets);
-	tcase_add_test(tc, says_it_once_a_minute_for_each_port);
-	tcase_add_loop_test(tc, clients_are_counted_if_the_target_may_lead_out, 0,
+	tcase_add_test(tc, failures_are_logged_once_a_minute_for_each_port);
+	tcase_add_loop_test(tc, clients_are_counted_if_the_target_may_be_outside, 0,
 			    COUNT(child_ips));
 	tcase_add_test(tc, a_client_that_leaves_makes_room);
 	suite_add_tcase(s, tc);
