@@ -20,14 +20,14 @@
 
 struct udp;
 
-/* Returns NULL if out of memory. All parameters are borrowed. `workers`: how many workers draw on
- * the quota's total. */
+/* Returns NULL if out of memory. All parameters are borrowed. `quota`: flows take their descriptors
+ * from it. `workers`: how many workers draw on the quota's total. */
 struct udp *udp_new(struct loop *loop, const struct dialler *dialler, struct fdquota *quota,
 		    size_t workers);
 
-/* Serves the listener's port. Its listening socket must be non-blocking and have
- * dgram_listener_options. The listener is borrowed until the port is removed. Returns 0 or -errno.
- */
+/* Serves the listener's port. The listening socket must be non-blocking and have
+ * dgram_set_listener_options. The listener is borrowed until the port is removed. Returns 0 or
+ * -errno. */
 int udp_add_port(struct udp *u, struct listener *listener);
 
 /* Removes a port and its flows. Returns false if there is no such port. Must not be called from
@@ -38,7 +38,7 @@ bool udp_remove_port(struct udp *u, int id);
  * from within a task. */
 void udp_end(struct udp *u);
 
-/* Frees everything. The loop must not run any more. NULL is fine. */
+/* Frees `u`, after udp_end: no port may be left. The loop must not run any more. NULL is fine. */
 void udp_free(struct udp *u);
 
 #endif

@@ -1,33 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* UDP flows with real sockets: clients, a server, and a child that answers on a .bp.sock of the
- * test's own, well or badly. All of them run in this thread, a step at a time. Where a test has to
- * wait for long it sets the clock forward instead: clock_gettime(2) here is the one that the
- * launcher's code finds. So are setsockopt(2), getsockopt(2) and sendmmsg(2), which can be those of
- * kernels and devices that do not have all.
- */
-#include "tests/unit/loopclock.h"
+/* UDP flows with real sockets: clients, a server, and a child (fakechild.h). All of them run in
+ * this thread, a step at a time, with a clock that can be set forward. setsockopt(2), getsockopt(2)
+ * and sendmmsg(2) are replaced, so that they can behave as on kernels and devices without GSO or
+ * GRO. */
+#include "tests/unit/fakechild.h"
 
-#include <netinet/in.h>
 #include <netinet/udp.h>
 #include <sys/syscall.h>
 
 #include "base/fd.h"
 #include "formats/ipaddr.h"
-#include "msg.h"
-#include "os/unixsock.h"
 #include "ports/dial.h"
-#include "ports/fdquota.h"
 #include "ports/listen.h"
 #include "ports/udp.h"
 
 #define V4_MAX	   65507 /* bytes of the largest datagram */
 #define V6_MAX	   65527
-#define QUOTA	   64 /* descriptors: 8 new and 8 established flows a port, 32 in all */
+#define QUOTA	   64 /* descriptors: 8 new and 8 established flows per port, 32 in total */
 #define MANY	   300
 #define SERVED	   16 /* IDs of ports are below this */
-#define HELD_MAX   512
-#define DIALS_MAX  32 /* of a port at once */
+#define DIALS_MAX  32 /* at the same time, per port */
 #define IDLE_MS	   90000
 #define QUEUE_FLOW (256 * 1024)
 
@@ -43,9 +36,9 @@
 static const struct kernel {
 	bool sends_batches;
 	bool takes_batches;
-	int refuses;	     /* this error is the answer to batches, */
-	size_t above;	     /* with larger datagrams than this */
-	bool is_interrupted; /* sends a part of what it is given */
+	int refuses;	     /* the error for batches with */
+	size_t above;	     /* larger datagrams than this */
+	bool is_interrupted; /* sends only a part */
 } kernels[] = {
 	{ true, true, 0, 0, false },	    { false, false, 0, 0, false },
 	{ true, false, 0, 0, false },	    { true, true, EIO, 0, false },
@@ -74,7 +67,7 @@ int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *res
 	return (int)syscall(SYS_getsockopt, fd, level, name, value, len);
 }
 
-/* Of what size are the datagrams of a message? 0: it is no batch. */
+/* Returns the size of the datagrams in a batch, or 0 if the message is not a batch. */
 static size_t segment_of(struct msghdr *mh)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c != NULL; c = CMSG_NXTHDR(mh, c))
@@ -103,109 +96,9 @@ int sendmmsg(int fd, struct mmsghdr *heads, unsigned int count, int flags)
 	return at > 0 ? (int)syscall(SYS_sendmmsg, fd, heads, at, flags) : -1;
 }
 
-/* ---- the child ---- */
-
-enum child_way {
-	CONNECTS,	/* gives a UDP socket that is connected to the server */
-	HOLDS,		/* does so when told */
-	REFUSES,	/* answers with an error */
-	GIVES_TCP,	/* gives a socket of the wrong kind, */
-	GIVES_RAW_LIKE, /* a datagram socket that is none of UDP, */
-	GIVES_PIPE,	/* or no socket at all */
-	KEEPS,		/* gives a UDP socket, and keeps it too */
-};
-
-static struct {
-	struct watch watch;
-	enum child_way way;
-	struct sockaddr_storage server; /* where it connects to */
-	socklen_t server_len;
-	int held[HELD_MAX];
-	size_t held_count;
-	int kept;
-	size_t asked;
-	bool may_be_late;
-} child;
-
 static struct dialler dialler;
-static struct fdquota quota;
 static struct udp *udp;
 static int server;
-
-static int make_target(void)
-{
-	int fds[2];
-	int fd;
-
-	switch (child.way) {
-	case GIVES_TCP:
-		return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	case GIVES_RAW_LIKE:
-		return socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	case GIVES_PIPE:
-		ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
-		close(fds[1]);
-		return fds[0];
-	default:
-		fd = socket(child.server.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-		ck_assert_int_eq(connect(fd, (struct sockaddr *)&child.server, child.server_len),
-				 0);
-		return fd;
-	}
-}
-
-static void child_answers(int request)
-{
-	static const char error[] = "{\"Error\":\"no way\"}";
-	int target;
-
-	if (child.way == REFUSES) {
-		ck_assert_int_eq(msg_send(request, error, strlen(error)), 0);
-		close(request);
-		return;
-	}
-	target = make_target();
-	ck_assert_int_ge(target, 0);
-	/* A dial that was given up does not wait for the answer. */
-	if (msg_send_fd(request, target) == -EPIPE)
-		ck_assert(child.may_be_late);
-	close(request);
-	if (child.way == KEEPS)
-		child.kept = target;
-	else
-		close(target);
-}
-
-static void on_request(struct watch *w, short revents)
-{
-	struct msg_reader reader = { 0 };
-	struct bpmsg req;
-	struct err e;
-	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC);
-
-	(void)revents;
-	if (fd < 0)
-		return; /* the test has taken the descriptors away */
-	ck_assert_int_eq(msg_read(&reader, fd), 1);
-	ck_assert_int_eq(bpmsg_decode(&req, reader.body, reader.len, &e), 0);
-	msg_reader_reset(&reader);
-	ck_assert_int_eq(req.proto, PROTO_UDP);
-	ck_assert_int_eq(req.port, 53);
-	child.asked++;
-	if (child.way != HOLDS) {
-		child_answers(fd);
-		return;
-	}
-	ck_assert_uint_lt(child.held_count, HELD_MAX);
-	child.held[child.held_count++] = fd;
-}
-
-static void release_held(void)
-{
-	child.way = CONNECTS;
-	while (child.held_count > 0)
-		child_answers(child.held[--child.held_count]);
-}
 
 /* ---- the clients and the server ---- */
 
@@ -224,7 +117,7 @@ static struct sockaddr_storage loopback(int family, int port)
 
 static int port_of(int fd)
 {
-	struct sockaddr_in6 sa; /* both families have the port in one place */
+	struct sockaddr_in6 sa; /* both families have the port at the same offset */
 	socklen_t len = sizeof(sa);
 
 	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
@@ -248,9 +141,9 @@ static struct listener served[SERVED];
 static int publish(int id)
 {
 	const struct portspec spec = { .proto = PROTO_UDP, .child_port = 53 };
-	const struct bpmsg target = { .type = BPMSG_CONNECT, .proto = PROTO_UDP, .port = 53 };
+	const struct target target = { .proto = PROTO_UDP, .port = 53 };
 	struct err e;
-	int fd = listen_port(&spec, &e);
+	int fd = listen_port(&spec, NULL, &e);
 
 	ck_assert_msg(fd >= 0, "%s", e.msg);
 	ck_assert_int_lt(id, SERVED);
@@ -269,7 +162,7 @@ static int client_of(int family, int listener)
 }
 
 /* Receives within the deadline; `from` may be NULL. */
-static ssize_t take(int fd, void *buf, size_t cap, struct sockaddr_storage *from)
+static ssize_t receive_datagram(int fd, void *buf, size_t cap, struct sockaddr_storage *from)
 {
 	unsigned long long until = fixture_now_ms() + FIXTURE_DEADLINE_S / 4 * 1000;
 
@@ -290,7 +183,7 @@ static ssize_t take(int fd, void *buf, size_t cap, struct sockaddr_storage *from
 static void expect(int fd, const char *text, struct sockaddr_storage *from)
 {
 	char buf[64];
-	ssize_t n = take(fd, buf, sizeof(buf) - 1, from);
+	ssize_t n = receive_datagram(fd, buf, sizeof(buf) - 1, from);
 
 	buf[n] = '\0';
 	ck_assert_str_eq(buf, text);
@@ -314,7 +207,7 @@ static void drain_server(void)
 		;
 }
 
-static void say(int fd, const char *text)
+static void send_text(int fd, const char *text)
 {
 	ck_assert_int_eq(send(fd, text, strlen(text), 0), (ssize_t)strlen(text));
 }
@@ -326,15 +219,15 @@ static void answer(const char *text, const struct sockaddr_storage *to)
 			 (ssize_t)strlen(text));
 }
 
-/* A datagram there and one back; returns the flow's port inside. What is left of a flood may come
- * in between. */
-static int talk(int client)
+/* Sends a datagram to the server and one back. Returns the flow's port inside. Datagrams of an
+ * earlier flood may arrive in between. */
+static int exchange_datagrams(int client)
 {
 	struct sockaddr_storage from;
 	char buf[64];
 
-	say(client, "there");
-	while (take(server, buf, sizeof(buf), &from) == (ssize_t)strlen("flood"))
+	send_text(client, "there");
+	while (receive_datagram(server, buf, sizeof(buf), &from) == (ssize_t)strlen("flood"))
 		if (memcmp(buf, "flood", strlen("flood")) != 0)
 			break;
 	ck_assert_mem_eq(buf, "there", strlen("there"));
@@ -345,37 +238,18 @@ static int talk(int client)
 
 /* ---- a test ---- */
 
-static void on_pause(struct fdquota *b)
+static void on_shortage(const struct dialler *d, const char *why)
 {
-	(void)b;
-}
-
-static int on_resume(struct fdquota *b)
-{
-	(void)b;
-	return 0;
+	(void)d;
+	(void)why;
 }
 
 static void open_all(void)
 {
-	struct err e;
-
-	memset(&child, 0, sizeof(child));
-	child.kept = -1;
-	loop = loop_new(LOOP_EPOLL);
-	child.watch = (struct watch){ .fd = unixsock_listen(fixture_path("s"), &e),
-				      .events = POLLIN,
-				      .on_event = on_request };
-	ck_assert_int_eq(loop_add(loop, &child.watch), 0);
-	unixsock_address(&dialler.bp_address, fixture_path("s"));
-	dialler.loop = loop;
-	dialler.quota = &quota;
-	quota = (struct fdquota){ .loop = loop,
-				  .max = QUOTA,
-				  .enough = 3,
-				  .on_pause = on_pause,
-				  .on_resume = on_resume };
-	fdquota_init(&quota);
+	open_child(QUOTA);
+	dialler = (struct dialler){
+		.loop = loop, .quota = &quota, .on_shortage = on_shortage, .bp_address = bp_address
+	};
 	udp = udp_new(loop, &dialler, &quota, 1);
 	open_server(AF_INET, 0);
 }
@@ -383,17 +257,16 @@ static void open_all(void)
 static void close_all(void)
 {
 	udp_end(udp);
-	ck_assert_uint_eq(quota.used, 0);
 	udp_free(udp);
-	fd_close(&child.watch.fd);
-	fd_close(&child.kept);
 	fd_close(&server);
-	while (child.held_count > 0)
-		close(child.held[--child.held_count]);
-	loop_free(loop);
+	if (child.connects > 0) {
+		ck_assert_int_eq(child.connect.target.proto, PROTO_UDP);
+		ck_assert_int_eq(child.connect.target.port, 53);
+	}
+	close_child();
 }
 
-/* For tests with more flows than the usual bounds let live. Before the first port. */
+/* Raises the limits for tests with many flows. Call it before the first port. */
 static void allow_many(void)
 {
 	quota.max = 16 * MANY;
@@ -429,12 +302,12 @@ START_TEST(datagrams_of_every_size_pass_both_ways)
 		sent[i] = (char)(i * 7);
 	for (int round = 0; round < 3; round++) {
 		ck_assert_int_eq(send(client, sent, len, 0), (ssize_t)len);
-		ck_assert_int_eq(take(server, got, sizeof(got), &from), (ssize_t)len);
+		ck_assert_int_eq(receive_datagram(server, got, sizeof(got), &from), (ssize_t)len);
 		ck_assert_mem_eq(got, sent, len);
 		ck_assert_int_eq(sendto(server, sent, len, 0, (struct sockaddr *)&from,
 					sizeof(struct sockaddr_in6)),
 				 (ssize_t)len);
-		ck_assert_int_eq(take(client, got, sizeof(got), NULL), (ssize_t)len);
+		ck_assert_int_eq(receive_datagram(client, got, sizeof(got), NULL), (ssize_t)len);
 		ck_assert_mem_eq(got, sent, len);
 	}
 	ck_assert_uint_eq(child.asked, 1);
@@ -468,14 +341,14 @@ START_TEST(datagrams_pass_one_by_one_where_calls_are_missing)
 		for (char c = 'a'; c < 'f'; c++)
 			ck_assert_int_eq(send(client, &c, 1, 0), 1);
 		for (char c = 'a'; c < 'f'; c++) {
-			ck_assert_int_eq(take(server, got, sizeof(got), &from), 1);
+			ck_assert_int_eq(receive_datagram(server, got, sizeof(got), &from), 1);
 			ck_assert_int_eq(got[0], c);
 			ck_assert_int_eq(sendto(server, got, 1, 0, (struct sockaddr *)&from,
 						sizeof(struct sockaddr_in6)),
 					 1);
 		}
 		for (char c = 'a'; c < 'f'; c++) {
-			ck_assert_int_eq(take(client, got, sizeof(got), NULL), 1);
+			ck_assert_int_eq(receive_datagram(client, got, sizeof(got), NULL), 1);
 			ck_assert_int_eq(got[0], c);
 		}
 	}
@@ -484,7 +357,7 @@ START_TEST(datagrams_pass_one_by_one_where_calls_are_missing)
 }
 END_TEST
 
-START_TEST(too_large_for_the_other_family_is_lost_and_no_more)
+START_TEST(a_datagram_too_large_for_the_other_family_is_lost_alone)
 {
 	static char sent[V6_MAX];
 	int listener, client;
@@ -493,17 +366,17 @@ START_TEST(too_large_for_the_other_family_is_lost_and_no_more)
 		return;
 	listener = publish(1);
 	client = client_of(AF_INET6, listener);
-	talk(client);
+	exchange_datagrams(client);
 	ck_assert_int_eq(send(client, sent, V6_MAX, 0), V6_MAX);
 	expect_nothing(server);
-	talk(client);
+	exchange_datagrams(client);
 	ck_assert_uint_eq(child.asked, 1);
 	close(client);
 	close(listener);
 }
 END_TEST
 
-/* A connected socket hears nothing that comes from another address. */
+/* A connected socket receives nothing from other addresses. */
 START_TEST(answers_come_from_the_address_that_was_written_to)
 {
 	int listener = publish(1);
@@ -515,7 +388,7 @@ START_TEST(answers_come_from_the_address_that_was_written_to)
 
 		((struct sockaddr_in *)&sa)->sin_addr.s_addr = htonl(INADDR_LOOPBACK + 5 * i);
 		ck_assert_int_eq(connect(client, (struct sockaddr *)&sa, sizeof(sa)), 0);
-		ports[i] = talk(client);
+		ports[i] = exchange_datagrams(client);
 		close(client);
 	}
 	ck_assert(ports[0] != ports[1] && ports[1] != ports[2]);
@@ -523,7 +396,8 @@ START_TEST(answers_come_from_the_address_that_was_written_to)
 }
 END_TEST
 
-/* The same client port, two addresses of ours: two flows, each answered from its own. */
+/* The client sends from one port to two addresses of the host. Each flow is answered from its own
+ * address. */
 START_TEST(a_client_that_writes_to_two_addresses_has_two_flows)
 {
 	int listener = publish(1);
@@ -560,7 +434,7 @@ START_TEST(clients_do_not_mix)
 	for (int i = 0; i < 6; i++) {
 		clients[i] = client_of(i % 2 == 0 ? AF_INET : other_family, listener);
 		snprintf(text, sizeof(text), "ask %d", i);
-		say(clients[i], text);
+		send_text(clients[i], text);
 		expect(server, text, &from[i]);
 	}
 	for (int i = 5; i >= 0; i--) {
@@ -580,19 +454,19 @@ END_TEST
 /* ---- batches ---- */
 
 #define FLOWS	    6
-#define EACH	    3600  /* datagrams of a flow, either way */
-#define BURST	    48	  /* of a flow at most, */
-#define BURST_BYTES 60000 /* and of no more bytes: nothing may be lost for want of room */
+#define EACH	    3600  /* datagrams per flow, in either direction */
+#define BURST	    48	  /* datagrams in a burst of a flow at most, */
+#define BURST_BYTES 60000 /* and bytes: nothing may be lost because a buffer is full */
 
-/* One end of a flow, and what is to come out of the other one. */
+/* One end of a flow, and what the other end must receive. */
 static struct {
 	int client;
 	struct sockaddr_storage inside;
-	unsigned int seed; /* of what is sent next */
+	unsigned int seed; /* number of the next datagram */
 	unsigned int expected_seed;
 } ends[FLOWS];
 
-/* Sizes that come in runs. */
+/* Sizes in runs, so that batches are possible. */
 static size_t next_size(unsigned int *seed, size_t size)
 {
 	static const size_t some[] = { 0, 1, 100, 499, 1200, 1400, 1472, 9000, 30000 };
@@ -600,7 +474,7 @@ static size_t next_size(unsigned int *seed, size_t size)
 	return rand_r(seed) % 8 != 0 ? size : some[rand_r(seed) % COUNT(some)];
 }
 
-/* Each is its flow's own, and has its number. */
+/* Each datagram has the number of its flow and its own. */
 static void make_datagram(char *to, size_t len, int flow, int number)
 {
 	for (size_t i = 0; i < len; i++)
@@ -611,7 +485,7 @@ static void make_datagram(char *to, size_t len, int flow, int number)
 	}
 }
 
-/* Sends `count` that stand in memory, as a sender of batches or as any other. */
+/* Sends `count` datagrams from memory, as one batch or one by one. */
 static void send_run(int fd, const struct sockaddr_storage *to, char *bytes, size_t len, int count,
 		     bool as_batch)
 {
@@ -641,7 +515,7 @@ static void send_run(int fd, const struct sockaddr_storage *to, char *bytes, siz
 static size_t sizes_of_flows[FLOWS], sizes_expected[FLOWS];
 static int sent_of_flows[FLOWS], got_of_flows[FLOWS];
 
-/* A burst of a flow: runs of one size. Returns how many. */
+/* Sends a burst of a flow, in runs of one size. Returns the number of datagrams. */
 static int send_burst(int flow, bool up)
 {
 	static char bytes[BURST_BYTES + 30000];
@@ -686,7 +560,7 @@ static void expect_next(int flow, bool up)
 {
 	static char got[V4_MAX], wanted[V4_MAX];
 	struct sockaddr_storage from;
-	ssize_t n = take(up ? server : ends[flow].client, got, sizeof(got), &from);
+	ssize_t n = receive_datagram(up ? server : ends[flow].client, got, sizeof(got), &from);
 	size_t len;
 
 	if (up)
@@ -710,14 +584,13 @@ static void open_ends(int listener)
 		ends[i].client = client_of(AF_INET, listener);
 		setsockopt(ends[i].client, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
 		ends[i].seed = ends[i].expected_seed = (unsigned int)i;
-		say(ends[i].client, "first");
+		send_text(ends[i].client, "first");
 		expect(server, "first", &ends[i].inside);
 	}
 }
 
-/* How many flows may send a burst to the server before it reads: its buffer has what the kernel
- * grants an unprivileged user (net.core.rmem_max), where a datagram counts up to twice its bytes.
- */
+/* Returns how many flows may send a burst before the server reads. The server's buffer is limited
+ * by net.core.rmem_max, and a datagram counts up to twice its size. */
 static int flows_that_fit(void)
 {
 	int room = 0;
@@ -735,9 +608,9 @@ static void expect_all_at_server(void)
 			expect_next(-1, true);
 }
 
-/* On batches or not, whatever the kernel and the devices can: none is changed, lost, split or
- * joined with another one, and each flow keeps its order. */
-START_TEST(datagrams_stay_what_they_are)
+/* With and without batches, on all kernels: no datagram is changed, lost, split or merged, and each
+ * flow keeps its order. */
+START_TEST(datagrams_are_neither_merged_nor_split)
 {
 	bool up = _i % 2 == 0;
 	int listener, at_once;
@@ -767,40 +640,41 @@ START_TEST(datagrams_stay_what_they_are)
 		close(ends[i].client);
 	}
 	ck_assert(!kernel->sends_batches || kernel->refuses == EIO || batches_sent > 100);
-	/* One refusal of each size of a flow is enough. */
+	/* A refused size is not tried again in the same flow. */
 	ck_assert(kernel->refuses == 0 || (batches_refused > 0 && batches_refused <= 5 * FLOWS));
 	close(listener);
 }
 END_TEST
 
-/* What has a flow is not lost or reordered for those that come in between and have none. */
-START_TEST(a_batch_of_old_and_new_clients)
+/* Datagrams of an open flow are neither lost nor reordered because of datagrams of new clients in
+ * between. */
+START_TEST(a_batch_may_have_datagrams_of_old_and_new_clients)
 {
 	int listener = publish(1);
 	int old = client_of(AF_INET, listener);
 	struct sockaddr_storage from;
 	char text[32] = "";
 
-	say(old, "first");
+	send_text(old, "first");
 	expect(server, "first", NULL);
 	if (_i == 1) {
-		talk(old);
-		talk(old);
+		exchange_datagrams(old);
+		exchange_datagrams(old);
 	}
 	child.may_be_late = true;
 	for (int i = 0; i < 4 * BURST; i++) {
 		int new = client_of(AF_INET, listener);
 
 		snprintf(text, sizeof(text), "old %d", i);
-		say(old, text);
-		say(new, "new");
+		send_text(old, text);
+		send_text(new, "new");
 		close(new);
 	}
 	for (int i = 0; i < 4 * BURST;) {
 		snprintf(text, sizeof(text), "old %d", i);
 		char got[32] = "";
 
-		ck_assert_int_gt(take(server, got, sizeof(got) - 1, &from), 0);
+		ck_assert_int_gt(receive_datagram(server, got, sizeof(got) - 1, &from), 0);
 		if (strcmp(got, "new") == 0)
 			continue;
 		ck_assert_str_eq(got, text);
@@ -813,33 +687,33 @@ END_TEST
 
 /* ---- rushes ---- */
 
-static void rush(int from)
+static void send_rush(int from)
 {
 	for (int i = 0; i < 2 * BURST; i++)
-		say(from, "rush");
+		send_text(from, "rush");
 	step();
 }
 
-/* As long as it lasts there is a clock, one for all; it goes when nothing rushes any more. */
-START_TEST(a_rush_has_a_clock_and_an_end)
+/* One timer serves all busy sockets. It stops when none is busy. */
+START_TEST(a_busy_socket_is_drained_by_a_timer_until_it_is_idle)
 {
 	int listeners[2] = { publish(1), publish(2) };
 	int clients[2], fds;
 
 	for (int i = 0; i < 2; i++) {
 		clients[i] = client_of(AF_INET, listeners[i]);
-		talk(clients[i]);
+		exchange_datagrams(clients[i]);
 	}
 	fds = fixture_count_fds();
 	for (int round = 0; round < 3; round++) {
-		rush(clients[0]);
-		rush(clients[1]);
+		send_rush(clients[0]);
+		send_rush(clients[1]);
 		ck_assert_int_eq(fixture_count_fds(), fds + 1);
 		for (int i = 0; i < 4 * BURST; i++)
 			expect(server, "rush", NULL);
 		settle();
 		ck_assert_int_eq(fixture_count_fds(), fds);
-		talk(clients[round % 2]);
+		exchange_datagrams(clients[round % 2]);
 	}
 	for (int i = 0; i < 2; i++) {
 		close(clients[i]);
@@ -848,23 +722,24 @@ START_TEST(a_rush_has_a_clock_and_an_end)
 }
 END_TEST
 
-/* Both a listening socket and a flow's, which the child shuts down or the port's end takes away. */
-START_TEST(what_rushes_may_end)
+/* A busy listening socket and a busy flow's socket end: the port is removed, or the child shuts the
+ * socket down. */
+START_TEST(a_busy_socket_may_be_closed)
 {
 	int listener, other, client, bystander;
 	struct sockaddr_storage inside;
 
-	child.way = KEEPS;
+	child.connect_way = KEEPS;
 	listener = publish(1);
 	other = publish(2);
 	client = client_of(AF_INET, listener);
 	bystander = client_of(AF_INET, other);
-	say(client, "first");
+	send_text(client, "first");
 	expect(server, "first", &inside);
-	child.way = CONNECTS;
-	talk(bystander);
-	rush(client);
-	rush(bystander);
+	child.connect_way = GIVES;
+	exchange_datagrams(bystander);
+	send_rush(client);
+	send_rush(bystander);
 	for (int i = 0; i < 2 * BURST; i++)
 		answer("rush", &inside);
 	step();
@@ -875,7 +750,7 @@ START_TEST(what_rushes_may_end)
 		ck_assert_int_eq(shutdown(child.kept, SHUT_RDWR), 0);
 	drain_server();
 	ck_assert_uint_eq(quota.used, 1);
-	talk(bystander);
+	exchange_datagrams(bystander);
 	close(client);
 	close(bystander);
 	close(listener);
@@ -885,21 +760,21 @@ END_TEST
 
 /* ---- opening ---- */
 
-START_TEST(what_comes_while_a_flow_opens_waits_in_order)
+START_TEST(datagrams_wait_in_order_while_their_flow_opens)
 {
 	int listener = publish(1);
 	int client = client_of(AF_INET, listener);
 	char text[32];
 
-	child.way = HOLDS;
+	child.connect_way = IS_SILENT;
 	for (int i = 0; i < MANY; i++) {
 		snprintf(text, sizeof(text), "%.*d", i % 10 == 0 ? 0 : 1, i % 10 == 0 ? 0 : i);
-		say(client, text);
+		send_text(client, text);
 		if (i % 50 == 0)
 			step();
 		if (i == MANY * 2 / 3) {
 			settle();
-			release_held();
+			child_answers_held();
 		}
 	}
 	for (int i = 0; i < MANY; i++) {
@@ -912,61 +787,61 @@ START_TEST(what_comes_while_a_flow_opens_waits_in_order)
 }
 END_TEST
 
-/* All that waits is sent to the server at once, whose buffer may be no larger than 416 KiB
- * (flows_that_fit). There a datagram of 1000 bytes counts 1832, one of 7000 up to 8448. */
-START_TEST(what_waits_is_bounded)
+/* All waiting datagrams are sent to the server in one go. The server's buffer may have only 416 KiB
+ * (flows_that_fit), in which a datagram of 7000 bytes counts up to 8448. */
+START_TEST(waiting_datagrams_are_limited)
 {
 	int listener = publish(1);
 	int client = client_of(AF_INET, listener);
 	char block[7000] = "", got[sizeof(block)] = "";
 	int count = 0;
 
-	child.way = HOLDS;
+	child.connect_way = IS_SILENT;
 	for (int i = 0; i < 2 * QUEUE_FLOW / (int)sizeof(block); i++) {
 		memcpy(block, &i, sizeof(i));
 		ck_assert_int_eq(send(client, block, sizeof(block), 0), (ssize_t)sizeof(block));
 		step();
 	}
-	release_held();
-	for (; take(server, got, sizeof(got), NULL) == (ssize_t)sizeof(got); count++) {
+	child_answers_held();
+	for (; receive_datagram(server, got, sizeof(got), NULL) == (ssize_t)sizeof(got); count++) {
 		int number;
 
 		memcpy(&number, got, sizeof(number));
 		ck_assert_int_eq(number, count);
-		/* The flow is open now, so this one comes after all that waited. */
+		/* The flow is open now, so this datagram follows all that waited. */
 		if (count == 0)
-			say(client, "end");
+			send_text(client, "end");
 	}
 	ck_assert_mem_eq(got, "end", strlen("end"));
 	ck_assert_int_le(count * (int)sizeof(block), QUEUE_FLOW);
 	ck_assert_int_ge(count * (int)sizeof(block), QUEUE_FLOW * 9 / 10);
-	talk(client);
+	exchange_datagrams(client);
 	close(client);
 	close(listener);
 }
 END_TEST
 
-START_TEST(a_port_that_opens_slowly_holds_up_no_other)
+START_TEST(a_port_whose_flows_open_slowly_does_not_delay_others)
 {
 	int slow, fast, client, clients[MANY];
 
 	allow_many();
 	slow = publish(1);
 	fast = publish(2);
-	child.way = HOLDS;
+	child.connect_way = IS_SILENT;
 	for (int i = 0; i < MANY; i++) {
 		clients[i] = client_of(AF_INET, slow);
-		say(clients[i], "x");
+		send_text(clients[i], "x");
 		step();
 	}
 	settle();
 	ck_assert_uint_eq(child.asked, DIALS_MAX);
-	child.way = CONNECTS;
+	child.connect_way = GIVES;
 	client = client_of(AF_INET, fast);
-	talk(client);
+	exchange_datagrams(client);
 	ck_assert_uint_eq(child.asked, DIALS_MAX + 1);
-	/* The others come to their turn when these have been answered. */
-	release_held();
+	/* The other flows open once these requests are answered. */
+	child_answers_held();
 	for (int i = 0; i < MANY / 4; i++)
 		expect(server, "x", NULL);
 	for (int i = 0; i < MANY; i++)
@@ -977,37 +852,37 @@ START_TEST(a_port_that_opens_slowly_holds_up_no_other)
 }
 END_TEST
 
-START_TEST(where_there_is_no_way_in_the_next_datagram_tries_again)
+START_TEST(after_a_refusal_the_next_datagram_tries_again)
 {
 	int listener = publish(1);
 	int client = client_of(AF_INET, listener);
 
-	child.way = REFUSES;
-	say(client, "lost");
+	child.connect_way = REFUSES;
+	send_text(client, "lost");
 	while (child.asked < 10 || quota.used > 0)
 		step();
 	ck_assert_uint_eq(child.asked, 10);
-	child.way = CONNECTS;
-	talk(client);
+	child.connect_way = GIVES;
+	exchange_datagrams(client);
 	ck_assert_uint_eq(child.asked, 11);
 	close(client);
 	close(listener);
 }
 END_TEST
 
-static const enum child_way wrong_kinds[] = { GIVES_TCP, GIVES_RAW_LIKE, GIVES_PIPE };
+static const enum child_way wrong_kinds[] = { GIVES_TCP, GIVES_UNIX_DGRAM, GIVES_PIPES };
 
-START_TEST(a_socket_of_the_wrong_kind_is_not_taken)
+START_TEST(a_descriptor_of_the_wrong_kind_is_refused)
 {
 	int listener = publish(1);
 	int client = client_of(AF_INET, listener);
 
-	child.way = wrong_kinds[_i];
-	say(client, "lost");
+	child.connect_way = wrong_kinds[_i];
+	send_text(client, "lost");
 	while (child.asked < 10 || quota.used > 0)
 		step();
-	child.way = CONNECTS;
-	talk(client);
+	child.connect_way = GIVES;
+	exchange_datagrams(client);
 	close(client);
 	close(listener);
 }
@@ -1019,38 +894,38 @@ START_TEST(a_server_that_comes_back_is_reached_by_the_same_flow)
 {
 	int listener = publish(1);
 	int client = client_of(AF_INET, listener);
-	int inside = talk(client);
+	int inside = exchange_datagrams(client);
 	int port = port_of(server);
 
 	fd_close(&server);
 	for (int i = 0; i < 5; i++) {
-		say(client, "nobody hears this");
+		send_text(client, "nobody hears this");
 		settle();
 	}
 	open_server(AF_INET, port);
-	/* Not one is lost from now on, though ICMP's last word may still stand in the socket. */
-	ck_assert_int_eq(talk(client), inside);
+	/* From now on no datagram is lost, although the socket may still hold an ICMP error. */
+	ck_assert_int_eq(exchange_datagrams(client), inside);
 	ck_assert_uint_eq(child.asked, 1);
 	close(client);
 	close(listener);
 }
 END_TEST
 
-/* The error that one causes is told to the next, which has to go out all the same. */
-START_TEST(icmp_errors_lose_nothing_that_has_a_reader)
+/* The kernel reports the error of one datagram when the next is sent, which must still be sent. */
+START_TEST(icmp_errors_do_not_lose_later_datagrams)
 {
 	int listener = publish(1);
 	int client = client_of(AF_INET, listener);
 	int port;
 
-	talk(client);
+	exchange_datagrams(client);
 	port = port_of(server);
 	fd_close(&server);
-	say(client, "lost");
+	send_text(client, "lost");
 	step();
 	open_server(AF_INET, port);
 	for (int i = 0; i < 20; i++)
-		say(client, "heard");
+		send_text(client, "heard");
 	for (int i = 0; i < 20; i++)
 		expect(server, "heard", NULL);
 	close(client);
@@ -1062,40 +937,40 @@ START_TEST(a_flow_ends_after_90_s_without_a_datagram)
 {
 	int listener = publish(1);
 	int client = client_of(AF_INET, listener);
-	int inside = talk(client);
+	int inside = exchange_datagrams(client);
 	struct sockaddr_storage from = loopback(AF_INET, inside);
 
 	for (int i = 0; i < 3; i++) {
 		skip_ms(IDLE_MS - 1000);
 		ck_assert_uint_eq(quota.used, 1);
-		if (i % 2 == 0) { /* a datagram of either side keeps it */
+		if (i % 2 == 0) { /* a datagram in either direction keeps the flow */
 			answer("still here", &from);
 			expect(client, "still here", NULL);
 		} else {
-			say(client, "still here");
+			send_text(client, "still here");
 			expect(server, "still here", NULL);
 		}
 	}
 	skip_ms(IDLE_MS + 1000);
 	ck_assert_uint_eq(quota.used, 0);
-	ck_assert_int_ne(talk(client), inside);
+	ck_assert_int_ne(exchange_datagrams(client), inside);
 	ck_assert_uint_eq(child.asked, 2);
 	close(client);
 	close(listener);
 }
 END_TEST
 
-START_TEST(each_flow_ends_at_its_own_time)
+START_TEST(each_flow_has_its_own_timeout)
 {
 	int listener = publish(1);
 	int clients[8];
 
 	for (int i = 0; i < 8; i++) {
 		clients[i] = client_of(AF_INET, listener);
-		talk(clients[i]);
+		exchange_datagrams(clients[i]);
 		skip_ms(10000);
 	}
-	/* The first is 80 s old, the last 10 s. */
+	/* The first flow is 80 s old, the last one 10 s. */
 	for (size_t i = 0; i < 8; i++) {
 		ck_assert_uint_eq(quota.used, 8 - i);
 		skip_ms(10000 + (i == 0 ? 2000 : 0));
@@ -1113,24 +988,24 @@ START_TEST(a_socket_that_the_child_shuts_down_ends_its_flow)
 	int listener = publish(1);
 	int client = client_of(AF_INET, listener);
 
-	child.way = KEEPS;
-	talk(client);
-	child.way = CONNECTS;
+	child.connect_way = KEEPS;
+	exchange_datagrams(client);
+	child.connect_way = GIVES;
 	ck_assert_int_eq(shutdown(child.kept, ways[_i]), 0);
 	settle();
 	if (ways[_i] == SHUT_WR) {
-		say(client, "lost");
+		send_text(client, "lost");
 		expect_nothing(server);
 	}
 	ck_assert_uint_eq(quota.used, 0);
-	talk(client);
+	exchange_datagrams(client);
 	ck_assert_uint_eq(child.asked, 2);
 	close(client);
 	close(listener);
 }
 END_TEST
 
-/* Such a socket is reported for ever, since reading does not empty its queue of errors. */
+/* The loop would report such a socket forever, since reading does not empty its error queue. */
 START_TEST(a_socket_whose_errors_pile_up_ends_its_flow)
 {
 	const int one = 1;
@@ -1138,16 +1013,16 @@ START_TEST(a_socket_whose_errors_pile_up_ends_its_flow)
 	int client = client_of(AF_INET, listener);
 	int port = port_of(server);
 
-	child.way = KEEPS;
-	talk(client);
-	child.way = CONNECTS;
+	child.connect_way = KEEPS;
+	exchange_datagrams(client);
+	child.connect_way = GIVES;
 	ck_assert_int_eq(setsockopt(child.kept, IPPROTO_IP, IP_RECVERR, &one, sizeof(one)), 0);
 	fd_close(&server);
-	say(client, "lost");
+	send_text(client, "lost");
 	settle();
 	ck_assert_uint_eq(quota.used, 0);
 	open_server(AF_INET, port);
-	talk(client);
+	exchange_datagrams(client);
 	close(client);
 	close(listener);
 }
@@ -1160,13 +1035,13 @@ static void flood(int listener, int count)
 	for (int i = 0; i < count; i++) {
 		int client = client_of(AF_INET, listener);
 
-		say(client, "flood");
+		send_text(client, "flood");
 		close(client);
 		step();
 	}
 }
 
-START_TEST(a_flood_pushes_out_no_flow_that_is_used)
+START_TEST(a_flood_does_not_evict_flows_in_use)
 {
 	int listener = publish(1);
 	int clients[3], inside[3];
@@ -1174,8 +1049,8 @@ START_TEST(a_flood_pushes_out_no_flow_that_is_used)
 
 	for (int i = 0; i < 3; i++) {
 		clients[i] = client_of(AF_INET, listener);
-		inside[i] = talk(clients[i]);
-		talk(clients[i]);
+		inside[i] = exchange_datagrams(clients[i]);
+		exchange_datagrams(clients[i]);
 	}
 	for (int round = 0; round < 5; round++) {
 		flood(listener, MANY / 5);
@@ -1183,7 +1058,7 @@ START_TEST(a_flood_pushes_out_no_flow_that_is_used)
 		ck_assert_int_le(fixture_count_fds(), fds + QUOTA / 2 + 3 + 1);
 		drain_server();
 		for (int i = 0; i < 3; i++)
-			ck_assert_int_eq(talk(clients[i]), inside[i]);
+			ck_assert_int_eq(exchange_datagrams(clients[i]), inside[i]);
 	}
 	for (int i = 0; i < 3; i++)
 		close(clients[i]);
@@ -1191,28 +1066,29 @@ START_TEST(a_flood_pushes_out_no_flow_that_is_used)
 }
 END_TEST
 
-/* Not even where none of the flood can be opened. */
-START_TEST(a_flood_that_cannot_be_opened_neither)
+/* The flows of this flood cannot be opened. */
+START_TEST(a_flood_of_flows_that_cannot_open_does_not_evict_flows_in_use)
 {
 	int listener = publish(1);
 	int client = client_of(AF_INET, listener);
-	int inside = talk(client);
+	int inside = exchange_datagrams(client);
 
-	talk(client);
-	child.way = HOLDS;
+	exchange_datagrams(client);
+	child.connect_way = IS_SILENT;
 	flood(listener, MANY);
 	ck_assert_uint_le(quota.used, QUOTA / 2);
-	ck_assert_int_eq(talk(client), inside);
+	ck_assert_int_eq(exchange_datagrams(client), inside);
 	child.may_be_late = true;
-	release_held();
+	child_answers_held();
 	drain_server();
-	ck_assert_int_eq(talk(client), inside);
+	ck_assert_int_eq(exchange_datagrams(client), inside);
 	close(client);
 	close(listener);
 }
 END_TEST
 
-/* One after the other, ports take all that UDP may have: one that comes last gets its share. */
+/* Ports take all of UDP's descriptors, one port after the other. The last port still gets its
+ * share. */
 START_TEST(flooded_ports_leave_room_for_others)
 {
 	int listeners[6], client;
@@ -1225,14 +1101,14 @@ START_TEST(flooded_ports_leave_room_for_others)
 	ck_assert_uint_le(quota.used, QUOTA / 2);
 	ck_assert_uint_ge(quota.used, QUOTA / 4);
 	client = client_of(AF_INET, listeners[5]);
-	talk(client);
+	exchange_datagrams(client);
 	close(client);
 	for (int i = 0; i < 6; i++)
 		close(listeners[i]);
 }
 END_TEST
 
-/* Ports of other workers have taken all there is. */
+/* Other workers have taken all descriptors. */
 START_TEST(a_few_descriptors_are_the_workers_own)
 {
 	struct fdtotal total = { .max = 16 * MANY };
@@ -1245,8 +1121,8 @@ START_TEST(a_few_descriptors_are_the_workers_own)
 	fdtotal_charge(&total, total.max);
 	for (int i = 0; i < 2; i++) {
 		clients[i] = client_of(AF_INET, listener);
-		talk(clients[i]);
-		talk(clients[i]);
+		exchange_datagrams(clients[i]);
+		exchange_datagrams(clients[i]);
 	}
 	for (int i = 0; i < 2; i++)
 		close(clients[i]);
@@ -1258,45 +1134,45 @@ START_TEST(a_few_descriptors_are_the_workers_own)
 }
 END_TEST
 
-START_TEST(with_no_descriptors_left_old_flows_live_and_new_ones_come_later)
+START_TEST(without_descriptors_old_flows_live_and_new_ones_open_later)
 {
 	int listener = publish(1);
 	int old = client_of(AF_INET, listener);
 	int new = client_of(AF_INET, listener);
 
-	talk(old);
-	talk(old);
+	exchange_datagrams(old);
+	exchange_datagrams(old);
 	ck_assert(fdquota_take(&quota, QUOTA - quota.used));
-	say(new, "lost");
+	send_text(new, "lost");
 	expect_nothing(server);
-	talk(old);
+	exchange_datagrams(old);
 	fdquota_give(&quota, QUOTA - 1);
-	talk(new);
+	exchange_datagrams(new);
 	close(old);
 	close(new);
 	close(listener);
 }
 END_TEST
 
-/* What waits while the process has none is not lost. */
-START_TEST(with_none_left_in_the_process_datagrams_wait)
+/* Datagrams that wait while the process has no descriptor are not lost. */
+START_TEST(without_descriptors_in_the_process_datagrams_wait)
 {
 	int listener = publish(1);
 	int old = client_of(AF_INET, listener);
 	int new = client_of(AF_INET, listener);
 	struct rlimit limit;
 
-	talk(old);
+	exchange_datagrams(old);
 	limit = fixture_limit_fds(0);
-	say(new, "one");
+	send_text(new, "one");
 	settle();
-	say(new, "two");
+	send_text(new, "two");
 	settle();
-	talk(old);
+	exchange_datagrams(old);
 	fixture_restore_fds(&limit);
 	expect(server, "one", NULL);
 	expect(server, "two", NULL);
-	talk(new);
+	exchange_datagrams(new);
 	close(old);
 	close(new);
 	close(listener);
@@ -1305,7 +1181,7 @@ END_TEST
 
 /* ---- the end ---- */
 
-START_TEST(a_removed_port_takes_all_its_flows_along)
+START_TEST(removing_a_port_ends_all_its_flows)
 {
 	int listener, other, client;
 
@@ -1316,29 +1192,29 @@ START_TEST(a_removed_port_takes_all_its_flows_along)
 	flood(listener, 40);
 	for (int i = 0; i < 40; i++)
 		expect(server, "flood", NULL);
-	child.way = HOLDS;
-	flood(listener, 60); /* some are dialled now, some wait */
-	child.way = CONNECTS;
-	talk(client);
+	child.connect_way = IS_SILENT;
+	flood(listener, 60); /* for some flows the child is asked now, others wait */
+	child.connect_way = GIVES;
+	exchange_datagrams(client);
 	ck_assert_uint_eq(child.held_count, DIALS_MAX);
 	ck_assert_uint_ge(quota.used, 41 + 60);
 	ck_assert(udp_remove_port(udp, 1));
 	ck_assert(!udp_remove_port(udp, 1));
 	ck_assert_uint_eq(quota.used, 1);
 	child.may_be_late = true;
-	release_held();
-	talk(client);
+	child_answers_held();
+	exchange_datagrams(client);
 	close(client);
 	close(listener);
 	close(other);
 }
 END_TEST
 
-START_TEST(last_words_are_passed_on)
+START_TEST(answers_that_have_arrived_are_passed_on_at_the_end)
 {
 	int listener = publish(1);
 	int client = client_of(AF_INET, listener);
-	struct sockaddr_storage inside = loopback(AF_INET, talk(client));
+	struct sockaddr_storage inside = loopback(AF_INET, exchange_datagrams(client));
 
 	for (int i = 0; i < 10; i++)
 		answer("bye", &inside);
@@ -1365,7 +1241,7 @@ static TCase *passing_case(void)
 	tcase_add_loop_test(tc, datagrams_of_every_size_pass_both_ways, 0, COUNT(sizes));
 	tcase_add_loop_test(tc, datagrams_pass_one_by_one_where_calls_are_missing, 0,
 			    COUNT(missing));
-	tcase_add_test(tc, too_large_for_the_other_family_is_lost_and_no_more);
+	tcase_add_test(tc, a_datagram_too_large_for_the_other_family_is_lost_alone);
 	tcase_add_test(tc, answers_come_from_the_address_that_was_written_to);
 	tcase_add_test(tc, a_client_that_writes_to_two_addresses_has_two_flows);
 	tcase_add_test(tc, clients_do_not_mix);
@@ -1376,12 +1252,12 @@ static TCase *rush_case(void)
 {
 	TCase *tc = make_case("rush");
 
-	/* For machines that are emulated: millions of instructions for each of its milliseconds. */
+	/* Emulated machines need much longer. */
 	tcase_set_tags(tc, "rush");
-	tcase_add_loop_test(tc, datagrams_stay_what_they_are, 0, 2 * COUNT(kernels));
-	tcase_add_loop_test(tc, a_batch_of_old_and_new_clients, 0, 2);
-	tcase_add_test(tc, a_rush_has_a_clock_and_an_end);
-	tcase_add_loop_test(tc, what_rushes_may_end, 0, 2);
+	tcase_add_loop_test(tc, datagrams_are_neither_merged_nor_split, 0, 2 * COUNT(kernels));
+	tcase_add_loop_test(tc, a_batch_may_have_datagrams_of_old_and_new_clients, 0, 2);
+	tcase_add_test(tc, a_busy_socket_is_drained_by_a_timer_until_it_is_idle);
+	tcase_add_loop_test(tc, a_busy_socket_may_be_closed, 0, 2);
 	return tc;
 }
 
@@ -1389,11 +1265,11 @@ static TCase *opening_case(void)
 {
 	TCase *tc = make_case("opening");
 
-	tcase_add_test(tc, what_comes_while_a_flow_opens_waits_in_order);
-	tcase_add_test(tc, what_waits_is_bounded);
-	tcase_add_test(tc, a_port_that_opens_slowly_holds_up_no_other);
-	tcase_add_test(tc, where_there_is_no_way_in_the_next_datagram_tries_again);
-	tcase_add_loop_test(tc, a_socket_of_the_wrong_kind_is_not_taken, 0, COUNT(wrong_kinds));
+	tcase_add_test(tc, datagrams_wait_in_order_while_their_flow_opens);
+	tcase_add_test(tc, waiting_datagrams_are_limited);
+	tcase_add_test(tc, a_port_whose_flows_open_slowly_does_not_delay_others);
+	tcase_add_test(tc, after_a_refusal_the_next_datagram_tries_again);
+	tcase_add_loop_test(tc, a_descriptor_of_the_wrong_kind_is_refused, 0, COUNT(wrong_kinds));
 	return tc;
 }
 
@@ -1402,9 +1278,9 @@ static TCase *life_case(void)
 	TCase *tc = make_case("life");
 
 	tcase_add_test(tc, a_server_that_comes_back_is_reached_by_the_same_flow);
-	tcase_add_test(tc, icmp_errors_lose_nothing_that_has_a_reader);
+	tcase_add_test(tc, icmp_errors_do_not_lose_later_datagrams);
 	tcase_add_test(tc, a_flow_ends_after_90_s_without_a_datagram);
-	tcase_add_test(tc, each_flow_ends_at_its_own_time);
+	tcase_add_test(tc, each_flow_has_its_own_timeout);
 	tcase_add_loop_test(tc, a_socket_that_the_child_shuts_down_ends_its_flow, 0, 3);
 	tcase_add_test(tc, a_socket_whose_errors_pile_up_ends_its_flow);
 	return tc;
@@ -1414,14 +1290,14 @@ static TCase *bounds_case(void)
 {
 	TCase *tc = make_case("bounds");
 
-	tcase_add_test(tc, a_flood_pushes_out_no_flow_that_is_used);
-	tcase_add_test(tc, a_flood_that_cannot_be_opened_neither);
+	tcase_add_test(tc, a_flood_does_not_evict_flows_in_use);
+	tcase_add_test(tc, a_flood_of_flows_that_cannot_open_does_not_evict_flows_in_use);
 	tcase_add_test(tc, flooded_ports_leave_room_for_others);
 	tcase_add_test(tc, a_few_descriptors_are_the_workers_own);
-	tcase_add_test(tc, with_no_descriptors_left_old_flows_live_and_new_ones_come_later);
-	tcase_add_test(tc, with_none_left_in_the_process_datagrams_wait);
-	tcase_add_test(tc, a_removed_port_takes_all_its_flows_along);
-	tcase_add_test(tc, last_words_are_passed_on);
+	tcase_add_test(tc, without_descriptors_old_flows_live_and_new_ones_open_later);
+	tcase_add_test(tc, without_descriptors_in_the_process_datagrams_wait);
+	tcase_add_test(tc, removing_a_port_ends_all_its_flows);
+	tcase_add_test(tc, answers_that_have_arrived_are_passed_on_at_the_end);
 	return tc;
 }
 
