@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The port driver slirp4netns. See slirp4netns.h.
  *
- * A slot's `number` is the ID that slirp4netns gave the port. It is -1 for a port that slirp4netns
- * could not open again after a restart.
+ * A slot's `data` is a struct slirp_port; NULL if the port is not open, after a restart.
  */
 #include "ports/slirp4netns.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "base/log.h"
 #include "formats/ipaddr.h"
 #include "formats/slirpapi.h"
 #include "os/unixsock.h"
@@ -24,8 +21,10 @@
 struct slirp {
 	char *api_socket;
 	char *child_ip;
-	void (*on_stuck)(void *arg);
-	void *arg;
+};
+
+struct slirp_port {
+	int64_t id; /* slirp4netns' ID of the port */
 };
 
 static const char *const protos[] = { "tcp", "tcp4", "udp", "udp4", NULL };
@@ -34,20 +33,14 @@ static const char *const protos[] = { "tcp", "tcp4", "udp", "udp4", NULL };
 
 /* Returns a non-blocking connection, or -errno. connect(2) on a UNIX socket succeeds or fails at
  * once (unix(7)). */
-static int dial(const char *path)
+static int connect_to_api(const char *path)
 {
 	struct sockaddr_un address;
-	FD_AUTO int fd = -1;
 	int r = unixsock_address(&address, path);
 
-	if (r < 0)
-		return r;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return errno == ENOENT || errno == ECONNREFUSED ? -ENOTCONN : -errno;
-	return fd_take(&fd);
+	if (r == 0)
+		r = unixsock_connect(&address);
+	return r == -ENOENT || r == -ECONNREFUSED ? -ENOTCONN : r;
 }
 
 /* Reads to the end of the stream. Returns the length in bytes, or -errno. */
@@ -55,30 +48,22 @@ static ssize_t read_answer(int fd, char *answer, size_t cap)
 {
 	unsigned long long until = clock_now_ms() + DEADLINE_MS;
 	size_t len = 0;
+	ssize_t n;
 
-	for (;;) {
-		int left_ms = clock_left_ms(until);
-		ssize_t n;
-
-		if (left_ms == 0 || fd_wait(fd, POLLIN, left_ms) == 0)
-			return -ETIMEDOUT;
-		n = recv(fd, answer + len, cap - len, MSG_DONTWAIT);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			continue;
-		if (n < 0)
-			return errno == ECONNRESET ? -ENOTCONN : -errno;
-		if (n == 0)
-			return (ssize_t)len;
+	while ((n = fd_recv_until(fd, answer + len, cap - len, until)) > 0) {
 		len += (size_t)n;
 		if (len == cap)
 			return -EMSGSIZE;
 	}
+	if (n < 0)
+		return n == -ECONNRESET ? -ENOTCONN : n;
+	return (ssize_t)len;
 }
 
 /* Sends the request and receives the answer. Returns the answer's length in bytes, or -errno. */
 static ssize_t talk(const char *path, const char *request, size_t len, char *answer, size_t cap)
 {
-	FD_AUTO int fd = dial(path);
+	FD_AUTO int fd = connect_to_api(path);
 
 	if (fd < 0)
 		return fd;
@@ -90,6 +75,9 @@ static ssize_t talk(const char *path, const char *request, size_t len, char *ans
 	return read_answer(fd, answer, cap);
 }
 
+/* Sends a request and decodes the answer. `len`: the request's length in bytes, or the -errno with
+ * which its encoding failed. Sets *id to the port's ID if `id` is not NULL. Returns 0 or -errno
+ * with a reason: -ENOTCONN if slirp4netns does not run, -ETIMEDOUT if it does not answer. */
 static int ask(const char *path, const char *request, int len, int64_t *id, struct err *e)
 {
 	char answer[SLIRPAPI_ANSWER_MAX];
@@ -110,20 +98,18 @@ static int ask(const char *path, const char *request, int len, int64_t *id, stru
 
 /* ---- ports ---- */
 
+#define TAKES	  "; the slirp4netns port driver takes tcp, tcp4, udp and udp4"
 #define IPV4_ONLY "; slirp4netns forwards IPv4 only; try --port-driver=builtin"
 
-/* slirp4netns does not say why it cannot listen. Tries to bind the same address here, and adds the
- * reason to `e`. */
+/* slirp4netns does not say why it cannot listen. So this tries to bind the same address, and adds
+ * the reason of the failure to `e`. */
 static void explain(const struct portspec *spec, struct err *e)
 {
 	const char *text = spec->parent_ip[0] != '\0' ? spec->parent_ip : "0.0.0.0";
-	int type = proto_is_udp(spec->proto) ? SOCK_DGRAM : SOCK_STREAM;
-	struct sockaddr_storage sa;
 	struct ipaddr ip;
-	FD_AUTO int fd = -1;
-	char why[128];
-	socklen_t len;
-	int one = 1, reason;
+	struct err why;
+	char why_text[128];
+	int reason;
 
 	if (ipaddr_parse(&ip, text) < 0)
 		return;
@@ -131,18 +117,13 @@ static void explain(const struct portspec *spec, struct err *e)
 		err_add(e, IPV4_ONLY);
 		return;
 	}
-	len = ipaddr_sockaddr(&ip, spec->parent_port, &sa);
-	fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
-	if (fd < 0)
+	reason = -listen_try_bind(&ip, spec->parent_port, proto_is_udp(spec->proto));
+	if (reason == 0)
 		return;
-	if (type == SOCK_STREAM)
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&sa, len) == 0)
-		return;
-	reason = errno;
-	err_add(e, ": listen %s %s:%d: bind: %s", proto_name(spec->proto), text, spec->parent_port,
-		err_text(reason, why, sizeof(why)));
-	listen_explain(spec, reason, "slirp4netns", e);
+	err_set(&why, reason, "listen %s %s:%d: bind: %s", proto_name(spec->proto), text,
+		spec->parent_port, err_text(reason, why_text, sizeof(why_text)));
+	listen_explain(spec, reason, "slirp4netns", &why);
+	err_add(e, ": %s", why.msg);
 }
 
 static bool is_supported(enum proto proto)
@@ -153,16 +134,31 @@ static bool is_supported(enum proto proto)
 	return false;
 }
 
+/* compat: RootlessKit refuses IPv6 protos, and leaves the others to slirp4netns, whose answer this
+ * is. */
+static int refuse_proto(enum proto proto, struct err *e)
+{
+	const char *name = proto_name(proto);
+
+	if (strchr(name, '6') != NULL)
+		return err_set(e, ENOTSUP, "unsupported protocol \"%s\"" TAKES, name);
+	return err_set(e, ENOTSUP,
+		       "reply.Error: map[desc:bad request: add_hostfwd: bad arguments.proto]: "
+		       "unsupported port protocol %s" TAKES,
+		       name);
+}
+
 static int add(const struct slirp *s, const struct portspec *spec, int64_t *id, struct err *e)
 {
 	char request[SLIRPAPI_REQUEST_MAX];
+	struct ipaddr child;
 	int r;
 
 	if (!is_supported(spec->proto))
-		return err_set(e, ENOTSUP,
-			       "unsupported port protocol %s; the slirp4netns port driver takes "
-			       "tcp, tcp4, udp and udp4",
-			       proto_name(spec->proto));
+		return refuse_proto(spec->proto, e);
+	if (spec->child_ip[0] != '\0' && ipaddr_parse(&child, spec->child_ip) == 0 &&
+	    child.family != AF_INET)
+		return err_set(e, ENOTSUP, "unsupported IP (v6?): %s" IPV4_ONLY, spec->child_ip);
 	r = slirpapi_add(spec, s->child_ip, request, sizeof(request));
 	r = ask(s->api_socket, request, r, id, e);
 	if (r == -EREMOTEIO)
@@ -170,55 +166,44 @@ static int add(const struct slirp *s, const struct portspec *spec, int64_t *id, 
 	return r;
 }
 
-static int check_stuck(const struct slirp *s, int r)
-{
-	if (r == -ETIMEDOUT)
-		s->on_stuck(s->arg);
-	return r;
-}
-
 static int slirp_open(void *driver, struct port_slot *slot, struct err *e)
 {
-	const struct slirp *s = driver;
+	struct slirp_port *port = malloc(sizeof(*port));
+	int r;
 
-	slot->number = -1;
-	return check_stuck(s, add(s, &slot->entry.spec, &slot->number, e));
+	if (port == NULL)
+		return err_sys(e, ENOMEM, "publishing a port");
+	r = add(driver, &slot->entry.spec, &port->id, e);
+	if (r < 0)
+		free(port);
+	else
+		slot->data = port;
+	return r;
 }
 
 static int slirp_close(void *driver, struct port_slot *slot, struct err *e)
 {
 	const struct slirp *s = driver;
+	struct slirp_port *port = slot->data;
 	char request[SLIRPAPI_REQUEST_MAX];
 	int r = 0;
 
-	if (slot->number >= 0) {
-		r = slirpapi_remove(slot->number, request, sizeof(request));
+	if (port != NULL) {
+		r = slirpapi_remove(port->id, request, sizeof(request));
 		r = ask(s->api_socket, request, r, NULL, e);
 	}
 	/* A program that is not running has no port. */
-	return r == -ENOTCONN ? 0 : check_stuck(s, r);
+	if (r == -ENOTCONN)
+		r = 0;
+	if (r == 0)
+		free(port);
+	return r;
 }
 
-static void slirp_restore(void *driver, struct port_slot *slots, size_t count)
+static void slirp_forget(struct port_slot *slot)
 {
-	bool lost = false;
-
-	for (size_t i = 0; i < count; i++) {
-		char brief[PORTSPEC_TEXT_LEN];
-		struct err why;
-		int r;
-
-		slots[i].number = -1;
-		if (lost)
-			continue;
-		r = slirp_open(driver, &slots[i], &why);
-		if (r < 0)
-			log_error("port %d %s is closed: %s", slots[i].entry.id,
-				  portspec_brief(&slots[i].entry.spec, brief, sizeof(brief)),
-				  why.msg);
-		/* If slirp4netns does not answer, do not ask again for each of the other ports. */
-		lost = r == -ETIMEDOUT || r == -ENOTCONN;
-	}
+	free(slot->data);
+	slot->data = NULL;
 }
 
 /* ---- start and end ---- */
@@ -228,9 +213,9 @@ static bool slirp_free(void *driver, struct port_slot *slots, size_t count, unsi
 {
 	struct slirp *s = driver;
 
-	(void)slots;
-	(void)count;
 	(void)wait_ms;
+	for (size_t i = 0; i < count; i++)
+		free(slots[i].data);
 	free(s->api_socket);
 	free(s->child_ip);
 	free(s);
@@ -243,8 +228,6 @@ static int slirp_start(void **driver, const struct port_setup *setup, struct err
 
 	if (s == NULL)
 		return err_sys(e, ENOMEM, "starting the port driver");
-	s->on_stuck = setup->on_stuck;
-	s->arg = setup->arg;
 	s->api_socket = strdup(setup->api_socket);
 	s->child_ip = strdup(setup->child_ip);
 	if (s->api_socket == NULL || s->child_ip == NULL) {
@@ -258,9 +241,11 @@ static int slirp_start(void **driver, const struct port_setup *setup, struct err
 const struct portdriver slirp4netns_ports = {
 	.protos = protos,
 	.disallows_loopback = true,
+	/* compat: RootlessKit asks slirp4netns, which answers this. */
+	.unknown_id = "reply.Error: map[desc:bad request: remove_hostfwd: bad arguments.id]",
 	.start = slirp_start,
 	.open = slirp_open,
 	.close = slirp_close,
-	.restore = slirp_restore,
+	.forget = slirp_forget,
 	.free = slirp_free,
 };
