@@ -15,7 +15,7 @@
 #include "formats/json.h"
 #include "formats/jsonout.h"
 
-#define PORT_JSON_MAX 512 /* bytes of a port's JSON: two addresses, every byte escaped */
+#define PORT_JSON_MAX 512 /* bytes of a port's JSON; with the longest addresses it has 190 */
 #define INFO_JSON_MAX (PATH_MAX * 6 + 1024) /* bytes; a path, every byte escaped */
 
 struct api {
@@ -45,6 +45,13 @@ static void answer_not_found(struct httpd_answer *a)
 {
 	a->nosniff = true;
 	httpd_answer_text(a, 404, HTTPOUT_TEXT, "404 page not found\n");
+}
+
+static void answer_wrong_method(struct httpd_answer *a, const char *allow)
+{
+	a->allow = allow;
+	a->nosniff = true;
+	httpd_answer_text(a, 405, HTTPOUT_TEXT, "Method Not Allowed\n");
 }
 
 static void answer_no_driver(struct httpd_answer *a)
@@ -94,12 +101,18 @@ static void put_network(struct jsonout *out, const struct api_info *info)
 	}
 	if (info->child_ip != NULL)
 		jsonout_put_string(out, "childIP", info->child_ip);
+	if (info->dynamic_child_ip)
+		jsonout_put_bool(out, "dynamicChildIP", true);
+	if (info->ipv6)
+		jsonout_put_bool(out, "ipv6", true);
 	jsonout_end_object(out);
 }
 
 static void put_port_driver(struct jsonout *out, const struct api_info *info,
 			    const struct ports *ports)
 {
+	const char *backend = ports_source_ip_backend(ports);
+
 	jsonout_begin_object(out, "portDriver");
 	jsonout_put_string(out, "driver", info->port_driver);
 	jsonout_begin_array(out, "protos");
@@ -108,6 +121,11 @@ static void put_port_driver(struct jsonout *out, const struct api_info *info,
 	jsonout_end_array(out);
 	if (ports_disallows_loopback(ports))
 		jsonout_put_bool(out, "disallowLoopbackChildIP", true);
+	if (backend != NULL) {
+		jsonout_begin_object(out, "extra");
+		jsonout_put_string(out, "sourceIPTransparentBackend", backend);
+		jsonout_end_object(out);
+	}
 	jsonout_end_object(out);
 }
 
@@ -197,15 +215,16 @@ static void delete_port(struct api *api, const struct http_request *req, struct 
 
 static const struct route {
 	const char *path;
-	bool with_id; /* `path` is followed by an ID */
+	bool with_id;	   /* `path` is followed by an ID */
+	const char *allow; /* all methods of this path, sorted */
 	const char *method;
 	bool needs_ports;
 	void (*run)(struct api *api, const struct http_request *req, struct httpd_answer *a);
 } routes[] = {
-	{ "/v1/info", false, "GET", false, get_info },
-	{ "/v1/ports", false, "GET", true, get_ports },
-	{ "/v1/ports", false, "POST", true, post_port },
-	{ "/v1/ports/", true, "DELETE", true, delete_port },
+	{ "/v1/info", false, "GET, HEAD", "GET", false, get_info },
+	{ "/v1/ports", false, "GET, HEAD, POST", "GET", true, get_ports },
+	{ "/v1/ports", false, "GET, HEAD, POST", "POST", true, post_port },
+	{ "/v1/ports/", true, "DELETE", "DELETE", true, delete_port },
 };
 
 static bool matches(const struct route *route, const char *path)
@@ -218,14 +237,24 @@ static bool matches(const struct route *route, const char *path)
 	       strchr(path + len, '/') == NULL;
 }
 
+/* HEAD is answered wherever GET is; the server leaves out the body. */
+static bool accepts(const struct route *route, const char *method)
+{
+	return strcmp(route->method, strcmp(method, "HEAD") == 0 ? "GET" : method) == 0;
+}
+
 static void on_request(void *arg, const struct http_request *req, struct httpd_answer *a)
 {
 	struct api *api = arg;
+	const char *allow = NULL;
 
 	for (size_t i = 0; i < COUNT_OF(routes); i++) {
 		const struct route *route = &routes[i];
 
-		if (!matches(route, req->path) || strcmp(route->method, req->method) != 0)
+		if (!matches(route, req->path))
+			continue;
+		allow = route->allow;
+		if (!accepts(route, req->method))
 			continue;
 		if (route->needs_ports && api->ports == NULL)
 			answer_no_driver(a);
@@ -233,9 +262,8 @@ static void on_request(void *arg, const struct http_request *req, struct httpd_a
 			route->run(api, req, a);
 		return;
 	}
-	/* compat: a wrong method is 405 for /v1/info and 404 for all others. */
-	if (strcmp(req->path, "/v1/info") == 0)
-		a->status = 405;
+	if (allow != NULL)
+		answer_wrong_method(a, allow);
 	else
 		answer_not_found(a);
 }

@@ -2,6 +2,7 @@
 #ifndef API_API_H
 #define API_API_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -29,7 +30,9 @@ struct api_info {
 	const char *network_driver;	  /* NULL with the host's network */
 	const char *dns[API_MAX_DNS + 1]; /* ends with NULL */
 	const char *child_ip;
-	const char *port_driver; /* NULL: none; its protocols come from `ports` */
+	bool dynamic_child_ip;	 /* the network gets its address by DHCP */
+	bool ipv6;		 /* the network routes IPv6 */
+	const char *port_driver; /* NULL: none; what it supports comes from `ports` */
 };
 
 struct api;

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-
 /* An HTTP client. See client.h.
  *
  * Each call uses a new connection, so no state is left after a failure. The answer is read into a
@@ -21,6 +20,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "formats/http.h"
+#include "formats/httpout.h"
 #include "formats/json.h"
 #include "formats/jsonfield.h"
 #include "formats/jsonout.h"
@@ -35,11 +35,12 @@
 
 /* ---- one request, one answer ---- */
 
-/* Waits for `events` until `until_ms`. Returns 0, or -errno with a reason. */
-static int wait_for(int sock, short events, unsigned long long until_ms, struct err *e)
+/* Waits until the socket takes more bytes, or until `until_ms`. Returns 0, or -errno with a reason.
+ */
+static int wait_for_room(int sock, unsigned long long until_ms, struct err *e)
 {
 	int left_ms = clock_left_ms(until_ms);
-	int r = left_ms > 0 ? fd_wait(sock, events, left_ms) : 0;
+	int r = left_ms > 0 ? fd_wait(sock, POLLOUT, left_ms) : 0;
 
 	if (r < 0)
 		return err_sys(e, -r, "poll");
@@ -61,7 +62,7 @@ static int send_all(int sock, const char *data, size_t len, unsigned long long u
 		} else if (errno == EPIPE) { /* the server may have answered before it closed */
 			return 0;
 		} else if (errno == EAGAIN) {
-			r = wait_for(sock, POLLOUT, until_ms, e);
+			r = wait_for_room(sock, until_ms, e);
 		} else if (errno != EINTR) {
 			r = err_sys(e, errno, "write");
 		}
@@ -76,18 +77,11 @@ static int send_all(int sock, const char *data, size_t len, unsigned long long u
 static ssize_t receive_some(int sock, char *buf, size_t cap, unsigned long long until_ms,
 			    struct err *e)
 {
-	for (;;) {
-		int r = wait_for(sock, POLLIN, until_ms, e);
-		ssize_t n;
+	ssize_t n = fd_recv_until(sock, buf, cap, until_ms);
 
-		if (r < 0)
-			return r;
-		n = recv(sock, buf, cap, MSG_DONTWAIT);
-		if (n >= 0)
-			return n;
-		if (errno != EAGAIN && errno != EINTR)
-			return err_sys(e, errno, "read");
-	}
+	if (n == -ETIMEDOUT)
+		return err_set(e, ETIMEDOUT, "no answer in time");
+	return n < 0 ? err_sys(e, (int)-n, "read") : n;
 }
 
 /* Enlarges a full buffer of *cap bytes. */
@@ -194,7 +188,7 @@ static int call(const char *socket_path, const char *request, size_t len,
 
 /* Sets the reason from an answer that is not a success: the "message" of its JSON body, else the
  * status and the quoted body. */
-static int refused(const struct client_answer *answer, struct err *e)
+static int set_refusal(const struct client_answer *answer, struct err *e)
 {
 	size_t len = answer->body_len < MAX_QUOTED_BODY ? answer->body_len : MAX_QUOTED_BODY;
 	char message[MAX_MESSAGE], body[MAX_QUOTED_BODY + 1];
@@ -237,7 +231,7 @@ static int format_request(char *buf, size_t cap, const char *method, const char 
 }
 
 /* Turns "DELETE" into "Delete", as in RootlessKit's messages. */
-static void title(char *to, size_t cap, const char *method)
+static void capitalize(char *to, size_t cap, const char *method)
 {
 	snprintf(to, cap, "%s", method);
 	for (char *c = to + 1; to[0] != '\0' && *c != '\0'; c++) {
@@ -261,13 +255,13 @@ int client_call(const char *socket_path, const char *method, const char *target,
 		return err_sys(e, errno, "stat %s", socket_path);
 	r = call(socket_path, request, (size_t)len, answer, e);
 	if (r < 0) {
-		title(verb, sizeof(verb), method);
+		capitalize(verb, sizeof(verb), method);
 		err_wrap(e, "%s \"http://rootlesskit%s\"", verb, target);
 		return r;
 	}
 	if (answer->status / 100 == 2)
 		return 0;
-	r = refused(answer, e);
+	r = set_refusal(answer, e);
 	client_answer_free(answer);
 	return r;
 }

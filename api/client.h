@@ -34,6 +34,7 @@ int client_exchange(int sock, const char *request, size_t len, unsigned long lon
 int client_call(const char *socket_path, const char *method, const char *target, const char *json,
 		struct client_answer *answer, struct err *e);
 
+/* Frees the text of an answer, and sets *answer to zero bytes. */
 void client_answer_free(struct client_answer *answer);
 
 #endif

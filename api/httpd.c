@@ -6,13 +6,13 @@
  * each client has at most one request in progress and one answer in memory, however fast it sends.
  *
  *     READING ── request complete ──► WRITING ── answer sent ──► READING, or closed
- *        │                               │  └─ after a refusal ──► LEAVING ──► closed
+ *        │                               │  └─ after a refusal ──► LINGERING ──► closed
  *        └─ end of stream, or deadline while a request or an answer is unfinished ──► closed
  *
- * LEAVING: after a refusal (a malformed request) the client may still be sending. Closing a socket
- * with unread bytes makes the client's writes fail, and most clients then do not read the answer.
- * So only our writing side is shut down, and input is discarded until the client closes its side
- * too.
+ * LINGERING: after a refusal (a malformed request) the client may still be sending. Closing a
+ * socket with unread bytes makes the client's writes fail, and most clients then do not read the
+ * answer. So only our writing side is shut down, and input is discarded until the client closes its
+ * side too (RFC 9112, 9.6).
  *
  * The list of clients is ordered by the time of their last request. When there are too many
  * clients, or no descriptor is left, the one that has been idle longest is closed. HTTP clients
@@ -25,18 +25,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "formats/httpout.h"
 #include "msg.h"
-#include "os/acceptor.h"
+#include "os/unixacceptor.h"
 
 #define MAX_CLIENTS 1024
 #define READ_STEP   4096  /* bytes by which the input buffer grows */
-#define DEADLINE_MS 10000 /* to complete a request, or to take more of an answer */
+#define DEADLINE_MS 10000 /* for a client to complete a request, or to take more of an answer */
 
 struct client {
 	struct httpd *httpd;
@@ -50,14 +49,14 @@ struct client {
 	size_t out_at, out_len;
 	bool close_after; /* close after this answer */
 	bool refused;	  /* its request was malformed */
-	bool leaving;
+	bool lingering;
 	bool at_end;	    /* the client has shut down its writing side */
 	bool sent_continue; /* "100 Continue" was sent for the current request */
 };
 
 struct httpd {
 	struct loop *loop;
-	struct acceptor acceptor;
+	struct unixacceptor acceptor;
 	httpd_handler *on_request;
 	void *arg; /* for the handler; borrowed */
 	struct list clients;
@@ -79,8 +78,8 @@ void httpd_answer_text(struct httpd_answer *a, int status, const char *type, con
 static void close_client(struct client *c);
 
 /* Makes head and body the client's pending answer. Closes the client if out of memory. */
-static void queue(struct client *c, const char *head, size_t head_len, const char *body,
-		  size_t body_len)
+static void set_answer(struct client *c, const char *head, size_t head_len, const char *body,
+		       size_t body_len)
 {
 	c->out = malloc(head_len + body_len);
 	if (c->out == NULL) {
@@ -94,32 +93,53 @@ static void queue(struct client *c, const char *head, size_t head_len, const cha
 	c->out_len = head_len + body_len;
 }
 
-/* compat: as Go's ServeMux does, redirects a path that is not clean to its clean form. */
+static bool has_method(const struct http_request *req, const char *method)
+{
+	return strcmp(req->method, method) == 0;
+}
+
+/* compat: as Go's ServeMux does, redirects a path that is not clean to its clean form. Only GET
+ * gets a body with the link. Returns false if the path is clean. */
+static bool redirect(const struct http_request *req, struct httpd_answer *a, char *location)
+{
+	char clean[HTTP_MAX_PATH];
+	bool gets = has_method(req, "GET");
+
+	if (has_method(req, "CONNECT") || !httpout_clean_path(req->path, clean))
+		return false;
+	httpout_location(clean, (struct text){ req->query, req->query_len }, location);
+	a->status = 307;
+	a->type = gets || has_method(req, "HEAD") ? HTTPOUT_HTML : NULL;
+	a->body = gets ? malloc(HTTPOUT_MAX_LINK) : NULL;
+	if (a->body != NULL)
+		a->body_len = httpout_link(location, a->body);
+	return true;
+}
+
+/* Lets the handler answer the request, unless it is redirected. */
 static void respond(struct client *c, const struct http_request *req)
 {
 	char head[HTTPOUT_MAX_HEAD + HTTPOUT_MAX_LOCATION];
-	char clean[HTTP_MAX_PATH], location[HTTPOUT_MAX_LOCATION];
+	char location[HTTPOUT_MAX_LOCATION];
 	struct httpout_head h = { .minor = req->minor, .keep_alive = req->keep_alive };
 	struct httpd_answer a = { .status = 500 };
-	const bool wants_body = strcmp(req->method, "HEAD") != 0;
+	const bool wants_body = !has_method(req, "HEAD");
 	size_t len;
 
-	if (httpout_clean_path(req->path, clean)) {
-		httpout_escape_path(clean, location);
-		a.status = 301;
+	if (redirect(req, &a, location))
 		h.location = location;
-	} else {
+	else
 		c->httpd->on_request(c->httpd->arg, req, &a);
-	}
 	log_debug("HTTP: %s %s: %d", req->method, req->path, a.status);
 	h.status = a.status;
+	h.allow = a.allow;
 	h.type = a.type;
 	h.nosniff = a.nosniff;
 	h.has_length = wants_body || a.body != NULL;
 	h.body_len = a.body_len;
 	c->close_after = !req->keep_alive;
 	len = httpout_head(head, sizeof(head), &h);
-	queue(c, head, len, a.body, wants_body ? a.body_len : 0);
+	set_answer(c, head, len, a.body, wants_body ? a.body_len : 0);
 	free(a.body);
 }
 
@@ -131,7 +151,7 @@ static void refuse(struct client *c, const struct http_request *req)
 
 	c->close_after = true;
 	c->refused = true;
-	queue(c, text, len, NULL, 0);
+	set_answer(c, text, len, NULL, 0);
 }
 
 /* ---- clients ---- */
@@ -172,7 +192,7 @@ static void want_events(struct client *c)
 
 	if (c->watch.fd < 0)
 		return;
-	if (c->out == NULL && c->in_len == 0 && !c->leaving)
+	if (c->out == NULL && c->in_len == 0 && !c->lingering)
 		loop_cancel(loop, &c->deadline);
 	else if (!timer_is_set(&c->deadline) && loop_timer(loop, &c->deadline, DEADLINE_MS) < 0)
 		close_client(c);
@@ -183,7 +203,7 @@ static void want_events(struct client *c)
 /* Handles the request at the start of the buffer. Returns false if it is incomplete. */
 static bool take_request(struct client *c)
 {
-	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	struct http_request req;
 	int used = http_parse_request(c->in, c->in_len, &req);
 
@@ -197,7 +217,8 @@ static bool take_request(struct client *c)
 		 * bytes. If not, the client sends its body after a while anyway (RFC 9110,
 		 * 10.1.1). */
 		if (req.expect_continue && !c->sent_continue)
-			send(c->watch.fd, go_on, sizeof(go_on) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+			send(c->watch.fd, interim, sizeof(interim) - 1,
+			     MSG_NOSIGNAL | MSG_DONTWAIT);
 		c->sent_continue = req.expect_continue;
 		return false;
 	}
@@ -210,11 +231,12 @@ static bool take_request(struct client *c)
 	return true;
 }
 
-static void leave(struct client *c)
+/* Enters LINGERING. Closes the client if there is nothing to wait for. */
+static void linger(struct client *c)
 {
 	if (c->at_end || shutdown(c->watch.fd, SHUT_WR) < 0)
 		close_client(c);
-	c->leaving = true;
+	c->lingering = true;
 }
 
 /* Sends as much of the answer as the socket takes. Returns true if all of it was sent and the
@@ -240,22 +262,22 @@ static bool flush(struct client *c)
 	free(c->out);
 	c->out = NULL;
 	if (c->refused)
-		leave(c);
+		linger(c);
 	else if (c->close_after)
 		close_client(c);
 	return c->watch.fd >= 0;
 }
 
 /* Sends and handles as much as possible without blocking. */
-static void advance(struct client *c)
+static void make_progress(struct client *c)
 {
 	while (c->watch.fd >= 0) {
 		if (c->out != NULL && !flush(c))
 			break;
 		if (c->in_len == 0 || !take_request(c))
 			break;
-		loop_cancel(c->httpd->loop,
-			    &c->deadline); /* that was the request's; the answer gets its own */
+		/* the deadline was for the request; the answer gets a new one */
+		loop_cancel(c->httpd->loop, &c->deadline);
 	}
 	if (c->watch.fd >= 0 && c->out == NULL && c->at_end)
 		close_client(c);
@@ -296,19 +318,19 @@ static void on_client(struct watch *w, short revents)
 			return;
 		}
 		c->at_end = n == 0;
-		if (!c->leaving)
+		if (!c->lingering)
 			c->in_len += (size_t)n;
 	}
-	advance(c);
+	make_progress(c);
 }
 
-static int start_client(struct acceptor *a, int fd)
+static int start_client(struct unixacceptor *a, int fd)
 {
 	struct httpd *httpd = LOOP_OWNER(a, struct httpd, acceptor);
 	struct client *c = calloc(1, sizeof(*c));
 
 	if (c == NULL) {
-		close(fd);
+		msg_close(&fd);
 		return -ENOMEM;
 	}
 	c->httpd = httpd;
@@ -316,7 +338,7 @@ static int start_client(struct acceptor *a, int fd)
 	c->deadline.on_due = on_deadline;
 	c->reap.run = free_client;
 	if (loop_add(httpd->loop, &c->watch) < 0) {
-		close(fd);
+		msg_close(&fd);
 		free(c);
 		return -ENOMEM;
 	}
@@ -330,7 +352,7 @@ static bool is_idle(const struct client *c)
 {
 	char byte;
 
-	return c->out == NULL && c->in_len == 0 && !c->leaving &&
+	return c->out == NULL && c->in_len == 0 && !c->lingering &&
 	       recv(c->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
 }
 
@@ -348,8 +370,8 @@ static bool close_idlest_client(struct httpd *httpd)
 	return false;
 }
 
-/* acceptor's make_room: called before each accept, and when the process is out of descriptors. */
-static bool make_room_for_client(struct acceptor *a, int errnum)
+/* The acceptor's make_room (unixacceptor.h). */
+static bool make_room_for_client(struct unixacceptor *a, int errnum)
 {
 	struct httpd *httpd = LOOP_OWNER(a, struct httpd, acceptor);
 
@@ -384,7 +406,7 @@ int httpd_new(struct httpd **out, struct loop *loop, const char *path, httpd_han
 	httpd->arg = arg;
 	httpd->acceptor.on_client = start_client;
 	httpd->acceptor.make_room = make_room_for_client;
-	r = acceptor_listen(&httpd->acceptor, loop, path, e);
+	r = unixacceptor_listen(&httpd->acceptor, loop, path, e);
 	if (r < 0)
 		free(httpd);
 	else
@@ -400,6 +422,6 @@ void httpd_free(struct httpd *httpd)
 		close_client(LIST_OWNER(httpd->clients.first, struct client, node));
 	loop_run_tasks(httpd->loop);
 	drop_queued_clients(httpd->acceptor.socket.fd);
-	acceptor_close(&httpd->acceptor);
+	unixacceptor_close(&httpd->acceptor);
 	free(httpd);
 }

@@ -12,18 +12,19 @@
 /* An HTTP/1.1 server (RFC 9112) on a UNIX socket. It runs in the loop of the thread that starts it
  * and never blocks. It serves only processes of its own user.
  *
- * Clients may keep an idle connection open without a time limit; only when there are too many
- * clients are those closed that have been idle longest. A client that stops in the middle of a
- * request, or does not read its answer, is disconnected.
+ * Clients may keep an idle connection open without a time limit. When there are too many clients,
+ * or no descriptor is left, the server closes the connection that has been idle longest. A client
+ * that stops in the middle of a request, or does not read its answer, is disconnected.
  */
 
 /* A handler's answer. An answer that the handler leaves as it is becomes an empty 500. */
 struct httpd_answer {
 	int status;
-	const char *type; /* Content-Type of the body; NULL: no such header */
-	bool nosniff;	  /* send X-Content-Type-Options; compat: as Go's http.Error does */
-	char *body;	  /* from malloc(3), the server frees it; may be NULL */
-	size_t body_len;  /* bytes */
+	const char *type;  /* Content-Type of the body; NULL: no such header */
+	const char *allow; /* the methods of the path, for status 405; NULL: no such header */
+	bool nosniff;	   /* send X-Content-Type-Options; compat: as Go's http.Error does */
+	char *body;	   /* from malloc(3), the server frees it; may be NULL */
+	size_t body_len;   /* bytes */
 };
 
 /* Handles a well-formed request whose path is clean (httpout_clean_path), and fills in the answer.
