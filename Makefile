@@ -88,7 +88,7 @@ ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(HARDENING) $(OUR_CFLAGS) $(CFLAGS) -pthrea
 ALL_LDFLAGS = $(CFLAGS) -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(OUR_LDFLAGS) $(LDFLAGS)
 COMPILE = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS)
 
-FOLDERS := base formats os ports net launch api applets
+FOLDERS := base formats os ports usernet net launch api applets
 SOURCES := $(sort $(wildcard *.c $(FOLDERS:%=%/*.c)))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY := $(BUILD)/librlkbox.a
