@@ -234,6 +234,13 @@ valgrind: ## run the unit tests under valgrind, except for a few
 FORMATS = base/err base/text $(patsubst %.c,%,$(sort $(wildcard formats/*.c)))
 FUZZ_TIME ?= 60
 
+# What a fuzzer needs beyond that: modules of a higher layer, which it surrounds with fakes, or all of
+# the network.
+$(BUILD)/fuzz/fuzz_frags: usernet/frags.c
+$(BUILD)/fuzz/fuzz_stack: $(filter-out base/version.c,$(wildcard base/*.c os/*.c usernet/*.c)) \
+	ports/coalesce.c ports/dgram.c ports/fdquota.c ports/flowtable.c
+$(BUILD)/fuzz/fuzz_tcpflow: usernet/tcpflow.c usernet/tcpgaps.c usernet/tcpin.c usernet/tcpout.c
+
 $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(FORMATS:%=%.c) | $(BUILD)/fuzz
 	$(call say,FUZZER,$(call short,$@))
 	$(Q)clang $(OUR_CPPFLAGS) $(CPPFLAGS) -U_FORTIFY_SOURCE -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined \
