@@ -346,7 +346,7 @@ void opts_warn(const struct opts *o)
 				 strcmp(o->propagation, "private") != 0;
 	char host[64];
 
-	if (o->net.known)
+	if (o->net.may_warn)
 		netopts_warn(&o->net);
 	if (!o->checked || !wants_propagation)
 		return;
