@@ -21,14 +21,20 @@
 #include "os/rtnl.h"
 #include "os/statedir.h"
 
-/* Host numbers in slirp4netns' network, see slirp4netns(1); pasta is given the same ones. */
-#define HOST_GATEWAY 2
-#define HOST_DNS     3
-#define HOST_GUEST   100
+/* Host numbers in slirp4netns' network, see slirp4netns(1); pasta is given the same ones, and our
+ * own network has them, too. */
+#define HOST_GATEWAY	    2
+#define HOST_DNS	    3
+#define HOST_GUEST	    100
+#define HOST_GVISOR_GATEWAY 1 /* compat: gateway and DNS server with --net=gvisor-tap-vsock */
 
-#define SLIRP_DNS6 "fd00::3" /* slirp4netns(1) */
+/* slirp4netns(1) and our own network */
+#define GUEST6	    "fd00::100"
+#define GATEWAY6    "fd00::2"
+#define DNS6	    "fd00::3"
+#define PREFIX6_LEN 64
 
-/* Both programs are fastest with few large packets; this is the largest useful MTU. */
+/* All networks are fastest with few large packets; this is the largest useful MTU. */
 #define DEFAULT_MTU 65520
 #define FILE_MODE   0644
 #define HOSTS_MAX   (16U << 20) /* bytes of /etc/hosts; blocklists are long */
@@ -38,32 +44,87 @@ static struct in_addr host_of(const struct cidr *cidr, uint32_t number)
 	return (struct in_addr){ htonl(ntohl(cidr->net.s_addr) + number) };
 }
 
+static void set_dev(struct network *net, const struct netopts *o, const char *default_dev)
+{
+	snprintf(net->dev, sizeof(net->dev), "%s", o->ifname != NULL ? o->ifname : default_dev);
+}
+
+/* The host number of the gateway or the DNS server */
+static uint32_t number_of(const struct netopts *o, uint32_t usual)
+{
+	return o->driver == NET_GVISOR ? HOST_GVISOR_GATEWAY : usual;
+}
+
+static void plan_ipv6(struct network *net, const struct netopts *o)
+{
+	if (o->driver == NET_SLIRP4NETNS || netopts_is_own(o))
+		strcpy(net->dns[1], DNS6);
+	if (!netopts_is_own(o))
+		return;
+	net->prefix6_len = PREFIX6_LEN;
+	inet_pton(AF_INET6, GUEST6, &net->ip6);
+	inet_pton(AF_INET6, GATEWAY6, &net->gateway6);
+}
+
 void network_plan(struct network *net, const struct netopts *o)
 {
-	struct in_addr dns = host_of(&o->cidr, HOST_DNS);
+	struct in_addr dns = host_of(&o->cidr, number_of(o, HOST_DNS));
 
 	*net = (struct network){ 0 };
-	if (!netopts_has_program(o))
+	if (o->driver == NET_LXC_USER_NIC) {
+		set_dev(net, o, NETWORK_LXC_DEV);
+		net->by_dhcp = true;
+		net->mtu = (unsigned int)o->mtu;
+	}
+	if (!netopts_has_addresses(o))
 		return;
-	snprintf(net->dev, sizeof(net->dev), "%s",
-		 o->ifname != NULL ? o->ifname : NETWORK_DEFAULT_DEV);
+	set_dev(net, o, NETWORK_DEFAULT_DEV);
 	net->ip = host_of(&o->cidr, HOST_GUEST);
 	net->prefix_len = o->cidr.prefix_len;
-	net->gateway = host_of(&o->cidr, HOST_GATEWAY);
+	net->gateway = host_of(&o->cidr, number_of(o, HOST_GATEWAY));
 	inet_ntop(AF_INET, &dns, net->dns[0], sizeof(net->dns[0]));
-	if (o->driver == NET_SLIRP4NETNS && o->ipv6)
-		strcpy(net->dns[1], SLIRP_DNS6);
+	if (o->ipv6)
+		plan_ipv6(net, o);
 	net->mtu = o->mtu != 0 ? (unsigned int)o->mtu : DEFAULT_MTU;
+}
+
+/* The path is resolved below /proc/PID/root, the child's root. An absolute symbolic link in it
+ * would lead back to our own root, so links are resolved first. */
+const char *network_netns_path(char *buf, size_t cap, pid_t child, const char *state_dir)
+{
+	char real[PATH_MAX];
+
+	snprintf(buf, cap, "/proc/%d/root%s/" STATE_NETNS, (int)child,
+		 realpath(state_dir, real) != NULL ? real : state_dir);
+	return buf;
 }
 
 /* ---- as JSON, for the child ---- */
 
-static void put_addr(struct jsonout *out, const char *key, struct in_addr addr)
+/* An address that is not known yet is the empty string. */
+static void put_addr(struct jsonout *out, const char *key, struct in_addr addr, bool is_known)
 {
-	char text[INET_ADDRSTRLEN];
+	char text[INET_ADDRSTRLEN] = "";
 
-	inet_ntop(AF_INET, &addr, text, sizeof(text));
+	if (is_known)
+		inet_ntop(AF_INET, &addr, text, sizeof(text));
 	jsonout_put_string(out, key, text);
+}
+
+static void put_addr6(struct jsonout *out, const char *key, const struct in6_addr *addr)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	jsonout_put_string(out, key, inet_ntop(AF_INET6, addr, text, sizeof(text)));
+}
+
+static void put_ipv6(const struct network *net, struct jsonout *out)
+{
+	if (net->prefix6_len == 0)
+		return;
+	put_addr6(out, "IP6", &net->ip6);
+	jsonout_put_int(out, "Netmask6", net->prefix6_len);
+	put_addr6(out, "Gateway6", &net->gateway6);
 }
 
 void network_to_json(const struct network *net, struct jsonout *out)
@@ -71,24 +132,36 @@ void network_to_json(const struct network *net, struct jsonout *out)
 	jsonout_put_string(out, "Dev", net->dev);
 	if (net->dev[0] == '\0')
 		return;
-	put_addr(out, "IP", net->ip);
+	put_addr(out, "IP", net->ip, !net->by_dhcp);
 	jsonout_put_int(out, "Netmask", net->prefix_len);
-	put_addr(out, "Gateway", net->gateway);
+	put_addr(out, "Gateway", net->gateway, !net->by_dhcp);
 	jsonout_begin_array(out, "DNS");
 	for (size_t i = 0; i < NETWORK_MAX_DNS && net->dns[i][0] != '\0'; i++)
 		jsonout_put_string(out, NULL, net->dns[i]);
 	jsonout_end_array(out);
 	jsonout_put_int(out, "MTU", net->mtu);
+	put_ipv6(net, out);
 }
 
-static int get_addr(const struct json_doc *doc, const struct json_node *node, struct in_addr *addr)
+/* Reads an address of a family into `addr`, a struct in_addr or in6_addr. */
+static int get_addr(const struct json_doc *doc, const struct json_node *node, int family,
+		    void *addr)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	if (node == NULL || json_get_string(doc, node, text, sizeof(text)) < 0 ||
+	    inet_pton(family, text, addr) != 1)
+		return -EINVAL;
+	return 0;
+}
+
+/* Is the member the empty string? */
+static bool is_empty(const struct json_doc *doc, const struct json_node *node)
 {
 	char text[INET_ADDRSTRLEN];
 
-	if (node == NULL || json_get_string(doc, node, text, sizeof(text)) < 0 ||
-	    inet_pton(AF_INET, text, addr) != 1)
-		return -EINVAL;
-	return 0;
+	return node != NULL && json_get_string(doc, node, text, sizeof(text)) >= 0 &&
+	       text[0] == '\0';
 }
 
 /* Reads the DNS servers: at least one, all of them IP addresses. */
@@ -114,28 +187,81 @@ static int get_number(const struct json_doc *doc, const struct json_node *node, 
 	return 0;
 }
 
+/* Reads the IPv6 settings. Without the first of them there are none. */
+static int get_ipv6(struct network *net, const struct json_doc *doc, const struct json_node *node)
+{
+	const struct json_node *ip6 = json_member(doc, node, "IP6");
+	int64_t prefix_len;
+
+	if (ip6 == NULL)
+		return 0;
+	if (get_addr(doc, ip6, AF_INET6, &net->ip6) < 0 ||
+	    get_addr(doc, json_member(doc, node, "Gateway6"), AF_INET6, &net->gateway6) < 0 ||
+	    get_number(doc, json_member(doc, node, "Netmask6"), 128, &prefix_len) < 0 ||
+	    prefix_len == 0)
+		return -EINVAL;
+	net->prefix6_len = (int)prefix_len;
+	return 0;
+}
+
 int network_from_json(struct network *net, const struct json_doc *doc, const struct json_node *node)
 {
 	const struct json_node *dev = json_member(doc, node, "Dev");
-	int64_t prefix_len, mtu;
+	int64_t prefix_len = 0, mtu;
 
 	*net = (struct network){ 0 };
 	if (dev == NULL || json_get_string(doc, dev, net->dev, sizeof(net->dev)) < 0)
 		return -EINVAL;
 	if (net->dev[0] == '\0')
 		return 0;
-	if (get_addr(doc, json_member(doc, node, "IP"), &net->ip) < 0 ||
-	    get_addr(doc, json_member(doc, node, "Gateway"), &net->gateway) < 0 ||
-	    get_dns(net, doc, json_member(doc, node, "DNS")) < 0 ||
-	    get_number(doc, json_member(doc, node, "Netmask"), 32, &prefix_len) < 0 ||
-	    get_number(doc, json_member(doc, node, "MTU"), UINT16_MAX, &mtu) < 0)
+	if (get_number(doc, json_member(doc, node, "MTU"), UINT16_MAX, &mtu) < 0)
+		return -EINVAL;
+	net->by_dhcp = is_empty(doc, json_member(doc, node, "IP"));
+	if (!net->by_dhcp &&
+	    (get_addr(doc, json_member(doc, node, "IP"), AF_INET, &net->ip) < 0 ||
+	     get_addr(doc, json_member(doc, node, "Gateway"), AF_INET, &net->gateway) < 0 ||
+	     get_dns(net, doc, json_member(doc, node, "DNS")) < 0 ||
+	     get_number(doc, json_member(doc, node, "Netmask"), 32, &prefix_len) < 0))
 		return -EINVAL;
 	net->prefix_len = (int)prefix_len;
 	net->mtu = (unsigned int)mtu;
-	return 0;
+	return get_ipv6(net, doc, node);
 }
 
 /* ---- in the namespace ---- */
+
+/* Is the gateway in the network of our address? */
+static bool has_near_gateway(const struct network *net)
+{
+	uint32_t differ = ntohl(net->ip.s_addr ^ net->gateway.s_addr);
+
+	return net->prefix_len == 0 || differ >> (32 - net->prefix_len) == 0;
+}
+
+/* Says that something is missing if the kernel has no IPv6, or if it is disabled for the link. */
+static int explain_no_ipv6(const struct network *net, int r)
+{
+	char why[128];
+
+	if (r != -EOPNOTSUPP && r != -EAFNOSUPPORT && r != -EACCES)
+		return r;
+	log_warn("--ipv6: the kernel does not let %s have an IPv6 address: %s; the network has "
+		 "IPv4 only",
+		 net->dev, err_text(-r, why, sizeof(why)));
+	return 0;
+}
+
+static int configure_ipv6(int fd, int index, const struct network *net, struct err *e)
+{
+	int r;
+
+	if (net->prefix6_len == 0)
+		return 0;
+	r = rtnl_addr6_add(fd, index, &net->ip6, net->prefix6_len, e);
+	if (r < 0)
+		return explain_no_ipv6(net, r);
+	return rtnl_default_route6_add(fd, index, &net->gateway6, e);
+}
 
 int network_configure(const struct network *net, struct err *e)
 {
@@ -148,11 +274,21 @@ int network_configure(const struct network *net, struct err *e)
 	r = rtnl_link_up(fd, index, net->mtu, e);
 	if (r == 0)
 		r = rtnl_addr_add(fd, index, net->ip, net->prefix_len, e);
+	if (r == 0 && net->gateway.s_addr != 0)
+		r = rtnl_default_route_add(fd, index, net->gateway, !has_near_gateway(net), e);
 	if (r == 0)
-		r = rtnl_default_route_add(fd, index, net->gateway, false, e);
+		r = configure_ipv6(fd, index, net, e);
 	if (r < 0)
 		err_wrap(e, "configuring %s", net->dev);
 	return r;
+}
+
+int network_unconfigure(const struct network *net, struct err *e)
+{
+	FD_AUTO int fd = rtnl_open(e);
+	int index = fd < 0 ? fd : rtnl_link_index(net->dev, e);
+
+	return index < 0 ? index : rtnl_addr_remove(fd, index, net->ip, net->prefix_len, e);
 }
 
 void network_wait_up(const struct network *net, int timeout_ms)
@@ -175,7 +311,7 @@ static int write_resolv(const struct network *net, const char *state_dir, struct
 	for (size_t i = 0; i < NETWORK_MAX_DNS && net->dns[i][0] != '\0'; i++)
 		len += (size_t)snprintf(text + len, sizeof(text) - len, "nameserver %s\n",
 					net->dns[i]);
-	return atomicfile_write(state_dir, STATE_RESOLV, FILE_MODE, text, e);
+	return err_add_room(e, atomicfile_write(state_dir, STATE_RESOLV, FILE_MODE, text, e));
 }
 
 /* Turns each NUL into the start of a comment. The C library stops reading a line at a NUL, so the
@@ -186,8 +322,8 @@ static void replace_nuls(char *text, size_t len)
 		*at = '#';
 }
 
-/* Writes the host's /etc/hosts and adds the host's own name: the host's resolver may know that by
- * other means, the child's does not. */
+/* Writes the content of the host's /etc/hosts, and lines with the host's own name: the host may
+ * resolve that name by other means, which do not exist inside. */
 static int write_hosts(const char *state_dir, struct err *e)
 {
 	char name[HOST_NAME_MAX + 1];
@@ -211,7 +347,7 @@ static int write_hosts(const char *state_dir, struct err *e)
 		return err_sys(e, ENOMEM, "writing %s/" STATE_HOSTS, state_dir);
 	r = atomicfile_write(state_dir, STATE_HOSTS, FILE_MODE, text, e);
 	free(text);
-	return r;
+	return err_add_room(e, r);
 }
 
 int network_write_files(const struct network *net, const char *state_dir, struct err *e)
@@ -234,6 +370,8 @@ static int copy_file(const char *from, const char *name, struct err *e)
 		return err_sys(e, errno, "reading %s", from);
 	r = atomicfile_write("/etc", name, FILE_MODE, text, e);
 	free(text);
+	if (r == -ENOSPC)
+		err_add(e, "; the tmpfs of --copy-up=/etc is full, try to free memory");
 	return r;
 }
 
