@@ -20,12 +20,11 @@
 #include "os/proc.h"
 #include "os/statedir.h"
 
-#define LOG_LEN	   2048 /* bytes of output that are read at once */
-#define LOG_ROUNDS 32	/* reads in a row, so that endless output cannot hold up the loop */
+#define LOG_ROUNDS 32 /* reads in a row, so that endless output cannot hold up the loop */
 #define FIFO_MODE  0600
-#define ASKED_MS   1000 /* for a program to exit that cannot be killed and was asked to exit */
+#define ASKED_MS   1000 /* for an exit after netprog_ask_to_end(), if kill(2) is denied */
 
-#define ASKED_LEN   768		    /* bytes of --help output in a message */
+#define QUOTED_LEN  768		    /* bytes of --help output in a message */
 #define SMALL_STACK (1024 * 1024UL) /* bytes; 8 MiB are usual */
 
 /* ---- command lines ---- */
@@ -46,16 +45,15 @@ void netprog_add(struct netprog_args *args, const char *fmt, ...)
 	args->len += (size_t)n + 1;
 }
 
-/* The path is resolved below /proc/PID/root, the child's root. An absolute symbolic link in it
- * would lead back to our own root, so links are resolved first. */
 void netprog_add_netns(struct netprog_args *args, const struct netprog *n, const char *option)
 {
-	char real[PATH_MAX];
+	char path[2 * PATH_MAX];
 
-	netprog_add(args, "%s/proc/%d/root%s/" STATE_NETNS, option, (int)n->child_pid,
-		    realpath(n->state_dir, real) != NULL ? real : n->state_dir);
+	netprog_add(args, "%s%s", option,
+		    network_netns_path(path, sizeof(path), n->child_pid, n->state_dir));
 }
 
+/* Joins the words in n->command, for messages. */
 static void describe(struct netprog *n, const struct netprog_args *args)
 {
 	size_t len = 0;
@@ -66,20 +64,31 @@ static void describe(struct netprog *n, const struct netprog_args *args)
 					i > 0 ? " " : "", args->argv[i]);
 }
 
-/* ---- starting ---- */
+/* ---- finding ---- */
+
+/* The options of a network that needs no program, for a program that is missing */
+static const char *own_network(const struct netopts *o)
+{
+	if (o->port_driver == PORT_NONE || o->port_driver == PORT_BUILTIN)
+		return "--net=builtin";
+	return "--net=builtin --port-driver=builtin";
+}
 
 void netprog_add_source(const struct netprog *n, struct err *e)
 {
-	err_add(e, " (--net=%s: install the package %s, or name the program by %s)",
-		n->driver->name, n->driver->package, n->driver->option);
+	err_add(e,
+		" (--net=%s: install the package %s, or name the program by %s; or try %s, which "
+		"needs no program)",
+		n->driver->name, n->driver->package, n->driver->option, own_network(n->o));
 }
 
 int netprog_find(struct netprog *n, const struct netopts *o, struct err *e)
 {
 	const struct netprog_driver *d = n->driver;
-	int r = proc_find(d->binary(o), n->program, sizeof(n->program), e);
+	int r;
 
 	n->o = o;
+	r = proc_find(d->binary(o), n->program, sizeof(n->program), e);
 	if (r == 0 && d->probe != NULL)
 		r = d->probe(n, e);
 	if (r < 0)
@@ -125,7 +134,7 @@ static void quote(char *out, size_t cap, const char *text)
 void netprog_say_refused(const struct netprog *n, const char *option, const char *wanted,
 			 const char *output, int status, struct err *e)
 {
-	char quoted[ASKED_LEN], why[64];
+	char quoted[QUOTED_LEN], why[64];
 
 	quote(quoted, sizeof(quoted), output);
 	err_set(e, ENOEXEC, "command \"%.200s %s\" failed, make sure %s is installed: \"%s\": %s",
@@ -142,6 +151,8 @@ void netprog_advise_stack(int status, struct err *e)
 			(unsigned long long)stack.rlim_cur / 1024);
 }
 
+/* ---- starting ---- */
+
 enum { READY, EXIT, LOG, PIPES };
 
 static void remove_file(const struct netprog *n)
@@ -152,33 +163,32 @@ static void remove_file(const struct netprog *n)
 		unlink(statedir_path(n->state_dir, n->driver->file, path));
 }
 
-/* Creates the fifo on which the program reports that it is ready. Returns 0 and its reading end, or
- * -1 with errno. */
-static int make_fifo(const struct netprog *n, int *reading_end)
+/* Creates the fifo on which the program reports that it is ready, and opens its reading end. */
+static int make_fifo(const struct netprog *n, int *reading_end, struct err *e)
 {
 	char path[PATH_MAX];
 
 	if (mkfifo(statedir_path(n->state_dir, n->driver->file, path), FIFO_MODE) < 0)
-		return -1;
+		return err_add_room(e, err_sys(e, errno, "mkfifo %s", path));
 	*reading_end = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	return *reading_end < 0 ? -1 : 0;
+	return *reading_end < 0 ? err_sys(e, errno, "open %s", path) : 0;
 }
 
-/* Creates the pipes. On failure the caller closes those that exist. */
-static int make_pipes(const struct netprog *n, int pipes[][2])
+/* Creates the pipes. Our ends do not block, because a blocking read(2) would stop the launcher. On
+ * failure the caller closes those that exist. */
+static int make_pipes(const struct netprog *n, int pipes[][2], struct err *e)
 {
-	int r = n->driver->by_fifo ? make_fifo(n, &pipes[READY][0])
-				   : pipe2(pipes[READY], O_CLOEXEC);
+	int r = n->driver->by_fifo ? make_fifo(n, &pipes[READY][0], e) : 0;
 
-	if (r == 0)
-		r = pipe2(pipes[EXIT], O_CLOEXEC);
-	if (r == 0)
-		r = pipe2(pipes[LOG], O_CLOEXEC);
 	if (r < 0)
-		return -errno;
-	/* blocking in read(2) would stop the launcher */
+		return r;
+	if ((!n->driver->by_fifo && pipe2(pipes[READY], O_CLOEXEC) < 0) ||
+	    pipe2(pipes[EXIT], O_CLOEXEC) < 0 || pipe2(pipes[LOG], O_CLOEXEC) < 0)
+		return err_sys(e, errno, "starting %s: pipe", n->driver->name);
 	r = fd_set_nonblock(pipes[READY][0]);
-	return r < 0 ? r : fd_set_nonblock(pipes[LOG][0]);
+	if (r == 0)
+		r = fd_set_nonblock(pipes[LOG][0]);
+	return r < 0 ? err_sys(e, -r, "starting %s: pipe", n->driver->name) : 0;
 }
 
 static pid_t spawn(const struct netprog *n, struct netprog_args *args, int pipes[][2],
@@ -208,11 +218,13 @@ int netprog_start(struct netprog *n, struct err *e)
 	n->driver->build(&args, n);
 	describe(n, &args);
 	n->last_words[0] = '\0';
+	n->output_len = 0;
 	remove_file(n);
-	pid = make_pipes(n, pipes);
+	pid = n->driver->prepare != NULL ? n->driver->prepare(n, e) : 0;
 	if (pid < 0)
-		err_sys(e, -pid, "starting %s: pipe", n->driver->name);
-	else
+		return pid;
+	pid = make_pipes(n, pipes, e);
+	if (pid == 0)
 		pid = spawn(n, &args, pipes, e);
 	if (pid > 0) {
 		n->pid = pid;
@@ -232,7 +244,7 @@ int netprog_start(struct netprog *n, struct err *e)
 /* Appends a line to `last_words`, which keeps the end of the output. */
 static void remember(struct netprog *n, const char *line)
 {
-	char text[sizeof(n->last_words) + LOG_LEN];
+	char text[sizeof(n->last_words) + sizeof(n->output)];
 	int printed = snprintf(text, sizeof(text), "%s%s%s", n->last_words,
 			       n->last_words[0] != '\0' ? "; " : "", line);
 	size_t len = (size_t)printed < sizeof(text) ? (size_t)printed : sizeof(text) - 1;
@@ -241,31 +253,64 @@ static void remember(struct netprog *n, const char *line)
 	memcpy(n->last_words, text + cut, len - cut + 1);
 }
 
+static void take_line(struct netprog *n, const char *line)
+{
+	bool (*is_routine)(const char *line) = n->driver->is_routine;
+
+	if (*line == '\0')
+		return;
+	log_debug("%s: %s", n->driver->name, line);
+	if (is_routine == NULL || !is_routine(line))
+		remember(n, line);
+}
+
+/* Logs the complete lines of n->output, and keeps the rest. If `all` is set or the rest fills the
+ * buffer, it counts as a line, too. */
+static void take_lines(struct netprog *n, bool all)
+{
+	char *line = n->output, *const end = n->output + n->output_len;
+	char *newline;
+
+	while ((newline = memchr(line, '\n', (size_t)(end - line))) != NULL) {
+		*newline = '\0';
+		take_line(n, line);
+		line = newline + 1;
+	}
+	if (all || end - line == sizeof(n->output) - 1) {
+		*end = '\0';
+		take_line(n, line);
+		line = end;
+	}
+	n->output_len = (size_t)(end - line);
+	memmove(n->output, line, n->output_len);
+}
+
 /* Reads and logs some output. Returns false if there is none for now. */
 static bool read_log(struct netprog *n)
 {
-	bool (*is_banner)(const char *line) = n->driver->is_banner;
-	char text[LOG_LEN];
-	char *rest = text;
-	char *line;
 	ssize_t got;
 
 	do
-		got = read(n->log_fd, text, sizeof(text) - 1);
+		got = read(n->log_fd, n->output + n->output_len,
+			   sizeof(n->output) - 1 - n->output_len);
 	while (got < 0 && errno == EINTR);
-	if (got == 0 || (got < 0 && errno != EAGAIN))
+	if (got == 0 || (got < 0 && errno != EAGAIN)) {
+		take_lines(n, true);
 		fd_close(&n->log_fd);
+	}
 	if (got <= 0)
 		return false;
-	text[got] = '\0';
-	while ((line = strsep(&rest, "\n")) != NULL) {
-		if (*line == '\0')
-			continue;
-		log_debug("%s: %s", n->driver->name, line);
-		if (is_banner == NULL || !is_banner(line))
-			remember(n, line);
-	}
+	n->output_len += (size_t)got;
+	take_lines(n, false);
 	return true;
+}
+
+bool netprog_begins_with(const char *line, const char *const *beginnings, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strncmp(line, beginnings[i], strlen(beginnings[i])) == 0)
+			return true;
+	return false;
 }
 
 void netprog_log(struct netprog *n)
@@ -293,8 +338,9 @@ int netprog_ready(struct netprog *n)
 		remove_file(n);
 	/* start-up messages must not be quoted as the reason of a later exit */
 	netprog_log(n);
+	take_lines(n, true);
 	n->last_words[0] = '\0';
-	n->again = true;
+	n->was_ready = true;
 	return 0;
 }
 
@@ -333,6 +379,7 @@ void netprog_stop(struct netprog *n, struct err *e)
 	n->status = status < 0 ? 0 : status;
 	n->pid = 0;
 	netprog_log(n);
+	take_lines(n, true);
 	remove_file(n);
 	fd_close(&n->ready_fd);
 	fd_close(&n->exit_fd);

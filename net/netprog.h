@@ -46,10 +46,15 @@ struct netprog_driver {
 	const char *package; /* the distribution package that has it */
 	/* Returns the program that the options name. */
 	const char *(*binary)(const struct netopts *o);
-	/* Called when the program has been found: finds out which features it has. May block for
-	 * NETPROG_ASK_MS. Returns 0 or -errno with a reason. NULL: nothing to find out. */
+	/* Called when the program has been found: finds out which features it has. Blocks while it
+	 * runs the program (NETPROG_ASK_MS a run). Returns 0 or -errno with a reason. NULL: nothing
+	 * to find out. */
 	int (*probe)(struct netprog *n, struct err *e);
+	/* Appends the arguments of the program to `args`. */
 	void (*build)(struct netprog_args *args, const struct netprog *n);
+	/* Called before each start: prepares the state directory. Returns 0 or -errno with a
+	 * reason. NULL: nothing to prepare. */
+	int (*prepare)(const struct netprog *n, struct err *e);
 	/* A file of the state directory that belongs to the program. It is removed before each
 	 * start, since an earlier run may have left it. */
 	const char *file;
@@ -58,7 +63,7 @@ struct netprog_driver {
 	bool by_fifo;
 	/* True for routine output, which does not explain why the program ended. NULL: it prints
 	 * none. */
-	bool (*is_banner)(const char *line);
+	bool (*is_routine)(const char *line);
 	/* Called if the program ended during the start: returns what to try, judged by its last
 	 * words, or NULL. NULL: never any advice. */
 	const char *(*advice)(const struct netprog *n);
@@ -77,17 +82,19 @@ struct netprog {
 	const struct network *net;
 	const char *state_dir;
 	pid_t child_pid;
-	bool again; /* an earlier run has been ready, so the network is configured */
+	bool was_ready; /* the program was ready once, so the network is configured */
 
 	char program[PATH_MAX];
 	unsigned int features; /* a set of the driver's own flags */
 	pid_t pid;	       /* 0: not running */
-	int status;	       /* wait status of the last exit */
+	int status;	       /* wait status of the last exit; 0 if it could not be killed */
 	int ready_fd;	       /* readable when the program is ready, or has closed its end */
 	int exit_fd;	       /* closing it makes slirp4netns exit */
 	int log_fd;	       /* its standard output and error; non-blocking */
 	char command[1024];    /* for messages */
 	char last_words[256];  /* the end of its output, lines joined by "; " */
+	char output[2048];     /* what was read of it behind the last newline */
+	size_t output_len;
 };
 
 /* No program is running, no descriptor is open. */
@@ -123,6 +130,9 @@ bool netprog_names_option(const char *help, const char *option);
 void netprog_say_refused(const struct netprog *n, const char *option, const char *wanted,
 			 const char *output, int status, struct err *e);
 
+/* For `is_routine`: does the line begin with one of these texts? */
+bool netprog_begins_with(const char *line, const char *const *beginnings, size_t count);
+
 /* Appends how to get the program. */
 void netprog_add_source(const struct netprog *n, struct err *e);
 
@@ -145,10 +155,10 @@ void netprog_log(struct netprog *n);
 /* Asks the program to exit, by closing the pipe `exit_fd`. Only slirp4netns obeys. */
 void netprog_ask_to_end(struct netprog *n);
 
-/* Kills the program and its process group, reaps it, and closes its descriptors. Sets the reason to
- * "exit status 1: LAST WORDS". Does nothing if no program runs. Blocks for PROC_END_MS at most, and
- * a second longer if kill(2) is denied. A program that cannot be killed is left to its parent-death
- * signal, with an error in the log. */
+/* Kills the program and its process group, reaps it, and closes its descriptors. Sets `status`, and
+ * the reason to "exit status 1: LAST WORDS". Does nothing if no program runs. Blocks for
+ * PROC_END_MS at most, or for a second at most if kill(2) is denied. A program that cannot be
+ * killed is left to its parent-death signal, with an error in the log. */
 void netprog_stop(struct netprog *n, struct err *e);
 
 #endif

@@ -69,17 +69,14 @@ static void build(struct netprog_args *args, const struct netprog *n)
 	netprog_add(args, "%s", n->net->dev);
 }
 
-/* True for its settings, which arrive late because its standard output is a pipe, and for API
- * requests. */
-static bool is_banner(const char *line)
+/* True for a line about slirp4netns' settings, or about an API request. The settings arrive late,
+ * because standard output is a pipe and is therefore buffered. */
+static bool is_routine(const char *line)
 {
 	static const char *const beginnings[] = { "* ", "Starting slirp", "apifd event",
 						  "api_handler: got request" };
 
-	for (size_t i = 0; i < COUNT_OF(beginnings); i++)
-		if (strncmp(line, beginnings[i], strlen(beginnings[i])) == 0)
-			return true;
-	return false;
+	return netprog_begins_with(line, beginnings, COUNT_OF(beginnings));
 }
 
 static const char *advice(const struct netprog *n)
@@ -120,7 +117,7 @@ const struct netprog_driver slirp4netns_driver = {
 	.file = STATE_SLIRP_SOCKET,
 	.binary = binary,
 	.build = build,
-	.is_banner = is_banner,
+	.is_routine = is_routine,
 	.advice = advice,
 	.diagnose = diagnose,
 };
