@@ -2,10 +2,10 @@
 /* How pasta is run. See pasta(1) and netprog.h.
  *
  * pasta stays in the foreground, so that we see it exit and the kernel kills it with us. As a
- * daemon, some versions (Debian 12's) outlive the namespace that they were started for. It reports
- * readiness by its PID file, which every version writes when everything is set up, also in the
- * foreground. The PID file is a fifo of ours. A pipe would not do: newer versions close inherited
- * descriptors.
+ * daemon, some versions (Debian 12's) outlive the namespace that they were started for. pasta
+ * reports readiness by its PID file, which every version writes when everything is set up, also in
+ * the foreground. The PID file is a fifo of ours. A pipe would not do: newer versions close
+ * inherited descriptors.
  *
  * The first run configures the interface (--config-net), since with IPv6 only pasta knows the
  * addresses and routes. They stay with the TAP device. Later runs must not configure it: pasta
@@ -18,16 +18,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/array.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "os/proc.h"
 #include "os/statedir.h"
 
-#define HELP_LEN    (64 * 1024) /* bytes of two --help outputs; the longest known has 10 kB */
-#define HELP	    "--help"
-#define VERSION_LEN 1024 /* bytes of --version */
+#define HELP_LEN       (64 * 1024) /* bytes of two --help outputs; the longest known has 10 kB */
+#define HELP	       "--help"
+#define PASTA_DIR_MODE 0700
+#define VERSION_LEN    1024 /* bytes of --version */
 
 static const char *binary(const struct netopts *o)
 {
@@ -45,6 +49,7 @@ unsigned int pasta_features(const char *help)
 		{ "--stderr", PASTA_STDERR },
 		{ "--host-lo-to-ns-lo", PASTA_HOST_LO_TO_NS_LO },
 		{ "--config-net", PASTA_CONFIG_NET },
+		{ "--conf-path", PASTA_CONF_PATH },
 	};
 	unsigned int found = 0;
 
@@ -119,6 +124,17 @@ static bool can_close_loopback(const struct netprog *n)
 	return n->o->port_driver != PORT_IMPLICIT || (n->features & PASTA_HOST_LO_TO_NS_LO);
 }
 
+/* Must pasta leave the namespace's loopback alone? By default, if a process listens on a port of
+ * the host's loopback, pasta listens on the same port of the namespace's loopback. With the builtin
+ * port driver these ports include the published ones, and a server inside could not listen on a
+ * port of the same number. */
+static bool closes_loopback(const struct netprog *n)
+{
+	return n->o->port_driver == PORT_BUILTIN ||
+	       (n->o->disable_host_loopback && can_close_loopback(n));
+}
+
+/* Finds the program's features, and refuses one that is not pasta or too old. */
 static int probe(struct netprog *n, struct err *e)
 {
 	char *text = malloc(HELP_LEN);
@@ -132,6 +148,10 @@ static int probe(struct netprog *n, struct err *e)
 		r = 0;
 		if (!(n->features & PASTA_CONFIG_NET))
 			r = say_not_pasta(n, status, e);
+		else if (n->o->port_driver == PORT_PESTO && !(n->features & PASTA_CONF_PATH))
+			r = err_set(e, ENOTSUP,
+				    "port driver \"pesto\" requires pasta with --conf-path support "
+				    "(passt >= 2026_05_07.1afd4ed); try --port-driver=builtin");
 	}
 	free(text);
 	if (r == 0 && n->o->disable_host_loopback && !can_close_loopback(n))
@@ -150,36 +170,67 @@ static void add_address(struct netprog_args *args, const char *option, struct in
 	netprog_add(args, "%s=%s", option, inet_ntop(AF_INET, &addr, text, sizeof(text)));
 }
 
+/* compat: the addresses that RootlessKit gives to every namespace since 3.3.0. */
+static void add_ipv6(struct netprog_args *args)
+{
+	netprog_add(args, "--address=fd00::100");
+	netprog_add(args, "--gateway=fd00::2");
+	netprog_add(args, "--dns-forward=fd00::3");
+}
+
 static void add_network(struct netprog_args *args, const struct netprog *n)
 {
 	const struct network *net = n->net;
 
 	netprog_add(args, "--ns-ifname=%s", net->dev);
 	netprog_add(args, "--mtu=%u", net->mtu);
-	if (!n->again)
+	if (!n->was_ready)
 		netprog_add(args, "--config-net");
 	add_address(args, "--address", net->ip);
 	netprog_add(args, "--netmask=%d", net->prefix_len);
 	add_address(args, "--gateway", net->gateway);
 	netprog_add(args, "--dns-forward=%s", net->dns[0]);
-	if (!n->o->ipv6)
+	if (n->o->ipv6)
+		add_ipv6(args);
+	else
 		netprog_add(args, "--ipv4-only");
 }
 
 static void add_ports(struct netprog_args *args, const struct netprog *n)
 {
 	const char *ports = n->o->port_driver == PORT_IMPLICIT ? "auto" : "none";
+	char path[PATH_MAX];
 
 	netprog_add(args, "--tcp-ports=%s", ports);
 	netprog_add(args, "--udp-ports=%s", ports);
 	if (n->o->disable_host_loopback)
 		netprog_add(args, "--no-map-gw");
-	if (n->o->disable_host_loopback && can_close_loopback(n)) {
+	if (closes_loopback(n)) {
 		netprog_add(args, "--tcp-ns=none");
 		netprog_add(args, "--udp-ns=none");
 	}
-	if (n->features & PASTA_HOST_LO_TO_NS_LO)
+	if (n->o->port_driver == PORT_PESTO)
+		netprog_add(args, "--conf-path=%s",
+			    statedir_path(n->state_dir, STATE_PASTA_SOCKET, path));
+	else if (n->features & PASTA_HOST_LO_TO_NS_LO)
 		netprog_add(args, "--host-lo-to-ns-lo");
+}
+
+/* Prepares the place of the configuration socket, which pasta creates: a directory of its own,
+ * because others may be allowed to look into the state directory. */
+static int prepare(const struct netprog *n, struct err *e)
+{
+	char path[PATH_MAX];
+
+	if (n->o->port_driver != PORT_PESTO)
+		return 0;
+	statedir_path(n->state_dir, STATE_PASTA_DIR, path);
+	if (mkdir(path, PASTA_DIR_MODE) < 0 && errno != EEXIST)
+		return err_add_room(e, err_sys(e, errno, "mkdir %s", path));
+	/* left by an earlier run */
+	if (unlink(statedir_path(n->state_dir, STATE_PASTA_SOCKET, path)) < 0 && errno != ENOENT)
+		return err_sys(e, errno, "unlink %s", path);
+	return 0;
 }
 
 static void build(struct netprog_args *args, const struct netprog *n)
@@ -202,8 +253,9 @@ static void build(struct netprog_args *args, const struct netprog *n)
 
 /* ---- what it prints ---- */
 
-/* True for its settings, and for complaints of versions that find no syslog. */
-static bool is_banner(const char *line)
+/* True for a line about pasta's settings, or from a version that complains about a missing syslog.
+ */
+static bool is_routine(const char *line)
 {
 	static const char *const beginnings[] = {
 		" ",
@@ -218,12 +270,23 @@ static bool is_banner(const char *line)
 	};
 	size_t len = strlen(line);
 
-	if (len > 0 && line[len - 1] == ':')
-		return true;
-	for (size_t i = 0; i < COUNT_OF(beginnings); i++)
-		if (strncmp(line, beginnings[i], strlen(beginnings[i])) == 0)
-			return true;
-	return false;
+	return (len > 0 && line[len - 1] == ':') ||
+	       netprog_begins_with(line, beginnings, COUNT_OF(beginnings));
+}
+
+/* AppArmor confines a program by its path. The profile of Debian 12's pasta does not let it enter
+ * the child's namespaces. */
+static const char *advice(const struct netprog *n)
+{
+	char enabled[2] = "";
+
+	if (strstr(n->last_words, "namespace") == NULL ||
+	    strstr(n->last_words, "Permission denied") == NULL ||
+	    fd_read_file("/sys/module/apparmor/parameters/enabled", enabled, sizeof(enabled)) < 0 ||
+	    enabled[0] != 'Y')
+		return NULL;
+	return "a copy of pasta, which its AppArmor profile does not confine: `cp -L "
+	       "/usr/bin/pasta ~/pasta` and --pasta-binary=$HOME/pasta";
 }
 
 const struct netprog_driver pasta_driver = {
@@ -233,7 +296,9 @@ const struct netprog_driver pasta_driver = {
 	.binary = binary,
 	.probe = probe,
 	.build = build,
+	.prepare = prepare,
 	.file = STATE_NET_READY,
 	.by_fifo = true,
-	.is_banner = is_banner,
+	.is_routine = is_routine,
+	.advice = advice,
 };

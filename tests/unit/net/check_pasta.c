@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* pasta's features, as its help tells them. */
+/* pasta's features, which its help text shows. */
 #include "net/pasta.h"
 
 #include <check.h>
@@ -26,20 +26,20 @@ static const struct {
 	  MIDDLE },
 	{ "  --host-lo-to-ns-lo\tTranslate host-loopback forwards to\n  --config-net\t\tConfigure",
 	  NEW },
-	/* what versions that find no syslog print in between */
+	/* versions that find no syslog print this in between */
 	{ "Failed to send 41 bytes to syslog\n  --config-net\t\tConfigure\nFailed to send 50 bytes",
 	  PASTA_CONFIG_NET },
-	/* at the very end, and with a value */
+	/* at the end of the text, and with a value */
 	{ "--config-net", PASTA_CONFIG_NET },
 	{ "--config-net=MODE", PASTA_CONFIG_NET },
 	{ "--stderr, --config-net\n", OLD },
-	/* longer names are others; a shorter one may follow */
+	/* longer names are other options; the shorter one may follow */
 	{ "--config-network --stderr2 --host-lo-to-ns-loopback", 0 },
 	{ "--config-network --config-net", PASTA_CONFIG_NET },
 	{ "-config-net config-net --config -net", 0 },
 };
 
-START_TEST(reads_features)
+START_TEST(features_are_read_from_the_help_text)
 {
 	ck_assert_uint_eq(pasta_features(helps[_i].help), helps[_i].features);
 }
@@ -50,7 +50,7 @@ int main(void)
 	Suite *s = suite_create("pasta");
 	TCase *tc = tcase_create("features");
 
-	tcase_add_loop_test(tc, reads_features, 0, COUNT(helps));
+	tcase_add_loop_test(tc, features_are_read_from_the_help_text, 0, COUNT(helps));
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
 }
