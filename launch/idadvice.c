@@ -21,11 +21,17 @@
 
 #define MAX_TEXT_FILE (16U << 20)
 #define MAP_LEN	      16384 /* bytes of /proc/self/uid_map: up to 340 lines of 33 bytes */
-#define COUNT	      65536 /* subordinate IDs of a user by default, login.defs(5) */
+#define RANGE_SIZE    65536 /* subordinate IDs of a user by default, login.defs(5) */
 /* The ID shown for IDs that the user namespace does not have, user_namespaces(7). */
 #define OVERFLOW_ID   65534
 
-static const char only_self[] = "--subid-source=self, which maps only your own ID";
+#define ONLY_SELF "--subid-source=self, which maps only your own ID"
+
+/* The option that maps only the own ID: instead of an error, or of a warning. */
+static const char *self_option(bool falls_back)
+{
+	return falls_back ? ONLY_SELF " without this warning" : ONLY_SELF;
+}
 
 /* ---- what the system has ---- */
 
@@ -41,8 +47,8 @@ static const struct kind {
 };
 #define KIND_COUNT COUNT_OF(kinds)
 
-/* Loads a file into `t`. Returns the buffer, which the caller frees; `t` is empty and NULL is
- * returned if the file cannot be read. */
+/* Loads a file into `t`. Returns the buffer, which the caller frees. If the file cannot be read,
+ * returns NULL, and `t` is empty. */
 static char *load(struct text *t, const char *path)
 {
 	char *text = fd_load_file(path, MAX_TEXT_FILE, &t->len);
@@ -82,7 +88,7 @@ static bool find_free(struct subid_range *range, bool *few_ids)
 		files[2 * i + 1] = load(&spaces[i].accounts, kinds[i].account_file);
 		spaces[i].own = i == 0 ? (uint32_t)geteuid() : (uint32_t)getegid();
 	}
-	found = subid_find_free(spaces, KIND_COUNT, COUNT, range);
+	found = subid_find_free(spaces, KIND_COUNT, RANGE_SIZE, range);
 	for (size_t i = 0; i < 2 * KIND_COUNT; i++)
 		free(files[i]);
 	return found;
@@ -123,8 +129,10 @@ static bool can_usermod(const char *path)
 	       lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_dev == dir.st_dev;
 }
 
+/* Appends a command by which root adds `range` to the files in `needed`. It uses usermod(8) if that
+ * can change these files and knows the user (`local_name`), else tee(1). */
 static void propose(struct err *e, const struct subid_range *range, const char *name,
-		    const char *local_name, const bool needed[KIND_COUNT])
+		    const char *local_name, const bool needed[KIND_COUNT], const char *self)
 {
 	unsigned int first = range->start, last = first + range->count - 1;
 	bool by_usermod = local_name != NULL;
@@ -143,24 +151,17 @@ static void propose(struct err *e, const struct subid_range *range, const char *
 		else if (needed[i])
 			err_add(e, " %s", kinds[i].range_file);
 	}
-	err_add(e, "%s%s`, or %s", by_usermod ? " " : "", by_usermod ? local_name : "", only_self);
+	err_add(e, "%s%s`, or %s", by_usermod ? " " : "", by_usermod ? local_name : "", self);
 }
 
-void idadvice_no_range(struct err *e, const char *name, const char *local_name, size_t uid_count,
-		       size_t gid_count)
+/* Appends the advice for a user whose name is known. */
+static void explain_no_range(struct err *e, const char *name, const char *local_name,
+			     const bool needed[KIND_COUNT], const char *self)
 {
-	const bool needed[KIND_COUNT] = { uid_count == 0, gid_count == 0 };
 	struct subid_range range;
 	bool few_ids;
 	const char *why = NULL, *file = NULL;
 
-	if (userns_explain_user(e))
-		return;
-	if (*name == '\0') {
-		explain_nameless(e);
-		err_add(e, "; try %s", only_self);
-		return;
-	}
 	for (size_t i = 0; i < KIND_COUNT && why == NULL; i++) {
 		file = kinds[i].range_file;
 		why = needed[i] ? why_unchangeable(file, "/etc") : NULL;
@@ -170,19 +171,37 @@ void idadvice_no_range(struct err *e, const char *name, const char *local_name, 
 			few_ids ? "this user namespace has too few IDs for a range "
 				  "(/proc/self/uid_map, gid_map)"
 				: "no range is free in /etc/subuid and /etc/subgid",
-			only_self,
+			self,
 			few_ids ? "; or give the container, or launcher, around this one more IDs"
 				: "");
 	else if (why != NULL)
-		err_add(e, "; %s, where one would be added, %s; try %s", file, why, only_self);
+		err_add(e, "; %s, where one would be added, %s; try %s", file, why, self);
 	else
-		propose(e, &range, name, local_name, needed);
+		propose(e, &range, name, local_name, needed, self);
+}
+
+bool idadvice_no_range(struct err *e, const char *name, const char *local_name, size_t uid_count,
+		       size_t gid_count, bool may_fall_back)
+{
+	const char *self = self_option(may_fall_back);
+	const bool needed[KIND_COUNT] = { uid_count == 0, gid_count == 0 };
+
+	if (userns_explain_user(e))
+		return false;
+	if (*name == '\0') {
+		explain_nameless(e);
+		err_add(e, "; try %s", self);
+	} else {
+		explain_no_range(e, name, local_name, needed, self);
+	}
+	return may_fall_back;
 }
 
 /* ---- newuidmap or newgidmap failed ---- */
 
 /* True if the program, as installed, gets the privileges to write a map of many IDs: it is set-UID
- * root, has file capabilities, or is run by root. Does not see what takes them away at run time. */
+ * root, has file capabilities, or is run by root. Does not notice restrictions that apply at run
+ * time, such as no_new_privs. Also true if the file cannot be examined. */
 static bool has_rights(const char *path)
 {
 	struct stat st;
@@ -214,8 +233,8 @@ static const struct subid_range *find_missing(const char *map_file,
 	return NULL;
 }
 
-/* For a program that is not privileged: advises root to make it set-UID if root can change the
- * file. Returns true if there is something to try. */
+/* For a program that gets no privileges: advises to make it set-UID, if root can change the file.
+ * Returns true if there is something to try. */
 static bool explain_mode(struct err *e, const char *path)
 {
 	const char *why = why_unchangeable(path, "/");
@@ -243,7 +262,8 @@ static bool can_never_get(int capability)
 
 /* For a set-UID newuidmap without CAP_SYS_ADMIN. A set-UID program runs as root and needs that
  * capability to write the map. A program with file capabilities runs as the user, who owns the new
- * user namespace, and does not (user_namespaces(7)). Returns true if there is something to try. */
+ * user namespace, and needs no CAP_SYS_ADMIN (user_namespaces(7)). Returns true if there is
+ * something to try. */
 static bool explain_set_uid(struct err *e, const char *path, const char *capability)
 {
 	const char *why = why_unchangeable(path, "/");
@@ -263,17 +283,19 @@ static bool is_set_uid(const char *path)
 	return stat(path, &st) == 0 && (st.st_mode & S_ISUID) != 0;
 }
 
-/* Finds out why the program lacks privileges when it runs. Returns true if there is something to
- * try. */
-static bool explain_rights(struct err *e, const char *path, const char *capability)
+/* Finds out why the program lacks privileges when it runs. Returns true if it does; then
+ * *has_advice tells whether there is something to try. */
+static bool explain_rights(struct err *e, const char *path, const char *capability,
+			   bool *has_advice)
 {
+	*has_advice = true;
 	if (geteuid() != 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1)
 		err_add(e,
 			"; no_new_privs is set for this process (NoNewPrivileges= of a service, "
 			"no-new-privileges or allowPrivilegeEscalation: false of a container, or a "
 			"sandbox), so that no set-UID program works; try without that");
 	else if (!has_rights(path))
-		return explain_mode(e, path);
+		*has_advice = explain_mode(e, path);
 	else if (geteuid() != 0 && is_nosuid(path))
 		err_add(e,
 			"; %s is on a file system that is mounted nosuid; try to install it "
@@ -283,9 +305,9 @@ static bool explain_rights(struct err *e, const char *path, const char *capabili
 		err_add(e, "; this process can never get CAP_SETUID and CAP_SETGID; try "
 			   "--cap-add=SETUID --cap-add=SETGID for the container");
 	else if (geteuid() != 0 && can_never_get(CAP_SYS_ADMIN) && is_set_uid(path))
-		return explain_set_uid(e, path, capability);
+		*has_advice = explain_set_uid(e, path, capability);
 	else
-		return false;
+		return *has_advice = false;
 	return true;
 }
 
@@ -343,30 +365,61 @@ static bool explain_last_line(struct err *e, const char *program, const char *ou
 	return is_open_ended;
 }
 
-void idadvice_refused(struct err *e, const char *program, const char *output, const char *map_file,
-		      const struct subid_ranges *ranges)
+/* What a failure of newuidmap(1) or newgidmap(1) means. */
+struct cause {
+	bool is_restriction; /* no ranges could be mapped here, right or wrong */
+	bool has_advice;     /* there is something to try */
+};
+
+/* For a failure that is not about the ranges. */
+static struct cause explain_denial(struct err *e, const char *path, const char *capability,
+				   const char *output)
+{
+	struct cause cause;
+
+	cause.is_restriction = explain_rights(e, path, capability, &cause.has_advice) ||
+			       strstr(output, "Operation not permitted") != NULL;
+	return cause;
+}
+
+static struct cause find_cause(struct err *e, const char *program, const char *output,
+			       const char *map_file, const struct subid_ranges *ranges)
 {
 	const struct subid_range *missing = find_missing(map_file, ranges);
 	const struct kind *kind = &kinds[program[3] == 'g']; /* newuidmap, newgidmap */
 	const char *file = kind->range_file;
 	char path[PATH_MAX];
-	bool is_known = true;
 
-	if (idadvice_root_refused(e))
-		return;
-	if (proc_find(program, path, sizeof(path), NULL) < 0)
+	if (proc_find(program, path, sizeof(path), NULL) < 0) {
 		err_add(e, "; try to install it (Debian: package uidmap)");
-	else if (strstr(output, "determine your user name") != NULL)
-		is_known = explain_nameless(e);
-	else if (missing != NULL)
-		is_known = explain_missing(e, missing, map_file, file);
-	else if (strstr(output, "not allowed") != NULL)
+		return (struct cause){ true, true };
+	}
+	if (strstr(output, "determine your user name") != NULL)
+		return (struct cause){ true, explain_nameless(e) };
+	if (missing != NULL)
+		return (struct cause){ true, explain_missing(e, missing, map_file, file) };
+	if (strstr(output, "not allowed") != NULL) {
 		err_add(e,
 			"; %s does not find that range for this user in %s; try to correct that "
 			"file",
 			program, file);
-	else
-		is_known = explain_last_line(e, program, output) ||
-			   explain_rights(e, path, kind->capability);
-	err_add(e, "%s %s", is_known ? ", or" : "; try", only_self);
+		return (struct cause){ false, true };
+	}
+	if (explain_last_line(e, program, output))
+		return (struct cause){ false, true };
+	return explain_denial(e, path, kind->capability, output);
+}
+
+bool idadvice_refused(struct err *e, const char *program, const char *output, const char *map_file,
+		      const struct subid_ranges *ranges, bool may_fall_back)
+{
+	struct cause cause;
+	bool falls_back;
+
+	if (idadvice_root_refused(e))
+		return false;
+	cause = find_cause(e, program, output, map_file, ranges);
+	falls_back = may_fall_back && cause.is_restriction;
+	err_add(e, "%s %s", cause.has_advice ? ", or" : "; try", self_option(falls_back));
+	return falls_back;
 }
