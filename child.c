@@ -12,7 +12,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
 #include <poll.h>
@@ -28,6 +27,7 @@
 #include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "launch/execadvice.h"
 #include "launch/handshake.h"
 #include "launch/reexec.h"
 #include "net/netopts.h"
@@ -308,93 +308,6 @@ static int set_up(struct child *c, struct err *e)
 
 /* ---- the command ---- */
 
-/* Appends what may have been meant by a word that is not a program in $PATH. */
-static void explain_unknown(const char *word, struct err *e)
-{
-	static const char *const shell[] = { "cd",    "export", "source", ".",	  "set", "unset",
-					     "umask", "ulimit", "alias",  "exec", "eval" };
-	bool is_shells = false;
-
-	for (size_t i = 0; i < COUNT_OF(shell); i++)
-		is_shells = is_shells || strcmp(word, shell[i]) == 0;
-	if (strncmp(word, "\342\200\223", 3) == 0 || strncmp(word, "\342\200\224", 3) == 0)
-		err_add(e, "; it begins with a long dash: options begin with two plain ones, --");
-	else if (strpbrk(word, " \t") != NULL)
-		err_add(e,
-			"; try the command and its arguments as separate words, or sh -c '%.200s'",
-			word);
-	else if (strchr(word, '=') != NULL)
-		err_add(e, "; try env %.200s COMMAND", word);
-	else if (is_shells)
-		err_add(e, "; it is a command of the shell, try sh -c '%s ...'", word);
-	else if (strcmp(word, "help") == 0 || strcmp(word, "version") == 0)
-		err_add(e, "; try rootlesskit --%s", word);
-	else if (strcmp(word, "info") == 0 || strcmp(word, "list-ports") == 0 ||
-		 strcmp(word, "add-ports") == 0 || strcmp(word, "remove-ports") == 0)
-		err_add(e, "; try rootlessctl %s", word);
-}
-
-/* Appends what is missing for an existing file that execve(2) reports as ENOENT: its interpreter.
- */
-static void explain_interpreter(const char *line, const char *path, struct err *e)
-{
-	bool is_script = strncmp(line, "#!", 2) == 0;
-	const char *name = is_script ? line + 2 + strspn(line + 2, " \t") : "";
-
-	if (!is_script)
-		err_add(e,
-			"; its dynamic loader does not exist: the program is for another C library "
-			"or another architecture");
-	else if (strchr(line, '\r') != NULL)
-		err_add(e,
-			"; its first line ends with a carriage return, as lines of Windows do: try "
-			"sed -i 's/\\r$//' %.200s",
-			path);
-	else
-		err_add(e, "; its interpreter %.*s does not exist", (int)strcspn(name, " \t"),
-			name);
-}
-
-/* Appends why execve(2) fails for an existing file: ENOENT or ENOEXEC. */
-static void explain_contents(const char *path, int reason, struct err *e)
-{
-	FD_AUTO int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	char line[256];
-	ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
-
-	if (n < 0)
-		return;
-	line[n] = '\0';
-	line[strcspn(line, "\n")] = '\0';
-	if (reason == ENOENT)
-		explain_interpreter(line, path, e);
-	else if (strncmp(line, "\177ELF", 4) == 0)
-		err_add(e, "; it is a program for another architecture");
-	else
-		err_add(e,
-			"; it has no #! line: try its interpreter as the command, such as sh "
-			"%.200s",
-			path);
-}
-
-/* Appends why a file cannot be executed; `reason` is the error of execve(2). */
-static void explain_unexecutable(const char *path, int reason, struct err *e)
-{
-	struct stat st;
-
-	if (stat(path, &st) < 0) {
-		explain_unknown(path, e);
-		return;
-	}
-	if (S_ISDIR(st.st_mode))
-		err_add(e, "; it is a directory");
-	else if ((st.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)) == 0)
-		err_add(e,
-			"; it is not executable: try chmod +x, or its interpreter as the command");
-	else if (reason == ENOENT || reason == ENOEXEC)
-		explain_contents(path, reason, e);
-}
-
 /* Starts the command. Returns 0 or -errno with a reason. */
 static int start_command(struct child *c, struct err *e)
 {
@@ -404,8 +317,11 @@ static int start_command(struct child *c, struct err *e)
 	char path[PATH_MAX];
 	int r;
 
-	if (*name == '\0')
-		return err_set(e, EINVAL, "exec: no command");
+	if (*name == '\0') {
+		err_set(e, EINVAL, "exec: no command");
+		execadvice_not_found(name, e);
+		return -EINVAL;
+	}
 	for (int i = 0; i < c->reexec.activation_fds && i < PROC_MAX_FDS; i++)
 		fds[i] = (struct proc_fd){ FD_FIRST + i, FD_FIRST + i };
 	spec.path = name;
@@ -418,14 +334,14 @@ static int start_command(struct child *c, struct err *e)
 	if (strchr(name, '/') == NULL) {
 		r = proc_find(name, path, sizeof(path), e);
 		if (r < 0) {
-			explain_unknown(name, e);
+			execadvice_not_found(name, e);
 			return r;
 		}
 		spec.path = path;
 	}
 	r = proc_spawn(&spec, e);
 	if (r < 0) {
-		explain_unexecutable(spec.path, -r, e);
+		execadvice_failed(spec.path, -r, e);
 		return r;
 	}
 	c->command = r;

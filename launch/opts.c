@@ -12,6 +12,8 @@
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "launch/optadvice.h"
+#include "os/cgroup.h"
 #include "os/mount.h"
 #include "ports/workers.h"
 
@@ -149,9 +151,21 @@ static void note_taken(struct opts *o, const struct flag *flag, const char *valu
 	o->taken.value = flag->value;
 }
 
-/* Rejects an option name in the place of a value, as in `--state-dir --net=none`. */
-static int check_taken(const struct flag *flag, const char *value, const char *word, struct err *e)
+/* Rejects an option name in the place of a value, as in `--state-dir --net=none`, and an equals
+ * sign with blanks around it, as in `--net = none`. `next` is the word behind `word`, or NULL. */
+static int check_taken(const struct flag *flag, const char *value, const char *word,
+		       const char *next, struct err *e)
 {
+	if (value == word && word[0] == '=') {
+		if (word[1] == '\0' && next != NULL)
+			word = next;
+		else
+			word++;
+		return err_set(e, EINVAL,
+			       "--%s took the equals sign as its value; try --%s=%.200s, without "
+			       "blanks",
+			       flag->name, flag->name, *word != '\0' ? word : flag->value);
+	}
 	if (value != word || strncmp(word, "--", 2) != 0 || !flags_has(options, word))
 		return 0;
 	return err_set(e, EINVAL, "--%s took the option %.200s as its value; try --%s=%s %.200s",
@@ -165,6 +179,22 @@ static void explain_taken(const struct opts *o, struct err *e)
 		o->taken.option, o->taken.word, o->taken.option, o->taken.value, o->taken.word);
 }
 
+/* For an option that does not exist. `word` follows the last option that exists. */
+static void explain_unknown(const struct opts *o, char *const *word, struct err *e)
+{
+	/* in `--net sh -c COMMAND`, --net took "sh", so that -c is an unknown option */
+	bool may_be_command = o->taken.word != NULL && o->taken.word == word[-1];
+	const char *name = *word + strspn(*word, "-");
+	size_t len = strcspn(name, "=");
+	const char *advice = optadvice_foreign(name, len);
+
+	if (advice != NULL && !(may_be_command && len == 1))
+		err_set(e, ENOENT, "flag provided but not defined: -%.*s; %s", (int)len, name,
+			advice);
+	else if (may_be_command && e->msg[strlen(e->msg) - 1] != '?')
+		explain_taken(o, e);
+}
+
 int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e)
 {
 	char *const *words = argv + (argc > 0);
@@ -176,7 +206,7 @@ int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e)
 	set_defaults(o);
 	set_defaults(&defaults);
 	while ((r = flags_next(options, &words, &flag, &value, e)) > 0) {
-		r = check_taken(flag, value, words[-1], e);
+		r = check_taken(flag, value, words[-1], words[0], e);
 		if (r < 0)
 			return r;
 		note_taken(o, flag, value, words[-1]);
@@ -189,10 +219,8 @@ int opts_parse(struct opts *o, int argc, char *const *argv, struct err *e)
 		if (r < 0)
 			return r;
 	}
-	/* in `--net sh -c COMMAND`, --net took "sh", so that -c is an unknown option */
-	if (r == -ENOENT && o->taken.word != NULL && o->taken.word == words[-1] &&
-	    e->msg[strlen(e->msg) - 1] != '?')
-		explain_taken(o, e);
+	if (r == -ENOENT)
+		explain_unknown(o, words, e);
 	o->command = words;
 	return r;
 }
@@ -245,8 +273,11 @@ static int check_copy_up(const struct opts *o, struct err *e)
 		if (dir[0] != '/')
 			return err_set(e, EINVAL,
 				       "--copy-up=%s is not an absolute path; --copy-up takes a "
-				       "directory such as /etc",
-				       dir);
+				       "directory such as /etc%s",
+				       dir,
+				       dir[0] == '~' ? ", or $HOME/... (no shell expands ~ "
+						       "behind an equals sign)"
+						     : "");
 		why = mount_why_no_copy_up(dir);
 		if (why != NULL)
 			return err_set(e, EINVAL,
