@@ -11,6 +11,7 @@
 #include "base/array.h"
 #include "base/flags.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/version.h"
 #include "launch/optadvice.h"
 #include "os/cgroup.h"
@@ -20,34 +21,39 @@
 #define FIELD(name) offsetof(struct opts, name)
 
 static const struct flag options[] = {
-	{ "General", "debug", NULL, FLAG_BOOL, FIELD(debug), NULL, "log what is done" },
+	{ "General", "debug", NULL, FLAG_BOOL, FIELD(debug), NULL, "log each step" },
 	{ NULL, "print-semver", NULL, FLAG_STRING, FIELD(print_semver), "PART",
 	  "print one part of the version as a number: major, minor or patch" },
 	{ NULL, "help", "h", FLAG_BOOL, FIELD(help), NULL, "show this help" },
 	{ NULL, "version", "v", FLAG_BOOL, FIELD(version), NULL, "show the version" },
 
 	{ "Files", "state-dir", NULL, FLAG_STRING, FIELD(state_dir), "DIR",
-	  "directory of sockets and state (default: a new one in $TMPDIR)" },
+	  "directory of sockets and state (default: a new one in $TMPDIR or /tmp)" },
 	{ NULL, "copy-up", NULL, FLAG_LIST, FIELD(copy_up), "DIR",
-	  "make DIR writable inside: a tmpfs with links to its content; may be repeated" },
+	  "make DIR writable inside, by a tmpfs with links to its content; may be repeated" },
 	{ NULL, "copy-up-mode", NULL, FLAG_STRING, FIELD(copy_up_mode), "MODE",
-	  "how: tmpfs+symlink, the only mode" },
+	  "how to make it writable: tmpfs+symlink, the only mode" },
 	{ NULL, "propagation", NULL, FLAG_STRING, FIELD(propagation), "KIND",
 	  "mount propagation: [r]private, [r]slave, [r]shared (default: rprivate)" },
 
 	{ "Network", "net", NULL, FLAG_STRING, FIELD(net.driver_name), "DRIVER",
-	  "host, none, slirp4netns or pasta (default: host)" },
+	  "host, none, builtin (nothing to install), slirp4netns, pasta, lxc-user-nic, "
+	  "gvisor-tap-vsock (builtin under that name), or auto (builtin, or what the port driver "
+	  "needs) (default: host)" },
 	{ NULL, "mtu", NULL, FLAG_INT, FIELD(net.mtu), "N",
-	  "MTU of the network in bytes, 68 to 65521 (default: 65520)" },
+	  "MTU of the network in bytes, 68 to 65521, with builtin from 576 (default: 65520; "
+	  "lxc-user-nic: 1500)" },
 	{ NULL, "cidr", NULL, FLAG_STRING, FIELD(net.cidr_text), "NET",
 	  "address range of the network (default: 10.0.2.0/24)" },
 	{ NULL, "ifname", NULL, FLAG_STRING, FIELD(net.ifname), "NAME",
-	  "name of the interface inside (default: tap0)" },
+	  "name of the interface inside (default: tap0; lxc-user-nic: eth0)" },
 	{ NULL, "disable-host-loopback", NULL, FLAG_BOOL, FIELD(net.disable_host_loopback), NULL,
-	  "keep the inside from the host's 127.0.0.1; recommended" },
-	{ NULL, "ipv6", NULL, FLAG_BOOL, FIELD(net.ipv6), NULL, "route IPv6 inside too" },
+	  "do not let programs inside reach the host's 127.0.0.1; recommended" },
+	{ NULL, "ipv6", NULL, FLAG_BOOL, FIELD(net.ipv6), NULL, "IPv6 inside, too" },
+	{ NULL, "net-pcap", NULL, FLAG_STRING, FIELD(net.pcap_path), "FILE",
+	  "builtin: record all frames of the interface in FILE, for tcpdump -r" },
 	{ NULL, "detach-netns", NULL, FLAG_BOOL, FIELD(net.detach_netns), NULL,
-	  "leave the command in the host's network; the new one stands at DIR/netns" },
+	  "leave the command in the host's network; the new one is netns in the state directory" },
 	{ NULL, "slirp4netns-binary", NULL, FLAG_STRING, FIELD(net.slirp4netns_binary), "FILE",
 	  "the program (default: slirp4netns in $PATH)" },
 	{ NULL, "slirp4netns-sandbox", NULL, FLAG_STRING, FIELD(net.slirp4netns_sandbox), "WHEN",
@@ -56,39 +62,46 @@ static const struct flag options[] = {
 	  "confine it by seccomp: auto, true or false (default: false)" },
 	{ NULL, "pasta-binary", NULL, FLAG_STRING, FIELD(net.pasta_binary), "FILE",
 	  "the program (default: pasta in $PATH)" },
+	{ NULL, "pesto-binary", NULL, FLAG_STRING, FIELD(net.pesto_binary), "FILE",
+	  "ignored: pasta is told about ports without it" },
 	{ NULL, "vpnkit-binary", NULL, FLAG_STRING, FIELD(net.vpnkit_binary), "FILE",
 	  "ignored: there is no vpnkit driver" },
 	{ NULL, "lxc-user-nic-binary", NULL, FLAG_STRING, FIELD(net.lxc_user_nic_binary), "FILE",
-	  "ignored: there is no lxc-user-nic driver" },
+	  "lxc-user-nic's program (default: in /usr/libexec/lxc or /usr/lib/lxc)" },
 	{ NULL, "lxc-user-nic-bridge", NULL, FLAG_STRING, FIELD(net.lxc_user_nic_bridge), "NAME",
-	  "ignored: there is no lxc-user-nic driver" },
+	  "bridge of the host that lxc-user-nic joins (default: lxcbr0)" },
 
 	{ "Ports", "port-driver", NULL, FLAG_STRING, FIELD(net.port_driver_name), "DRIVER",
-	  "who forwards ports: none, builtin, slirp4netns or, for pasta, implicit (default: "
-	  "none)" },
+	  "what forwards ports: none, builtin, slirp4netns, for pasta implicit or pesto, or "
+	  "gvisor-tap-vsock (builtin under that name) (default: none)" },
 	{ NULL, "publish", "p", FLAG_LIST, FIELD(net.publish), "SPEC",
 	  "publish a port, [IP]:PORT:[IP:]PORT/PROTO, such as 127.0.0.1:8080:80/tcp; may be "
 	  "repeated" },
 	{ NULL, "source-ip-transparent", NULL, FLAG_BOOL, FIELD(net.source_ip_transparent), NULL,
 	  "builtin, TCP: show the client's address to the server inside (default: true)" },
+	{ NULL, "source-ip-transparent-backend", NULL, FLAG_STRING,
+	  FIELD(net.source_ip_backend_name), "BACKEND",
+	  "auto, nft or iptables; no program is run, so this only changes what the API reports "
+	  "(default: auto)" },
 	{ NULL, "workers", NULL, FLAG_INT, FIELD(workers), "N",
-	  "threads that forward for builtin, 1 to 64 (default: one per processor, at most 8)" },
+	  "builtin, network and ports: number of threads of each, 1 to 64 (default: one per CPU, "
+	  "at "
+	  "most 8)" },
 
 	{ "Processes", "pidns", NULL, FLAG_BOOL, FIELD(pidns), NULL, "a new PID namespace" },
 	{ NULL, "cgroupns", NULL, FLAG_BOOL, FIELD(cgroupns), NULL, "a new cgroup namespace" },
 	{ NULL, "utsns", NULL, FLAG_BOOL, FIELD(utsns), NULL, "a new UTS namespace" },
 	{ NULL, "ipcns", NULL, FLAG_BOOL, FIELD(ipcns), NULL, "a new IPC namespace" },
 	{ NULL, "reaper", NULL, FLAG_STRING, FIELD(reaper), "WHEN",
-	  "reap orphans as PID 1, and run the command in a new session: auto (with --pidns), "
-	  "true or false (default: auto)" },
+	  "run the command in a new session, as an init does: auto (with --pidns), true or false "
+	  "(default: auto)" },
 	{ NULL, "evacuate-cgroup2", NULL, FLAG_STRING, FIELD(evacuate_cgroup2), "NAME",
-	  "move all processes of our cgroup to its new subgroup NAME, and enable its "
+	  "move all processes of the launcher's cgroup to its new subgroup NAME, and enable its "
 	  "controllers; needs --cgroupns and --pidns" },
 
 	{ "Users", "subid-source", NULL, FLAG_STRING, FIELD(subid_source_name), "SOURCE",
-	  "of subordinate IDs: auto, dynamic (getsubids), static (/etc/subuid), self (only the "
-	  "user's "
-	  "own ID) (default: auto)" },
+	  "where subordinate IDs come from: auto, dynamic (getsubids), static (/etc/subuid), or "
+	  "self (only the user's own ID) (default: auto)" },
 	FLAGS_END,
 };
 
@@ -100,11 +113,13 @@ static void set_defaults(struct opts *o)
 		.net.driver_name = "host",
 		.net.slirp4netns_binary = "slirp4netns",
 		.net.pasta_binary = "pasta",
+		.net.lxc_user_nic_bridge = "lxcbr0",
 		.net.slirp4netns_sandbox = "false",
 		.net.slirp4netns_seccomp = "false",
 		.copy_up_mode = "tmpfs+symlink",
 		.net.port_driver_name = "none",
 		.net.source_ip_transparent = true,
+		.net.source_ip_backend_name = "auto",
 		.workers = (int64_t)workers_default_size(),
 		.reaper = "auto",
 		.propagation = "rprivate",
@@ -141,7 +156,7 @@ static int add_to_list(struct string_list *list, const char *value, struct err *
 	}
 }
 
-/* Remembers an option whose value was a separate word: it may have been meant as the command. */
+/* Remembers an option whose value was a separate word: that word may be meant as the command. */
 static void note_taken(struct opts *o, const struct flag *flag, const char *value, const char *word)
 {
 	if (value != word || flag->type == FLAG_BOOL)
@@ -237,16 +252,25 @@ _Static_assert(COUNT_OF(subid_source_names) == SUBID_SOURCE_COUNT, "a name for e
 
 static int check_subid_source(struct opts *o, struct err *e)
 {
+	struct text given = { o->subid_source_name, strlen(o->subid_source_name) };
+
 	for (int i = 0; i < SUBID_SOURCE_COUNT; i++) {
 		if (strcmp(subid_source_names[i], o->subid_source_name) == 0) {
 			o->subid_source = (enum subid_source)i;
 			return 0;
 		}
 	}
-	return err_set(
-		e, EINVAL,
-		"unknown subid source: %s (--subid-source takes auto, dynamic, static or self)",
+	err_set(e, EINVAL,
+		"failed to setup UID/GID map: failed to compute uid/gid map: unknown subid source "
+		"\"%s\" (--subid-source takes auto, dynamic, static or self)",
 		o->subid_source_name);
+	for (int i = 0; i < SUBID_SOURCE_COUNT; i++) {
+		if (text_typing_errors(given, subid_source_names[i]) >= 0) {
+			err_add(e, "; did you mean %s?", subid_source_names[i]);
+			break;
+		}
+	}
+	return -EINVAL;
 }
 
 static int check_copy_up(const struct opts *o, struct err *e)
@@ -288,8 +312,8 @@ static int check_copy_up(const struct opts *o, struct err *e)
 	return 0;
 }
 
-/* A single path component that is not one of the kernel's files, such as "cgroup.procs".
- * ("memory.max" and the like pass: which files exist depends on the controllers.) */
+/* Is this a single path component, and not one that names a file of the kernel in every cgroup,
+ * such as "cgroup.procs"? */
 static bool is_cgroup_name(const char *name)
 {
 	return strlen(name) <= NAME_MAX && strpbrk(name, "/\n") == NULL && strcmp(name, ".") != 0 &&
@@ -314,29 +338,33 @@ static int check_evacuation(const struct opts *o, struct err *e)
 	if (!is_cgroup_name(name))
 		return err_set(e, EINVAL, "--evacuate-cgroup2=%s is not the name of a cgroup",
 			       name);
+	/* "memory.max" and the like: which files exist depends on the controllers */
+	if (cgroup_has_file(name))
+		return err_set(
+			e, EINVAL,
+			"--evacuate-cgroup2=%s is not the name of a cgroup: this is a file of "
+			"the cgroup that the launcher is in; try another name, such as evac",
+			name);
 	return 0;
 }
 
 static int check_workers(const struct opts *o, struct err *e)
 {
 	if (o->workers < 1 || o->workers > WORKERS_MAX)
-		return err_set(e, EINVAL, "--workers=%lld: 1 to %d threads can forward",
+		return err_set(e, EINVAL,
+			       "--workers=%lld is out of range: it takes 1 to %d threads",
 			       (long long)o->workers, WORKERS_MAX);
 	return 0;
 }
 
 static int check_processes(struct opts *o, struct err *e)
 {
-	if (strcmp(o->reaper, "true") == 0 && !o->pidns)
-		return err_set(
-			e, EINVAL,
-			"reaper requires --pidns (--reaper=true); try --pidns --reaper=true");
 	if (strcmp(o->reaper, "auto") != 0 && strcmp(o->reaper, "true") != 0 &&
 	    strcmp(o->reaper, "false") != 0)
 		return err_set(e, EINVAL,
 			       "unknown reaper mode: %s (--reaper takes auto, true or false)",
 			       o->reaper);
-	o->reaps = o->pidns && strcmp(o->reaper, "false") != 0;
+	o->reaps = strcmp(o->reaper, "auto") == 0 ? o->pidns : strcmp(o->reaper, "true") == 0;
 	o->evacuates = o->evacuate_cgroup2 != NULL && o->evacuate_cgroup2[0] != '\0';
 	return 0;
 }
@@ -447,6 +475,6 @@ void opts_print_help(void)
 		print_option(opt);
 	}
 	printf("\nExample:\n"
-	       "  rootlesskit --net=slirp4netns --disable-host-loopback --copy-up=/etc \\\n"
+	       "  rootlesskit --net=builtin --disable-host-loopback --copy-up=/etc \\\n"
 	       "    --port-driver=builtin -p 127.0.0.1:8080:80/tcp sh\n");
 }

@@ -83,6 +83,7 @@ void opts_print_help(void);
  * ignored. */
 bool opts_copies_up(const struct opts *o, const char *dir);
 
+/* Frees the items of the lists. */
 void opts_free(struct opts *o);
 
 #endif

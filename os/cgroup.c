@@ -17,7 +17,8 @@
 #define LIST_LEN      256		/* bytes of a list of controller names */
 #define PID_LEN	      16
 #define SUBGROUP_MODE 0755
-/* Passes over a cgroup: processes that are forked during a pass stay in it. */
+/* The most passes over a cgroup. One is not enough: a process that is forked during a pass stays in
+ * the cgroup. */
 #define MOVE_ROUNDS   10
 
 /* ---- parsing ---- */
@@ -55,7 +56,7 @@ static void unescape(char *text)
 	*to = '\0';
 }
 
-/* Such a line: 36 35 0:26 /root /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw */
+/* Example of a line: 36 35 0:26 /root /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw */
 bool cgroup_parse_mount(const char *line, const char *path, char *dir, size_t cap)
 {
 	char root[PATH_MAX], point[PATH_MAX];
@@ -101,6 +102,17 @@ static bool find_own(char *dir, size_t cap)
 	free(line);
 	fclose(mounts);
 	return found;
+}
+
+bool cgroup_has_file(const char *name)
+{
+	char dir[PATH_MAX], path[PATH_MAX + NAME_MAX];
+	struct stat st;
+
+	if (!find_own(dir, sizeof(dir)))
+		return false;
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return lstat(path, &st) == 0 && !S_ISDIR(st.st_mode);
 }
 
 bool cgroup_is_evacuated(const char *name)

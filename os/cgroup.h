@@ -35,17 +35,22 @@ int cgroup_evacuate(struct cgroup_evacuation *c, const char *name, pid_t child, 
  * stops if somebody else uses one of the controllers by now. */
 void cgroup_restore(struct cgroup_evacuation *c);
 
+/* Is `name` an interface file of our cgroup, such as "memory.max", so that no subgroup can have
+ * that name? False if our cgroup cannot be reached. */
+bool cgroup_has_file(const char *name);
+
 /* Called in the child: is it in the cgroup /NAME of its cgroup namespace? */
 bool cgroup_is_evacuated(const char *name);
 
 /* ---- parsing ---- */
 
 /* Finds the path of the v2 cgroup ("0::/a/b") in the text of /proc/PID/cgroup and writes it to
- * path[cap]. Returns whether there is one that fits. */
+ * path[cap]. Returns false if there is none, or if it does not fit. */
 bool cgroup_parse_own(const char *text, char *path, size_t cap);
 
 /* If a line of /proc/PID/mountinfo is a mount of the v2 hierarchy that includes the cgroup `path`,
- * writes the cgroup's directory to dir[cap]. Returns whether it is and fits. */
+ * writes the cgroup's directory to dir[cap]. Returns false if the line is no such mount, or if the
+ * directory does not fit. */
 bool cgroup_parse_mount(const char *line, const char *path, char *dir, size_t cap);
 
 #endif

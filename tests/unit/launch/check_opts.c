@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The launcher's command line: how it is read, and what is refused in which words. Where the
- * reference refuses the same, its words are the beginning of ours. */
+/* The launcher's command line: parsing, and the reasons of refusals. If RootlessKit refuses the
+ * same, our reason begins with its words. */
 #include <fnmatch.h>
 
+#include "base/fd.h"
 #include "launch/opts.h"
+#include "os/cgroup.h"
 #include "tests/unit/fixture.h"
 
 #define MAX_ARGS 12
@@ -43,7 +45,7 @@ static void forget(void)
 
 /* ---- reading ---- */
 
-START_TEST(defaults_are_the_references)
+START_TEST(defaults_are_those_of_rootlesskit)
 {
 	ck_assert_int_eq(parse_and_check((args_t){ "true" }), 0);
 	ck_assert(!o.help && !o.version && !o.debug);
@@ -71,6 +73,29 @@ START_TEST(defaults_are_the_references)
 	ck_assert_ptr_null(o.evacuate_cgroup2);
 	ck_assert_str_eq(o.propagation, "rprivate");
 	ck_assert_int_eq(o.subid_source, SUBID_AUTO);
+}
+END_TEST
+
+static const struct {
+	args_t args;
+	const char *backend;
+} backends[] = {
+	{ { "--net=none", "--port-driver=builtin", "true" }, "nft" },
+	{ { "--net=none", "--port-driver=builtin", "--source-ip-transparent-backend=nft", "true" },
+	  "nft" },
+	{ { "--net=pasta", "--port-driver=builtin", "--source-ip-transparent-backend=iptables",
+	    "true" },
+	  "iptables" },
+	{ { "--net=none", "--port-driver=builtin", "--source-ip-transparent=false", "true" },
+	  NULL },
+	{ { "--net=slirp4netns", "--port-driver=slirp4netns", "true" }, NULL },
+	{ { "--net=gvisor-tap-vsock", "--port-driver=gvisor-tap-vsock", "true" }, "nft" },
+};
+
+START_TEST(the_backend_of_kept_client_addresses_is_named)
+{
+	ck_assert_int_eq(parse_and_check(backends[_i].args), 0);
+	ck_assert_pstr_eq(o.net.source_ip_backend, backends[_i].backend);
 }
 END_TEST
 
@@ -196,7 +221,7 @@ static const struct {
 	{ { "--copy-up=", "x" }, { "" } },
 };
 
-START_TEST(a_list_grows)
+START_TEST(a_repeated_option_appends_to_its_list)
 {
 	size_t i = 0;
 
@@ -237,14 +262,15 @@ static const struct {
 	{ "99999999999999999999", -1 },
 };
 
-START_TEST(a_number_is_read_as_a_whole)
+START_TEST(a_number_is_read_and_anything_else_refused)
 {
 	char reason[256];
 
 	snprintf(
 		reason, sizeof(reason),
 		"invalid value \"%s\" for flag -mtu: parse error; --mtu takes a number: MTU of the "
-		"network in bytes, 68 to 65521 (default: 65520)",
+		"network in bytes, 68 to 65521, with builtin from 576 (default: 65520; "
+		"lxc-user-nic: 1500)",
 		numbers[_i].value);
 	if (numbers[_i].mtu < 0) {
 		ck_assert_int_eq(parse((args_t){ "--mtu", numbers[_i].value, "x" }), -EINVAL);
@@ -255,6 +281,11 @@ START_TEST(a_number_is_read_as_a_whole)
 	ck_assert_int_eq(o.net.mtu, numbers[_i].mtu);
 }
 END_TEST
+
+#define NO_C "flag provided but not defined: -c; options stand before the command: try sh -c '...'"
+#define EQUALS(option, value)                                                                  \
+	"--" option " took the equals sign as its value; try --" option "=" value ", without " \
+	"blanks"
 
 static const struct {
 	args_t args;
@@ -277,14 +308,34 @@ static const struct {
 	{ { "--net" }, "flag needs an argument: -net; try --net=DRIVER" },
 	{ { "--debug", "-copy-up" }, "flag needs an argument: -copy-up; try --copy-up=DIR" },
 	{ { "-p" }, "flag needs an argument: -p; try --publish=SPEC" },
+	{ { "--pesto-binary" }, "flag needs an argument: -pesto-binary; try --pesto-binary=FILE" },
+	{ { "--source-ip-transparent-backend" },
+	  "flag needs an argument: -source-ip-transparent-backend; try "
+	  "--source-ip-transparent-backend=BACKEND" },
+	{ { "--subid-source" },
+	  "flag needs an argument: -subid-source; try --subid-source=SOURCE" },
+	{ { "--pesto=x", "true" },
+	  "flag provided but not defined: -pesto; did you mean --pesto-binary?" },
+	{ { "--source-ip-transparent-backends=nft", "true" },
+	  "flag provided but not defined: -source-ip-transparent-backends; did you mean "
+	  "--source-ip-transparent-backend?" },
+	{ { "--source-ip-transparent=nft", "true" },
+	  "invalid boolean value \"nft\" for -source-ip-transparent: parse error; "
+	  "--source-ip-transparent takes true or false" },
+	{ { "--ipv6=yes", "true" },
+	  "invalid boolean value \"yes\" for -ipv6: parse error; --ipv6 takes true or false" },
+	{ { "--pesto-binary", "--ipv6", "true" },
+	  "--pesto-binary took the option --ipv6 as its value; try --pesto-binary=FILE --ipv6" },
 	{ { "--pidns=maybe", "true" },
 	  "invalid boolean value \"maybe\" for -pidns: parse error; --pidns takes true or false" },
 	{ { "--debug=", "true" },
 	  "invalid boolean value \"\" for -debug: parse error; --debug takes true or false" },
 	{ { "--workers=x", "true" },
-	  "invalid value \"x\" for flag -workers: parse error; --workers takes a number: threads "
-	  "that forward for builtin, 1 to 64 (default: one per processor, at most 8)" },
-	/* The value was forgotten, so that the next option was taken for it, or the command. */
+	  "invalid value \"x\" for flag -workers: parse error; --workers takes a number: "
+	  "builtin, network and ports: number of threads of each, 1 to 64 (default: one per CPU, "
+	  "at "
+	  "most 8)" },
+	/* The value is missing, so that the next option, or the command, was taken as the value. */
 	{ { "--state-dir", "--net=none", "true" },
 	  "--state-dir took the option --net=none as its value; try --state-dir=DIR --net=none" },
 	{ { "--evacuate-cgroup2", "--pidns", "--cgroupns", "true" },
@@ -295,13 +346,39 @@ static const struct {
 	{ { "--net", "sh", "-c", "x" },
 	  "flag provided but not defined: -c; --net took \"sh\" as its value: if that is the "
 	  "command, try --net=DRIVER sh" },
-	{ { "--net=sh", "-c", "x" }, "flag provided but not defined: -c" },
-	{ { "--net", "none", "--debug", "-c" }, "flag provided but not defined: -c" },
+	{ { "--net=sh", "-c", "x" }, NO_C },
+	{ { "--net", "none", "--debug", "-c" }, NO_C },
+	{ { "-c", "echo hello" }, NO_C },
+	/* options of other programs */
+	{ { "-it", "sh" },
+	  "flag provided but not defined: -it; leave it out: the command uses this terminal" },
+	{ { "--rm", "sh" },
+	  "flag provided but not defined: -rm; leave it out: nothing is left at the end" },
+	{ { "--state-dir", "/x", "--detach", "sh" },
+	  "flag provided but not defined: -detach; try `rootlesskit ... &`, or a service: the "
+	  "launcher stays in the foreground" },
+	{ { "-P", "sh" },
+	  "flag provided but not defined: -P; each port takes a -p of its own, such as -p "
+	  "127.0.0.1:8080:80/tcp" },
+	{ { "--volume=/a:/b", "sh" },
+	  "flag provided but not defined: -volume; leave it out: the command sees the files of "
+	  "the host; --copy-up=DIR makes a directory writable" },
+	{ { "--log-level=debug", "sh" }, "flag provided but not defined: -log-level; try --debug" },
+	{ { "--enable-ipv6", "sh" }, "flag provided but not defined: -enable-ipv6; try --ipv6" },
+	/* values and equals signs in wrong places */
+	{ { "-p127.0.0.1:8080:80/tcp", "sh" },
+	  "flag provided but not defined: -p127.0.0.1:8080:80/tcp; did you mean -p "
+	  "127.0.0.1:8080:80/tcp?" },
+	{ { "--net", "=", "none", "sh" }, EQUALS("net", "none") },
+	{ { "--net", "=none", "sh" }, EQUALS("net", "none") },
+	{ { "--net", "=" }, EQUALS("net", "DRIVER") },
+	{ { "--state-dir", "=", "/tmp/x", "sh" }, EQUALS("state-dir", "/tmp/x") },
+	{ { "-p", "=", ":8080:80/tcp", "sh" }, EQUALS("publish", ":8080:80/tcp") },
 	{ { "--net", "none", "--publsh", "x" },
 	  "flag provided but not defined: -publsh; did you mean --publish?" },
 };
 
-START_TEST(says_what_it_cannot_read)
+START_TEST(a_bad_command_line_is_refused_with_a_reason)
 {
 	int r = parse(unreadable[_i].args);
 
@@ -347,14 +424,16 @@ START_TEST(a_missing_command_names_the_option_that_took_it)
 }
 END_TEST
 
-/* The options that users of the reference give, and our own. */
+/* RootlessKit's options, and our own. */
 static const char *const names[] = {
 	"debug",
 	"print-semver",
 	"state-dir",
 	"net",
+	"net-pcap",
 	"slirp4netns-binary",
 	"pasta-binary",
+	"pesto-binary",
 	"vpnkit-binary",
 	"lxc-user-nic-binary",
 	"slirp4netns-sandbox",
@@ -372,6 +451,7 @@ static const char *const names[] = {
 	"p",
 	"publish",
 	"source-ip-transparent",
+	"source-ip-transparent-backend",
 	"workers",
 	"pidns",
 	"cgroupns",
@@ -387,7 +467,8 @@ static const char *const names[] = {
 	"v",
 };
 
-/* Runs `print` with a standard descriptor in a file; returns what it wrote, to be freed. */
+/* Runs `print` with a standard descriptor redirected to a file. Returns the output, which the
+ * caller frees. */
 static char *written_by(void (*print)(void), int fd)
 {
 	char path[] = "/tmp/rlkbox-check-XXXXXX";
@@ -409,7 +490,7 @@ static char *written_by(void (*print)(void), int fd)
 	return text;
 }
 
-/* As `grep -w`: set-up scripts look for options so. */
+/* As `grep -w` does, with which set-up scripts look for options. */
 static bool has_word(const char *text, const char *word)
 {
 	size_t len = strlen(word);
@@ -429,7 +510,7 @@ START_TEST(every_option_is_known_and_in_the_help)
 	snprintf(word, sizeof(word), "%s%s", strlen(names[_i]) == 1 ? "-" : "--", names[_i]);
 	ck_assert_msg(has_word(help, word), "no %s in the help", word);
 	free(help);
-	/* A value that no boolean has, and no number. */
+	/* Neither a boolean nor a number. */
 	snprintf(arg, sizeof(arg), "%s=//", word);
 	parse((args_t){ arg, "true" });
 	ck_assert_ptr_null(strstr(e.msg, "not defined"));
@@ -450,16 +531,33 @@ static const args_t accepted[] = {
 	  "--detach-netns" },
 	{ "--net=slirp4netns", "--slirp4netns-sandbox=true", "true" },
 	{ "--slirp4netns-sandbox=true", "--detach-netns", "true" },
-	{ "--mtu=1500", "true" }, /* a warning only */
-	{ "--ipv6", "true" },	  /* likewise */
+	{ "--mtu=1500", "true" }, /* only causes a warning */
+	{ "--ipv6", "true" },	  /* the same */
 	{ "--net=pasta", "true" },
 	{ "--net=pasta", "--port-driver=none", "--ipv6", "--mtu=1280", "true" },
 	{ "--net=pasta", "--port-driver=implicit", "--cidr=10.9.0.0/16", "--ifname=eth0", "true" },
 	{ "--net=pasta", "--detach-netns", "--slirp4netns-sandbox=true", "true" },
+	{ "--net=pasta", "--port-driver=builtin", "-p", "127.0.0.1:1:2/tcp", "true" },
+	{ "--net=pasta", "--port-driver=pesto", "-p", "127.0.0.1:1:2/udp", "true" },
+	{ "--net=pasta", "--port-driver=pesto", "--pesto-binary=/nowhere", "true" },
+	/* compat: only the builtin port driver reads this option */
+	{ "--net=pasta", "--port-driver=pesto", "--source-ip-transparent-backend=x", "true" },
 	{ "--net=slirp4netns", "--port-driver=slirp4netns", "-p", "127.0.0.1:1:2/tcp", "true" },
 	{ "--net=slirp4netns", "--ipv6", "true" },
-	/* of drivers that are not there; scripts may give them always */
-	{ "--vpnkit-binary=x", "--lxc-user-nic-binary=x", "--lxc-user-nic-bridge=x", "true" },
+	{ "--net=builtin", "--mtu=576", "true" },
+	{ "--net=builtin", "--ipv6", "--mtu=1280", "--cidr=10.9.0.0/16", "--ifname=eth0", "true" },
+	{ "--net=builtin", "--port-driver=builtin", "-p", "127.0.0.1:1:2/tcp", "--detach-netns" },
+	{ "--net=builtin", "--net-pcap=frames.pcap", "--mtu=65521", "true" },
+	{ "--net=gvisor-tap-vsock", "--net-pcap=/tmp/frames.pcap", "--ipv6", "true" },
+	{ "--net=gvisor-tap-vsock", "--port-driver=builtin", "-p", "127.0.0.1:1:2/tcp", "true" },
+	{ "--net=gvisor-tap-vsock", "--port-driver=gvisor-tap-vsock", "-p", "[::1]:1:2/udp6" },
+	{ "--net=auto", "--net-pcap=x", "true" },
+	{ "--net=host", "--net-pcap=", "true" }, /* the same as no option */
+	/* options of other drivers; scripts may always pass them */
+	{ "--net=builtin", "--slirp4netns-sandbox=auto", "--slirp4netns-seccomp=auto", "true" },
+	{ "--vpnkit-binary=x", "--lxc-user-nic-binary=x", "--lxc-user-nic-bridge=", "true" },
+	{ "--net=lxc-user-nic", "--ifname=net0", "--mtu=9000", "--ipv6", "--detach-netns",
+	  "--port-driver=builtin", "-p", "127.0.0.1:1:2/tcp", "true" },
 	{ "--copy-up=/etc", "--copy-up=/run/", "--propagation=rslave", "true" },
 	{ "--copy-up=/tmpfile,/tmp/x", "--propagation=private", "true" },
 	{ "--propagation=slave", "true" },
@@ -471,12 +569,16 @@ static const args_t accepted[] = {
 	{ "--pidns", "--reaper=true", "true" },
 	{ "--pidns", "--reaper=false", "--cgroupns", "--utsns", "--ipcns", "true" },
 	{ "--evacuate-cgroup2=", "true" },
-	/* usernetes' and k3s' */
+	/* the lines of usernetes and k3s */
 	{ "--net=slirp4netns", "--cgroupns", "--pidns", "--ipcns", "--utsns",
 	  "--evacuate-cgroup2=k3s_evac", "--cidr=10.0.42.0/24", "--slirp4netns-sandbox=true" },
 	{ "--subid-source=dynamic", "true" },
 	{ "--subid-source=static", "true" },
-	/* nerdctl's */
+	{ "--subid-source=", "true" },
+	{ "--net=none", "--port-driver=builtin", "--source-ip-transparent-backend=", "true" },
+	{ "--pesto-binary=", "true" },
+	{ "--source-ip-transparent-backend=pf", "true" }, /* no port driver reads it */
+	/* the line of nerdctl */
 	{ "--state-dir=/run/user/1000/containerd-rootless", "--net=slirp4netns", "--mtu=65520",
 	  "--slirp4netns-sandbox=auto", "--slirp4netns-seccomp=auto", "--disable-host-loopback",
 	  "--port-driver=builtin", "--copy-up=/etc", "--copy-up=/run", "--propagation=rslave",
@@ -489,6 +591,7 @@ static const struct {
 } process_lines[] = {
 	{ { "true" }, false, false },
 	{ { "--reaper=false", "true" }, false, false },
+	{ { "--reaper=true", "true" }, true, false },
 	{ { "--pidns", "true" }, true, false },
 	{ { "--pidns", "--reaper=auto", "true" }, true, false },
 	{ { "--pidns", "--reaper=true", "true" }, true, false },
@@ -497,7 +600,7 @@ static const struct {
 	{ { "--pidns", "--cgroupns", "--evacuate-cgroup2=", "true" }, true, false },
 };
 
-START_TEST(knows_who_reaps_and_evacuates)
+START_TEST(reaping_and_evacuation_follow_from_the_options)
 {
 	ck_assert_int_eq(parse_and_check(process_lines[_i].args), 0);
 	ck_assert_int_eq(o.reaps, process_lines[_i].reaps);
@@ -505,7 +608,7 @@ START_TEST(knows_who_reaps_and_evacuates)
 }
 END_TEST
 
-START_TEST(good_lines_pass)
+START_TEST(valid_combinations_are_accepted)
 {
 	int r = parse_and_check(accepted[_i]);
 
@@ -513,11 +616,75 @@ START_TEST(good_lines_pass)
 }
 END_TEST
 
+#define SUBID_FAILURE "failed to setup UID/GID map: failed to compute uid/gid map: "
+
 static const struct {
 	args_t args;
-	const char *msg; /* begins like this */
+	const char *msg; /* beginning of the reason */
 } refused[] = {
-	/* in the reference's words */
+	/* our own network */
+	{ { "--net=builtin", "--mtu=575" },
+	  "mtu must be >= 576, got 575 (--mtu takes 576 to 65521)" },
+	{ { "--net=gvisor-tap-vsock", "--mtu=68" },
+	  "mtu must be >= 576, got 68 (--mtu takes 576 to 65521)" },
+	{ { "--net=auto", "--mtu=100" }, "mtu must be >= 576, got 100" },
+	{ { "--net=builtin", "--ipv6", "--mtu=1279" },
+	  "--ipv6 needs an --mtu of at least 1280, got 1279" },
+	{ { "--net=builtin", "--mtu=65522" }, "mtu must be <= 65521, got 65522" },
+	{ { "--net=builtin", "--cidr=10.9.0.0/26" }, "--cidr=10.9.0.0/26 is too small" },
+	{ { "--net=builtin", "--ifname=lo" }, "--ifname=lo is not a valid interface name" },
+	{ { "--net=builtin", "--port-driver=slirp4netns" },
+	  "port driver requires slirp4netns network (--port-driver=slirp4netns with "
+	  "--net=builtin); --port-driver=slirp4netns works with --net=slirp4netns; --net=builtin "
+	  "works with --port-driver=none or builtin" },
+	{ { "--net=builtin", "--port-driver=implicit" },
+	  "port driver \"implicit\" requires --net=pasta (--port-driver=implicit with "
+	  "--net=builtin)" },
+	{ { "--net=gvisor-tap-vsock", "--port-driver=pesto" },
+	  "port driver \"pesto\" requires --net=pasta (--port-driver=pesto with "
+	  "--net=gvisor-tap-vsock); --port-driver=pesto works with --net=pasta; "
+	  "--net=gvisor-tap-vsock works with --port-driver=none, builtin or gvisor-tap-vsock" },
+	{ { "--net=builtin", "--port-driver=gvisor-tap-vsock" },
+	  "port driver \"gvisor-tap-vsock\" requires --net=gvisor-tap-vsock "
+	  "(--port-driver=gvisor-tap-vsock with --net=builtin); --port-driver=gvisor-tap-vsock "
+	  "works with --net=gvisor-tap-vsock; --net=builtin works with --port-driver=none or "
+	  "builtin" },
+	{ { "--net=slirp4netns", "--port-driver=gvisor-tap-vsock" },
+	  "port driver \"gvisor-tap-vsock\" requires --net=gvisor-tap-vsock (" },
+	{ { "--net=pasta", "--port-driver=gvisor-tap-vsock" },
+	  "network \"pasta\" requires port driver \"none\" or \"implicit\" or \"pesto\" (" },
+	{ { "--net=none", "--port-driver=gvisor-tap-vsock" },
+	  "network \"none\" requires either port driver \"none\" or \"builtin\" (" },
+	{ { "--port-driver=gvisor-tap-vsock" },
+	  "port driver requires non-host network (--port-driver=gvisor-tap-vsock with "
+	  "--net=host); --port-driver=gvisor-tap-vsock works with --net=gvisor-tap-vsock; "
+	  "--net=host works with --port-driver=none" },
+	{ { "--net=auto", "--port-driver=foo" },
+	  "unknown port driver: foo (--port-driver takes none, builtin" },
+	{ { "--net=auto", "-p", "127.0.0.1:1:2/tcp" },
+	  "port driver \"none\" does not support publishing ports (--publish needs "
+	  "--port-driver=builtin)" },
+	{ { "--net=gvisor-tap-vsock", "-p", "127.0.0.1:1:2/tcp" },
+	  "port driver \"none\" does not support publishing ports (--publish needs "
+	  "--port-driver=gvisor-tap-vsock or --port-driver=builtin)" },
+	{ { "--net=auto", "--port-driver=implicit", "-p", "127.0.0.1:1:2/tcp" },
+	  "port driver \"implicit\" does not support publishing ports (" },
+	{ { "--net=auto", "--port-driver=slirp4netns", "--slirp4netns-sandbox=true",
+	    "--detach-netns" },
+	  "--slirp4netns-sandbox conflicts with --detach-netns (" },
+	{ { "--net-pcap=x" },
+	  "--net-pcap records the frames of --net=builtin, but the network is --net=host" },
+	{ { "--net=slirp4netns", "--net-pcap=x" },
+	  "--net-pcap records the frames of --net=builtin, but the network is --net=slirp4netns; "
+	  "try tcpdump(8) inside" },
+	{ { "--net=auto", "--port-driver=pesto", "--net-pcap=x" },
+	  "--net-pcap records the frames of --net=builtin, but the network is --net=pasta; try" },
+	{ { "--net=bultin" },
+	  "unknown network mode: bultin (--net takes host, none, builtin, auto" },
+	{ { "--net=built-in" }, "unknown network mode: built-in (" },
+	{ { "--net=Auto" }, "unknown network mode: Auto (" },
+	{ { "--net=gvisor" }, "unknown network mode: gvisor (" },
+	/* in RootlessKit's words */
 	{ { "--net=foo" }, "unknown network mode: foo" },
 	{ { "--net=" }, "unknown network mode: " },
 	{ { "--net=HOST" }, "unknown network mode: HOST" },
@@ -525,17 +692,19 @@ static const struct {
 	  "network \"none\" requires either port driver \"none\" or \"builtin\"" },
 	{ { "--port-driver=builtin" },
 	  "port driver requires non-host network (--port-driver=builtin with --net=host); "
-	  "--port-driver=builtin works with --net=slirp4netns or none; --net=host works with "
-	  "--port-driver=none" },
+	  "--port-driver=builtin works with --net=builtin, slirp4netns, pasta, lxc-user-nic, "
+	  "gvisor-tap-vsock or none; "
+	  "--net=host works with --port-driver=none" },
 	{ { "-p", "127.0.0.1:18001:80/tcp" },
 	  "port driver \"none\" does not support publishing ports (--publish needs a network and a "
-	  "port driver: --net=slirp4netns --port-driver=builtin)" },
+	  "port driver: --net=builtin --port-driver=builtin)" },
 	{ { "--net=none", "-p", "127.0.0.1:18001:80/tcp" },
 	  "port driver \"none\" does not support publishing ports (--publish needs "
 	  "--port-driver=builtin)" },
 	{ { "--net=pasta", "-p", "127.0.0.1:18001:80/tcp" },
 	  "port driver \"none\" does not support publishing ports (--publish needs "
-	  "--net=slirp4netns --port-driver=builtin; with --net=pasta, --port-driver=implicit" },
+	  "--port-driver=builtin; --port-driver=implicit opens every port that is listened on "
+	  "inside)" },
 	{ { "--net=none", "--port-driver=builtin", "-p", "80" },
 	  "missing proto in PortSpec string: \"80\"" },
 	{ { "--net=none", "--port-driver=builtin", "-p", "127.0.0.1:1:1/tcp,127.0.0.1:0:1/tcp" },
@@ -543,13 +712,35 @@ static const struct {
 	{ { "--net=slirp4netns", "--mtu=65522" }, "mtu must be <= 65521, got 65522" },
 	{ { "--net=slirp4netns", "--mtu=-1" }, "mtu must be <= 65521, got -1" },
 	{ { "--cidr=10.0.2.0/24" },
-	  "custom cidr is not supported for --net=host; it takes --net=slirp4netns or pasta" },
+	  "custom cidr is not supported for --net=host; it takes --net=builtin, slirp4netns or "
+	  "pasta" },
 	{ { "--net=none", "--cidr=10.0.2.0/24" },
-	  "custom cidr is not supported for --net=none; it takes --net=slirp4netns or pasta" },
+	  "custom cidr is not supported for --net=none; it takes --net=builtin, slirp4netns or "
+	  "pasta" },
 	{ { "--ifname=foo0" },
-	  "ifname cannot be specified for --net=host; it takes --net=slirp4netns or pasta" },
+	  "ifname cannot be specified for --net=host; it takes --net=builtin, slirp4netns, pasta "
+	  "or "
+	  "lxc-user-nic" },
 	{ { "--net=none", "--ifname=foo0" },
-	  "ifname cannot be specified for --net=none; it takes --net=slirp4netns or pasta" },
+	  "ifname cannot be specified for --net=none; it takes --net=builtin, slirp4netns, pasta "
+	  "or "
+	  "lxc-user-nic" },
+	{ { "--net=lxc-user-nic", "--cidr=10.0.2.0/24" },
+	  "custom cidr is not supported for --net=lxc-user-nic; it takes --net=builtin, "
+	  "slirp4netns or pasta" },
+	{ { "--net=lxc-user-nic", "--ifname=lo" }, "--ifname=lo is not a valid interface name" },
+	{ { "--net=lxc-user-nic", "--mtu=67" }, "mtu must be >= 68, got 67" },
+	{ { "--net=lxc-user-nic", "--port-driver=slirp4netns" },
+	  "port driver requires slirp4netns network (--port-driver=slirp4netns with "
+	  "--net=lxc-user-nic); --port-driver=slirp4netns works with --net=slirp4netns; "
+	  "--net=lxc-user-nic works with --port-driver=none or builtin" },
+	{ { "--net=lxc-user-nic", "--port-driver=implicit" },
+	  "port driver \"implicit\" requires --net=pasta" },
+	{ { "--net=lxc-user-nic", "--port-driver=pesto" },
+	  "port driver \"pesto\" requires --net=pasta" },
+	{ { "--net=lxc-user-nic", "-p", "127.0.0.1:18001:80/tcp" },
+	  "port driver \"none\" does not support publishing ports (--publish needs "
+	  "--port-driver=builtin)" },
 	{ { "--net=slirp4netns", "--ifname=a/b" },
 	  "ifname must not contain \"/\" (--ifname=a/b); try a name such as tap0" },
 	{ { "--net=slirp4netns", "--slirp4netns-sandbox=foo" },
@@ -572,12 +763,20 @@ static const struct {
 	{ { "--propagation=shared", "--copy-up=/etc" },
 	  "propagation shared does not support copy-up driver tmpfs+symlink "
 	  "(--propagation=shared with --copy-up); try --propagation=slave" },
-	{ { "--workers=0" }, "--workers=0: 1 to 64 threads can forward" },
-	{ { "--workers=65" }, "--workers=65: 1 to 64 threads can forward" },
-	{ { "--workers=-1" }, "--workers=-1: 1 to 64 threads can forward" },
+	{ { "--workers=0" }, "--workers=0 is out of range: it takes 1 to 64 threads" },
+	{ { "--workers=65" }, "--workers=65 is out of range: it takes 1 to 64 threads" },
+	{ { "--workers=-1" }, "--workers=-1 is out of range: it takes 1 to 64 threads" },
+	{ { "--net=" },
+	  "unknown network mode:  (--net takes host, none, builtin, auto, slirp4netns, pasta, "
+	  "lxc-user-nic or gvisor-tap-vsock, "
+	  "behind = without a blank)" },
+	{ { "--port-driver=" },
+	  "unknown port driver:  (--port-driver takes none, builtin, implicit, slirp4netns, pesto "
+	  "or gvisor-tap-vsock, behind = without a blank)" },
+	{ { "--copy-up=~/x" },
+	  "--copy-up=~/x is not an absolute path; --copy-up takes a directory such as /etc, or "
+	  "$HOME/... (no shell expands ~ behind an equals sign)" },
 	{ { "--reaper=foo" }, "unknown reaper mode: foo (--reaper takes auto, true or false)" },
-	{ { "--reaper=true" }, "reaper requires --pidns" },
-	{ { "--pidns=false", "--reaper=true" }, "reaper requires --pidns" },
 	{ { "--pidns", "--reaper=foo" }, "unknown reaper mode: foo" },
 	{ { "--evacuate-cgroup2=x" },
 	  "evacuate-cgroup2 requires --cgroupns (and --pidns, for --evacuate-cgroup2=x)" },
@@ -585,30 +784,76 @@ static const struct {
 	  "evacuate-cgroup2 requires --cgroupns (--evacuate-cgroup2=x)" },
 	{ { "--evacuate-cgroup2=x", "--cgroupns" },
 	  "evacuate-cgroup2 requires --pidns (--evacuate-cgroup2=x)" },
-	{ { "--net=pasta", "--port-driver=builtin" },
-	  "network \"pasta\" requires port driver \"none\" or \"implicit\" "
-	  "(--port-driver=builtin with --net=pasta); --port-driver=builtin works with "
-	  "--net=slirp4netns or none; --net=pasta works with --port-driver=none or implicit" },
 	{ { "--net=pasta", "--port-driver=slirp4netns" },
-	  "network \"pasta\" requires port driver \"none\" or \"implicit\" "
+	  "network \"pasta\" requires port driver \"none\" or \"implicit\" or \"pesto\" "
 	  "(--port-driver=slirp4netns with --net=pasta); --port-driver=slirp4netns works with "
-	  "--net=slirp4netns; --net=pasta works with --port-driver=none or implicit" },
+	  "--net=slirp4netns; --net=pasta works with --port-driver=none, builtin, pesto or "
+	  "implicit" },
 	{ { "--net=pasta", "--port-driver=bultin" },
-	  "network \"pasta\" requires port driver \"none\" or \"implicit\" (--port-driver=bultin "
-	  "with --net=pasta); --net=pasta works with --port-driver=none or implicit; did you mean "
-	  "builtin?" },
+	  "network \"pasta\" requires port driver \"none\" or \"implicit\" or \"pesto\" "
+	  "(--port-driver=bultin with --net=pasta); --net=pasta works with --port-driver=none, "
+	  "builtin, pesto or implicit; did you mean builtin?" },
+	{ { "--net=pasta", "--port-driver=pasta" },
+	  "unknown port driver \"pasta\": did you mean \"pesto\"? (--port-driver takes none, "
+	  "builtin, implicit, slirp4netns, pesto or gvisor-tap-vsock)" },
+	{ { "--net=slirp4netns", "--port-driver=pesto" },
+	  "port driver \"pesto\" requires --net=pasta (--port-driver=pesto with "
+	  "--net=slirp4netns); --port-driver=pesto works with --net=pasta; --net=slirp4netns works "
+	  "with --port-driver=none, builtin or slirp4netns" },
+	{ { "--port-driver=pesto" }, "port driver \"pesto\" requires --net=pasta" },
+	{ { "--net=none", "--port-driver=pesto" },
+	  "network \"none\" requires either port driver \"none\" or \"builtin\"" },
+	{ { "--net=none", "--port-driver=builtin", "--source-ip-transparent-backend=pf" },
+	  "unknown source-ip-transparent-backend: pf (--source-ip-transparent-backend takes auto, "
+	  "nft or iptables)" },
+	{ { "--net=none", "--port-driver=builtin", "--source-ip-transparent-backend=iptable" },
+	  "unknown source-ip-transparent-backend: iptable (--source-ip-transparent-backend takes "
+	  "auto, nft or iptables); did you mean iptables?" },
+	{ { "--net=none", "--port-driver=builtin", "--source-ip-transparent-backend=NFT" },
+	  "unknown source-ip-transparent-backend: NFT (--source-ip-transparent-backend takes auto, "
+	  "nft or iptables); did you mean nft?" },
+	{ { "--net=none", "--port-driver=builtin", "--source-ip-transparent-backend=nft,iptables" },
+	  "unknown source-ip-transparent-backend: nft,iptables (--source-ip-transparent-backend "
+	  "takes auto, nft or iptables)" },
+	{ { "--net=none", "--port-driver=builtin", "--source-ip-transparent-backend=none" },
+	  "unknown source-ip-transparent-backend: none (--source-ip-transparent-backend takes "
+	  "auto, nft or iptables)" },
+	{ { "--net=none", "--port-driver=builtin", "--source-ip-transparent-backend= nft" },
+	  "unknown source-ip-transparent-backend:  nft (--source-ip-transparent-backend takes "
+	  "auto, nft or iptables)" },
+	{ { "--net=none", "--port-driver=builtin", "--source-ip-transparent-backend=nftables" },
+	  "unknown source-ip-transparent-backend: nftables (--source-ip-transparent-backend takes "
+	  "auto, nft or iptables)" },
+	{ { "--net=none", "--port-driver=builtin", "--source-ip-transparent-backend=auto " },
+	  "unknown source-ip-transparent-backend: auto  (--source-ip-transparent-backend takes "
+	  "auto, nft or iptables)" },
+	{ { "--net=none", "--port-driver=builtin", "--source-ip-transparent-backend=-" },
+	  "unknown source-ip-transparent-backend: - (--source-ip-transparent-backend takes auto, "
+	  "nft or iptables)" },
+	{ { "--net=none", "--port-driver=builtin", "--source-ip-transparent=false",
+	    "--source-ip-transparent-backend=pf" },
+	  "unknown source-ip-transparent-backend: pf (" },
+	{ { "--net=pasta", "--port-driver=pesto", "--ipv6", "--mtu=1279" },
+	  "--ipv6 needs an --mtu of at least 1280, got 1279" },
+	{ { "--port-driver=pasta" }, "unknown port driver \"pasta\": did you mean \"pesto\"? (" },
+	{ { "--net=foo", "--port-driver=pasta" },
+	  "unknown port driver \"pasta\": did you mean \"pesto\"? (" },
+	{ { "--net=pasta", "--port-driver=Pesto" },
+	  "network \"pasta\" requires port driver \"none\" or \"implicit\" or \"pesto\" (" },
+	{ { "--net=pasta", "--port-driver=pesto", "-p", "127.0.0.1:1:2/sctp6", "-p", "x" },
+	  "missing proto in PortSpec string: \"x\"" },
 	{ { "--net=none", "--port-driver=implicit" },
 	  "network \"none\" requires either port driver \"none\" or \"builtin\"" },
 	{ { "--net=none", "--port-driver=slirp4netns" },
 	  "network \"none\" requires either port driver \"none\" or \"builtin\"" },
 	{ { "--net=slirp4netns", "--port-driver=implicit" },
-	  "port driver requires pasta network (--port-driver=implicit with --net=slirp4netns); "
-	  "--port-driver=implicit works with --net=pasta; --net=slirp4netns works with "
-	  "--port-driver=none, builtin or slirp4netns" },
-	{ { "--port-driver=implicit" }, "port driver requires pasta network" },
+	  "port driver \"implicit\" requires --net=pasta (--port-driver=implicit with "
+	  "--net=slirp4netns); --port-driver=implicit works with --net=pasta; --net=slirp4netns "
+	  "works with --port-driver=none, builtin or slirp4netns" },
+	{ { "--port-driver=implicit" }, "port driver \"implicit\" requires --net=pasta" },
 	{ { "--port-driver=slirp4netns" },
 	  "port driver requires slirp4netns network (--port-driver=slirp4netns with --net=host)" },
-	/* in our own */
+	/* in our own words */
 	{ { "--net=pasta", "--port-driver=implicit", "-p", "127.0.0.1:1:2/tcp" },
 	  "port driver \"implicit\" does not support publishing ports (--publish with "
 	  "--port-driver=implicit" },
@@ -619,14 +864,35 @@ static const struct {
 	{ { "--net=pasta", "--cidr=10.0.0.0/26" }, "--cidr=10.0.0.0/26 is too small" },
 	{ { "--net=slirp4netns", "--port-driver=foo" }, "unknown port driver: foo" },
 	{ { "--net=slirp4netns", "--port-driver=slirp" },
-	  "unknown port driver: slirp (--port-driver takes none, builtin, implicit or "
-	  "slirp4netns); did you mean slirp4netns?" },
+	  "unknown port driver: slirp (--port-driver takes none, builtin, implicit, slirp4netns, "
+	  "pesto or gvisor-tap-vsock); did you mean slirp4netns?" },
 	{ { "--net=slirp" },
-	  "unknown network mode: slirp (--net takes host, none, slirp4netns or pasta); did you "
-	  "mean slirp4netns?" },
+	  "unknown network mode: slirp (--net takes host, none, builtin, auto, slirp4netns, pasta, "
+	  "lxc-user-nic or gvisor-tap-vsock); did you mean slirp4netns?" },
 	{ { "--mtu=70000" }, "mtu must be <= 65521, got 70000 (--mtu takes 68 to 65521)" },
 	{ { "--net=slirp4netns", "--port-driver=" }, "unknown port driver: " },
-	{ { "--subid-source=foo" }, "unknown subid source: foo" },
+	{ { "--subid-source=STATIC" },
+	  SUBID_FAILURE
+	  "unknown subid source \"STATIC\" (--subid-source takes auto, dynamic, static or self); "
+	  "did you mean static?" },
+	{ { "--subid-source=stati" },
+	  SUBID_FAILURE
+	  "unknown subid source \"stati\" (--subid-source takes auto, dynamic, static or self); "
+	  "did you mean static?" },
+	{ { "--subid-source=static,dynamic" },
+	  SUBID_FAILURE
+	  "unknown subid source \"static,dynamic\" (--subid-source takes auto, dynamic, static or "
+	  "self)" },
+	{ { "--subid-source= auto" },
+	  SUBID_FAILURE
+	  "unknown subid source \" auto\" (--subid-source takes auto, dynamic, static or self)" },
+	{ { "--subid-source=none" },
+	  SUBID_FAILURE
+	  "unknown subid source \"none\" (--subid-source takes auto, dynamic, static or self)" },
+	{ { "--subid-source=slef" },
+	  SUBID_FAILURE
+	  "unknown subid source \"slef\" (--subid-source takes auto, dynamic, static or self); did "
+	  "you mean self?" },
 	{ { "--net=slirp4netns", "--ifname=abcdefghijklmnop" },
 	  "--ifname=abcdefghijklmnop is not a valid interface name" },
 	{ { "--net=slirp4netns", "--ifname=a b" }, "--ifname=a b is not a valid" },
@@ -653,7 +919,7 @@ static const struct {
 	  "--evacuate-cgroup2=cgroup.procs is not the name of a cgroup" },
 };
 
-START_TEST(nonsense_is_refused)
+START_TEST(invalid_values_and_combinations_are_refused_with_a_reason)
 {
 	const char *msg = refused[_i].msg;
 
@@ -663,20 +929,67 @@ START_TEST(nonsense_is_refused)
 }
 END_TEST
 
+/* Finds an interface file of our own cgroup whose name does not begin with "cgroup.", as
+ * "cpu.stat". Returns false if there is no cgroup2 hierarchy. */
+static bool find_cgroup_file(char *name, size_t cap)
+{
+	char text[PATH_MAX + 4096], line[4096], path[PATH_MAX], dir_path[PATH_MAX];
+	FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	struct dirent *entry;
+	DIR *dir = NULL;
+
+	ck_assert_ptr_nonnull(mounts);
+	ck_assert_int_gt(fd_read_file("/proc/self/cgroup", text, sizeof(text)), 0);
+	while (cgroup_parse_own(text, path, sizeof(path)) && dir == NULL &&
+	       fgets(line, sizeof(line), mounts) != NULL)
+		if (cgroup_parse_mount(line, path, dir_path, sizeof(dir_path)))
+			dir = opendir(dir_path);
+	fclose(mounts);
+	while (dir != NULL && (entry = readdir(dir)) != NULL)
+		if (entry->d_type == DT_REG && strncmp(entry->d_name, "cgroup.", 7) != 0)
+			break;
+	if (dir == NULL)
+		return false;
+	snprintf(name, cap, "%s", entry != NULL ? entry->d_name : "");
+	closedir(dir);
+	return name[0] != '\0';
+}
+
+START_TEST(a_file_of_our_cgroup_is_not_the_name_of_one)
+{
+	char name[NAME_MAX + 1], option[NAME_MAX + 32], msg[NAME_MAX + 192];
+
+	if (!find_cgroup_file(name, sizeof(name))) {
+		fixture_skip("cgroup2", "no cgroup2 hierarchy is mounted");
+		return;
+	}
+	snprintf(option, sizeof(option), "--evacuate-cgroup2=%s", name);
+	snprintf(msg, sizeof(msg),
+		 "--evacuate-cgroup2=%s is not the name of a cgroup: this is a file of the cgroup "
+		 "that the launcher is in; try another name, such as evac",
+		 name);
+	ck_assert_int_eq(parse((args_t){ "--cgroupns", "--pidns", option }), 0);
+	ck_assert_int_eq(opts_check(&o, &e), -EINVAL);
+	ck_assert_str_eq(e.msg, msg);
+	opts_free(&o);
+	/* a longer name is another one */
+	snprintf(option, sizeof(option), "--evacuate-cgroup2=%s.x", name);
+	ck_assert_int_eq(parse((args_t){ "--cgroupns", "--pidns", option }), 0);
+	ck_assert_int_eq(opts_check(&o, &e), 0);
+}
+END_TEST
+
 static const struct {
 	args_t args;
 	const char *msg;
 } foreign[] = {
 	{ { "--net=vpnkit" },
-	  "--net=vpnkit is not in this program: --net takes host, none, slirp4netns or pasta" },
-	{ { "--net=lxc-user-nic" }, "--net=lxc-user-nic is not in this program" },
-	{ { "--net=gvisor-tap-vsock" }, "--net=gvisor-tap-vsock is not in this program" },
-	{ { "--net=slirp4netns", "--port-driver=gvisor-tap-vsock" },
-	  "--port-driver=gvisor-tap-vsock is not in this program: --port-driver takes none, "
-	  "builtin, slirp4netns or, with --net=pasta, implicit" },
+	  "--net=vpnkit is not in this program: --net takes host, none, builtin, auto, "
+	  "slirp4netns, pasta, lxc-user-nic or gvisor-tap-vsock; try --net=builtin, which also "
+	  "needs no privileges" },
 };
 
-START_TEST(drivers_that_are_not_there_are_refused)
+START_TEST(drivers_of_rootlesskit_that_are_missing_here_are_refused)
 {
 	const char *msg = foreign[_i].msg;
 
@@ -687,10 +1000,41 @@ START_TEST(drivers_that_are_not_there_are_refused)
 END_TEST
 
 static const struct {
+	args_t args;
+	const char *driver;
+} autos[] = {
+	{ { "--net=auto", "true" }, "builtin" },
+	{ { "--net=auto", "--port-driver=none", "true" }, "builtin" },
+	{ { "--net=auto", "--port-driver=builtin", "true" }, "builtin" },
+	{ { "--net=auto", "--port-driver=slirp4netns", "true" }, "slirp4netns" },
+	{ { "--net=auto", "--port-driver=implicit", "true" }, "pasta" },
+	{ { "--net=auto", "--port-driver=pesto", "true" }, "pasta" },
+	{ { "--net=auto", "--port-driver=gvisor-tap-vsock", "true" }, "gvisor-tap-vsock" },
+	/* start scripts give these with every network */
+	{ { "--net=auto", "--slirp4netns-sandbox=auto", "--slirp4netns-seccomp=true", "true" },
+	  "builtin" },
+	{ { "--net=auto", "--slirp4netns-binary=/x", "--pasta-binary=/x", "--ipv6", "true" },
+	  "builtin" },
+	{ { "--net=builtin", "--port-driver=builtin", "true" }, "builtin" },
+	{ { "--net=gvisor-tap-vsock", "true" }, "gvisor-tap-vsock" },
+};
+
+START_TEST(auto_chooses_our_own_network_unless_the_port_driver_needs_another)
+{
+	int r = parse_and_check(autos[_i].args);
+
+	ck_assert_msg(r == 0, "%s", e.msg);
+	ck_assert_str_eq(o.net.driver_name, autos[_i].driver);
+	ck_assert_str_eq(netopts_net_name(o.net.driver), autos[_i].driver);
+	ck_assert_int_eq(o.net.is_auto, strcmp(autos[_i].args[0], "--net=auto") == 0);
+}
+END_TEST
+
+static const struct {
 	const char *text;
 	uint32_t net; /* host order */
 	int prefix_len;
-	const char *msg; /* of the refusal, %s the text, if prefix_len is -1 */
+	const char *msg; /* beginning of the reason, if prefix_len is -1 */
 } cidrs[] = {
 	{ "10.0.2.0/24", 0x0a000200, 24, NULL },
 	{ "10.0.0.0/8", 0x0a000000, 8, NULL },
@@ -704,7 +1048,7 @@ static const struct {
 	  "cidr must be like 10.0.2.0/24, not like 10.0.2.100/24 (--cidr=10.0.2.128/24 has" },
 	{ "foo", 0, -1,
 	  "invalid CIDR address: foo; --cidr takes an IPv4 network such as 10.0.2.0/24" },
-	{ "", 0x0a000200, 24, NULL }, /* as if it were not given */
+	{ "", 0x0a000200, 24, NULL }, /* the same as no option */
 	{ "/", 0, -1, "invalid CIDR address: /" },
 	{ "10.0.2.0", 0, -1, "invalid CIDR address: 10.0.2.0" },
 	{ "10.0.2.0/", 0, -1, "invalid CIDR address: 10.0.2.0/" },
@@ -744,7 +1088,7 @@ static const struct {
 	{ "/etc/", false }, { "/etcx", false }, { "/var", false }, { "/var/lib", true },
 };
 
-START_TEST(knows_what_is_copied_up)
+START_TEST(directories_that_are_copied_up_are_recognized)
 {
 	ck_assert_int_eq(
 		parse_and_check((args_t){ "--copy-up=/etc/,/run", "--copy-up=/var/lib//" }), 0);
@@ -779,27 +1123,48 @@ static const struct {
 	  "pasta\\\" network driver is experimental. Needs very recent version of pasta (see "
 	  "docs/network.md). That file is RootlessKit's; this program works with the pasta of "
 	  "Debian 12 (package passt) and later." },
+	{ { "--net=lxc-user-nic", "--ipv6", "--mtu=1400", "--disable-host-loopback", "true" },
+	  "ipv6 is experimental\"\n* --ipv6 is discarded for --net=lxc-user-nic\"\n* "
+	  "\\\"lxc-user-nic\\\" network driver is experimental\"\n" },
+	{ { "--net=lxc-user-nic", "true" },
+	  "specifying --disable-host-loopback is highly recommended * network driver is "
+	  "experimental\"\n* --disable-host-loopback is implicitly set for lxc-user-nic" },
+	{ { "--net=builtin", "--disable-host-loopback", "--ipv6", "--mtu=1500", "true" }, NULL },
+	{ { "--net=auto", "--disable-host-loopback", "--ipv6", "true" }, NULL },
+	{ { "--net=builtin", "true" },
+	  "specifying --disable-host-loopback is highly recommended to prohibit connecting to "
+	  "127.0.0.1:[*] on the host namespace\"\n" },
+	{ { "--net=gvisor-tap-vsock", "--port-driver=gvisor-tap-vsock", "true" },
+	  "specifying --disable-host-loopback is highly recommended to prohibit connecting to "
+	  "127.0.0.1:[*] on the host namespace (requires pasta, slirp4netns, or VPNKit)\"\n* "
+	  "\\\"gvisor-tap-vsock\\\" network driver is experimental (in RootlessKit; *\n* "
+	  "\\\"gvisor-tap-vsock\\\" port driver is experimental (in RootlessKit; *\n" },
+	{ { "--port-driver=gvisor-tap-vsock", "true" },
+	  "\\\"gvisor-tap-vsock\\\" port driver is experimental (in RootlessKit; " },
+	{ { "--net=none", "--port-driver=gvisor-tap-vsock", "true" }, NULL },
 	{ { "--detach-netns", "true" }, "--detach-netns has no effect with --net=host" },
 	{ { "--net=none", "--detach-netns", "true" }, NULL },
-	/* Also when an error follows. */
+	/* Warnings are printed even if an error follows. */
 	{ { "--net=slirp4netns", "--slirp4netns-sandbox=foo", "true" },
 	  "specifying --disable-host-loopback is highly" },
 	{ { "--net=slirp4netns", "--port-driver=implicit", "true" },
 	  "specifying --disable-host-loopback is highly" },
 	{ { "--net=slirp4netns", "--port-driver=builtin", "-p", "80", "true" },
 	  "specifying --disable-host-loopback is highly" },
-	/* But not about a line that RootlessKit refuses before it warns. */
+	/* No warning if RootlessKit refuses the line before it warns. */
 	{ { "--net=slirp4netns", "--mtu=-1", "true" }, NULL },
+	{ { "--net=pasta", "--disable-host-loopback", "--port-driver=pasta", "true" }, NULL },
 	{ { "--net=slirp4netns", "--cidr=foo", "true" }, NULL },
-	/* Nor about a network that does not exist: its name is the mistake. */
-	{ { "--net=foo", "true" }, NULL },
-	{ { "--net=", "--ipv6", "--mtu=1500", "true" }, NULL },
-	{ { "--net=vpnkit", "--ipv6", "true" }, NULL },
+	/* Of a network that does not exist RootlessKit says what it says of each network. */
+	{ { "--net=foo", "true" }, "specifying --disable-host-loopback is highly" },
+	{ { "--net=", "--mtu=1500", "true" }, "specifying --disable-host-loopback is highly" },
+	{ { "--net=vpnkit", "--disable-host-loopback", "--ipv6", "true" },
+	  "ipv6 is experimental\"\n* --ipv6 is discarded for --net=vpnkit" },
 	{ { "--net=slirp4netns", "--ifname=a/b", "true" }, NULL },
 	{ { "--net=slirp4netns", "--evacuate-cgroup2=x", "true" }, NULL },
 };
 
-START_TEST(warns)
+START_TEST(options_without_effect_cause_a_warning)
 {
 	char pattern[512];
 	char *text;
@@ -828,17 +1193,18 @@ static TCase *reading_case(void)
 {
 	TCase *tc = make_case("reading");
 
-	tcase_add_test(tc, defaults_are_the_references);
+	tcase_add_test(tc, defaults_are_those_of_rootlesskit);
 	tcase_add_loop_test(tc, a_value_may_be_given_in_four_ways, 0, COUNT(state_dirs));
+	tcase_add_loop_test(tc, the_backend_of_kept_client_addresses_is_named, 0, COUNT(backends));
 	tcase_add_loop_test(tc, an_empty_value_means_not_given, 0, COUNT(empty_values));
 	tcase_add_loop_test(tc, a_boolean_may_have_a_value, 0, COUNT(booleans));
 	tcase_add_loop_test(tc, the_command_begins_with_the_first_other_word, 0, COUNT(commands));
-	tcase_add_loop_test(tc, a_list_grows, 0, COUNT(lists));
+	tcase_add_loop_test(tc, a_repeated_option_appends_to_its_list, 0, COUNT(lists));
 	tcase_add_test(tc, short_names_stand_for_long_ones);
-	tcase_add_loop_test(tc, a_number_is_read_as_a_whole, 0, COUNT(numbers));
+	tcase_add_loop_test(tc, a_number_is_read_and_anything_else_refused, 0, COUNT(numbers));
 	tcase_add_loop_test(tc, a_missing_command_names_the_option_that_took_it, 0,
 			    COUNT(commandless));
-	tcase_add_loop_test(tc, says_what_it_cannot_read, 0, COUNT(unreadable));
+	tcase_add_loop_test(tc, a_bad_command_line_is_refused_with_a_reason, 0, COUNT(unreadable));
 	tcase_add_loop_test(tc, every_option_is_known_and_in_the_help, 0, COUNT(names));
 	return tc;
 }
@@ -847,13 +1213,19 @@ static TCase *checking_case(void)
 {
 	TCase *tc = make_case("checking");
 
-	tcase_add_loop_test(tc, good_lines_pass, 0, COUNT(accepted));
-	tcase_add_loop_test(tc, knows_who_reaps_and_evacuates, 0, COUNT(process_lines));
-	tcase_add_loop_test(tc, nonsense_is_refused, 0, COUNT(refused));
-	tcase_add_loop_test(tc, drivers_that_are_not_there_are_refused, 0, COUNT(foreign));
+	tcase_add_loop_test(tc, valid_combinations_are_accepted, 0, COUNT(accepted));
+	tcase_add_loop_test(tc, reaping_and_evacuation_follow_from_the_options, 0,
+			    COUNT(process_lines));
+	tcase_add_loop_test(tc, invalid_values_and_combinations_are_refused_with_a_reason, 0,
+			    COUNT(refused));
+	tcase_add_test(tc, a_file_of_our_cgroup_is_not_the_name_of_one);
+	tcase_add_loop_test(tc, drivers_of_rootlesskit_that_are_missing_here_are_refused, 0,
+			    COUNT(foreign));
+	tcase_add_loop_test(tc, auto_chooses_our_own_network_unless_the_port_driver_needs_another,
+			    0, COUNT(autos));
 	tcase_add_loop_test(tc, an_address_range_is_checked, 0, COUNT(cidrs));
-	tcase_add_loop_test(tc, knows_what_is_copied_up, 0, COUNT(copied));
-	tcase_add_loop_test(tc, warns, 0, COUNT(warnings));
+	tcase_add_loop_test(tc, directories_that_are_copied_up_are_recognized, 0, COUNT(copied));
+	tcase_add_loop_test(tc, options_without_effect_cause_a_warning, 0, COUNT(warnings));
 	return tc;
 }
 

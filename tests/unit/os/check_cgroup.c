@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The kernel's texts about cgroups: where ours is, and where its directory can be reached. */
+/* The kernel's files about cgroups: the name of our cgroup, and the path of its directory. */
 #include "os/cgroup.h"
 #include "tests/unit/fixture.h"
 
@@ -41,19 +41,19 @@ END_TEST
 static const struct {
 	const char *line;
 	const char *path;
-	const char *dir; /* NULL: not reached there */
+	const char *dir; /* NULL: not below this mount */
 } mounts[] = {
 	{ V2("/", "/sys/fs/cgroup"), "/", "/sys/fs/cgroup" },
 	{ V2("/", "/sys/fs/cgroup/unified"), "/a/b", "/sys/fs/cgroup/unified/a/b" },
 	{ "1 2 0:3 / /c rw - cgroup2 none rw,nsdelegate\n", "/a", "/c/a" },
 	{ "1 2 0:3 / /c rw master:1 propagate_from:2 - cgroup2 none rw\n", "/a", "/c/a" },
-	/* a part of the hierarchy */
+	/* only a part of the hierarchy is mounted */
 	{ V2("/a", "/c"), "/a", "/c" },
 	{ V2("/a", "/c"), "/a/b", "/c/b" },
 	{ V2("/a", "/c"), "/ab", NULL },
 	{ V2("/a", "/c"), "/b", NULL },
 	{ V2("/a", "/c"), "/", NULL },
-	/* not of our cgroup namespace */
+	/* outside of our cgroup namespace */
 	{ V2("/..", "/c"), "/", NULL },
 	{ V2("/..", "/c"), "/a", NULL },
 	{ V2("/", "/c"), "/../a", NULL },
@@ -62,7 +62,7 @@ static const struct {
 	{ V2("/", "/a\\040b\\134c"), "/d", "/a b\\c/d" },
 	{ V2("/x\\040y", "/c"), "/x y/z", "/c/z" },
 	{ V2("/", "/c\\"), "/a", "/c\\/a" },
-	/* other filesystems, and no lines */
+	/* other filesystems, and malformed lines */
 	{ "1 2 0:3 / /c rw - cgroup cgroup rw,memory\n", "/a", NULL },
 	{ "1 2 0:3 / /c rw - cgroup22 none rw\n", "/a", NULL },
 	{ "1 2 0:3 / /c rw - tmpfs cgroup2 rw\n", "/a", NULL },
@@ -72,7 +72,7 @@ static const struct {
 	{ V2("/", "/sys/fs/cgroup/of/such/a/length/that/it"), "/does/not/fit/into/64/bytes", NULL },
 };
 
-START_TEST(a_directory_is_found_where_it_is_mounted)
+START_TEST(a_cgroup_is_found_below_its_mount_point)
 {
 	char dir[64];
 
@@ -101,7 +101,7 @@ int main(void)
 	TCase *tc = fixture_case_with_dir("texts");
 
 	tcase_add_loop_test(tc, our_own_cgroup_is_found, 0, COUNT(own));
-	tcase_add_loop_test(tc, a_directory_is_found_where_it_is_mounted, 0, COUNT(mounts));
+	tcase_add_loop_test(tc, a_cgroup_is_found_below_its_mount_point, 0, COUNT(mounts));
 	tcase_add_test(tc, restoring_nothing_does_nothing);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
