@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What parent and child tell each other: its form on the wire, and what is not taken for it. */
+/* The messages between parent and child: their form on the wire, and texts that are refused. */
 #include "launch/handshake.h"
 #include "msg.h"
 #include "tests/unit/fixture.h"
@@ -43,7 +43,7 @@ static void assert_sent(const char *text)
 	msg_reader_reset(&r);
 }
 
-static struct in_addr addr(const char *text)
+static struct in_addr address_of(const char *text)
 {
 	struct in_addr a;
 
@@ -51,13 +51,13 @@ static struct in_addr addr(const char *text)
 	return a;
 }
 
-static struct network a_network(void)
+static struct network make_network(void)
 {
 	struct network net = {
 		.dev = "tap0",
-		.ip = addr("10.0.2.100"),
+		.ip = address_of("10.0.2.100"),
 		.prefix_len = 24,
-		.gateway = addr("10.0.2.2"),
+		.gateway = address_of("10.0.2.2"),
 		.dns = { "10.0.2.3", "fd00::3" },
 		.mtu = 65520,
 	};
@@ -79,7 +79,7 @@ static const struct {
 	{ HS_INIT_COMPLETED, "ParentInitCompleted" },
 };
 
-START_TEST(a_message_says_its_name_twice)
+START_TEST(a_message_has_its_name_twice)
 {
 	char text[256];
 
@@ -87,7 +87,7 @@ START_TEST(a_message_says_its_name_twice)
 		 messages[_i].name);
 	ck_assert_int_eq(handshake_send(fds[1], messages[_i].which, NULL, &e), 0);
 	assert_sent(text);
-	/* And is taken from others. */
+	/* The same text is accepted. */
 	send_text(text);
 	ck_assert_int_eq(handshake_recv(fds[0], messages[_i].which, NULL, &e), 0);
 }
@@ -107,7 +107,7 @@ START_TEST(every_message_passes_and_no_other)
 }
 END_TEST
 
-START_TEST(messages_pass_one_by_one)
+START_TEST(messages_are_read_one_by_one)
 {
 	for (int i = 0; i < HS_COUNT; i++)
 		ck_assert_int_eq(handshake_send(fds[1], (enum handshake)i, NULL, &e), 0);
@@ -116,7 +116,7 @@ START_TEST(messages_pass_one_by_one)
 }
 END_TEST
 
-/* Unknown members are passed over: another version may send more. */
+/* Unknown members are ignored, since another version may send more. */
 static const struct {
 	const char *text;
 	int r;
@@ -165,7 +165,7 @@ static const struct {
 	{ "\1\0\1\0", 4, -EPROTO, "waiting for ChildHello: protocol error" },
 };
 
-START_TEST(an_end_is_told_from_an_error)
+START_TEST(end_of_file_is_distinguished_from_an_error)
 {
 	ck_assert_int_eq(write(fds[1], ends[_i].bytes, ends[_i].len), (ssize_t)ends[_i].len);
 	end_writing();
@@ -182,7 +182,7 @@ START_TEST(an_empty_pipe_is_no_message)
 }
 END_TEST
 
-START_TEST(sending_reports_errors)
+START_TEST(errors_of_sending_are_reported)
 {
 	close(fds[0]);
 	fds[0] = -1;
@@ -201,9 +201,9 @@ END_TEST
 	"\"Dev\":\"tap0\",\"IP\":\"10.0.2.100\",\"Netmask\":24,\"Gateway\":\"10.0.2.2\"," \
 	"\"DNS\":[\"10.0.2.3\",\"fd00::3\"],\"MTU\":65520"
 
-START_TEST(the_network_has_the_references_form)
+START_TEST(the_network_has_the_form_of_rootlesskits_message)
 {
-	struct network net = a_network();
+	struct network net = make_network();
 
 	ck_assert_int_eq(handshake_send(fds[1], HS_NETWORK_COMPLETED, &net, &e), 0);
 	assert_sent(NETWORK(FULL));
@@ -221,13 +221,13 @@ static void assert_same(const struct network *a, const struct network *b)
 	ck_assert_uint_eq(a->mtu, b->mtu);
 }
 
-START_TEST(a_network_comes_back_as_it_was)
+START_TEST(a_network_is_read_as_it_was_sent)
 {
-	struct network all[] = { a_network(), a_network(), { .dev = "" } };
+	struct network all[] = { make_network(), make_network(), { .dev = "" } };
 
 	strcpy(all[1].dev, "abcdefghijklmno");
-	all[1].ip = addr("255.255.255.255");
-	all[1].gateway = addr("0.0.0.0");
+	all[1].ip = address_of("255.255.255.255");
+	all[1].gateway = address_of("0.0.0.0");
 	all[1].prefix_len = 0;
 	all[1].mtu = 65521;
 	for (int i = 0; i < COUNT(all); i++) {
@@ -281,7 +281,7 @@ START_TEST(a_bad_network_is_refused)
 
 	send_text(bad_networks[_i]);
 	ck_assert_int_eq(handshake_recv(fds[0], HS_NETWORK_COMPLETED, &net, &e), -EINVAL);
-	/* Who does not want it only looks at the name. */
+	/* A caller that does not want the network reads only the name. */
 	send_text(bad_networks[_i]);
 	ck_assert_int_eq(handshake_recv(fds[0], HS_NETWORK_COMPLETED, NULL, &e), 0);
 }
@@ -299,13 +299,13 @@ static TCase *messages_case(void)
 {
 	TCase *tc = make_case("messages");
 
-	tcase_add_loop_test(tc, a_message_says_its_name_twice, 0, COUNT(messages));
+	tcase_add_loop_test(tc, a_message_has_its_name_twice, 0, COUNT(messages));
 	tcase_add_loop_test(tc, every_message_passes_and_no_other, 0, HS_COUNT * HS_COUNT);
-	tcase_add_test(tc, messages_pass_one_by_one);
+	tcase_add_test(tc, messages_are_read_one_by_one);
 	tcase_add_loop_test(tc, other_texts_are_refused, 0, COUNT(texts));
-	tcase_add_loop_test(tc, an_end_is_told_from_an_error, 0, COUNT(ends));
+	tcase_add_loop_test(tc, end_of_file_is_distinguished_from_an_error, 0, COUNT(ends));
 	tcase_add_test(tc, an_empty_pipe_is_no_message);
-	tcase_add_test(tc, sending_reports_errors);
+	tcase_add_test(tc, errors_of_sending_are_reported);
 	return tc;
 }
 
@@ -313,8 +313,8 @@ static TCase *network_case(void)
 {
 	TCase *tc = make_case("network");
 
-	tcase_add_test(tc, the_network_has_the_references_form);
-	tcase_add_test(tc, a_network_comes_back_as_it_was);
+	tcase_add_test(tc, the_network_has_the_form_of_rootlesskits_message);
+	tcase_add_test(tc, a_network_is_read_as_it_was_sent);
 	tcase_add_loop_test(tc, a_bad_network_is_refused, 0, COUNT(bad_networks));
 	return tc;
 }
