@@ -133,10 +133,24 @@ $(BUILD)/compiling $(BUILD)/linking: always
 	@[ -n "$$(ls -A $(BUILD))" ] || touch $(BUILD)/.rlkbox-build
 	@printf '%s\n' $(call quote,$(command)) | cmp -s - $@ || printf '%s\n' $(call quote,$(command)) >$@
 
+# This file holds the commit that --version shows: that of git; or the one that git archive has written to
+# .git_archival.txt, from which GitHub's archives are made, too. git must not look for .git above this
+# directory, where another project may be. A build without git keeps the commit of an earlier one.
+find_commit = $(shell GIT_OPTIONAL_LOCKS=0 git --git-dir=.git --work-tree=. describe --always --abbrev=40 \
+	--exclude='*' --dirty 2>/dev/null || sed -n 's/^node: \([0-9a-f]*\)$$/\1/p' .git_archival.txt)
+# Not a variable of the environment, which may be about something else.
+given_commit = $(if $(filter command,$(origin COMMIT)),$(COMMIT))
+$(BUILD)/commit: commit = $(or $(given_commit),$(find_commit))
+$(BUILD)/commit: always | $(BUILD)/compiling
+	@commit=$(call quote,$(commit)); [ -n "$$commit" ] || [ -e $@ ] || commit=unknown; \
+		[ -z "$$commit" ] || [ "$$commit" = "$$(cat $@ 2>/dev/null)" ] || echo "$$commit" >$@
+$(BUILD)/base/version.o: $(BUILD)/commit
+$(BUILD)/base/version.o: private COMMIT_FLAG = -DRLKBOX_COMMIT=$(call quote,"$(shell cat $(BUILD)/commit)")
+
 $(BUILD)/%.o: %.c Makefile $(BUILD)/compiling
 	$(call say,CC,$(call short,$@))
 	@mkdir -p $(@D)
-	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
+	$(Q)$(COMPILE) $(COMMIT_FLAG) -MMD -MP -c -o $@ $<
 
 $(BUILD)/unit $(BUILD)/fuzz $(BUILD)/tools: | $(BUILD)/compiling
 	@mkdir -p $@

@@ -3,13 +3,14 @@
  *
  *     dockerd <── descriptor 3 ── this program <── a pipe ── docker-proxy (its descriptor 3)
  *
- * The report on both is "0\n" for success or "1\nREASON". dockerd waits for it. Later dockerd ends
- * this program by SIGINT; if dockerd dies, its parent-death signal is SIGTERM. docker-proxy gets a
- * pipe of ours and not dockerd's descriptor, so that this program can report to dockerd when
- * docker-proxy exits without a report.
+ * Both arrows carry the same report: "0\n" for success or "1\nREASON". dockerd waits for it. Later
+ * dockerd ends this program by SIGINT; if dockerd dies, its parent-death signal is SIGTERM.
+ * docker-proxy gets a pipe of ours and not dockerd's descriptor, so that this program can report to
+ * dockerd when docker-proxy exits without a report.
  *
- * Until the port is added there is nothing to undo, and signals have their default action. From
- * then on one loop reads them, and after the loop the port is removed, whatever ended it.
+ * Until `serve` there is nothing to undo, and signals have their default action. `serve` blocks
+ * signals, adds the port, and reads signals in one loop (wait_for_end). After the loop it always
+ * removes the port.
  */
 #include "applets/dockerproxy.h"
 
@@ -28,6 +29,7 @@
 #include <unistd.h>
 
 #include "api/client.h"
+#include "applets/versionview.h"
 #include "base/array.h"
 #include "base/err.h"
 #include "base/fd.h"
@@ -79,7 +81,7 @@ struct proxy {
 	pid_t docker_proxy; /* 0: not running */
 	int report_pipe;    /* reading end of docker-proxy's report pipe; -1 after its end */
 	bool has_reported;
-	int signals;
+	int signals; /* signalfd(2); -1: signals have their default action */
 };
 
 /* ---- the command line ---- */
@@ -105,16 +107,14 @@ static void print_help(FILE *to)
 {
 	fprintf(to, "Usage: rootlesskit-docker-proxy [OPTIONS]\n"
 		    "\n"
-		    "Publishes a port of a container through rootlesskit. To be called by dockerd "
-		    "inside,\n"
-		    "with descriptor 3 open for its answer. Other options are passed on to "
-		    "docker-proxy.\n"
+		    "Publishes a port of a container through rootlesskit. dockerd calls it, with "
+		    "descriptor 3\n"
+		    "open for the answer. docker-proxy gets all other options.\n"
 		    "\n"
 		    "Options:\n");
 	for (const struct flag *flag = flags; flag->name != NULL; flag++)
-		fprintf(to, "  -%s%s%-*s %s\n", flag->name, flag->value != NULL ? " " : "",
-			(int)(20 - strlen(flag->name)), flag->value != NULL ? flag->value : "",
-			flag->help);
+		fprintf(to, "  -%s %-*s %s\n", flag->name, (int)(20 - strlen(flag->name)),
+			flag->value != NULL ? flag->value : "", flag->help);
 }
 
 static void add_args(struct proxy *p, char *const *words, size_t count)
@@ -134,7 +134,7 @@ static char *const *skip_foreign(char *const *words)
 
 /* Parses the command line, and collects docker-proxy's in p->args: everything except -host-ip,
  * which is replaced. */
-static int read_line(struct proxy *p, char *const *words, struct err *e)
+static int read_options(struct proxy *p, char *const *words, struct err *e)
 {
 	for (;;) {
 		char *const *from = words;
@@ -164,13 +164,13 @@ static int parse(struct proxy *p, int argc, char **argv, struct err *e)
 	if (p->args == NULL)
 		return err_sys(e, ENOMEM, "reading options");
 	add_args(p, first, COUNT_OF(first));
-	return read_line(p, argv + (argc > 0), e);
+	return read_options(p, argv + (argc > 0), e);
 }
 
 /* ---- dockerd ---- */
 
-/* Without descriptor 3 nobody reads the report. Opens /dev/null there, so that no other file of
- * ours gets the number. */
+/* If descriptor 3 is not open, no process reads the report. Opens /dev/null there, so that no other
+ * file of ours gets the number. */
 static int prepare_report(struct err *e)
 {
 	int r = fd_open_std();
@@ -245,6 +245,7 @@ static int read_network_driver(struct proxy *p, const struct json_doc *doc, stru
 	return r;
 }
 
+/* Asks the launcher for its drivers. */
 static int ask_info(struct proxy *p, struct err *e)
 {
 	struct client_answer answer;
@@ -283,6 +284,7 @@ static int read_id(struct proxy *p, const struct client_answer *answer, struct e
 	return r;
 }
 
+/* Publishes the port through the launcher's API, and sets p->id. */
 static int add_port(struct proxy *p, struct err *e)
 {
 	struct client_answer answer = { .buf = NULL };
@@ -435,9 +437,9 @@ static void pass_on_report(struct proxy *p)
 	fd_close(&p->report_pipe);
 }
 
-/* Returns 1 while docker-proxy runs. When it has exited, sets its wait status and returns -ECHILD
- * with a reason. */
-static int look_after(struct proxy *p, int *status, struct err *e)
+/* Returns 1 if docker-proxy still runs. If it has exited, reaps it, passes the rest of its report
+ * on, sets *status to its wait status, and returns -ECHILD with a reason. */
+static int check_docker_proxy(struct proxy *p, int *status, struct err *e)
 {
 	char text[64];
 
@@ -464,8 +466,8 @@ static bool is_told_to_end(int signo)
 	return signo == SIGINT || signo == SIGTERM || signals_is_fatal(signo);
 }
 
-/* Waits until a signal tells us to end (returns 0), or docker-proxy has exited (returns -errno with
- * a reason, and its wait status). */
+/* Waits until a signal tells us to end, and returns 0; or until docker-proxy has exited, and
+ * returns -errno with a reason, and its wait status in *status. */
 static int wait_for_end(struct proxy *p, int *status, struct err *e)
 {
 	for (;;) {
@@ -481,7 +483,7 @@ static int wait_for_end(struct proxy *p, int *status, struct err *e)
 			if (read(p->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
 				break;
 			if (info.ssi_signo == SIGCHLD)
-				r = look_after(p, status, e);
+				r = check_docker_proxy(p, status, e);
 			else if (is_told_to_end((int)info.ssi_signo))
 				r = 0;
 		}
@@ -565,7 +567,7 @@ int dockerproxy_main(int argc, char **argv)
 	} else if (p.help) {
 		print_help(stdout);
 	} else if (p.version) {
-		printf("rootlesskit-docker-proxy version " COMPAT_VERSION "\n");
+		versionview_print("rootlesskit-docker-proxy version " COMPAT_VERSION);
 	} else {
 		status = run(&p, argv, &e);
 	}

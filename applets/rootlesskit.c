@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "applets/versionview.h"
 #include "base/array.h"
 #include "base/flags.h"
 #include "base/log.h"
@@ -44,7 +45,7 @@ static int run_printing(const struct opts *o)
 		return 0;
 	}
 	if (o->version) {
-		printf("rootlesskit version " COMPAT_VERSION "\n");
+		versionview_print("rootlesskit version " COMPAT_VERSION);
 		return 0;
 	}
 	return o->print_semver != NULL && o->print_semver[0] != '\0' ? print_semver(o->print_semver)
@@ -79,7 +80,7 @@ static int run(struct opts *o, char **argv, bool is_child)
 	return parent_main(o, argv);
 }
 
-bool launcher_is_child(char *const *argv)
+bool rootlesskit_is_child(char *const *argv)
 {
 	return reexec_is_child(argv);
 }

@@ -9,6 +9,6 @@
 int rootlesskit_main(int argc, char **argv);
 
 /* Was this process executed by a parent, to become its child? */
-bool launcher_is_child(char *const *argv);
+bool rootlesskit_is_child(char *const *argv);
 
 #endif
