@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-
 /* Prints the API's answers for rootlessctl. See ctlview.h.
  *
  * A list of ports is parsed twice: first to check it and to measure the columns, then to print it.
@@ -145,7 +144,7 @@ static const char *const titles[] = {
 
 _Static_assert(COUNT_OF(titles) == COLUMN_COUNT, "a title per column");
 
-/* Formats a cell into `buf`, which holds PORTSPEC_IP_LEN bytes. Returns `buf`. */
+/* Writes a cell to buf[cap]. Returns `buf`. */
 static const char *cell(const struct port *p, enum column column, char *buf, size_t cap)
 {
 	const char *const texts[COLUMN_COUNT] = {
@@ -394,7 +393,7 @@ static int print_info_text(FILE *out, const struct json_doc *doc, struct err *e)
 	return r == 0 ? print_port_driver(out, doc, e) : r;
 }
 
-/* Prints to memory first, so that nothing is shown of a bad answer. */
+/* Prints to memory first, so that the user sees nothing of a bad answer. */
 static int print_info_whole(FILE *out, const struct json_doc *doc, struct err *e)
 {
 	char *text = NULL;

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-
 /* The applet rootlessctl. See rootlessctl.h.
  *
  * Commands and options are tables; the command line is parsed by them, and the help is printed from
@@ -23,6 +22,7 @@
 
 #include "api/client.h"
 #include "applets/ctlview.h"
+#include "applets/versionview.h"
 #include "base/array.h"
 #include "base/err.h"
 #include "base/flags.h"
@@ -63,7 +63,7 @@ struct ctl {
 #define DEBUG_FLAG                                                  \
 	{                                                           \
 		NULL, "debug", NULL, FLAG_BOOL, FIELD(debug), NULL, \
-			"taken for compatibility, changes nothing"  \
+			"accepted for compatibility; has no effect" \
 	}
 #define JSON_FLAG                                                              \
 	{                                                                      \
@@ -91,26 +91,26 @@ struct command {
 	const struct flag *flags;
 	/* Carries the command out. `args` is NULL-terminated. Returns 0 or -errno with a reason.
 	 * NULL: the command is "help". */
-	int (*run)(const struct ctl *ctl, char *const *args, struct err *e);
+	int (*run)(struct ctl *ctl, char *const *args, struct err *e);
 };
 
-static int list_ports(const struct ctl *ctl, char *const *args, struct err *e);
-static int add_ports(const struct ctl *ctl, char *const *args, struct err *e);
-static int remove_ports(const struct ctl *ctl, char *const *args, struct err *e);
-static int show_info(const struct ctl *ctl, char *const *args, struct err *e);
+static int list_ports(struct ctl *ctl, char *const *args, struct err *e);
+static int add_ports(struct ctl *ctl, char *const *args, struct err *e);
+static int remove_ports(struct ctl *ctl, char *const *args, struct err *e);
+static int show_info(struct ctl *ctl, char *const *args, struct err *e);
 
 static const struct command commands[] = {
 	{ "list-ports", NULL, "", "show the published ports", NULL, json_flags, list_ports },
-	{ "add-ports", NULL, " SPEC...", "publish ports, print their IDs",
+	{ "add-ports", NULL, " SPEC...", "publish ports, and print their IDs",
 	  "SPEC is " PORTSPEC_FORM ":\n" PORTSPEC_EXAMPLE
-	  " makes port 80 inside reachable at port 8080 of this host's\n"
-	  "loopback, :8080:80/tcp at port 8080 of all its addresses. PROTO is tcp, tcp4, tcp6,\n"
-	  "udp, udp4 or udp6; IPv6 addresses stand in brackets.\n",
+	  " publishes port 80 inside as port 8080 of the host's loopback\n"
+	  "address, :8080:80/tcp as port 8080 of all its addresses. PROTO is tcp, tcp4, tcp6,\n"
+	  "udp, udp4 or udp6. IPv6 addresses stand in brackets.\n",
 	  json_flags, add_ports },
-	{ "remove-ports", NULL, " ID...", "stop publishing ports",
-	  "IDs are those that list-ports shows.\n", plain_flags, remove_ports },
+	{ "remove-ports", NULL, " ID...", "stop publishing ports", "list-ports shows the IDs.\n",
+	  plain_flags, remove_ports },
 	{ "info", NULL, "", "show how rootlesskit is set up", NULL, json_flags, show_info },
-	{ "help", "h", " [COMMAND]", "show help, of one command if it is named", NULL, plain_flags,
+	{ "help", "h", " [COMMAND]", "show this help, or that of a command", NULL, plain_flags,
 	  NULL },
 };
 
@@ -133,7 +133,7 @@ static void print_main_help(void)
 {
 	printf("Usage: rootlessctl [OPTIONS] COMMAND [ARGUMENTS]\n"
 	       "\n"
-	       "Asks a running rootlesskit, through its API socket.\n"
+	       "Controls a running rootlesskit through its API socket.\n"
 	       "rlkbox %s, compatible with RootlessKit %s.%s.%s.\n"
 	       "\n"
 	       "Commands:\n",
@@ -202,12 +202,16 @@ static int no_socket(struct err *e)
 	return -EINVAL;
 }
 
-/* Appends why the socket cannot be used. `reason` is the -errno of the failure. */
-static void explain_socket(const char *path, int reason, struct err *e)
+/* Appends why the request failed, or why the socket cannot be used. `reason` is the -errno of the
+ * failure. */
+static void explain_failure(const char *path, int reason, struct err *e)
 {
 	struct stat st;
 
-	/* Of other errors the socket is not the reason. */
+	if (strcmp(e->msg, "no PortDriver is available") == 0)
+		err_add(e, "; rootlesskit runs without a driver that adds ports, such as "
+			   "--port-driver=builtin");
+	/* Other errors are not about the socket. */
 	if (strncmp(e->msg, "stat ", strlen("stat ")) != 0 &&
 	    strstr(e->msg, ": dial unix ") == NULL)
 		return;
@@ -249,13 +253,22 @@ static int find_socket(struct ctl *ctl, struct err *e)
 
 /* ---- commands ---- */
 
+/* Like client_call. compat: arguments are checked before the socket is looked up. */
+static int call(struct ctl *ctl, const char *method, const char *target, const char *body,
+		struct client_answer *answer, struct err *e)
+{
+	int r = ctl->socket_path == NULL ? find_socket(ctl, e) : 0;
+
+	return r < 0 ? r : client_call(ctl->socket_path, method, target, body, answer, e);
+}
+
 /* Sends a GET request and prints the answer. */
-static int get(const struct ctl *ctl, const char *target,
+static int get(struct ctl *ctl, const char *target,
 	       int (*view)(FILE *out, const char *json, size_t len, bool as_json, struct err *e),
 	       struct err *e)
 {
 	struct client_answer answer = { .buf = NULL };
-	int r = client_call(ctl->socket_path, "GET", target, NULL, &answer, e);
+	int r = call(ctl, "GET", target, NULL, &answer, e);
 
 	if (r < 0)
 		return r;
@@ -265,19 +278,19 @@ static int get(const struct ctl *ctl, const char *target,
 }
 
 /* compat: 3.0.1 ignores arguments here and in show_info. */
-static int list_ports(const struct ctl *ctl, char *const *args, struct err *e)
+static int list_ports(struct ctl *ctl, char *const *args, struct err *e)
 {
 	(void)args;
 	return get(ctl, PORTS, ctlview_ports, e);
 }
 
-static int show_info(const struct ctl *ctl, char *const *args, struct err *e)
+static int show_info(struct ctl *ctl, char *const *args, struct err *e)
 {
 	(void)args;
 	return get(ctl, INFO, ctlview_info, e);
 }
 
-static int add_port(const struct ctl *ctl, const struct portspec *spec, struct err *e)
+static int add_port(struct ctl *ctl, const struct portspec *spec, struct err *e)
 {
 	struct client_answer answer = { .buf = NULL };
 	char body[SPEC_LEN];
@@ -288,7 +301,7 @@ static int add_port(const struct ctl *ctl, const struct portspec *spec, struct e
 	portspec_to_json(spec, &out, NULL);
 	if (out.overflow)
 		return err_set(e, EMSGSIZE, "the port spec is too long");
-	r = client_call(ctl->socket_path, "POST", PORTS, body, &answer, e);
+	r = call(ctl, "POST", PORTS, body, &answer, e);
 	if (r < 0)
 		return r;
 	r = ctlview_port(stdout, answer.body, answer.body_len, ctl->json, e);
@@ -307,7 +320,7 @@ static void tell_what_is_left(const char *what, char *const *args, bool is_only,
 		err_add(e, " %s", *args);
 }
 
-static int add_ports(const struct ctl *ctl, char *const *args, struct err *e)
+static int add_ports(struct ctl *ctl, char *const *args, struct err *e)
 {
 	bool is_only = args[0] != NULL && args[1] == NULL;
 	struct portspec spec;
@@ -330,16 +343,28 @@ static int add_ports(const struct ctl *ctl, char *const *args, struct err *e)
 	return r;
 }
 
-static int remove_port(const struct ctl *ctl, long long id, struct err *e)
+/* Each port driver has its own words for it. */
+static bool is_unknown_id(const char *reason)
+{
+	static const char *const words[] = { "unknown id: ", "invalid ID: ",
+					     "remove_hostfwd: bad arguments.id]: " };
+
+	for (size_t i = 0; i < COUNT_OF(words); i++)
+		if (strstr(reason, words[i]) != NULL)
+			return true;
+	return false;
+}
+
+static int remove_port(struct ctl *ctl, long long id, struct err *e)
 {
 	char target[sizeof(PORTS) + sizeof("/-9223372036854775808")];
 	struct client_answer answer = { .buf = NULL };
 	int r;
 
 	snprintf(target, sizeof(target), PORTS "/%lld", id);
-	r = client_call(ctl->socket_path, "DELETE", target, NULL, &answer, e);
+	r = call(ctl, "DELETE", target, NULL, &answer, e);
 	if (r < 0) {
-		if (strncmp(e->msg, "unknown id", strlen("unknown id")) == 0)
+		if (is_unknown_id(e->msg))
 			err_add(e, "; `rootlessctl list-ports` shows the IDs");
 		return r;
 	}
@@ -349,7 +374,7 @@ static int remove_port(const struct ctl *ctl, long long id, struct err *e)
 	return 0;
 }
 
-static int remove_ports(const struct ctl *ctl, char *const *args, struct err *e)
+static int remove_ports(struct ctl *ctl, char *const *args, struct err *e)
 {
 	bool is_only = args[0] != NULL && args[1] == NULL;
 	long long id = 0;
@@ -374,7 +399,8 @@ static int remove_ports(const struct ctl *ctl, char *const *args, struct err *e)
 
 /* ---- the applet ---- */
 
-/* Ends every path through the applet: prints the error, if `r` is one. Returns the exit status. */
+/* Called at the end of the applet, however it ends: prints the error, if `r` is one. Returns the
+ * exit status. */
 static int finish(struct err *e, int r)
 {
 	if ((fflush(stdout) != 0 || ferror(stdout)) && r == 0)
@@ -386,7 +412,8 @@ static int finish(struct err *e, int r)
 	return STATUS_ERROR;
 }
 
-/* Ends with an error in the command line. `cmd` is NULL if the error is before the command. */
+/* Called for an error in the command line. `cmd` is NULL if the error is in front of the command.
+ */
 static int finish_with_usage(struct err *e, int r, const struct command *cmd)
 {
 	char name[64];
@@ -397,7 +424,7 @@ static int finish_with_usage(struct err *e, int r, const struct command *cmd)
 	return finish(e, r);
 }
 
-/* Reports an unknown command or help topic, and suggests the nearest one, or lists all. */
+/* Reports an unknown command or help topic, and suggests a similar one, or lists all. */
 static int no_topic(const char *name)
 {
 	const struct text word = { name, strlen(name) };
@@ -449,11 +476,9 @@ static int run_command(struct ctl *ctl, const struct command *cmd, char *const *
 		print_help(cmd);
 		return finish(&e, 0);
 	}
-	r = find_socket(ctl, &e);
-	if (r == 0) {
-		r = cmd->run(ctl, argv, &e);
-		explain_socket(ctl->socket_path, r, &e);
-	}
+	r = cmd->run(ctl, argv, &e);
+	if (ctl->socket_path != NULL)
+		explain_failure(ctl->socket_path, r, &e);
 	free(ctl->socket_path);
 	return finish(&e, r);
 }
@@ -469,8 +494,14 @@ int rootlessctl_main(int argc, char **argv)
 	if (r < 0)
 		return finish_with_usage(&e, r, NULL);
 	if (ctl.version && !ctl.help) {
-		printf("rootlessctl version %s\n", COMPAT_VERSION);
+		versionview_print("rootlessctl version " COMPAT_VERSION);
 		return finish(&e, 0);
+	}
+	if (!ctl.help && *words == NULL && ctl.socket != NULL && find_command(ctl.socket) != NULL) {
+		r = err_set(&e, EINVAL,
+			    "--socket took the command %s as its value; try --socket=SOCKET %s",
+			    ctl.socket, ctl.socket);
+		return finish(&e, r);
 	}
 	if (ctl.help || *words == NULL || **words == '\0') {
 		print_help(NULL);
