@@ -280,6 +280,9 @@ lint: format-check ## check style and layers: clang-format, clang-tidy, cppcheck
 	shellcheck -x $(SHELL_FILES)
 	pyflakes3 tests/bench/*.py tests/compare/*.py tests/e2e/*.py tests/tools/*.py
 	tests/layers.sh
+	mandoc -T lint -W warning man/*.1
+	@# Other manuals need not be installed where this runs.
+	! mandoc -T lint -W style man/*.1 2>/dev/null | grep -v 'referenced manual not found'
 	@# No wait without a deadline: await_end in tests/e2e/lib.sh and tests/compare.sh has one.
 	! grep -nE '^[[:space:]]*wait "' tests/e2e/[0-9]*.sh tests/peers/*.sh tests/compare/*.sh
 
