@@ -16,6 +16,8 @@
 
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
+MANDIR ?= $(PREFIX)/share/man
+APPARMOR_DIR ?= /etc/apparmor.d
 BUILD ?= build
 INSTALL ?= install
 INSTALL_PROGRAM ?= $(INSTALL) -m 755
@@ -100,11 +102,11 @@ LINKS = rootlesskit docker-rootlesskit rootlessctl rootlesskit-docker-proxy
 C_FILES := $(wildcard *.[ch] $(FOLDERS:%=%/*.[ch]) tests/unit/*.[ch] tests/unit/*/*.[ch] tests/fuzz/*.[ch]) \
 	   $(wildcard tests/tools/*.c tests/bench/*.c)
 SHELL_FILES := $(wildcard tests/*.sh tests/e2e/*.sh tests/peers/*.sh tests/compare/*.sh tests/bench/*.sh) \
-	       $(wildcard tests/vm/*.sh tests/vm/guest/*) .ci/run
+	       $(wildcard tests/vm/*.sh tests/vm/guest/*) etc/apparmor.sh .ci/run
 
 .PHONY: all help static check check-unit check-e2e check-peers check-static check-build check-kernels \
 	check-systemd test-programs asan tsan valgrind fuzz fuzz-replay lint format format-check \
-	bench compare captures demo docs-pictures install install-strip uninstall clean always
+	bench compare captures demo docs-pictures install install-strip install-apparmor uninstall clean always
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/rlkbox ## build the program, build/rlkbox
@@ -114,7 +116,7 @@ static: ## build one static file with musl-gcc, build/static/rlkbox
 
 help: ## list the targets and variables
 	@echo 'Targets:'
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 20
 	@echo 'Variables:'
 	@sed -n 's/^#: /  /p' Makefile
 
@@ -311,38 +313,63 @@ docs-pictures: ## generate the pictures of docs from their sources (graphviz)
 # The targets below do not run the built program: it may be for another machine.
 
 TO = $(call quote,$(DESTDIR)$(BINDIR))
-# True if $$to/$$name is a link to rlkbox.
-is_link = { [ "$$to/$$name" -ef "$$to/rlkbox" ] || [ "$$(readlink "$$to/$$name")" = rlkbox ]; }
+# True if $$to/$$name is a link to rlkbox or a copy of it.
+is_ours = { [ "$$to/$$name" -ef "$$to/rlkbox" ] || [ "$$(readlink "$$to/$$name")" = rlkbox ] || \
+	{ [ ! -L "$$to/$$name" ] && cmp -s "$$to/$$name" "$$to/rlkbox"; }; }
 
-# Finds our links before it replaces rlkbox: after that a hard link to the old rlkbox is not recognized.
-install: all ## install to PREFIX (/usr/local), with links for each name
+MAN_PAGES = rlkbox.1 rootlesskit.1 docker-rootlesskit.1 rootlessctl.1 rootlesskit-docker-proxy.1
+MAN_TO = $(call quote,$(DESTDIR)$(MANDIR)/man1)
+define install_man
+$(INSTALL) -d $(MAN_TO) && $(INSTALL) -m 644 man/*.1 $(MAN_TO) && \
+	ln -sf rootlesskit.1 $(MAN_TO)/docker-rootlesskit.1
+endef
+
+# etc/apparmor.sh with what it needs to know; the action follows.
+apparmor = BINDIR=$(call quote,$(BINDIR)) APPARMOR_DIR=$(call quote,$(APPARMOR_DIR)) \
+	DESTDIR=$(call quote,$(DESTDIR)) etc/apparmor.sh
+
+# The names are hard links, or copies if the file system has no hard links. AppArmor and SELinux look at the
+# path that is executed after symbolic links are resolved, and their profiles are for these names. The recipe
+# finds our links before it replaces rlkbox, because afterwards it cannot recognize a link to the old one.
+install: all ## install to PREFIX (/usr/local): the program under each of its names, man pages, an AppArmor profile
 	$(call say,INSTALL,$(DESTDIR)$(BINDIR)/rlkbox)
-	$(Q)$(INSTALL) -d $(TO)
 	$(Q)to=$(TO) links= status=0; \
+	if ! $(INSTALL) -d "$$to" || ! [ -w "$$to" ]; then \
+		echo "cannot write to $$to; try sudo, or PREFIX=\$$HOME/.local" >&2; \
+		exit 1; \
+	fi; \
 	for name in $(LINKS); do \
-		if ! { [ -e "$$to/$$name" ] || [ -L "$$to/$$name" ]; } || $(is_link); then \
+		if ! { [ -e "$$to/$$name" ] || [ -L "$$to/$$name" ]; } || $(is_ours); then \
 			links="$$links $$name"; \
 		else \
 			echo "$$to/$$name is there already and is not a link to rlkbox;" \
-				"\`rlkbox --install -s -f\` replaces it" >&2; \
+				"\`rlkbox --install -f\` replaces it; then install again" >&2; \
 			status=1; \
 		fi; \
 	done; \
 	$(INSTALL_PROGRAM) $(BUILD)/rlkbox "$$to/rlkbox" || exit; \
 	for name in $$links; do \
-		ln -sf rlkbox "$$to/$$name" || exit; \
+		rm -f "$$to/$$name" || exit; \
+		ln "$$to/rlkbox" "$$to/$$name" 2>/dev/null || cp -p "$$to/rlkbox" "$$to/$$name" || exit; \
 	done; \
 	exit $$status
+	$(Q)$(if $(MANDIR),$(install_man))
+	$(Q)$(apparmor) install
 
-install-strip: ## the same, without symbols and debugging information
+install-strip: ## the same as install, without symbols and debugging information
 	$(Q)$(MAKE) --no-print-directory INSTALL_PROGRAM='$(INSTALL_PROGRAM) -s --strip-program=$(STRIP)' install
 
-uninstall: ## remove what install brought
+install-apparmor: ## install only the AppArmor profile, as root, for programs that a user has installed
+	$(Q)$(apparmor) install
+
+uninstall: ## remove what install has installed
 	$(Q)to=$(TO); \
 	for name in $(LINKS); do \
-		! $(is_link) || rm -f "$$to/$$name" || exit; \
+		! $(is_ours) || rm -f "$$to/$$name" || exit; \
 	done; \
 	rm -f "$$to/rlkbox"
+	$(Q)$(if $(MANDIR),cd $(MAN_TO) 2>/dev/null || exit 0; rm -f $(MAN_PAGES))
+	$(Q)$(apparmor) uninstall
 
 clean: ## remove what was built
 	$(Q)if [ -e $(BUILD)/.rlkbox-build ] || [ $(BUILD) = build ]; then \

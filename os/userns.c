@@ -2,6 +2,7 @@
 /* Starts a process in a new user namespace, and explains what forbids that. See userns.h. */
 #include "os/userns.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 
 #include "base/array.h"
 #include "base/fd.h"
+#include "base/text.h"
 #include "formats/subid.h"
 #include "os/proc.h"
 
@@ -64,6 +66,7 @@ static int try_kinds(void *arg)
 	return 0;
 }
 
+/* Explains ENOSPC: finds the kind of namespace that is at its limit, and appends its sysctl. */
 static void explain_limit(struct err *e, int flags)
 {
 	pid_t pid = clone(try_kinds, stack + STACK_LEN, SIGCHLD, &flags);
@@ -202,22 +205,49 @@ static void explain_place(struct err *e)
 	userns_explain_user(e);
 }
 
-/* Suggests first a profile for this program alone. */
+/* Writes the name of the AppArmor profile for the file `path`, as etc/apparmor.sh makes it:
+ * usr.local.bin.rlkbox. */
+static void profile_name(char *name, size_t len, const char *path)
+{
+	snprintf(name, len, "%s", path + strspn(path, "/"));
+	for (char *c = name; *c != '\0'; c++)
+		if (!isalnum((unsigned char)*c) && strchr("_.-", *c) == NULL)
+			*c = '.';
+}
+
+/* Loads a profile that `make install` has left for the programs in this directory, or makes one for
+ * this program alone. */
+static void advise_profile(struct err *e)
+{
+	char path[PATH_MAX], name[PATH_MAX], file[2 * PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	int dir_len;
+
+	path[n < 0 ? 0 : n] = '\0';
+	dir_len = (int)(text_base_name(path) - path);
+	snprintf(file, sizeof(file), "%.*srlkbox", dir_len, path);
+	profile_name(name, sizeof(name), file);
+	snprintf(file, sizeof(file), "/etc/apparmor.d/%s", name);
+	if (access(file, F_OK) == 0) {
+		err_add(e, "`apparmor_parser -r %.300s`", file);
+		return;
+	}
+	profile_name(name, sizeof(name), path);
+	err_add(e,
+		"`echo 'abi <abi/4.0>, profile %.300s \"%.300s\" flags=(unconfined) { userns, }' "
+		">/etc/apparmor.d/%.300s && apparmor_parser -r /etc/apparmor.d/%.300s`",
+		name, path, name, name);
+}
+
 static void explain_apparmor(struct err *e)
 {
-	static const char sysctl[] = "kernel.apparmor_restrict_unprivileged_userns";
-	char path[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-
 	if (read_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0) != 1)
 		return;
-	path[n < 0 ? 0 : n] = '\0';
-	err_add(e,
-		"; AppArmor restricts user namespaces to programs with a profile; try, as %s, "
-		"`echo 'abi <abi/4.0>, profile rlkbox \"%.300s\" flags=(unconfined) { userns, }' "
-		">/etc/apparmor.d/rlkbox && apparmor_parser -r /etc/apparmor.d/rlkbox`, or, for "
-		"all programs, `sysctl -w %s=0`",
-		root_of_kernel(), path, sysctl);
+	err_add(e, "; AppArmor restricts user namespaces to programs with a profile; try, as %s, ",
+		root_of_kernel());
+	advise_profile(e);
+	err_add(e, ", or, for all programs, "
+		   "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`");
 }
 
 static bool is_in_kubernetes(void)
@@ -241,7 +271,8 @@ static void explain_confinement(struct err *e)
 	if (fd_read_file("/proc/self/attr/apparmor/current", profile, sizeof(profile)) < 0)
 		profile[0] = '\0';
 	profile[strcspn(profile, "\n")] = '\0';
-	if (strncmp(profile, "unconfined", strlen("unconfined")) == 0)
+	/* "unconfined", or a profile that only gives a name: "usr.bin.rlkbox (unconfined)" */
+	if (strstr(profile, "unconfined") != NULL)
 		profile[0] = '\0';
 	if (!has_filter && profile[0] == '\0')
 		return;
