@@ -29,7 +29,10 @@
 #include "base/log.h"
 #include "launch/execadvice.h"
 #include "launch/handshake.h"
+#include "launch/publisher.h"
 #include "launch/reexec.h"
+#include "msg.h"
+#include "net/lease.h"
 #include "net/netopts.h"
 #include "net/network.h"
 #include "netns.h"
@@ -41,8 +44,9 @@
 #include "os/statedir.h"
 #include "os/userns.h"
 #include "ports/portservice.h"
+#include "usernet/usernet.h"
 
-#define UP_TIMEOUT_MS 500 /* timeout for a link that has a carrier; it takes 4 ms at most */
+#define UP_TIMEOUT_MS 500 /* for a link with a carrier to come up, which takes 4 ms at most */
 #define SIGNALS_TURN  32  /* signals that are passed on before other events get their turn */
 
 struct child {
@@ -50,11 +54,13 @@ struct child {
 	struct reexec reexec;
 	int signal_fd;
 	struct network net;
-	/* Used by path, which is safe. The launcher has refused directories above it in which
-	 * another user (except root) could rename something (safedir.h). A copied-up directory
-	 * above it has the original's owner and mode, and contains a symbolic link that we made.
-	 * And the path is not used after the command has started. */
+	/* A path is safe here. The parent has refused directories above it in which another user
+	 * (except root) could rename something (safedir.h). --copy-up may replace such a directory,
+	 * but the new one has the same owner and mode, and leads to the old one by a symbolic link
+	 * that we made. Nothing uses the path after the command has started. */
 	char state_dir[PATH_MAX];
+	/* Of our own network: the queues of its TAP, and after them the network namespace. */
+	int queues[USERNET_MAX_QUEUES + 1];
 	char netns[PATH_MAX]; /* file of the detached network namespace, "" if not detached */
 	pid_t command;
 };
@@ -68,16 +74,29 @@ static int detach(void *arg, struct err *e)
 	return netns_detach(c->netns, e);
 }
 
+static size_t queue_count(const struct child *c)
+{
+	return (size_t)c->o->workers;
+}
+
+static int make_queues(struct child *c, const char *dev, struct err *e)
+{
+	int *netns_fd = &c->queues[queue_count(c)];
+
+	*netns_fd = netns_open(e);
+	return *netns_fd < 0 ? *netns_fd : netns_make_queues(dev, c->queues, queue_count(c), e);
+}
+
 /* Prepares the network namespace for the network program, before that is started.
  *
  * slirp4netns must find the TAP device up. A TAP device has no carrier until a program attaches to
  * it. When the carrier of a link that is up appears, the kernel handles the event at once; other
- * link events wait for up to a second (net/core/link_watch.c). IPv6 starts with the carrier. pasta
- * sets the device up itself, because it makes IPv6 settings before that.
+ * link events wait for up to a second (net/core/link_watch.c). The kernel starts IPv6 on the device
+ * when the carrier appears. pasta sets the device up itself, after it has made IPv6 settings.
  */
 static int prepare_network(void *arg, struct err *e)
 {
-	const struct child *c = arg;
+	struct child *c = arg;
 	const char *dev = c->o->net.ifname != NULL ? c->o->net.ifname : NETWORK_DEFAULT_DEV;
 	int r = c->netns[0] != '\0' ? netns_enter(c->netns, e) : 0;
 
@@ -87,6 +106,8 @@ static int prepare_network(void *arg, struct err *e)
 		r = netns_make_tap(dev, e);
 	if (r == 0 && c->o->net.driver == NET_SLIRP4NETNS)
 		r = netns_link_up(dev, e);
+	if (r == 0 && netopts_is_own(&c->o->net))
+		r = make_queues(c, dev, e);
 	return r;
 }
 
@@ -97,9 +118,8 @@ static int configure_network(void *arg, struct err *e)
 
 	if (r < 0)
 		return r;
-	/* pasta has configured the link. With timeout 0 its state is only queried, which makes
-	 * Linux 6.8 and later update it. Older kernels may take a second, which is not worth
-	 * waiting for. */
+	/* pasta has configured the link. Timeout 0 only queries its state, which makes Linux 6.8
+	 * and later update it. Older kernels may need a second to do so; do not wait for that. */
 	if (c->o->net.driver != NET_PASTA)
 		r = network_configure(&c->net, e);
 	if (r == 0)
@@ -107,8 +127,8 @@ static int configure_network(void *arg, struct err *e)
 	return r;
 }
 
-/* Runs a function for the network namespace: directly, or with a detached namespace in a thread
- * that can enter it. */
+/* Runs a function that works in the network namespace. If the namespace is detached, runs it in a
+ * thread of its own, which the function moves to that namespace. */
 static int in_netns(struct child *c, int (*fn)(void *arg, struct err *e), struct err *e)
 {
 	return c->netns[0] != '\0' ? netns_run(fn, c, e) : fn(c, e);
@@ -129,6 +149,22 @@ static int make_network(struct child *c, struct err *e)
 	return r < 0 ? r : in_netns(c, prepare_network, e);
 }
 
+/* Gets an address for the interface that lxc-user-nic has made, from a DHCP server on its bridge.
+ */
+static int lease_network(struct child *c, struct err *e)
+{
+	int r = lease_start(&c->net, c->netns[0] != '\0' ? c->netns : NULL, e);
+
+	if (r == -ETIMEDOUT)
+		err_add(e,
+			"; does a DHCP server run on the host's bridge %s, and does the firewall "
+			"let it hear UDP port 67? Try, as root, `systemctl restart lxc-net`, or "
+			"take "
+			"--net=slirp4netns, which needs no server",
+			c->o->net.lxc_user_nic_bridge);
+	return r;
+}
+
 static void log_network(const struct network *net)
 {
 	char ip[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN];
@@ -144,7 +180,7 @@ static int use_network(struct child *c, struct err *e)
 
 	if (c->net.dev[0] == '\0')
 		return 0;
-	r = in_netns(c, configure_network, e);
+	r = c->net.by_dhcp ? lease_network(c, e) : in_netns(c, configure_network, e);
 	if (r == 0)
 		log_network(&c->net);
 	if (r == 0)
@@ -223,11 +259,11 @@ static int start_port_service(struct child *c, struct err *e)
 		.socket = statedir_path(c->state_dir, STATE_BP_SOCKET, socket),
 		.ready = statedir_path(c->state_dir, STATE_BP_READY, ready),
 		.netns = c->netns[0] != '\0' ? c->netns : NULL,
-		.source_ip_backend = c->o->net.source_ip_transparent ? "nft" : NULL,
+		.source_ip_backend = c->o->net.source_ip_backend,
 	};
 	int r;
 
-	if (c->o->net.port_driver != PORT_BUILTIN)
+	if (!publisher_uses_service(c->o->net.port_driver))
 		return 0;
 	r = portservice_start(&setup, e);
 	if (r == 0)
@@ -235,10 +271,25 @@ static int start_port_service(struct child *c, struct err *e)
 	return r;
 }
 
+/* Hands the queues of the TAP over to the parent, which serves them. */
+static int hand_over_queues(struct child *c, struct err *e)
+{
+	int r;
+
+	if (!netopts_is_own(&c->o->net))
+		return 0;
+	r = msg_send_fds(c->reexec.taps, c->queues, queue_count(c) + 1, 0);
+	fd_close_all(c->queues, queue_count(c) + 1);
+	fd_close(&c->reexec.taps);
+	return r < 0 ? err_sys(e, -r, "handing the TAP device over") : 0;
+}
+
 static int report_namespaces(struct child *c, struct err *e)
 {
-	int r = tell(c, HS_USERNS_COMPLETED, e);
+	int r = hand_over_queues(c, e);
 
+	if (r == 0)
+		r = tell(c, HS_USERNS_COMPLETED, e);
 	if (r == 0)
 		r = hear(c, HS_NETWORK_COMPLETED, e);
 	return r < 0 ? r : hear(c, HS_PORTS_COMPLETED, e);
@@ -262,6 +313,9 @@ static int init(struct child *c, struct err *e)
 	 * network program could not enter our namespaces then. */
 	prctl(PR_SET_DUMPABLE, 1);
 	proc_die_with_parent(c->reexec.parent);
+	/* PID 1 inherits orphans anyway */
+	if (c->o->reaps && !c->o->pidns)
+		prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (state_dir == NULL || strlen(state_dir) >= sizeof(c->state_dir))
 		return err_set(e, EINVAL, "ROOTLESSKIT_STATE_DIR is not set");
 	strcpy(c->state_dir, state_dir);
@@ -348,9 +402,10 @@ static int start_command(struct child *c, struct err *e)
 	return 0;
 }
 
-/* Reaps children: as PID 1 (--pidns) we inherit every orphan. If the command has stopped or
- * continued, tells the parent. Returns 1 with the wait status if the command has exited, 0 if not,
- * or -errno: then its exit would never be seen. */
+/* Reaps children that have exited, until it finds the command: as PID 1 (--pidns) or subreaper
+ * (--reaper=true) we inherit all orphans. If the command has stopped or continued, tells the
+ * parent. Returns 1 with the wait status if the command has exited, 0 if not, or -errno if that
+ * cannot be found out. */
 static int has_ended(struct child *c, int *status)
 {
 	int other;
@@ -372,8 +427,8 @@ static int has_ended(struct child *c, int *status)
 }
 
 /* Passes on SIGNALS_TURN signals at most: a flood of signals must not hide the exit of the command.
- * `all`: also those that the terminal has sent to the command's process group as well as to
- * ours. */
+ * If the command is in our process group, it has received the terminal's signals already, and they
+ * are only passed on with `all`. */
 static int forward_signals(struct child *c, bool all)
 {
 	struct signalfd_siginfo infos[SIGNALS_TURN];
@@ -391,9 +446,9 @@ static int forward_signals(struct child *c, bool all)
 	return 0;
 }
 
-/* Passes signals on until the command has exited, and sets its wait status. Returns 0. Returns
- * -errno with a reason if a signal cannot be passed on, since the command could not be ended any
- * more, or if its exit cannot be seen. */
+/* Passes signals on until the command has exited. Returns 0 and sets its wait status. Returns
+ * -errno with a reason if a signal cannot be passed on (the user could not end the command then),
+ * or if the exit cannot be seen. */
 static int wait_for_command(struct child *c, int *status, struct err *e)
 {
 	bool all = true; /* signals from before the start of the command have not reached it */
@@ -433,7 +488,8 @@ static char *command_text(char *const *command)
 	return text;
 }
 
-static void report(const struct child *c, const char *why)
+/* Logs why the command has exited or could not be started. */
+static void log_exit(const struct child *c, const char *why)
 {
 	char *text = command_text(c->o->command);
 
@@ -448,7 +504,7 @@ static int run_command(struct child *c)
 	int status = 0;
 
 	if (start_command(c, &e) < 0) {
-		report(c, e.msg);
+		log_exit(c, e.msg);
 		return 1;
 	}
 	if (wait_for_command(c, &status, &e) < 0) {
@@ -457,15 +513,15 @@ static int run_command(struct child *c)
 	}
 	if (status == 0)
 		return 0;
-	report(c, proc_status_text(status, text, sizeof(text)));
+	log_exit(c, proc_status_text(status, text, sizeof(text)));
 	return proc_exit_code(status);
 }
 
 int child_main(const struct opts *o)
 {
-	static struct child c; /* static: detached threads keep pointers into it */
+	static struct child c; /* too large for a small stack (ulimit -s) */
 	struct err e;
-	int r;
+	int r, status;
 
 	c.o = o;
 #ifdef M_ARENA_MAX
@@ -473,8 +529,10 @@ int child_main(const struct opts *o)
 	mallopt(M_ARENA_MAX, 1);
 #endif
 	r = set_up(&c, &e);
+	status = r == 0 ? run_command(&c) : 1;
+	lease_end();
 	if (r == 0)
-		return run_command(&c);
+		return status;
 	/* the parent has exited and has logged why */
 	if (r == -ENODATA || r == -EPIPE)
 		return 1;

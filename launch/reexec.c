@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -19,22 +20,25 @@
 #include "os/userns.h"
 
 #define SELF	    "/proc/self/exe"
-#define VARIABLE    "_RLKBOX_CHILD" /* "PARENT,FROM,TO,FDS;KEPT" */
+#define VARIABLE    "_RLKBOX_CHILD" /* "PARENT,FROM,TO,TAPS,FDS;KEPT"; KEPT: signals_kept_text() */
 #define VALUE_LEN   (SIGNALS_KEPT_LEN + 64)
 #define ID_TEXT_LEN 16 /* bytes of a decimal UID or GID with the NUL */
 
-/* Checks both: the variable alone could be inherited by accident. */
+/* Checks argv[0], too: the variable alone could be inherited by accident. */
 bool reexec_is_child(char *const *argv)
 {
 	return strcmp(argv[0], SELF) == 0 && getenv(VARIABLE) != NULL;
 }
 
+/* Clears close-on-exec of the descriptors that the child needs. */
 static int inherit(const struct reexec *r)
 {
 	int result = fd_set_cloexec(r->from_parent, false);
 
 	if (result == 0)
 		result = fd_set_cloexec(r->to_parent, false);
+	if (result == 0 && r->taps >= 0)
+		result = fd_set_cloexec(r->taps, false);
 	for (int i = 0; result == 0 && i < r->activation_fds; i++)
 		result = fd_set_cloexec(FD_FIRST + i, false);
 	return result;
@@ -53,8 +57,8 @@ static int execute(const struct reexec *r, char *const *argv, struct err *e)
 	if (result < 0)
 		return err_sys(e, -result, "handing descriptors to the child");
 	signals_kept_text(kept, sizeof(kept));
-	snprintf(value, sizeof(value), "%d,%d,%d,%d;%s", (int)r->parent, r->from_parent,
-		 r->to_parent, r->activation_fds, kept);
+	snprintf(value, sizeof(value), "%d,%d,%d,%d,%d;%s", (int)r->parent, r->from_parent,
+		 r->to_parent, r->taps, r->activation_fds, kept);
 	while (argv[argc] != NULL)
 		argc++;
 	args = calloc(argc + 1, sizeof(*args));
@@ -89,19 +93,19 @@ static int namespaces(const struct opts *o)
 	return flags;
 }
 
-/* What the cloned process works with. It has a copy of the parent's memory until execve(2). */
+/* The arguments of the cloned process, which has a copy of the parent's memory until execve(2). */
 struct clone_args {
 	struct reexec reexec;
 	const struct opts *o;
 	char *const *argv;
-	int parents_ends[2];
+	struct reexec_ends parents; /* the cloned process closes its copies */
 };
 
 /* In the cloned process: waits for the ID maps, becomes root of its user namespace, and executes
  * the program. Returns only on failure. */
-static int child_entry(const struct clone_args *b, struct err *e)
+static int child_entry(const struct clone_args *a, struct err *e)
 {
-	const struct reexec *r = &b->reexec;
+	const struct reexec *r = &a->reexec;
 	int result;
 
 	/* Executing a program with file capabilities (such as CAP_NET_BIND_SERVICE) makes the
@@ -119,19 +123,25 @@ static int child_entry(const struct clone_args *b, struct err *e)
 	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return err_sys(e, errno, "becoming root of the user namespace");
 	proc_die_with_parent(r->parent);
-	return execute(r, b->argv, e);
+	return execute(r, a->argv, e);
+}
+
+static void close_ends(struct reexec_ends ends)
+{
+	fd_close(&ends.to_child);
+	fd_close(&ends.from_child);
+	fd_close(&ends.taps);
 }
 
 static int run_cloned(void *arg)
 {
-	const struct clone_args *b = arg;
+	const struct clone_args *a = arg;
 	struct err e;
 	int r;
 
-	close(b->parents_ends[0]);
-	close(b->parents_ends[1]);
-	log_init("child ", b->o->debug);
-	r = child_entry(b, &e);
+	close_ends(a->parents);
+	log_init("child ", a->o->debug);
+	r = child_entry(a, &e);
 	if (r == -EPERM || r == -EACCES)
 		userns_explain(&e, -r, 0);
 	/* End of file: the parent has exited and has already logged why. */
@@ -155,45 +165,71 @@ static int set_environment(const char *state_dir)
 	return 0;
 }
 
-static int no_pipe(struct err *e)
+static int open_pipe(int *in, int *out)
 {
-	int r = err_sys(e, errno, "pipe");
+	int fds[2];
 
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	*in = fds[0];
+	*out = fds[1];
+	return 0;
+}
+
+static int open_pair(int *a, int *b)
+{
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+		return -errno;
+	*a = fds[0];
+	*b = fds[1];
+	return 0;
+}
+
+/* Opens the pipes, and the socket if there is a use for it. After a failure some may be open. */
+static int open_ends(const struct opts *o, struct reexec_ends *ours, struct reexec_ends *childs)
+{
+	int r = open_pipe(&childs->to_child, &ours->to_child);
+
+	if (r == 0)
+		r = open_pipe(&ours->from_child, &childs->from_child);
+	if (r == 0 && netopts_is_own(&o->net))
+		r = open_pair(&ours->taps, &childs->taps);
+	return r;
+}
+
+static int explain_ends(int r, struct err *e)
+{
+	err_sys(e, -r, "pipe");
 	if (r == -EMFILE)
 		err_add(e, "; try a higher limit of file descriptors: ulimit -n");
 	return r;
 }
 
 pid_t reexec_start(const struct opts *o, char *const *argv, const char *state_dir,
-		   int activation_fds, int *to_child, int *from_child, struct err *e)
+		   int activation_fds, struct reexec_ends *ends, struct err *e)
 {
-	struct clone_args b = { .o = o, .argv = argv };
-	int down[2], up[2];
+	struct clone_args a = { .o = o, .argv = argv };
+	struct reexec_ends ours = { -1, -1, -1 }, childs = ours;
 	pid_t pid;
+	int r;
 
 	if (set_environment(state_dir) < 0)
 		return err_sys(e, ENOMEM, "setting the environment");
-	if (pipe2(down, O_CLOEXEC) < 0)
-		return no_pipe(e);
-	if (pipe2(up, O_CLOEXEC) < 0) {
-		pid = no_pipe(e);
-		close(down[0]);
-		close(down[1]);
-		return pid;
-	}
-	b.reexec = (struct reexec){ o->pidns ? 0 : getpid(), down[0], up[1], activation_fds };
-	b.parents_ends[0] = down[1];
-	b.parents_ends[1] = up[0];
-	pid = userns_clone(namespaces(o), run_cloned, &b, e);
-	close(down[0]);
-	close(up[1]);
-	if (pid < 0) {
-		close(down[1]);
-		close(up[0]);
-		return pid;
-	}
-	*to_child = down[1];
-	*from_child = up[0];
+	r = open_ends(o, &ours, &childs);
+	a.reexec = (struct reexec){ .parent = o->pidns ? 0 : getpid(),
+				    .from_parent = childs.to_child,
+				    .to_parent = childs.from_child,
+				    .taps = childs.taps,
+				    .activation_fds = activation_fds };
+	a.parents = ours;
+	pid = r < 0 ? explain_ends(r, e) : userns_clone(namespaces(o), run_cloned, &a, e);
+	close_ends(childs);
+	if (pid < 0)
+		close_ends(ours);
+	else
+		*ends = ours;
 	return pid;
 }
 
@@ -205,8 +241,8 @@ int reexec_take(struct reexec *r, struct err *e)
 	const char *kept = value != NULL ? strchr(value, ';') : NULL;
 	int parent, signal_fd, result;
 
-	if (kept == NULL || sscanf(value, "%d,%d,%d,%d;", &parent, &r->from_parent, &r->to_parent,
-				   &r->activation_fds) != 4)
+	if (kept == NULL || sscanf(value, "%d,%d,%d,%d,%d;", &parent, &r->from_parent,
+				   &r->to_parent, &r->taps, &r->activation_fds) != 5)
 		return err_set(e, EINVAL, VARIABLE " is set, but not by rootlesskit; unset it");
 	r->parent = parent;
 	signal_fd = signals_block_kept(kept + 1);
