@@ -1,468 +1,128 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The parent process. See parent.h.
  *
- * The start is a straight sequence of `steps`. Each step may wait for the child or for a helper
- * program; a wait ends early if the child dies or a signal tells the launcher to end. The child
- * runs the command only when all steps are done. From then on everything happens in one poll loop.
- * `end` undoes what was done, whether the start failed or the command ended. Its order is the
- * reverse of the start's, except that the child ends before its network does.
+ * The start is a straight sequence of `steps`. The child runs the command only when all steps are
+ * done. `end` undoes what was done, whether the start failed or the command ended. Its order is the
+ * reverse of the start's, with one exception: the child ends directly after the API and the ports,
+ * before the network program and before the cgroup is restored.
+ *
+ * All events come from one loop. The loop runs while a step waits for an event (wait_for_event),
+ * and from the end of the start until the child has ended (run). Steps that wait for a helper
+ * program or for the port driver block without it; events that arrive then are handled later.
+ *
+ * So callbacks also run before later steps have been taken. What later steps make is still NULL or
+ * 0 then, and `is_running` says whether the start is over.
  */
 #include "parent.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "api/api.h"
 #include "base/array.h"
-#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "launch/handshake.h"
+#include "launch/activation.h"
+#include "launch/childproc.h"
 #include "launch/idmap.h"
-#include "launch/reexec.h"
+#include "launch/publisher.h"
+#include "net/lxcusernic.h"
 #include "net/netsupervisor.h"
 #include "net/network.h"
+#include "net/ownnet.h"
 #include "os/atomicfile.h"
 #include "os/cgroup.h"
-#include "os/closer.h"
 #include "os/jobcontrol.h"
 #include "os/proc.h"
 #include "os/signals.h"
 #include "os/statedir.h"
 #include "os/userns.h"
-#include "ports/builtin.h"
 #include "ports/hostaddr.h"
 #include "ports/ports.h"
-#include "ports/slirp4netns.h"
-#include "ports/worker.h"
+#include "ports/workers.h"
 
-#define DYING_MS       2000 /* for a child that has begun to exit to be gone */
-#define BLOCKED_MS     200  /* until blocked close(2) calls are freed by force */
-#define FREEING_MS     3000 /* after that, until we give up */
-#define CLEARING_MS    5000 /* for the state directory to get empty, before we kill what is inside */
-#define LOOK_MS	       20   /* interval of these checks */
+#define CLEARING_MS    5000 /* for clearing the state directory; then we kill what is left inside */
 #define SIGNALS_TURN   32   /* signals that are handled before other events get their turn */
 #define CHILD_PID_MODE 0444
-#define FIFO_MODE      0600
 #define ID_TEXT_LEN    16 /* bytes of a decimal UID, GID or PID with the NUL */
 
 struct parent {
 	const struct opts *o;
 	char *const *argv;
-	int activation_fds;
+	int activation_fds; /* number of descriptors of socket activation */
+
+	struct loop *loop;
+	struct watch signals;
+	bool is_running;   /* the start is over, and the command may run */
+	struct err failed; /* the failure that stopped the loop; empty: none */
+
 	struct statedir sd;
+	struct childproc child;
 	struct idmap map;
 	struct cgroup_evacuation cgroup;
 	struct network net;
 	struct netsupervisor supervisor; /* supervises the network program */
-	struct loop *loop;
-	const struct portdriver *port_driver; /* NULL: no driver that publishes ports */
-	struct ports *ports;
+	struct lxcusernic lxc;
+	struct ownnet own;  /* our own network */
+	struct fdtotal fds; /* of the connections of our own network and of published ports */
+	struct publisher publisher;
 	struct api *api;
-
-	pid_t child; /* 0: not started, or reaped */
-	int to_child, from_child;
-	int bp_fd; /* O_PATH descriptor of the port service's socket file */
-
-	struct watch signals;
-	struct watch job;
-	struct timer look; /* at the child, after it was told to end */
-	bool was_dying;	   /* at the last look */
-	int child_status;
-	struct stat userns; /* the child's user namespace; st_ino is 0 if unknown */
-	struct err failed;  /* why the loop was stopped; empty if the child has ended */
 };
 
-/* ---- waiting during the start ---- */
+/* ---- waiting ---- */
 
-/* Reaps the child, which is exiting; kills it if it does not. Returns -ECHILD with its exit status
- * as the reason. */
-static int child_died(struct parent *p, struct err *e)
+static bool has_failed(const struct parent *p)
 {
-	char text[64];
-	int status = proc_wait_ms(p->child, DYING_MS);
-
-	if (status == -ETIMEDOUT)
-		status = proc_end(p->child, false);
-	p->child = 0;
-	if (status < 0)
-		return err_sys(e, -status, "killing the child, which does not end");
-	p->child_status = status;
-	return err_set(e, ECHILD, "child exited: %s", proc_status_text(status, text, sizeof(text)));
+	return p->failed.msg[0] != '\0';
 }
 
-/* Handles signals during the start. Returns -EINTR with a reason for a signal that ends a program.
- * ^Z stops the launcher. Other signals are dropped: there is no command to pass them on to. Else
- * returns 0. */
-static int check_signals(struct parent *p, struct err *e)
+/* Stops the loop because of a failure. If there are several, the first one counts. */
+static void stop_with(struct parent *p, const struct err *why)
 {
-	struct signalfd_siginfo info;
-	char text[64];
-
-	for (int i = 0; i < SIGNALS_TURN; i++) {
-		if (read(p->signals.fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
-			return 0;
-		if (jobcontrol_stops_us(&info))
-			jobcontrol_stop((int)info.ssi_signo);
-		if (signals_is_fatal((int)info.ssi_signo))
-			return err_set(e, EINTR, "terminated before the command started: %s",
-				       proc_status_text((int)info.ssi_signo, text, sizeof(text)));
-	}
-	return 0;
-}
-
-/* Waits until `fd` is readable, for `deadline_ms` at most. Returns 0 then. Returns -errno with a
- * reason if the child or the network program exits, a signal ends the launcher, or `deadline_ms`
- * has passed. `what` names the wait in the reason. */
-static int wait_for(struct parent *p, int fd, int deadline_ms, const char *what, struct err *e)
-{
-	unsigned long long until = clock_now_ms() + (unsigned long long)deadline_ms;
-
-	for (;;) {
-		struct pollfd polls[] = {
-			{ .fd = fd, .events = POLLIN },
-			{ .fd = p->signals.fd, .events = POLLIN },
-			/* only to see the child hang up; hear() reads its messages */
-			{ .fd = p->from_child, .events = 0 },
-			{ .fd = p->supervisor.prog.log_fd, .events = POLLIN },
-		};
-		int left_ms = clock_left_ms(until);
-		int r = poll(polls, 4, left_ms);
-
-		if (r < 0 && errno != EINTR)
-			return err_sys(e, errno, "poll");
-		/* output of the network program does not extend the deadline */
-		if (r == 0 || (left_ms == 0 && polls[0].revents == 0))
-			return err_set(e, ETIMEDOUT, "%s: nothing happened for %d ms", what,
-				       deadline_ms);
-		if (r < 0)
-			continue;
-		r = check_signals(p, e);
-		if (r == 0 && polls[2].revents != 0 && polls[0].revents == 0)
-			return child_died(p, e);
-		if (polls[3].revents != 0)
-			netprog_log(&p->supervisor.prog);
-		if (r == 0)
-			r = netsupervisor_check(&p->supervisor, e);
-		if (r < 0 || polls[0].revents != 0)
-			return r;
-	}
-}
-
-/* Waits for a message from the child. No deadline: the child's set-up may take long. The child's
- * death, and signals that end the launcher, interrupt the wait. */
-static int hear(struct parent *p, enum handshake which, struct err *e)
-{
-	int r = wait_for(p, p->from_child, INT_MAX, "waiting for the child", e);
-
-	if (r < 0)
-		return r;
-	r = handshake_recv(p->from_child, which, NULL, e);
-	return r == -ENODATA ? child_died(p, e) : r;
-}
-
-static int tell(struct parent *p, enum handshake which, struct err *e)
-{
-	const struct network *net = which == HS_NETWORK_COMPLETED ? &p->net : NULL;
-	int r = handshake_send(p->to_child, which, net, e);
-
-	return r == -EPIPE ? child_died(p, e) : r;
-}
-
-/* ---- the child ---- */
-
-static int start_child(struct parent *p, struct err *e)
-{
-	pid_t pid = reexec_start(p->o, p->argv, p->sd.path, p->activation_fds, &p->to_child,
-				 &p->from_child, e);
-
-	if (pid < 0)
-		return pid;
-	p->child = pid;
-	log_debug("the child is PID %d, in new namespaces: user mnt%s%s%s%s%s", (int)pid,
-		  p->o->net.driver != NET_HOST && !p->o->net.detach_netns ? " net" : "",
-		  p->o->pidns ? " pid" : "", p->o->cgroupns ? " cgroup" : "",
-		  p->o->utsns ? " uts" : "", p->o->ipcns ? " ipc" : "");
-	return 0;
-}
-
-/* Logs an ID map from /proc: "0 2000 1, 1 100000 65536". */
-static void log_map(pid_t pid, const char *file)
-{
-	char path[64], map[1024], text[sizeof(map)] = "";
-	unsigned int inside, outside, count;
-	size_t len = 0;
-	char *save;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
-	if (fd_read_file(path, map, sizeof(map)) <= 0)
-		return;
-	for (char *line = strtok_r(map, "\n", &save); line != NULL && len < sizeof(text);
-	     line = strtok_r(NULL, "\n", &save))
-		if (sscanf(line, "%u %u %u", &inside, &outside, &count) == 3)
-			len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%u %u %u",
-						len > 0 ? ", " : "", inside, outside, count);
-	log_debug("%s of the child: %s", file, text);
-}
-
-/* Opens the child's user namespace, in which files of subordinate IDs in the state directory are
- * removed at the end. On failure such files stay. */
-static void keep_user_namespace(struct parent *p)
-{
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)p->child);
-	p->sd.userns_fd = open(path, O_RDONLY | O_CLOEXEC);
-}
-
-static int give_ids(struct parent *p, struct err *e)
-{
-	int r = tell(p, HS_PARENT_HELLO, e);
-
-	if (r == 0)
-		r = hear(p, HS_CHILD_HELLO, e);
-	if (r < 0)
-		return r;
-	r = idmap_write(&p->map, p->child, e);
-	if (r < 0) {
-		if (p->map.only_self)
-			userns_explain(e, -r, 0);
-		return r;
-	}
-	keep_user_namespace(p);
-	if (p->o->debug) {
-		log_map(p->child, "uid_map");
-		log_map(p->child, "gid_map");
-	}
-	r = tell(p, HS_IDMAP_COMPLETED, e);
-	return r < 0 ? r : hear(p, HS_USERNS_COMPLETED, e);
-}
-
-/* Moves our processes to a subgroup. The root of the child's cgroup namespace stays where we are
- * now, since the namespace exists already. */
-static int evacuate(struct parent *p, struct err *e)
-{
-	int r;
-
-	if (!p->o->evacuates)
-		return 0;
-	r = cgroup_evacuate(&p->cgroup, p->o->evacuate_cgroup2, p->child, e);
-	if (r == 0)
-		log_debug("the processes of our cgroup are in its subgroup %s",
-			  p->o->evacuate_cgroup2);
-	return r;
-}
-
-/* ---- network ---- */
-
-static int wait_for_network(struct parent *p, struct err *e)
-{
-	char what[64];
-	int r;
-
-	snprintf(what, sizeof(what), "waiting for %s", netsupervisor_name(&p->supervisor));
-	do {
-		r = wait_for(p, p->supervisor.prog.ready_fd, NETSUPERVISOR_DEADLINE_MS, what, e);
-		if (r == 0)
-			r = netsupervisor_ready(&p->supervisor, e);
-	} while (r == -EAGAIN);
-	if (r == -ETIMEDOUT) {
-		err_add(e, "; %.200s runs, but does not say that it is ready: is it %s?",
-			p->supervisor.prog.program, netsupervisor_name(&p->supervisor));
-		if (p->supervisor.prog.last_words[0] != '\0')
-			err_add(e, " It said: %s", p->supervisor.prog.last_words);
-	}
-	return r;
-}
-
-static int start_network(struct parent *p, struct err *e)
-{
-	int r = 0;
-
-	if (netsupervisor_is_wanted(&p->supervisor)) {
-		r = netsupervisor_start(&p->supervisor, &p->net, p->sd.path, p->child, e);
-		if (r == 0)
-			r = wait_for_network(p, e);
-		if (r == 0)
-			r = netsupervisor_watch(&p->supervisor, p->loop, e);
-		if (r < 0)
-			return r;
-		log_debug("%s is ready", netsupervisor_name(&p->supervisor));
-	}
-	return tell(p, HS_NETWORK_COMPLETED, e);
-}
-
-/* ---- ports ---- */
-
-static const struct portdriver *const port_drivers[PORT_DRIVER_COUNT] = {
-	[PORT_BUILTIN] = &builtin_ports,
-	[PORT_SLIRP4NETNS] = &slirp4netns_ports,
-};
-
-static bool uses_port_service(const struct parent *p)
-{
-	return p->port_driver != NULL && p->port_driver->uses_port_service;
-}
-
-/* Creates the fifo on which the child's port service reports that it is up. Returns the reading end
- * or -errno. */
-static int make_ready_fifo(const struct statedir *sd, struct err *e)
-{
-	int fd;
-
-	if (mkfifoat(sd->dir_fd, STATE_BP_READY, FIFO_MODE) < 0)
-		return err_sys(e, errno, "mkfifo %s/" STATE_BP_READY, sd->path);
-	fd = openat(sd->dir_fd, STATE_BP_READY, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-	return fd < 0 ? err_sys(e, errno, "open %s/" STATE_BP_READY, sd->path) : fd;
-}
-
-/* Lets the child continue, and waits until its set-up is complete. */
-static int finish_child(struct parent *p, struct err *e)
-{
-	FD_AUTO int ready = -1;
-	int r;
-
-	if (uses_port_service(p)) {
-		ready = make_ready_fifo(&p->sd, e);
-		if (ready < 0)
-			return ready;
-	}
-	r = tell(p, HS_PORTS_COMPLETED, e);
-	/* this does not depend on the child, so do it while the child sets itself up */
-	if (r == 0 && uses_port_service(p))
-		hostaddr_watch(p->loop);
-	if (r == 0)
-		r = hear(p, HS_CHILD_COMPLETED, e);
-	/* the port service closes the fifo before the child sends that message */
-	if (r == 0 && ready >= 0 && !(fd_wait(ready, POLLIN, 0) & POLLHUP))
-		r = err_set(e, EPROTO, "the child's port service is not up");
-	return r;
-}
-
-static int publish(struct parent *p, const char *text, struct err *e)
-{
-	char brief[PORTSPEC_TEXT_LEN];
-	struct portspec spec;
-	int r = portspec_parse(&spec, text, e);
-
-	if (r < 0)
-		return r;
-	r = ports_add(p->ports, &spec, e);
-	if (r > 0)
-		log_debug("published port %d: %s", r, text);
-	else
-		err_wrap(e, "failed to expose port %s",
-			 portspec_brief(&spec, brief, sizeof(brief)));
-	return r;
-}
-
-/* Returns the path of the port service's socket, stored in `path`. It is /proc/self/fd/N, N being a
- * descriptor of the socket's file (proc_pid_fd(5)), and works even after the file was removed or
- * the state directory was renamed. If the file cannot be opened, the path is the one in the state
- * directory. */
-static const char *port_service_path(struct parent *p, char *path)
-{
-	p->bp_fd = openat(p->sd.dir_fd, STATE_BP_SOCKET, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (p->bp_fd < 0)
-		return statedir_path(p->sd.path, STATE_BP_SOCKET, path);
-	snprintf(path, PATH_MAX, "/proc/self/fd/%d", p->bp_fd);
-	return path;
-}
-
-static void on_network_again(struct netsupervisor *supervisor)
-{
-	struct parent *p = LOOP_OWNER(supervisor, struct parent, supervisor);
-
-	if (p->ports != NULL)
-		ports_restore(p->ports);
-}
-
-static void on_network_stuck(void *arg)
-{
-	netsupervisor_renew(arg);
-}
-
-static int start_ports(struct parent *p, struct err *e)
-{
-	char service[PATH_MAX] = "", api[PATH_MAX], ip[INET_ADDRSTRLEN];
-	const struct port_setup setup = {
-		.child_socket = uses_port_service(p) ? port_service_path(p, service) : service,
-		.workers = (size_t)p->o->workers,
-		.source_ip = p->o->net.source_ip_transparent,
-		.api_socket = statedir_path(p->sd.path, STATE_SLIRP_SOCKET, api),
-		.child_ip = inet_ntop(AF_INET, &p->net.ip, ip, sizeof(ip)),
-		.on_stuck = on_network_stuck,
-		.arg = &p->supervisor,
-	};
-	int r;
-
-	if (p->port_driver == NULL)
-		return 0;
-	p->supervisor.on_again = on_network_again;
-	r = ports_new(&p->ports, p->port_driver, &setup, e);
-	for (size_t i = 0; r >= 0 && i < p->o->net.publish.count; i++)
-		r = publish(p, p->o->net.publish.items[i], e);
-	return r < 0 ? r : 0;
-}
-
-/* ---- API ---- */
-
-static int start_api(struct parent *p, struct err *e)
-{
-	char path[PATH_MAX];
-	char ip[INET_ADDRSTRLEN];
-	struct api_info info = { .state_dir = p->sd.path, .child_pid = p->child };
-	int r;
-
-	if (p->o->net.driver != NET_HOST)
-		info.network_driver = p->o->net.driver_name;
-	if (p->net.dev[0] != '\0') {
-		for (size_t i = 0; i < NETWORK_MAX_DNS && p->net.dns[i][0] != '\0'; i++)
-			info.dns[i] = p->net.dns[i];
-		info.child_ip = inet_ntop(AF_INET, &p->net.ip, ip, sizeof(ip));
-	}
-	if (p->ports != NULL)
-		info.port_driver = p->o->net.port_driver_name;
-	statedir_path(p->sd.path, STATE_API_SOCKET, path);
-	r = api_new(&p->api, p->loop, path, &info, p->ports, e);
-	if (r == 0)
-		log_debug("the API is up: %s", path);
-	return r;
-}
-
-static int announce(struct parent *p, struct err *e)
-{
-	char text[ID_TEXT_LEN];
-	char ns[64];
-	int r;
-
-	snprintf(ns, sizeof(ns), "/proc/%d/ns/user", (int)p->child);
-	if (stat(ns, &p->userns) < 0)
-		p->userns.st_ino = 0;
-	snprintf(text, sizeof(text), "%d", (int)p->child);
-	r = atomicfile_write_at(p->sd.dir_fd, p->sd.path, STATE_CHILD_PID, CHILD_PID_MODE, text, e);
-	return r < 0 ? r : tell(p, HS_INIT_COMPLETED, e);
-}
-
-/* ---- the loop ---- */
-
-static void stop_with(struct parent *p, int errnum, const char *what)
-{
-	err_sys(&p->failed, errnum, "%s", what);
+	if (!has_failed(p))
+		p->failed = *why;
 	loop_stop(p->loop);
 }
+
+static void stop_with_errno(struct parent *p, int errnum, const char *what)
+{
+	struct err why;
+
+	err_sys(&why, errnum, "%s", what);
+	stop_with(p, &why);
+}
+
+static int add_watch(struct parent *p, struct watch *w, struct err *e)
+{
+	int r = loop_add(p->loop, w);
+
+	return r < 0 ? err_sys(e, -r, "starting") : 0;
+}
+
+/* Runs the loop until a callback stops it. If a callback has reported a failure, now or earlier,
+ * returns -ECANCELED with its reason; does not run the loop after an earlier one. Otherwise returns
+ * 0, or -errno with a reason if the loop itself failed. */
+static int wait_for_event(struct parent *p, struct err *e)
+{
+	int r = has_failed(p) ? 0 : loop_run(p->loop);
+
+	if (r < 0)
+		return err_sys(e, -r, "poll");
+	if (!has_failed(p))
+		return 0;
+	*e = p->failed;
+	return -ECANCELED;
+}
+
+/* ---- processes that end ---- */
 
 /* Returns the PID of a child process that has exited and is not reaped yet, or 0. */
 static pid_t find_ended(struct parent *p)
@@ -471,72 +131,80 @@ static pid_t find_ended(struct parent *p)
 
 	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
 		return info.si_pid;
-	/* the child's exit would go unnoticed */
-	if (p->child > 0)
-		stop_with(p, errno, "looking for processes that have ended");
+	/* without waitid(2) the child's exit would go unnoticed */
+	if (p->child.pid > 0)
+		stop_with_errno(p, errno, "looking for processes that have ended");
 	return 0;
 }
 
+/* Reaps processes that have ended. During the start the child is left to childproc_died(): a
+ * message that it sent before its end must be read first, and steps still use its PID. */
 static void reap(struct parent *p)
 {
 	int status;
 	pid_t pid;
 
-	while ((pid = find_ended(p)) > 0) {
+	while ((pid = find_ended(p)) > 0 && (pid != p->child.pid || p->is_running)) {
 		if (netsupervisor_reap(&p->supervisor, pid))
 			continue;
 		if (waitpid(pid, &status, 0) != pid) {
-			stop_with(p, errno, "looking for processes that have ended");
+			stop_with_errno(p, errno, "looking for processes that have ended");
 			return;
 		}
-		if (pid == p->child) {
-			p->child = 0;
-			p->child_status = status;
+		if (pid == p->child.pid) {
+			p->child.pid = 0;
+			p->child.status = status;
 			loop_stop(p->loop);
 		}
 	}
+}
+
+/* ---- signals ---- */
+
+/* During the start no command runs that a signal could be passed on to. So a signal that would end
+ * a program ends the start, and ^Z stops the launcher. */
+static void handle_in_start(struct parent *p, const struct signalfd_siginfo *info)
+{
+	char text[64];
+	struct err why;
+
+	if (jobcontrol_stops_us(info))
+		jobcontrol_stop((int)info->ssi_signo);
+	if (!signals_is_fatal((int)info->ssi_signo))
+		return;
+	err_set(&why, EINTR, "terminated before the command started: %s",
+		proc_status_text((int)info->ssi_signo, text, sizeof(text)));
+	stop_with(p, &why);
 }
 
 /* Must this signal be passed on to the child? The child is always in our process group, so it has
  * already received what the terminal sent. */
 static bool is_for_child(const struct parent *p, const struct signalfd_siginfo *info)
 {
-	return p->child > 0 && signals_is_forwarded((int)info->ssi_signo) &&
+	return p->child.pid > 0 && signals_is_forwarded((int)info->ssi_signo) &&
 	       !jobcontrol_is_from_terminal(info) && !jobcontrol_is_wake_up(info);
 }
 
-/* Something inside can keep the child from ending, even after SIGKILL: root inside may have given
- * it a descriptor whose close(2) blocks. */
-static void free_child(struct parent *p)
+/* Passes a signal on to the child, unless the terminal has sent it there already. If the signal may
+ * make the child exit, also watches whether something inside blocks the exit. */
+static void pass_on(struct parent *p, const struct signalfd_siginfo *info)
 {
-	log_warn("the child does not end; killing the processes that are left inside");
-	if (p->userns.st_ino != 0)
-		userns_kill(&p->userns);
-}
-
-/* A child that only takes its time is left alone: that is for the command to decide. */
-static void on_look(struct timer *t)
-{
-	struct parent *p = LOOP_OWNER(t, struct parent, look);
-	bool is_dying = p->child > 0 && proc_is_dying(p->child);
-
-	if (is_dying && p->was_dying)
-		free_child(p);
-	p->was_dying = is_dying;
-	loop_timer(p->loop, t, DYING_MS);
+	if (is_for_child(p, info) && kill(p->child.pid, (int)info->ssi_signo) < 0)
+		stop_with_errno(p, errno, "passing a signal to the child");
+	else if (signals_is_fatal((int)info->ssi_signo))
+		childproc_free_if_blocked(&p->child, p->loop);
 }
 
 static void on_signal(struct parent *p, const struct signalfd_siginfo *info)
 {
 	if (info->ssi_signo == SIGCHLD) {
 		reap(p);
-		if (ports_failed(p->ports))
-			stop_with(p, EIO, "a worker has failed");
-	} else if (is_for_child(p, info) && kill(p->child, (int)info->ssi_signo) < 0) {
-		stop_with(p, errno, "passing a signal to the child");
-	} else if (signals_is_fatal((int)info->ssi_signo) && !timer_is_set(&p->look)) {
-		p->look.on_due = on_look;
-		loop_timer(p->loop, &p->look, DYING_MS);
+		if (ports_failed(p->publisher.ports))
+			stop_with_errno(p, EIO, "a worker has failed");
+	} else if (p->is_running) {
+		pass_on(p, info);
+	} else {
+		handle_in_start(p, info);
 	}
 }
 
@@ -548,55 +216,236 @@ static void on_signals(struct watch *w, short revents)
 	ssize_t len = read(w->fd, infos, sizeof(infos));
 
 	(void)revents;
-	for (size_t i = 0; len > 0 && i < (size_t)len / sizeof(infos[0]); i++)
+	for (size_t i = 0; len > 0 && i < (size_t)len / sizeof(infos[0]) && !has_failed(p); i++)
 		on_signal(p, &infos[i]);
 }
 
+/* ---- messages of the child ---- */
+
+/* During the start: the child has sent a message or has closed its pipe. Ends the wait; the step
+ * that waits finds out which. */
+static void on_child(struct watch *w, short revents)
+{
+	(void)revents;
+	loop_stop(LOOP_OWNER(w, struct parent, child.from)->loop);
+}
+
+/* While the command runs: the command has stopped or continued, or the child is exiting. */
 static void on_job(struct watch *w, short revents)
 {
-	struct parent *p = LOOP_OWNER(w, struct parent, job);
+	struct parent *p = LOOP_OWNER(w, struct parent, child.from);
 
 	(void)revents;
-	if (jobcontrol_handle_reports(w->fd) < 0)
-		loop_remove(p->loop, w);
+	if (jobcontrol_handle_reports(w->fd) == 0)
+		return;
+	loop_remove(p->loop, w);
+	childproc_pipe_closed(&p->child);
 }
 
 /* From now on the child's pipe carries job control only (jobcontrol.h). If it cannot be watched,
  * the launcher works, but does not stop together with the command. */
 static void follow_command(struct parent *p)
 {
-	p->job = (struct watch){ .fd = p->from_child, .events = POLLIN, .on_event = on_job };
-	if (jobcontrol_enable_wake_up(p->from_child) == 0)
-		loop_add(p->loop, &p->job);
+	p->child.from.on_event = on_job;
+	if (jobcontrol_enable_wake_up(p->child.from.fd) < 0)
+		loop_remove(p->loop, &p->child.from);
+}
+
+/* Waits for a message from the child. No deadline: the child's set-up may take long. */
+static int hear(struct parent *p, enum handshake which, struct err *e)
+{
+	int r = wait_for_event(p, e);
+
+	return r < 0 ? r : childproc_hear(&p->child, which, e);
+}
+
+static int tell(struct parent *p, enum handshake which, struct err *e)
+{
+	const struct network *net = which == HS_NETWORK_COMPLETED ? &p->net : NULL;
+
+	return childproc_tell(&p->child, which, net, e);
+}
+
+/* ---- the child ---- */
+
+static int start_child(struct parent *p, struct err *e)
+{
+	int r = childproc_start(&p->child, p->o, p->argv, p->sd.path, p->activation_fds, e);
+
+	return r < 0 ? r : add_watch(p, &p->child.from, e);
+}
+
+/* Writes the ID maps of the cloned process, and lets it execute the child. Waits until the child
+ * has made its namespaces and devices. */
+static int give_ids(struct parent *p, struct err *e)
+{
+	int r = tell(p, HS_PARENT_HELLO, e);
+
+	if (r == 0)
+		r = hear(p, HS_CHILD_HELLO, e);
+	if (r < 0)
+		return r;
+	r = idmap_write(&p->map, p->child.pid, e);
+	if (r < 0) {
+		if (p->map.only_self)
+			userns_explain(e, -r, 0);
+		return r;
+	}
+	/* Files of subordinate IDs can only be removed in this namespace. */
+	p->sd.userns_fd = childproc_open_userns(&p->child);
+	if (p->o->debug)
+		idmap_log(p->child.pid);
+	r = tell(p, HS_IDMAP_COMPLETED, e);
+	return r < 0 ? r : hear(p, HS_USERNS_COMPLETED, e);
+}
+
+/* Moves the processes of our cgroup to a subgroup. The child's cgroup namespace exists already, so
+ * its root stays the cgroup that they leave. */
+static int evacuate(struct parent *p, struct err *e)
+{
+	int r;
+
+	if (!p->o->evacuates)
+		return 0;
+	r = cgroup_evacuate(&p->cgroup, p->o->evacuate_cgroup2, p->child.pid, e);
+	if (r == 0)
+		log_debug("the processes of our cgroup are in its subgroup %s",
+			  p->o->evacuate_cgroup2);
+	return r;
+}
+
+/* ---- network ---- */
+
+static void on_network_up(struct netsupervisor *supervisor)
+{
+	struct parent *p = LOOP_OWNER(supervisor, struct parent, supervisor);
+
+	if (!p->is_running)
+		loop_stop(p->loop); /* start_network waits */
+	else if (p->publisher.ports != NULL)
+		ports_restore(p->publisher.ports);
+}
+
+static void on_network_failed(struct netsupervisor *supervisor, const struct err *why)
+{
+	stop_with(LOOP_OWNER(supervisor, struct parent, supervisor), why);
+}
+
+/* Starts the network program, and waits until it is ready. */
+static int start_network_program(struct parent *p, struct err *e)
+{
+	int r = netsupervisor_start(&p->supervisor, p->loop, &p->net, p->sd.path, p->child.pid, e);
+
+	if (r == 0)
+		r = wait_for_event(p, e);
+	/* If the program is not up, on_child has ended the wait. The child sends no message at this
+	 * point, so it has closed its pipe. */
+	if (r == 0 && !netsupervisor_is_up(&p->supervisor))
+		r = childproc_died(&p->child, e);
+	return r;
+}
+
+static int attach_to_bridge(struct parent *p, struct err *e)
+{
+	const struct lxcusernic_child child = { .pid = p->child.pid,
+						.state_dir = p->sd.path,
+						.userns_fd = p->sd.userns_fd };
+
+	return lxcusernic_attach(&p->lxc, &p->net, &child, e);
+}
+
+/* Our own network and published ports share the descriptors. */
+static int start_own_network(struct parent *p, struct err *e)
+{
+	p->fds.max = workers_fd_room((size_t)p->o->workers, proc_max_fds());
+	p->publisher.fds = &p->fds;
+	return ownnet_start(&p->own, &p->o->net, &p->net, p->child.taps, &p->fds, e);
+}
+
+static int start_network(struct parent *p, struct err *e)
+{
+	int r = 0;
+
+	if (netsupervisor_is_wanted(&p->supervisor))
+		r = start_network_program(p, e);
+	else if (p->o->net.driver == NET_LXC_USER_NIC)
+		r = attach_to_bridge(p, e);
+	else if (netopts_is_own(&p->o->net))
+		r = start_own_network(p, e);
+	return r < 0 ? r : tell(p, HS_NETWORK_COMPLETED, e);
+}
+
+/* ---- ports ---- */
+
+/* Lets the child continue, and waits until its set-up is complete. */
+static int finish_child(struct parent *p, struct err *e)
+{
+	int r = publisher_expect_service(&p->publisher, e);
+
+	if (r == 0)
+		r = tell(p, HS_PORTS_COMPLETED, e);
+	/* this does not depend on the child, so do it while the child sets itself up */
+	if (r == 0 && publisher_uses_service(p->o->net.port_driver))
+		hostaddr_watch(p->loop);
+	if (r == 0)
+		r = hear(p, HS_CHILD_COMPLETED, e);
+	return r < 0 ? r : publisher_check_service(&p->publisher, e);
+}
+
+static int start_ports(struct parent *p, struct err *e)
+{
+	return publisher_start(&p->publisher, e);
+}
+
+/* ---- API ---- */
+
+_Static_assert(NETWORK_MAX_DNS <= API_MAX_DNS, "start_api stores each server of the network");
+
+static int start_api(struct parent *p, struct err *e)
+{
+	char path[PATH_MAX];
+	char ip[INET_ADDRSTRLEN];
+	struct api_info info = { .state_dir = p->sd.path, .child_pid = p->child.pid };
+	int r;
+
+	if (p->o->net.driver != NET_HOST)
+		info.network_driver = p->o->net.driver_name;
+	info.dynamic_child_ip = p->net.by_dhcp;
+	if (p->net.dev[0] != '\0' && !p->net.by_dhcp) {
+		for (size_t i = 0; i < NETWORK_MAX_DNS && p->net.dns[i][0] != '\0'; i++)
+			info.dns[i] = p->net.dns[i];
+		info.child_ip = inet_ntop(AF_INET, &p->net.ip, ip, sizeof(ip));
+		info.ipv6 = p->o->net.ipv6;
+	}
+	if (p->publisher.ports != NULL)
+		info.port_driver = p->o->net.port_driver_name;
+	statedir_path(p->sd.path, STATE_API_SOCKET, path);
+	r = api_new(&p->api, p->loop, path, &info, p->publisher.ports, e);
+	if (r == 0)
+		log_debug("the API is up: %s", path);
+	return r;
+}
+
+/* Writes child_pid, which shows users that everything is ready, and lets the child start the
+ * command.
+ */
+static int announce(struct parent *p, struct err *e)
+{
+	char text[ID_TEXT_LEN];
+	int r;
+
+	snprintf(text, sizeof(text), "%d", (int)p->child.pid);
+	r = atomicfile_write_at(p->sd.dir_fd, p->sd.path, STATE_CHILD_PID, CHILD_PID_MODE, text, e);
+	return r < 0 ? err_add_room(e, r) : tell(p, HS_INIT_COMPLETED, e);
 }
 
 /* ---- start and end ---- */
-
-/* Returns the number of descriptors passed to us by socket activation, sd_listen_fds(3), or -errno
- * with a reason. */
-static int count_activation_fds(struct err *e)
-{
-	const char *pid = getenv("LISTEN_PID");
-	const char *fds = getenv("LISTEN_FDS");
-	long count;
-
-	if (pid == NULL || fds == NULL || strtol(pid, NULL, 10) != (long)getpid())
-		return 0;
-	count = strtol(fds, NULL, 10);
-	if (count < 0 || count > PROC_MAX_FDS)
-		return err_set(e, EINVAL, "LISTEN_FDS=%s: 0 to %d descriptors can be passed on",
-			       fds, PROC_MAX_FDS);
-	for (int fd = FD_FIRST; fd < FD_FIRST + (int)count; fd++)
-		if (fcntl(fd, F_GETFD) < 0)
-			return err_sys(e, errno, "LISTEN_FDS=%s, but descriptor %d", fds, fd);
-	return (int)count;
-}
 
 static int init(struct parent *p, struct err *e)
 {
 	int r;
 
-	p->activation_fds = count_activation_fds(e);
+	p->activation_fds = activation_count(e);
 	if (p->activation_fds < 0)
 		return p->activation_fds;
 	r = fd_open_std();
@@ -607,11 +456,10 @@ static int init(struct parent *p, struct err *e)
 	p->loop = loop_new(LOOP_POLL);
 	if (p->loop == NULL)
 		return err_sys(e, errno, "starting");
-	p->signals = (struct watch){ .events = POLLIN, .on_event = on_signals };
 	p->signals.fd = signals_block();
 	if (p->signals.fd < 0)
 		return err_sys(e, -p->signals.fd, "taking over signals");
-	return loop_add(p->loop, &p->signals);
+	return add_watch(p, &p->signals, e);
 }
 
 /* Finds what the start needs on the host, before anything is created. */
@@ -619,6 +467,8 @@ static int find_helpers(struct parent *p, struct err *e)
 {
 	int r = idmap_find(&p->map, p->o->subid_source, e);
 
+	if (r == 0 && p->o->net.driver == NET_LXC_USER_NIC)
+		r = lxcusernic_find(&p->lxc, &p->o->net, e);
 	return r < 0 ? r : netsupervisor_find(&p->supervisor, &p->o->net, e);
 }
 
@@ -668,100 +518,43 @@ static int run(struct parent *p, struct err *e)
 	char text[64];
 	int r;
 
+	p->is_running = true;
 	follow_command(p);
-	reap(p); /* no watch saw processes that exited during the start */
-	r = p->child > 0 && p->failed.msg[0] == '\0' ? loop_run(p->loop) : 0;
-
-	if (r < 0)
-		return err_sys(e, -r, "poll");
-	if (p->failed.msg[0] != '\0') {
-		*e = p->failed;
-		return -ECANCELED;
-	}
-	if (p->child_status == 0)
-		return 0;
+	netsupervisor_keep_up(&p->supervisor);
+	reap(p); /* processes that have exited since a step waited */
+	r = p->child.pid > 0 || has_failed(p) ? wait_for_event(p, e) : 0;
+	if (r < 0 || p->child.status == 0)
+		return r;
 	return err_set(e, ECHILD, "child exited: %s",
-		       proc_status_text(p->child_status, text, sizeof(text)));
+		       proc_status_text(p->child.status, text, sizeof(text)));
 }
 
-/* Kills and reaps the child, unless it has ended. */
-static void end_child(struct parent *p)
-{
-	char why[128];
-	int denied, r;
-
-	if (p->child <= 0)
-		return;
-	denied = kill(p->child, SIGKILL) < 0 ? -errno : 0;
-	r = proc_wait_ms(p->child, denied == 0 ? DYING_MS : 0);
-	if (r == -ETIMEDOUT && denied == 0) {
-		free_child(p);
-		r = proc_wait_ms(p->child, FREEING_MS);
-	}
-	if (r < 0)
-		log_error("killing the child: %s",
-			  err_text(denied < 0 ? -denied : -r, why, sizeof(why)));
-}
-
-/* Ends the workers. Returns true if, after `wait_ms` at most, a worker still runs or a closer
- * process still closes a descriptor from inside (closer.h). */
-static bool are_left(struct parent *p, unsigned int wait_ms)
-{
-	if (ports_free(p->ports, wait_ms))
-		p->ports = NULL;
-	return p->ports != NULL || closer_pending() > 0;
-}
-
-/* A process inside can block close(2) of a descriptor that it sent, and with it a worker or a
- * closer process. Waits BLOCKED_MS for these; then kills all processes inside, which unblocks
- * them. */
-static void free_blocked(struct parent *p)
-{
-	unsigned long long began = clock_now_ms(), killed = 0;
-
-	while (are_left(p, 0)) {
-		unsigned long long now = clock_now_ms();
-
-		if (killed != 0 && now - killed >= FREEING_MS) {
-			log_error("a descriptor from inside is still blocked");
-			return;
-		}
-		if (killed == 0 && now - began >= BLOCKED_MS) {
-			killed = now;
-			log_warn("a descriptor from inside is blocked; killing the processes that "
-				 "are left there");
-		}
-		if (killed != 0 && p->userns.st_ino != 0)
-			userns_kill(&p->userns);
-		poll(NULL, 0, LOOK_MS);
-	}
-}
-
-/* A process that is left inside may make files as fast as they are removed. */
+/* Kills the processes that are left inside if they make files as fast as we remove them. */
 static void remove_state_dir(struct parent *p)
 {
 	if (!statedir_clear(&p->sd, CLEARING_MS)) {
 		log_warn("the state directory does not get empty; killing the processes that are "
 			 "left inside");
-		if (p->userns.st_ino != 0)
-			userns_kill(&p->userns);
+		childproc_kill_inside(&p->child);
 	}
 	statedir_remove(&p->sd);
 }
 
+/* Undoes what the start has done, however far it came. */
 static void end(struct parent *p)
 {
 	api_free(p->api);
-	are_left(p, WORKER_END_MS);
-	end_child(p);
-	free_blocked(p);
+	publisher_end(&p->publisher);
+	childproc_end(&p->child);
+	publisher_free(&p->publisher, &p->child);
 	netsupervisor_stop(&p->supervisor);
+	ownnet_end(&p->own);
 	cgroup_restore(&p->cgroup);
-	fd_close(&p->bp_fd);
 	remove_state_dir(p);
 	hostaddr_unwatch(p->loop);
-	fd_close(&p->to_child);
-	fd_close(&p->from_child);
+	fd_close(&p->child.to);
+	fd_close(&p->child.from.fd);
+	fd_close(&p->child.taps);
 	fd_close(&p->signals.fd);
 	loop_free(p->loop);
 }
@@ -770,9 +563,18 @@ int parent_main(const struct opts *o, char *const *argv)
 {
 	static struct parent p = {
 		/* too large for a small stack (ulimit -s) */
-		.sd = STATEDIR_INIT, .supervisor = { .prog = NETPROG_INIT },
-		.to_child = -1,	     .from_child = -1,
-		.bp_fd = -1,	     .signals = { .fd = -1 },
+		.sd = STATEDIR_INIT,
+		.supervisor = {
+			.prog = NETPROG_INIT,
+			.on_up = on_network_up,
+			.on_failed = on_network_failed,
+		},
+		.signals = { .fd = -1, .events = POLLIN, .on_event = on_signals },
+		.child = {
+			.to = -1,
+			.taps = -1,
+			.from = { .fd = -1, .events = POLLIN, .on_event = on_child },
+		},
 	};
 	bool started;
 	struct err e;
@@ -782,8 +584,8 @@ int parent_main(const struct opts *o, char *const *argv)
 		log_warn("Running RootlessKit as the root user is unsupported.");
 	p.o = o;
 	p.argv = argv;
-	p.port_driver = port_drivers[o->net.port_driver];
 	network_plan(&p.net, &o->net);
+	publisher_init(&p.publisher, o, &p.sd, &p.net, &p.supervisor);
 	r = start(&p, &e);
 	started = r == 0;
 	if (started)
@@ -792,5 +594,5 @@ int parent_main(const struct opts *o, char *const *argv)
 	if (r == 0)
 		return 0;
 	log_fatal("%s", e.msg);
-	return started && p.child_status != 0 ? proc_exit_code(p.child_status) : 1;
+	return started && p.child.status != 0 ? proc_exit_code(p.child.status) : 1;
 }
