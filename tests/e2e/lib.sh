@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# What the end-to-end tests share. A test file sources this file, defines functions `case_NAME`, and
+# The library of the end-to-end tests. A test file sources this file, defines functions `case_NAME`, and
 # ends with `run_cases NAME...`. Each case runs in a subshell under `set -eu`, so it fails with its
 # first failing command. The output shows case names with blanks instead of underscores.
 #
@@ -9,10 +9,13 @@
 : "${BUILD:?run this by tests/run.sh, or set BUILD to the build directory}"
 here=$(CDPATH='' cd "$(dirname "$0")" && pwd)
 export here
+# Python modules and programs for tests. Compiled files are not kept: they would be in the source tree.
+tools=$here/../tools
+export tools PYTHONPATH="$tools" PYTHONDONTWRITEBYTECODE=1
 
 bin=$BUILD/bin
-# Locked, since other scripts may start at the same time. Forced, since a copied build directory has
-# links to the original program.
+# The lock is for other scripts that start at the same time. -f replaces the links of a copied build
+# directory, which still point to the original program.
 mkdir -p "$bin" && flock "$BUILD" "$BUILD/rlkbox" --install -s -f "$bin" || exit 1
 ln -sf "$BUILD/rlkbox" "$bin/rlkbox"
 PATH=$bin:$PATH
@@ -68,13 +71,25 @@ assert_fails() {
 
 # ---- waiting ----
 
+# Prints the time since the boot in milliseconds. Unlike the wall clock, it never jumps.
+now_ms() {
+	read -r uptime _ </proc/uptime
+	echo "${uptime%.*}${uptime#*.}0"
+}
+
+# assert_within MS BEGAN: fails if more than MS milliseconds have passed since BEGAN, a time of now_ms
+assert_within() {
+	took=$(($(now_ms) - $2))
+	[ "$took" -le "$1" ] || fail "it took $took ms, more than $1 ms"
+}
+
 # wait_until SECONDS COMMAND...: repeats the command until it succeeds; fails after SECONDS
 wait_until() {
-	deadline=$(($(date +%s) + $1))
 	limit=$1
+	deadline=$(($(now_ms) + limit * 1000))
 	shift
 	until "$@" >/dev/null 2>&1; do
-		[ "$(date +%s)" -le "$deadline" ] || fail "not within $limit s: $*"
+		[ "$(now_ms)" -le "$deadline" ] || fail "not within $limit s: $*"
 		sleep 0.02
 	done
 }
@@ -83,12 +98,12 @@ is_gone() {
 	! kill -0 "$1" 2>/dev/null
 }
 
-# True for a zombie too: reaping it is its parent's job.
+# Also true for a zombie, which only its parent can remove.
 has_ended() {
 	is_gone "$1" || grep -q '^State:	Z' "/proc/$1/status" 2>/dev/null
 }
 
-# send_signal SIGNAL PID...: sends it to each process that has not ended
+# send_signal SIGNAL PID...: signals each of these processes that has not ended
 send_signal() {
 	signal_to_send=$1
 	shift
@@ -99,12 +114,12 @@ send_signal() {
 }
 
 # await_end PID [SECONDS]: waits for a background process of this shell and sets rc to its status. A
-# process that does not end in time is killed, and the case fails. This also happens if a signal was
-# sent too early: a background process is at first a copy of this shell, whose traps swallow the signal.
+# process that does not end in time is killed, and the case fails. A signal that was sent too early can
+# cause that: a background process is at first a copy of this shell, whose traps handle the signal.
 await_end() {
-	end_deadline=$(($(date +%s) + ${2-60}))
+	end_deadline=$(($(now_ms) + ${2-60} * 1000))
 	until has_ended "$1"; do
-		if [ "$(date +%s)" -gt "$end_deadline" ]; then
+		if [ "$(now_ms)" -gt "$end_deadline" ]; then
 			command_line=$(tr '\0' ' ' <"/proc/$1/cmdline")
 			kill -KILL "$1" 2>/dev/null
 			fail "process $1 has not ended within ${2-60} s: $command_line"
@@ -115,7 +130,7 @@ await_end() {
 	wait "$1" || rc=$?
 }
 
-# await_success PID [SECONDS]: the same, for a process that must end with status 0. Does not change rc.
+# await_success PID [SECONDS]: like await_end, but the status must be 0. Does not change rc.
 await_success() {
 	rc_before=${rc-}
 	await_end "$@"
@@ -150,16 +165,16 @@ start() {
 	pid=$!
 	wait_ready
 }
-# READY_S=N: waits N seconds at most, for slow machines.
+# READY_S=N waits up to N seconds, for slow machines.
 wait_ready() {
-	deadline=$(($(date +%s) + ${READY_S:-20}))
-	# The file may be from an earlier launcher, so check whose child it names.
+	deadline=$(($(now_ms) + ${READY_S:-20} * 1000))
+	# child_pid may be left from an earlier launcher, so check whose child it names.
 	until grep -q "^PPid:	$pid\$" "/proc/$(cat "$state/child_pid" 2>/dev/null)/status" \
 		2>/dev/null; do
 		if has_ended "$pid"; then
 			fail "the launcher ended: $(cat "$tmp/bg.err")"
 		fi
-		[ "$(date +%s)" -le "$deadline" ] || fail "the launcher is not ready"
+		[ "$(now_ms)" -le "$deadline" ] || fail "the launcher is not ready"
 		sleep 0.02
 	done
 	child=$(cat "$state/child_pid")
@@ -171,6 +186,7 @@ stop() {
 	send_signal TERM "$pid"
 	finish
 }
+# The same for a launcher that ends without a signal from us.
 finish() {
 	await_end "$pid"
 	[ ! -e "$state" ] || fail "the state directory is still there: $(ls -A "$state")"
@@ -180,15 +196,41 @@ finish() {
 inside() {
 	nsenter --preserve-credentials -U -m -n -t "$child" "$@"
 }
-# The same, but in our own network namespace: for a launcher with --detach-netns.
+# The same, but in the host's network namespace. With --detach-netns that is where the command runs.
 inside_mounts() {
 	nsenter --preserve-credentials -U -m -t "$child" "$@"
 }
-# The same, in the detached network namespace.
+# The same, in the network namespace of a launcher with --detach-netns.
 inside_detached() {
 	# shellcheck disable=SC2016 # for the inner shell
 	nsenter --preserve-credentials -U -m -t "$child" sh -c \
 		'n=$1; shift; exec nsenter --net="$n" "$@"' - "$state/netns" "$@"
+}
+
+# For `sh -c "$report_signals"`: prints "ready", and ends with status 7 at the first signal, after
+# printing "got NAME".
+# shellcheck disable=SC2016,SC2034 # for the inner shell; for the test files
+report_signals='for s in INT TERM HUP QUIT USR1 USR2 CONT WINCH; do trap "echo got $s; exit 7" $s; done
+	echo ready; while :; do sleep 0.1; done'
+
+# limits_and_signals COMMAND...: prints what a shell inherits when this command starts it: its limits of
+# file descriptors, and its blocked and ignored signals. The output hides signals 32 and 33, which
+# glibc sets itself.
+limits_and_signals() {
+	# exec, because the shell blocks signals while it waits for a child.
+	"$@" sh -c 'ulimit -Sn; ulimit -Hn; exec grep -E "^Sig(Blk|Ign)" /proc/self/status' |
+		sed 's/[0189]\([0-9a-f]\{7\}\)$/_\1/; s/[0-3]_/_/'
+}
+
+# make_waiting FILE PROGRAM: creates a program that executes PROGRAM as soon as $tmp/go exists
+make_waiting() {
+	printf '#!/bin/sh\nwhile [ ! -e %s/go ]; do sleep 0.02; done\nexec %s "$@"\n' "$tmp" "$(command -v "$2")" >"$1"
+	chmod +x "$1"
+}
+
+# api_get PATH: prints the body of an answer of the launcher's API
+api_get() {
+	fetch --unix-socket "$state/api.sock" "http://rootlesskit/v1/$1"
 }
 
 # ---- ports ----
@@ -215,7 +257,7 @@ family_rules() {
 	EOF
 }
 
-# For `python3 -c "$udp_echo_server" PORT`. Not socat, whose process for a datagram can outlive it.
+# For `python3 -c "$udp_echo_server" PORT`. Not socat: its processes for datagrams can outlive it.
 # shellcheck disable=SC2034 # for the test files
 udp_echo_server='import socket, sys
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -235,6 +277,13 @@ fetch() {
 	curl -s -g --max-time 10 "$@"
 }
 
+# True if the host refuses connections to the URL's port.
+is_refused() {
+	code=0
+	fetch "$1" || code=$?
+	[ "$code" -eq 7 ]
+}
+
 # Starts a web server on the host's 127.0.0.1 only. Sets `port`. The server ends with the case.
 start_host_server() {
 	port=$(free_port)
@@ -250,27 +299,58 @@ stop_host_server() {
 	trap - EXIT
 }
 
+# take_port PORT: another program listens on the port of 127.0.0.1 until the case ends
+take_port() {
+	socat "TCP4-LISTEN:$1,bind=127.0.0.1,reuseaddr,fork" /dev/null &
+	taker=$!
+	trap 'end_process "$taker"' EXIT
+	# shellcheck disable=SC2016 # for the inner shell
+	wait_until 5 sh -c 'ss -ltn | grep -q ":$0 "' "$1"
+}
+
 # ---- facilities ----
 
+# True if a device can be opened. Not with the command `:`, whose failed redirection ends a POSIX shell.
+can_open() {
+	{ true <>"$1"; } 2>/dev/null
+}
+
 need_tun() {
-	: 2>/dev/null <>/dev/net/tun || skip tun "/dev/net/tun cannot be opened"
-	command -v slirp4netns >/dev/null || skip slirp4netns "it is not installed"
+	can_open /dev/net/tun || skip tun "/dev/net/tun cannot be opened"
+}
+need_slirp4netns() {
+	need_tun
+	need slirp4netns
 }
 need_ipv6() {
 	grep -q ' lo$' /proc/net/if_inet6 2>/dev/null ||
-		skip ipv6 "this host has none"
+		skip ipv6 "this host has no IPv6"
 }
 need() {
 	command -v "$1" >/dev/null || skip "$1" "it is not installed"
 }
+need_strace() {
+	need strace
+	strace -f -qq -e trace=execve -e signal=none -o /dev/null true 2>/dev/null ||
+		skip ptrace "processes may not be traced here"
+	# LeakSanitizer needs ptrace(2) itself.
+	export ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS-}"
+}
 
-# need_unpacked PACKAGE...: adds the programs of packages to $PATH that tests/deps.sh has unpacked
+# need_unpacked PACKAGE...: adds programs to $PATH from packages that tests/deps.sh has unpacked
 need_unpacked() {
 	for package; do
 		unpacked=/var/cache/rlkbox-tests/$package
 		[ -d "$unpacked" ] || skip "$package" "it is not unpacked in ${unpacked%/*}"
 		PATH=$bin:$unpacked/usr/bin:$unpacked/usr/sbin:$PATH
 	done
+}
+
+# need_go_program NAME: adds programs to $PATH that tests/peers/go-programs.sh has built
+need_go_program() {
+	built=$("$here/../peers/go-programs.sh" --print "$1") ||
+		skip go "$1 is not built; tests/peers/go-programs.sh $1 does it"
+	PATH=$bin:$built/usr/bin:$PATH
 }
 
 # ---- running ----
@@ -280,17 +360,19 @@ leftovers() {
 	grep -lszx "E2E_CASE=$tmp" /proc/[0-9]*/environ | cut -d/ -f3
 }
 
-# Waits a second for processes that are about to end; kills the rest and fails if there are any.
+# Waits up to a second until no process of the case is left. Fails if there are any then, and kills them.
 check_nothing_left() {
-	for try in 1 2 3 4 5 6 7 8 9 10; do
+	deadline=$(($(now_ms) + 1000))
+	while :; do
 		found=
 		for p in $(leftovers); do
 			has_ended "$p" || found="$found $p"
 		done
 		[ -n "$found" ] || return 0
+		[ "$(now_ms)" -lt "$deadline" ] || break
 		sleep 0.1
 	done
-	echo "left behind after try $try:"
+	echo "processes left behind:"
 	for p in $found; do
 		echo "$p: $(tr '\0' ' ' <"/proc/$p/cmdline")"
 		kill -KILL "$p" 2>/dev/null || true
@@ -300,8 +382,8 @@ check_nothing_left() {
 
 run_case() {
 	tmp=$(mktemp -d /tmp/e2e.XXXXXX)
-	began=$(date +%s)
-	# Exported in the subshell only, so that leftovers finds processes of the case and not this shell.
+	case_began=$(now_ms)
+	# Exported in the subshell only, so that leftovers() finds processes of the case but not this shell.
 	(
 		E2E_CASE=$tmp
 		TMPDIR=$tmp
@@ -314,7 +396,7 @@ run_case() {
 		status=1
 		cat "$tmp/left" >>"$tmp/log"
 	fi
-	name="$(echo "$1" | tr _ ' ') ($(($(date +%s) - began)) s)"
+	name="$(echo "$1" | tr _ ' ') ($((($(now_ms) - case_began) / 1000)) s)"
 	number=$((number + 1))
 	if [ "$status" -eq 77 ] && [ -e "$tmp/skipped" ]; then
 		echo "ok $number - $name # SKIP $(cat "$tmp/skipped")"
@@ -332,6 +414,16 @@ run_case() {
 run_cases() {
 	number=0 failures=0
 	echo "1..$#"
+	# shellcheck disable=SC2013 # names are words
+	for case_name in $(sed -n 's/^case_\([A-Za-z0-9_]*\)().*/\1/p' "$0"); do
+		case " $* " in
+		*" $case_name "*) ;;
+		*)
+			echo "not ok - case_$case_name is not in the list of cases to run"
+			failures=$((failures + 1))
+			;;
+		esac
+	done
 	for case_name; do
 		if [ -z "${CASES-}" ] || echo " $CASES " | grep -q " $case_name "; then
 			run_case "$case_name"
