@@ -1,13 +1,14 @@
 #!/bin/sh
-# The state directory: what is in it, when, for how long, and what is never touched.
+# The state directory: its files, their lifetime, and what the launcher must never touch.
 . "$(dirname "$0")/lib.sh"
 
-# Names, modes and kinds of all that is in the directory $1.
+# listing DIR: prints name, mode and type of everything in the directory
 listing() {
 	find "$1" -mindepth 1 -printf '%P %m %y\n' | LC_ALL=C sort
 }
 
-# Like `launch`, but it has to fail with the pattern $1 as its one line.
+# refused PATTERN OPTIONS... COMMAND: runs a launcher that must fail with one line, an error that matches
+# PATTERN
 refused() {
 	pattern=$1
 	shift
@@ -18,7 +19,7 @@ refused() {
 	assert_eq "output of $*" '' "$out"
 }
 
-case_files_with_the_hosts_network() {
+case_the_hosts_network_needs_three_state_files() {
 	umask 022
 	start sleep 60
 	assert_eq files 'api.sock 755 s
@@ -28,7 +29,7 @@ lock 600 f' "$(listing "$state")"
 	stop
 }
 
-case_files_with_the_builtin_port_driver() {
+case_the_builtin_port_driver_adds_its_two_state_files() {
 	umask 022
 	start --net=none --port-driver=builtin sleep 60
 	assert_eq files '.bp-ready.pipe 600 p
@@ -39,8 +40,8 @@ lock 600 f' "$(listing "$state")"
 	stop
 }
 
-case_files_with_slirp4netns() {
-	need_tun
+case_slirp4netns_adds_hosts_and_resolv_conf_to_the_state_files() {
+	need_slirp4netns
 	umask 022
 	start --net=slirp4netns --disable-host-loopback --copy-up=/etc --port-driver=builtin sleep 60
 	assert_eq files '.bp-ready.pipe 600 p
@@ -59,8 +60,8 @@ resolv.conf 644 f' "$(listing "$state")"
 	stop
 }
 
-case_files_with_a_detached_namespace() {
-	need_tun
+case_a_detached_namespace_is_a_state_file() {
+	need_slirp4netns
 	umask 022
 	start --net=slirp4netns --disable-host-loopback --detach-netns sleep 60
 	assert_eq files 'api.sock 755 s
@@ -71,13 +72,13 @@ netns 444 f
 resolv.conf 644 f' "$(listing "$state")"
 	assert_eq 'mode inside' 444 "$(inside_mounts stat -c %a "$state/netns")"
 	assert_eq 'namespace inside' nsfs "$(inside_mounts stat -f -c %T "$state/netns")"
-	# Those outside find it in the child's root.
+	# From outside, the file is found in the child's root directory.
 	assert_eq 'namespace from outside' nsfs "$(stat -f -c %T "/proc/$child/root$state/netns")"
 	stop
 }
 
-case_modes_do_not_depend_on_the_umask() {
-	need_tun
+case_file_modes_do_not_depend_on_the_umask() {
+	need_slirp4netns
 	for mask in 000 077; do
 		umask "$mask"
 		start --net=slirp4netns --disable-host-loopback --copy-up=/etc --port-driver=builtin sleep 60
@@ -90,17 +91,17 @@ resolv.conf 644' "$(listing "$state" | sed -n 's/ [fp]$//p')"
 	done
 }
 
-case_child_pid_is_the_child() {
+case_child_pid_names_the_child() {
 	start --net=none --port-driver=builtin sleep 60
-	assert_eq 'length: no newline' "${#child}" "$(wc -c <"$state/child_pid")"
-	assert_eq 'lines of lock' 0 "$(wc -c <"$state/lock")"
+	assert_eq 'bytes of child_pid, without a newline' "${#child}" "$(wc -c <"$state/child_pid")"
+	assert_eq 'bytes of lock' 0 "$(wc -c <"$state/lock")"
 	assert_eq 'parent of the child' "$pid" "$(sed -n 's/^PPid:	//p' "/proc/$child/status")"
 	assert_eq 'command below it' sleep "$(ps -o comm= --ppid "$child")"
 	[ "$(readlink "/proc/$child/ns/user")" != "$(readlink /proc/self/ns/user)" ] ||
 		fail 'the child is in our own user namespace'
 	assert_match info "*\"stateDir\":\"$state\",\"childPID\":$child,*" \
-		"$(fetch --unix-socket "$state/api.sock" http://rootlesskit/v1/info)"
-	# nerdctl's set-up tool reads these there.
+		"$(api_get info)"
+	# nerdctl's set-up tool reads them from the child's environment.
 	for variable in "ROOTLESSKIT_STATE_DIR=$state" "ROOTLESSKIT_PARENT_EUID=$(id -u)" "ROOTLESSKIT_PARENT_EGID=$(id -g)"; do
 		grep -qzxF "$variable" "/proc/$child/environ" || fail "the child has no $variable"
 	done
@@ -108,7 +109,7 @@ case_child_pid_is_the_child() {
 }
 
 # The command is in the host's network, so it can see the published port.
-case_all_is_there_before_the_command_starts() {
+case_the_state_directory_is_complete_before_the_command_starts() {
 	port=$(free_port)
 	cat >"$tmp/command" <<-'EOF'
 		cd "$ROOTLESSKIT_STATE_DIR" || exit 2
@@ -130,22 +131,22 @@ case_all_is_there_before_the_command_starts() {
 case_a_second_launcher_with_the_same_directory_fails_at_once() {
 	start --net=none --port-driver=builtin sleep 60
 	before=$(listing "$state")
-	began=$(date +%s)
+	began=$(now_ms)
 	for i in 1 2 3; do
 		refused "failed to lock $state/lock, another RootlessKit is running with the same state directory[?] (PID $pid); try another --state-dir*" \
 			--state-dir="$state" touch "$tmp/ran"
 	done
-	[ $(($(date +%s) - began)) -le 5 ] || fail 'it took long'
+	assert_within 5000 "$began"
 	[ ! -e "$tmp/ran" ] || fail 'the command ran'
 	assert_eq files "$before" "$(listing "$state")"
 	assert_eq child_pid "$child" "$(cat "$state/child_pid")"
-	assert_eq 'ports of the first' '[]' "$(fetch --unix-socket "$state/api.sock" http://x/v1/ports)"
+	assert_eq 'ports of the first launcher' '[]' "$(api_get ports)"
 	inside true
 	stop
 	assert_eq status 255 "$rc"
 }
 
-case_launchers_that_race_for_a_directory() {
+case_racing_launchers_use_a_directory_one_at_a_time() {
 	state=$tmp/st
 	for i in 1 2 3 4 5 6 7 8; do
 		rootlesskit --state-dir="$state" sh -c "echo $i >>'$tmp/ran'; [ \"\$(cat '$state/child_pid')\" = \$PPID ]" \
@@ -163,12 +164,12 @@ case_launchers_that_race_for_a_directory() {
 		fi
 	done
 	assert_eq 'launchers that ran' "$(wc -l <"$tmp/ran")" "$won"
-	[ "$won" -ge 1 ] || fail 'none ran'
-	[ ! -e "$state" ] || fail 'the directory is still there'
+	[ "$won" -ge 1 ] || fail 'no launcher ran its command'
+	[ ! -e "$state" ] || fail 'the state directory is still there'
 }
 
-case_files_of_a_killed_launcher_are_cleared() {
-	need_tun
+case_files_of_a_killed_launcher_are_removed_by_the_next_one() {
+	need_slirp4netns
 	umask 022
 	start --net=slirp4netns --disable-host-loopback --detach-netns --port-driver=builtin sleep 60
 	send_signal KILL "$pid"
@@ -177,19 +178,19 @@ case_files_of_a_killed_launcher_are_cleared() {
 	for file in api.sock .bp.sock .bp-ready.pipe child_pid hosts lock netns resolv.conf; do
 		[ -e "$state/$file" ] || fail "no $file is left, so this tests nothing"
 	done
-	# What launchers that died in the middle of something leave.
+	# Files that a launcher leaves if it is killed while it starts.
 	mkdir "$state/.copy-up"
 	echo half >"$state/.new"
 	start sleep 60
-	# No netns: clients take a launcher with one for one with a detached namespace.
+	# netns must be gone: where it exists, clients expect a detached network namespace.
 	assert_eq files 'api.sock 755 s
 child_pid 444 f
 lock 600 f' "$(listing "$state")"
-	fetch --unix-socket "$state/api.sock" http://x/v1/info | grep -qF "\"childPID\":$child"
+	api_get info | grep -qF "\"childPID\":$child"
 	stop
 }
 
-case_foreign_things_are_refused_and_untouched() {
+case_a_directory_with_foreign_files_is_refused_and_unchanged() {
 	for foreign in precious .hidden 'two words' ports.sock; do
 		rm -rf "$tmp/st"
 		mkdir "$tmp/st"
@@ -206,11 +207,11 @@ case_foreign_things_are_refused_and_untouched() {
 	echo content >"$tmp/st/work/deep/file"
 	refused '*holds work, *' --state-dir="$tmp/st" true
 	assert_eq 'deep content' content "$(cat "$tmp/st/work/deep/file")"
-	# A home directory by mistake.
+	# A directory with many files, such as a home directory that was given by mistake.
 	refused '*holds *, which is not a launcher*' --state-dir="$tmp" true
 }
 
-case_files_with_our_names_but_without_a_lock_are_the_users() {
+case_files_with_our_names_but_no_lock_are_foreign() {
 	for name in hosts resolv.conf child_pid api.sock netns; do
 		rm -rf "$tmp/st"
 		mkdir "$tmp/st"
@@ -221,8 +222,8 @@ case_files_with_our_names_but_without_a_lock_are_the_users() {
 	done
 }
 
-# As `flock DIR/lock` and Ansible make them.
-case_a_lock_alone_does_not_make_a_directory_ours() {
+# flock(1) and Ansible create such lock files.
+case_a_lock_file_alone_does_not_mark_a_state_directory() {
 	for mode in 600 644; do
 		rm -rf "$tmp/st"
 		mkdir -p "$tmp/st/sub"
@@ -242,17 +243,17 @@ case_a_lock_alone_does_not_make_a_directory_ours() {
 	assert_eq hosts precious "$(cat "$tmp/st/hosts")"
 }
 
-case_a_link_to_nowhere_is_refused_at_once() {
+case_a_dangling_link_is_refused_at_once() {
 	ln -s "$tmp/nowhere" "$tmp/link"
-	began=$(date +%s)
+	began=$(now_ms)
 	refused "directory $tmp/link is a link: its target: no such file or directory; *--state-dir" \
 		--state-dir="$tmp/link" true
-	[ $(($(date +%s) - began)) -le 2 ] || fail 'that took long'
-	[ ! -e "$tmp/nowhere" ] || fail 'its target was made'
+	assert_within 2000 "$began"
+	[ ! -e "$tmp/nowhere" ] || fail 'the target of the link was created'
 }
 
 case_a_directory_of_another_user_is_refused() {
-	[ "$(stat -c %u /usr)" != "$(id -u)" ] || skip owner "/usr is ours"
+	[ "$(stat -c %u /usr)" != "$(id -u)" ] || skip owner "/usr belongs to this user"
 	refused "state directory /usr belongs to user $(stat -c %u /usr): *" --state-dir=/usr true
 }
 
@@ -269,10 +270,10 @@ case_links_with_our_names_are_removed_not_followed() {
 		launch --state-dir="$tmp/st" --net=none --port-driver=builtin true
 		assert_eq "status with $name" 0 "$rc"
 		assert_eq "target of $name" precious "$(cat "$tmp/precious")"
-		assert_eq "its mode" 644 "$(stat -c %a "$tmp/precious")"
+		assert_eq "mode of the target of $name" 644 "$(stat -c %a "$tmp/precious")"
 		[ ! -e "$tmp/st" ] || fail "the directory with $name is still there"
 	done
-	assert_eq 'file in a target' precious "$(cat "$tmp/dir/api.sock")"
+	assert_eq 'file in the target of a link' precious "$(cat "$tmp/dir/api.sock")"
 	[ ! -e "$tmp/nowhere" ] || fail 'a dangling link was followed'
 }
 
@@ -280,25 +281,48 @@ case_a_lock_that_is_a_link_is_refused() {
 	mkdir "$tmp/st"
 	echo precious >"$tmp/precious"
 	ln -s "$tmp/precious" "$tmp/st/lock"
-	refused "open $tmp/st/lock: *" --state-dir="$tmp/st" true
+	refused "failed to lock $tmp/st/lock: open $tmp/st/lock: *" --state-dir="$tmp/st" true
 	assert_eq target precious "$(cat "$tmp/precious")"
 	ln -sf "$tmp/nowhere" "$tmp/st/lock"
-	refused "open $tmp/st/lock: *" --state-dir="$tmp/st" true
+	refused "failed to lock $tmp/st/lock: open $tmp/st/lock: *" --state-dir="$tmp/st" true
 	[ ! -e "$tmp/nowhere" ] || fail 'a dangling link was followed'
 }
 
-# A file system that takes few files, or no byte more
-case_a_full_file_system_is_named_with_the_way_out() {
-	for each in 'nr_inodes=2|open */lock' 'nr_inodes=3|listening on */api.sock' 'nr_inodes=4|creating */child_pid' 'size=4k|creating */child_pid'; do
-		# shellcheck disable=SC2016 # for the inner shell
-		unshare -rm sh -c 'mount -t tmpfs -o "mode=1777,$2" none "$1" && { [ "$2" != size=4k ] || head -c 4096 /dev/zero >"$1/x"; }
-			TMPDIR=$1 rootlesskit --subid-source=self true; rc=$?; ls -A "$1"; exit $rc' - "$tmp" "${each%|*}" >"$tmp/out" 2>"$tmp/err" && fail "it started with ${each%|*}"
-		assert_match "error with ${each%|*}" "*error: ${each#*|}: no space left on device; try another TMPDIR, or --state-dir, or make room there*" "$(cat "$tmp/err")"
-		assert_eq "what is left with ${each%|*}" '' "$(grep -v '^x$' "$tmp/out")"
-	done
+# assert_full SIZE FAILURE OPTIONS...: starts a launcher whose state directory is on a file system of that
+# SIZE, an option of tmpfs(5): few inodes, or (size=4k) no free space.
+assert_full() {
+	size=$1
+	failure=$2
+	shift 2
+	# shellcheck disable=SC2016 # for the inner shell
+	unshare -rm sh -c 'dir=$1 size=$2; shift 2
+		mount -t tmpfs -o "mode=1777,$size" none "$dir" && { [ "$size" != size=4k ] || head -c 4096 /dev/zero >"$dir/x"; }
+		TMPDIR=$dir rootlesskit --subid-source=self "$@" true; rc=$?; ls -A "$dir"; exit $rc' - "$tmp" "$size" "$@" \
+		>"$tmp/out" 2>"$tmp/err" && fail "the launcher started with $size $*"
+	assert_match "error with $size $*" "*error: $failure: no space left on device; try another TMPDIR, or --state-dir, or make room there*" "$(cat "$tmp/err")"
+	assert_eq "files that are left with $size $*" '' "$(grep -v '^x$' "$tmp/out")"
 }
 
-case_a_full_directory_with_our_name_is_refused() {
+case_a_full_file_system_is_reported_with_the_fix() {
+	assert_full nr_inodes=2 'failed to lock */lock: open */lock'
+	assert_full nr_inodes=3 'listening on */api.sock'
+	assert_full nr_inodes=4 'creating */child_pid'
+	assert_full size=4k 'creating */child_pid'
+	assert_full nr_inodes=3 'creating */.copy-up' --copy-up=/etc
+	assert_full nr_inodes=3 'mkfifo */.bp-ready.pipe' --net=none --port-driver=builtin
+	assert_full nr_inodes=4 'listening on */.bp.sock' --net=none --port-driver=builtin
+}
+
+case_a_full_file_system_is_reported_with_the_fix_for_networks() {
+	need_slirp4netns
+	need pasta
+	assert_full nr_inodes=3 'creating */netns' --net=slirp4netns --detach-netns
+	assert_full nr_inodes=3 'creating */resolv.conf' --net=slirp4netns
+	assert_full nr_inodes=4 'creating */hosts' --net=slirp4netns
+	assert_full nr_inodes=3 'mkfifo */.net-ready.pipe' --net=pasta
+}
+
+case_a_nonempty_directory_with_our_name_is_refused() {
 	mkdir -p "$tmp/st/hosts"
 	(umask 077 && : >"$tmp/st/lock")
 	echo content >"$tmp/st/hosts/file"
@@ -306,7 +330,7 @@ case_a_full_directory_with_our_name_is_refused() {
 	assert_eq content content "$(cat "$tmp/st/hosts/file")"
 }
 
-case_a_directory_that_is_not_writable() {
+case_a_directory_that_is_not_writable_is_refused() {
 	mkdir "$tmp/st" "$tmp/above"
 	chmod 555 "$tmp/st" "$tmp/above"
 	refused "*$tmp/st*: permission denied*" --state-dir="$tmp/st" true
@@ -317,47 +341,47 @@ case_a_directory_that_is_not_writable() {
 	refused "*/proc/foo*" --state-dir=/proc/foo true
 }
 
-case_a_path_that_is_not_a_directory() {
+case_a_path_that_is_not_a_directory_is_refused() {
 	echo content >"$tmp/file"
 	refused "mkdir $tmp/file: not a directory; try another --state-dir" --state-dir="$tmp/file" true
 	refused "mkdir $tmp/file: not a directory; try another --state-dir" --state-dir="$tmp/file/st" true
 	assert_eq content content "$(cat "$tmp/file")"
 	ln -s "$tmp/nowhere" "$tmp/dangling"
 	refused "*$tmp/dangling*" --state-dir="$tmp/dangling" true
-	[ ! -e "$tmp/nowhere" ] || fail 'the target of a dangling link was made'
+	[ ! -e "$tmp/nowhere" ] || fail 'the target of a dangling link was created'
 }
 
-# as_long_as N: a path of N bytes in $tmp
+# as_long_as N: prints a path of N bytes in $tmp
 as_long_as() {
 	printf '%s/%0*d' "$tmp" "$(($1 - ${#tmp} - 1))" 0
 }
 
-case_a_path_too_long_for_a_socket_names_the_limit() {
-	# 108 bytes of a socket address without the NUL and /.s4nn.sock
+case_a_path_too_long_for_a_socket_is_refused_with_the_limit() {
+	# 108 bytes of a socket address, minus the NUL and /.s4nn.sock
 	limit=96
 	state=$(as_long_as $((limit + 1)))
 	refused "*too long*$((limit + 1)) bytes, at most $limit: choose a shorter --state-dir ($state)" \
 		--state-dir="$state" --net=none --port-driver=builtin true
 	refused '*too long*' --state-dir="$(as_long_as 4000)/x" true
 	refused '*too long*' --state-dir="$(as_long_as 5000)" true
-	assert_eq 'what was made' '' "$(find "$tmp" -mindepth 1 -type d)"
+	assert_eq 'directories that were created' '' "$(find "$tmp" -mindepth 1 -type d)"
 	state=$(as_long_as "$limit")
 	# shellcheck disable=SC2016 # for the inner shell
 	launch --state-dir="$state" --net=none --port-driver=builtin sh -c 'rootlessctl list-ports --json; echo $?'
-	assert_eq 'of the longest that may be' 0 "$out$err"
-	# Likewise where it is not of the user's choosing.
+	assert_eq 'status and error with the longest path' 0 "$out$err"
+	# The limit also applies to a temporary directory, whose name the launcher chooses.
 	mkdir "$state"
 	TMPDIR=$state refused '*too long*' true
 	assert_eq 'temporary directories' '' "$(find "$state" -mindepth 1)"
 }
 
-case_a_relative_path() {
+case_a_relative_path_becomes_absolute() {
 	cd "$tmp"
 	mkdir sub
 	# shellcheck disable=SC2016 # for the inner shell
 	launch --state-dir=st --net=none --port-driver=builtin sh -c 'cd /; echo $ROOTLESSKIT_STATE_DIR; ls $ROOTLESSKIT_STATE_DIR'
 	assert_eq output "$(printf '%s\n' "$tmp/st" api.sock child_pid lock)" "$out"
-	[ ! -e "$tmp/st" ] || fail 'it is still there'
+	[ ! -e "$tmp/st" ] || fail 'the state directory is still there'
 	# shellcheck disable=SC2016 # for the inner shell
 	launch --state-dir sub/st/ sh -c 'echo $ROOTLESSKIT_STATE_DIR'
 	assert_eq 'without the slash' "$tmp/sub/st" "$out"
@@ -365,20 +389,20 @@ case_a_relative_path() {
 	launch --state-dir ./x/..//sub/./st --net=none --port-driver=builtin sh -c 'echo $ROOTLESSKIT_STATE_DIR; rootlessctl info --json'
 	assert_match 'without dots' "$tmp/sub/st
 *\"stateDir\":\"$tmp/sub/st\"*" "$(printf '%s' "$out" | sed 's/": "/":"/g')"
-	[ ! -e "$tmp/x" ] || fail 'x was made'
-	[ ! -e "$tmp/sub/st" ] || fail 'it is still there'
+	[ ! -e "$tmp/x" ] || fail 'the directory x was created'
+	[ ! -e "$tmp/sub/st" ] || fail 'the state directory is still there'
 }
 
-case_missing_directories_above_are_made() {
+case_missing_parent_directories_are_created() {
 	umask 022
 	# shellcheck disable=SC2016 # for the inner shell
 	launch --state-dir="$tmp/a/b/st" stat -c %a "$tmp/a" "$tmp/a/b" "$tmp/a/b/st"
 	assert_eq modes "$(printf '755\n755\n755')" "$out"
-	[ ! -e "$tmp/a/b/st" ] || fail 'it is still there'
+	[ ! -e "$tmp/a/b/st" ] || fail 'the state directory is still there'
 }
 
-case_odd_names() {
-	need_tun
+case_special_characters_in_the_path_work() {
+	need_slirp4netns
 	state="$tmp/two  words'\"\$(x)%d,ü"
 	# shellcheck disable=SC2016 # for the inner shell
 	launch --state-dir="$state" --net=slirp4netns --disable-host-loopback --detach-netns --port-driver=builtin \
@@ -386,11 +410,11 @@ case_odd_names() {
 	assert_match output "$state
 tap0*10.0.2.100/24*" "$out"
 	assert_eq error '' "$err"
-	[ ! -e "$state" ] || fail 'it is still there'
+	[ ! -e "$state" ] || fail 'the state directory is still there'
 }
 
-case_a_path_through_an_absolute_link() {
-	need_tun
+case_a_path_through_an_absolute_link_works() {
+	need_slirp4netns
 	mkdir "$tmp/real"
 	ln -s "$tmp/real" "$tmp/link"
 	# As with /var/run, a link to /run.
@@ -400,33 +424,33 @@ case_a_path_through_an_absolute_link() {
 	assert_eq error '' "$err"
 	assert_match output "$tmp/link/st
 tap0*10.0.2.100/24*" "$out"
-	assert_eq 'what is left' '' "$(ls -A "$tmp/real")"
+	assert_eq 'files that are left' '' "$(ls -A "$tmp/real")"
 }
 
-case_the_temporary_directory() {
+case_without_state_dir_a_temporary_directory_is_used() {
 	# shellcheck disable=SC2016 # for the inner shell
 	show='echo "$ROOTLESSKIT_STATE_DIR"; stat -c %a "$ROOTLESSKIT_STATE_DIR"'
 	mkdir "$tmp/tmpdir"
 	TMPDIR=$tmp/tmpdir launch sh -c "$show"
 	assert_match output "$tmp/tmpdir/rootlesskit*
 700" "$out"
-	assert_eq 'what is left' '' "$(ls -A "$tmp/tmpdir")"
+	assert_eq 'files that are left' '' "$(ls -A "$tmp/tmpdir")"
 	launch --state-dir="$tmp/st" sh -c 'exit 3'
 	TMPDIR=$tmp/tmpdir launch sh -c 'exit 3'
-	assert_eq 'what is left after a failure' '' "$(ls -A "$tmp/tmpdir")"
+	assert_eq 'files that are left after a failure' '' "$(ls -A "$tmp/tmpdir")"
 	TMPDIR='' launch sh -c "$show"
 	assert_match 'without TMPDIR' "/tmp/rootlesskit*
 700" "$out"
 	[ ! -e "${out%
-*}" ] || fail "$out is still there"
+*}" ] || fail "the state directory is still there: $out"
 	# shellcheck disable=SC2016 # for the inner shell
 	TMPDIR=$tmp/tmpdir launch --state-dir= sh -c 'echo "$ROOTLESSKIT_STATE_DIR"'
 	assert_match 'with an empty --state-dir' "$tmp/tmpdir/rootlesskit*" "$out"
 	TMPDIR=$tmp/nowhere refused "mkdir $tmp/nowhere*: no such file or directory; try another TMPDIR, or --state-dir" true
 }
 
-# Whatever it is that fails for want of a descriptor.
-case_a_start_without_descriptors_leaves_no_temporary_directory() {
+# With each limit, another step of the start is the one that fails.
+case_a_start_with_too_few_descriptors_leaves_no_temporary_directory() {
 	mkdir "$tmp/tmpdir"
 	for n in 4 5 6 7 8 9 10 12 14; do
 		# shellcheck disable=SC3045 # dash and bash have it
@@ -434,25 +458,25 @@ case_a_start_without_descriptors_leaves_no_temporary_directory() {
 			ulimit -n "$n"
 			TMPDIR=$tmp/tmpdir exec rootlesskit --net=none --port-driver=builtin true
 		) >>"$tmp/out" 2>&1 || true
-		assert_eq "what is left with $n" '' "$(ls -A "$tmp/tmpdir")"
+		assert_eq "files that are left with $n" '' "$(ls -A "$tmp/tmpdir")"
 	done
-	grep -q 'too many open files' "$tmp/out" || fail "not for want of descriptors: $(cat "$tmp/out")"
+	grep -q 'too many open files' "$tmp/out" || fail "no start failed because of too few descriptors: $(cat "$tmp/out")"
 }
 
 case_the_users_own_directory_is_removed_at_the_end() {
 	mkdir "$tmp/st"
 	chmod 700 "$tmp/st"
 	launch --state-dir="$tmp/st" stat -c %a "$tmp/st"
-	assert_eq 'mode stays' 700 "$out"
-	[ ! -e "$tmp/st" ] || fail 'it is still there'
+	assert_eq 'mode of the existing directory' 700 "$out"
+	[ ! -e "$tmp/st" ] || fail 'the state directory is still there'
 	mkdir "$tmp/st"
 	launch --state-dir="$tmp/st" nosuchcommand
-	[ ! -e "$tmp/st" ] || fail 'it is still there after a failure'
+	[ ! -e "$tmp/st" ] || fail 'the state directory is still there after a failure'
 }
 
-case_the_directory_is_held_with_a_shared_flock() {
+case_a_shared_flock_protects_the_directory_from_systemd_tmpfiles() {
 	start sleep 60
-	# An exclusive one is what systemd-tmpfiles tries.
+	# systemd-tmpfiles leaves a directory alone if it cannot lock it exclusively.
 	assert_fails flock -n -x "$state" true
 	flock -n -s "$state" true
 	assert_fails flock -n -s "$state/lock" true
@@ -461,7 +485,7 @@ case_the_directory_is_held_with_a_shared_flock() {
 	flock -n -x "$state" true
 }
 
-case_files_of_the_command_go_with_the_directory() {
+case_files_of_the_command_are_removed_with_the_directory() {
 	mkdir "$tmp/kept"
 	echo content >"$tmp/kept/file"
 	for dir in "$tmp/st" ''; do
@@ -475,16 +499,16 @@ case_files_of_the_command_go_with_the_directory() {
 			ln -s "$1" sub/link' - "$tmp/kept"
 		assert_eq status 0 "$rc"
 		assert_eq warnings '' "$(cat "$tmp/err")"
-		assert_eq 'what is left' 'err kept log out' "$(find "$tmp" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | tr '\n' ' ' | sed 's/ $//')"
+		assert_eq 'files that are left' 'err kept log out' "$(find "$tmp" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | tr '\n' ' ' | sed 's/ $//')"
 		assert_eq content content "$(cat "$tmp/kept/file")"
 	done
 }
 
-case_files_of_the_command_of_a_killed_launcher_are_cleared() {
+case_files_of_a_killed_launchers_command_are_removed_by_the_next_one() {
 	# shellcheck disable=SC2016 # for the inner shell
 	start sh -c 'cd "$ROOTLESSKIT_STATE_DIR"; mkdir sub; echo $$ >sub/file; echo $$ >my.pid; exec sleep 60'
 	wait_until 5 test -s "$state/my.pid"
-	kill -KILL "$pid"
+	send_signal KILL "$pid"
 	wait_until 5 has_ended "$child"
 	await_end "$pid"
 	: >"$state/.nfs0000000000a1b2c300000001"
@@ -496,28 +520,29 @@ lock' "$(find "$state" -mindepth 1 -printf '%f\n' | LC_ALL=C sort)"
 	stop
 }
 
-# They belong to subordinate IDs: on the host the user may not remove them.
-case_files_of_other_users_inside_go_too() {
+# On the host these files belong to subordinate IDs, so the user may not remove them there.
+case_files_of_subordinate_users_are_removed_too() {
 	# shellcheck disable=SC2016 # for the inner shell
 	make='cd "$ROOTLESSKIT_STATE_DIR"; mkdir sub; echo x >sub/file; chmod 700 sub; chown -R 5:5 sub; touch ready'
 	launch --state-dir="$tmp/st" --net=none sh -c "$make"
 	assert_eq status 0 "$rc"
 	assert_eq warnings '' "$(cat "$tmp/err")"
-	[ ! -e "$tmp/st" ] || fail 'it is still there'
+	[ ! -e "$tmp/st" ] || fail 'the state directory is still there'
 	start sh -c "$make; exec sleep 60"
 	wait_until 5 test -e "$state/ready"
-	kill -KILL "$pid"
+	send_signal KILL "$pid"
 	wait_until 5 has_ended "$child"
 	await_end "$pid"
 	refused "remove $state/sub: permission denied; try \`rootlesskit rm -rf $state\`" --state-dir="$state" true
 	launch rm -rf "$state"
 	launch --state-dir="$state" true
-	assert_eq 'status after that' 0 "$rc$err"
+	assert_eq 'status and error after that command' 0 "$rc$err"
 }
 
-# A process that is left inside tries to trace the one that joins its user namespace for that. That
-# one is in the host's network namespace.
-case_what_removes_them_cannot_be_traced_from_inside() {
+# To remove such files, the launcher starts a process that joins the user namespace of the child, but
+# stays in the host's network namespace. Here a process that the command has left inside tries to trace
+# it.
+case_the_process_that_removes_files_cannot_be_traced_from_inside() {
 	cat >"$tmp/left.py" <<-'EOF'
 		import ctypes, os, re, sys, time
 		PTRACE_SEIZE, EPERM = 0x4206, 1
@@ -541,7 +566,7 @@ case_what_removes_them_cannot_be_traced_from_inside() {
 		            return pid
 		    return None
 
-		# Until it is traced or has ended.
+		# Tries to trace the process until that succeeds or the process has ended.
 		def trace(pid):
 		    while re.search("^State:\t[^ZX]", status(pid), re.M):
 		        if libc.ptrace(PTRACE_SEIZE, int(pid), 0, 0) == 0:
@@ -578,16 +603,23 @@ case_what_removes_them_cannot_be_traced_from_inside() {
 	wait_until 30 test -e "$tmp/traced"
 	assert_match 'the attempt' 'refused after it joined*' "$(cat "$tmp/traced")"
 	assert_eq status 0 "$rc"
-	[ ! -e "$tmp/st" ] || fail 'it is still there'
+	[ ! -e "$tmp/st" ] || fail 'the state directory is still there'
 }
 
-# On tmpfs a directory has no end for who removes its files while others are made.
-case_processes_left_inside_that_make_files_do_not_keep_the_launcher() {
+# On tmpfs, a program that removes all files of a directory never comes to an end while others create
+# files there. The command ends as soon as four processes have created so many files that removing them
+# takes some time.
+case_processes_that_keep_creating_files_do_not_delay_the_end() {
 	cat >"$tmp/make.py" <<-'EOF'
 		import os, time
 		os.chdir(os.environ["ROOTLESSKIT_STATE_DIR"])
+		def inodes():
+		    fs = os.statvfs(".")
+		    return fs.f_files - fs.f_ffree
+
 		if os.fork():
-		    time.sleep(0.5)
+		    while inodes() < 30000:
+		        time.sleep(0.01)
 		    os._exit(0)
 		os.setsid()
 		os.fork()
@@ -605,10 +637,10 @@ case_processes_left_inside_that_make_files_do_not_keep_the_launcher() {
 	unshare -Urm sh -c 'mount -t tmpfs tmpfs "$1/shm" && timeout -k 5 25 rootlesskit --state-dir="$1/shm/st" \
 		--subid-source=self --net=none --port-driver=builtin python3 "$1/make.py"; echo $? $(ls "$1/shm")' \
 		- "$tmp" >"$tmp/out" 2>"$tmp/err"
-	assert_eq 'status, and what is left' 0 "$(cat "$tmp/out")"
+	assert_eq 'status and files that are left' 0 "$(cat "$tmp/out")"
 }
 
-# A victim who gives a directory in which others may rename: they could put a link in its place.
+# A user who may rename the directory could put a link in its place.
 case_a_directory_that_others_could_replace_is_refused() {
 	mkdir "$tmp/open" "$tmp/open/sub"
 	chmod 777 "$tmp/open"
@@ -618,24 +650,24 @@ case_a_directory_that_others_could_replace_is_refused() {
 	TMPDIR=$tmp/open refused "*$why try another TMPDIR, or --state-dir" true
 	ln -s "$tmp/open/sub" "$tmp/link"
 	refused "directory $tmp/link/st is not safe: $why" --state-dir="$tmp/link/st" true
-	assert_eq 'what was made' "$tmp/open/sub" "$(find "$tmp/open" -mindepth 1)"
+	assert_eq 'what was created' "$tmp/open/sub" "$(find "$tmp/open" -mindepth 1)"
 	chmod 1777 "$tmp/open"
 	launch --state-dir="$tmp/open/sub/st" true
-	assert_eq 'with a sticky bit' 0 "$rc$err"
+	assert_eq 'status and error with a sticky bit' 0 "$rc$err"
 	TMPDIR=$tmp/open launch true
-	assert_eq 'as TMPDIR with a sticky bit' 0 "$rc$err"
+	assert_eq 'status and error in a TMPDIR with a sticky bit' 0 "$rc$err"
 	for mode in 777 1777 757; do
 		chmod "$mode" "$tmp/open/sub"
 		refused "*$tmp/open/sub may be written by others*" --state-dir="$tmp/open/sub" true
 	done
 	chmod 755 "$tmp/open/sub"
 	launch --state-dir="$tmp/open/sub" true
-	assert_eq 'of our own' 0 "$rc$err"
+	assert_eq 'status and error in a directory that only the user may write' 0 "$rc$err"
 }
 
-# umask 002 where each user has a group alone.
-case_a_directory_of_the_users_own_group_is_taken() {
-	[ "$(id -un)" = "$(id -gn)" ] || skip group 'the user has no group alone'
+# Where each user has a group of their own, umask 002 is usual.
+case_a_directory_writable_by_the_users_own_group_is_accepted() {
+	[ "$(id -un)" = "$(id -gn)" ] || skip group 'the user has no group of their own'
 	umask 002
 	mkdir "$tmp/home" "$tmp/home/st"
 	assert_eq mode 775 "$(stat -c %a "$tmp/home/st")"
@@ -648,8 +680,8 @@ case_a_directory_of_the_users_own_group_is_taken() {
 	fi
 }
 
-# As users 1000 and 1001 of a user namespace, with an /etc/passwd and /etc/group of their own.
-case_a_group_with_another_user_in_it_is_refused() {
+# The launcher runs as user 1000 of a user namespace that has its own /etc/passwd and /etc/group.
+case_a_directory_writable_by_a_shared_group_is_refused() {
 	chmod 711 "$tmp"
 	cat >"$tmp/inside" <<'EOF'
 		set -eu
@@ -662,7 +694,7 @@ case_a_group_with_another_user_in_it_is_refused() {
 		chmod 775 dir
 		mount --bind passwd /etc/passwd
 		mount --bind group /etc/group
-		# try PASSWD GROUP
+		# try PASSWD GROUP: prints the status of a start with these files, and why it was refused
 		try() {
 			printf "$1" >passwd
 			printf "$2" >group
@@ -690,8 +722,8 @@ EOF
 	launch --state-dir="$tmp/outer" --net=none sh -c 'chown 0:0 "$1/dir"' - "$tmp"
 }
 
-# The user's UID inside is 0, and the host's root shows as 65534. User 1 is another one.
-case_what_other_users_own_is_refused() {
+# Inside, the test user has UID 0, the host's root shows as 65534, and UID 1 is another user.
+case_paths_that_other_users_own_are_refused() {
 	chmod 711 "$tmp"
 	cat >"$tmp/inside" <<'EOF'
 		set -eu
@@ -720,7 +752,7 @@ case_what_other_users_own_is_refused() {
 		try group/st
 		ls -A fine others group
 EOF
-	# The state directory of the outer one has root's of the host, our user and the user 1 above it.
+	# Directories above $tmp belong to the host's root, which is accepted.
 	launch --state-dir="$tmp/outer" --net=none sh "$tmp/inside" "$tmp"
 	assert_eq error '' "$err"
 	assert_match output "fine/st: 0*
@@ -739,7 +771,7 @@ others:" "$out"
 	launch --state-dir="$tmp/outer" --net=none sh -c 'chown 0 "$1/others"; rm -rf "$1/sticky"' - "$tmp"
 }
 
-# The launcher sees the mount, in a mount namespace of the user's own.
+# The user mounts something in the state directory, in the mount namespace where the launcher runs.
 case_a_mount_in_the_directory_is_not_entered() {
 	mkdir "$tmp/precious"
 	echo content >"$tmp/precious/file"
@@ -748,7 +780,7 @@ case_a_mount_in_the_directory_is_not_entered() {
 		cd "$1"
 		mkfifo go
 		rootlesskit --subid-source=self --state-dir="$1/st" sh -c 'cat go' 2>err.inner &
-		until [ -e st/child_pid ]; do sleep 0.02; done
+		timeout 20 sh -c 'until [ -e st/child_pid ]; do sleep 0.02; done'
 		mkdir st/mount st/sub
 		mount --bind precious st/mount
 		echo >go
@@ -776,43 +808,44 @@ gone" "$out"
 }
 
 run_cases \
-	files_with_the_hosts_network \
-	files_with_the_builtin_port_driver \
-	files_with_slirp4netns \
-	files_with_a_detached_namespace \
-	modes_do_not_depend_on_the_umask \
-	child_pid_is_the_child \
-	all_is_there_before_the_command_starts \
+	the_hosts_network_needs_three_state_files \
+	the_builtin_port_driver_adds_its_two_state_files \
+	slirp4netns_adds_hosts_and_resolv_conf_to_the_state_files \
+	a_detached_namespace_is_a_state_file \
+	file_modes_do_not_depend_on_the_umask \
+	child_pid_names_the_child \
+	the_state_directory_is_complete_before_the_command_starts \
 	a_second_launcher_with_the_same_directory_fails_at_once \
-	launchers_that_race_for_a_directory \
-	files_of_a_killed_launcher_are_cleared \
-	foreign_things_are_refused_and_untouched \
-	files_with_our_names_but_without_a_lock_are_the_users \
-	a_lock_alone_does_not_make_a_directory_ours \
-	a_link_to_nowhere_is_refused_at_once \
+	racing_launchers_use_a_directory_one_at_a_time \
+	files_of_a_killed_launcher_are_removed_by_the_next_one \
+	a_directory_with_foreign_files_is_refused_and_unchanged \
+	files_with_our_names_but_no_lock_are_foreign \
+	a_lock_file_alone_does_not_mark_a_state_directory \
+	a_dangling_link_is_refused_at_once \
 	a_directory_of_another_user_is_refused \
 	links_with_our_names_are_removed_not_followed \
 	a_lock_that_is_a_link_is_refused \
-	a_full_file_system_is_named_with_the_way_out \
-	a_full_directory_with_our_name_is_refused \
-	a_directory_that_is_not_writable \
-	a_path_that_is_not_a_directory \
-	a_path_too_long_for_a_socket_names_the_limit \
-	a_relative_path \
-	missing_directories_above_are_made \
-	odd_names \
-	a_path_through_an_absolute_link \
-	the_temporary_directory \
-	a_start_without_descriptors_leaves_no_temporary_directory \
+	a_full_file_system_is_reported_with_the_fix \
+	a_full_file_system_is_reported_with_the_fix_for_networks \
+	a_nonempty_directory_with_our_name_is_refused \
+	a_directory_that_is_not_writable_is_refused \
+	a_path_that_is_not_a_directory_is_refused \
+	a_path_too_long_for_a_socket_is_refused_with_the_limit \
+	a_relative_path_becomes_absolute \
+	missing_parent_directories_are_created \
+	special_characters_in_the_path_work \
+	a_path_through_an_absolute_link_works \
+	without_state_dir_a_temporary_directory_is_used \
+	a_start_with_too_few_descriptors_leaves_no_temporary_directory \
 	the_users_own_directory_is_removed_at_the_end \
-	the_directory_is_held_with_a_shared_flock \
-	files_of_the_command_go_with_the_directory \
-	files_of_the_command_of_a_killed_launcher_are_cleared \
-	files_of_other_users_inside_go_too \
-	what_removes_them_cannot_be_traced_from_inside \
-	processes_left_inside_that_make_files_do_not_keep_the_launcher \
+	a_shared_flock_protects_the_directory_from_systemd_tmpfiles \
+	files_of_the_command_are_removed_with_the_directory \
+	files_of_a_killed_launchers_command_are_removed_by_the_next_one \
+	files_of_subordinate_users_are_removed_too \
+	the_process_that_removes_files_cannot_be_traced_from_inside \
+	processes_that_keep_creating_files_do_not_delay_the_end \
 	a_directory_that_others_could_replace_is_refused \
-	a_directory_of_the_users_own_group_is_taken \
-	a_group_with_another_user_in_it_is_refused \
-	what_other_users_own_is_refused \
+	a_directory_writable_by_the_users_own_group_is_accepted \
+	a_directory_writable_by_a_shared_group_is_refused \
+	paths_that_other_users_own_are_refused \
 	a_mount_in_the_directory_is_not_entered

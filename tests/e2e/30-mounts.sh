@@ -1,10 +1,10 @@
 #!/bin/sh
-# The child's mounts: copy-up, propagation, /sys. What the host has must stay as it is.
+# The child's mounts: copy-up, propagation and /sys. The host's files and mounts must not change.
 . "$(dirname "$0")/lib.sh"
 
 # ---- trees ----
 
-# Makes the directory $1 with all kinds of things in it.
+# make_tree DIR: creates a directory with files of all types. Sets `tree` to it.
 make_tree() {
 	mkdir -p "$1/sub/deep"
 	echo one >"$1/file"
@@ -23,7 +23,7 @@ line"
 	tree=$1
 }
 
-# All that there is to know of a tree, in one line.
+# sum_of DIR: prints a checksum of the names, metadata and contents of all files below a directory
 sum_of() {
 	(
 		cd "$1"
@@ -32,7 +32,7 @@ sum_of() {
 	) | cksum
 }
 
-# untouched COMMAND...: runs it and sees that nothing of $tree and nothing beside it has changed.
+# untouched COMMAND...: runs a command, and checks that nothing has changed in $tree and beside it
 untouched() {
 	sum=$(sum_of "$tree")
 	beside=$(ls -A "$tree/..")
@@ -43,7 +43,7 @@ untouched() {
 
 # ---- copy-up ----
 
-case_a_directory_becomes_a_tmpfs_of_links() {
+case_a_copied_up_directory_is_a_tmpfs_of_links() {
 	mkdir "$tmp/host"
 	make_tree "$tmp/host/tree"
 	cat >"$tmp/command" <<-'EOF'
@@ -79,7 +79,7 @@ fifo
 $((count + 1))" "$out"
 }
 
-case_changes_in_it_do_not_reach_the_host() {
+case_changes_in_a_copied_up_directory_do_not_reach_the_host() {
 	mkdir "$tmp/host"
 	make_tree "$tmp/host/tree"
 	cat >"$tmp/command" <<-'EOF'
@@ -99,41 +99,41 @@ case_changes_in_it_do_not_reach_the_host() {
 new
 new
 hidden' "$out"
-	# What is below a link is the host's own.
+	# Behind a link there is the host's own directory.
 	launch --copy-up="$tree" sh -c "echo written >'$tree/sub/deep/new'"
-	assert_eq 'below a link' written "$(cat "$tree/sub/deep/new")"
+	assert_eq 'file behind a link' written "$(cat "$tree/sub/deep/new")"
 }
 
-case_several_directories() {
+case_several_directories_can_be_copied_up() {
 	mkdir -p "$tmp/host/a" "$tmp/host/b" "$tmp/host/c"
 	make_tree "$tmp/host/tree"
 	show="stat -f -c %T '$tmp/host/a' '$tmp/host/b' '$tmp/host/c' '$tree'; cat '$tree/file'"
 	plain=$(sh -c "$show" | head -n 1)
-	[ "$plain" != tmpfs ] || skip tmpfs "$tmp is on one itself, so copy-up is not to be told from it"
+	[ "$plain" != tmpfs ] || skip tmpfs "$tmp is on a tmpfs, so its type does not show whether it was copied up"
 	copied=$(printf 'tmpfs\ntmpfs\n%s\ntmpfs\none' "$plain")
 	untouched launch --copy-up="$tmp/host/a" --copy-up="$tmp/host/b" --copy-up "$tree" sh -c "$show"
-	assert_eq repeated "$copied" "$out$err"
+	assert_eq 'types with repeated options' "$copied" "$out$err"
 	untouched launch --copy-up="$tmp/host/a,$tmp/host/b,$tree" sh -c "$show"
-	assert_eq 'a list' "$copied" "$out$err"
+	assert_eq 'types with a list' "$copied" "$out$err"
 	untouched launch --copy-up="$tmp/host/a/" --copy-up="$tmp/host/b//,$tree/" sh -c "$show"
-	assert_eq 'trailing slashes' "$copied" "$out$err"
+	assert_eq 'types with trailing slashes' "$copied" "$out$err"
 	untouched launch --copy-up-mode=tmpfs+symlink --copy-up="$tree" sh -c "$show"
-	assert_eq 'with the mode' "$(printf '%s\n%s\n%s\ntmpfs\none' "$plain" "$plain" "$plain")" "$out$err"
+	assert_eq 'types with --copy-up-mode' "$(printf '%s\n%s\n%s\ntmpfs\none' "$plain" "$plain" "$plain")" "$out$err"
 }
 
-case_directories_within_each_other_and_twice() {
+case_nested_and_repeated_directories_can_be_copied_up() {
 	mkdir "$tmp/host"
 	make_tree "$tmp/host/tree"
 	show="cat '$tree/sub/deep/nested'; touch '$tree/new' '$tree/sub/new'; stat -f -c %T '$tree' '$tree/sub/'"
 	untouched launch --copy-up="$tree" --copy-up="$tree/sub" sh -c "$show"
-	assert_eq 'the outer one first' "$(printf 'nested\ntmpfs\ntmpfs')" "$out$err"
+	assert_eq 'output with the outer directory first' "$(printf 'nested\ntmpfs\ntmpfs')" "$out$err"
 	untouched launch --copy-up="$tree/sub" --copy-up="$tree" sh -c "$show"
-	assert_eq 'the inner one first' "$(printf 'nested\ntmpfs\ntmpfs')" "$out$err"
+	assert_eq 'output with the inner directory first' "$(printf 'nested\ntmpfs\ntmpfs')" "$out$err"
 	untouched launch --copy-up="$tree" --copy-up="$tree" sh -c "cat '$tree/file'; stat -f -c %T '$tree'"
-	assert_eq twice "$(printf 'one\ntmpfs')" "$out$err"
+	assert_eq 'output with the same directory twice' "$(printf 'one\ntmpfs')" "$out$err"
 }
 
-# Rights of a directory inside, of its hidden `.ro*`, and of the original.
+# For `sh -c "$rights" - DIR...`: prints mode and owner of each directory.
 # shellcheck disable=SC2016 # for the inner shell
 rights='for d; do stat -c "%a %u:%g" "$d"; done'
 
@@ -145,7 +145,7 @@ case_a_copied_up_directory_keeps_its_mode() {
 			: >"$dir/file"
 			chmod $mode "$dir"
 			(umask $umask && launch --copy-up="$dir" sh -c "$rights; stat -c %a \"\$1\"/.ro*" - "$dir" &&
-				assert_eq "with umask $umask" "$mode 0:0
+				assert_eq "mode and owner, and mode of .ro*, with umask $umask" "$mode 0:0
 $mode" "$out$err")
 		done
 	done
@@ -157,21 +157,21 @@ case_a_copied_up_directory_keeps_its_owner() {
 	rootlesskit sh -c "chown 5:6 '$tmp/sub'; chmod 2755 '$tmp/sub'; chown 65534:65534 '$tmp/nobody'"
 	for umask in 022 077 000; do
 		(umask $umask && launch --copy-up="$tmp/own" --copy-up="$tmp/sub" sh -c "$rights" - "$tmp/own" "$tmp/sub" &&
-			assert_eq "with umask $umask" '2755 0:0
+			assert_eq "modes and owners with umask $umask" '2755 0:0
 2755 5:6' "$out$err")
 	done
-	# Host root does not exist inside and is shown as 65534. That is a subordinate ID, too.
+	# The host's root has no ID inside, where it shows as 65534. That number is also a subordinate ID.
 	# shellcheck disable=SC2016 # for the inner shell
 	launch --copy-up=/etc --copy-up=/var/tmp --copy-up="$tmp/nobody" sh -c "$rights" - /etc /var/tmp "$tmp/nobody"
-	assert_eq 'owners who do not exist inside' "$(stat -c %a /etc) 0:0
+	assert_eq 'modes and owners of directories whose owner has no ID inside' "$(stat -c %a /etc) 0:0
 $(stat -c %a /var/tmp) 0:0
 $(stat -c %a "$tmp/nobody") 0:0" "$out$err"
 	launch --subid-source=self --copy-up="$tmp/sub" sh -c "$rights" - "$tmp/sub"
-	assert_eq 'with one ID inside' '2755 0:0' "$out$err"
+	assert_eq 'mode and owner with one ID inside' '2755 0:0' "$out$err"
 	rootlesskit rm -r "$tmp/sub" "$tmp/nobody"
 }
 
-# Such a file is loaded into every program of root inside, who is the host's user.
+# /etc/ld.so.preload is loaded into every program of root inside, who is the user of the host.
 case_a_subordinate_user_cannot_create_a_file_in_a_copied_up_etc() {
 	for umask in 022 000; do
 		for id in 1 1000 65534 65535; do
@@ -181,12 +181,12 @@ case_a_subordinate_user_cannot_create_a_file_in_a_copied_up_etc() {
 						(echo x >>\$f) 2>/dev/null && echo \"\$f: created\"
 					done
 					ls /etc/passwd'; touch /etc/ld.so.preload" &&
-				assert_eq "as $id with umask $umask" /etc/passwd "$out$err")
+				assert_eq "files that user $id sees or creates with umask $umask" /etc/passwd "$out$err")
 		done
 	done
 }
 
-# set_acl FILE ENTRY...: entries are TAG:PERM:ID
+# set_acl FILE ENTRY...: sets the access ACL of a file. An entry has the form TAG:PERMISSIONS:ID.
 set_acl() {
 	need python3
 	python3 -c 'import os, struct, sys
@@ -199,29 +199,29 @@ os.setxattr(sys.argv[1], "system.posix_acl_access", acl)' "$@" 2>"$tmp/acl" ||
 		skip acl "no ACL can be set here: $(tail -n 1 "$tmp/acl")"
 }
 
-# The group's mode bits of a file with an ACL are its mask: the largest of what groups may do.
-case_an_acl_is_not_widened() {
+# The group bits of a file's mode show the mask of its ACL, which may be more than the owning group may do.
+case_an_ACL_grants_no_more_after_copy_up() {
 	mkdir "$tmp/acl.d"
 	chmod 755 "$tmp"
 	set_acl "$tmp/acl.d" u:7:-1 user:7:0 g:5:-1 mask:7:-1 other:5:-1
 	assert_eq 'mode of the original' 775 "$(stat -c %a "$tmp/acl.d")"
-	# Host root does not exist inside, so its entry goes. The owning group still may not write.
+	# The host's root has no ID inside, so its entry is dropped. The owning group still may not write.
 	launch --copy-up="$tmp/acl.d" python3 -c 'import os, sys
 print(os.getxattr(sys.argv[1], "system.posix_acl_access").hex())' "$tmp/acl.d"
 	assert_eq 'the ACL' 0200000001000700ffffffff04000500ffffffff10000700ffffffff20000500ffffffff "$out$err"
-	# A mapped user may write, another one may not.
+	# A user whose entry can be mapped may write. Others may not.
 	first=$(grep "^$(id -un):" /etc/subuid | head -n 1 | cut -d: -f2)
 	set_acl "$tmp/acl.d" u:7:-1 "user:7:$first" "user:0:$((first + 1))" g:5:-1 mask:7:-1 other:5:-1
 	launch --copy-up="$tmp/acl.d" sh -c "for id in 1 2 3; do
 		setpriv --reuid \$id --regid \$id --clear-groups sh -c 'touch \"$tmp/acl.d/\$0\" && echo \$0 writes' \$id
 		setpriv --reuid \$id --regid \$id --clear-groups ls '$tmp/acl.d' >/dev/null && echo \$id reads
 		done 2>/dev/null; true"
-	assert_eq 'who may' '1 writes
+	assert_eq 'who may write and read' '1 writes
 1 reads
 3 reads' "$out$err"
 }
 
-case_of_a_directory_in_the_home() {
+case_a_directory_in_the_home_can_be_copied_up() {
 	home=$(mktemp -d "$HOME/e2e.XXXXXX")
 	trap 'rm -rf "$home"' EXIT
 	make_tree "$home/tree"
@@ -230,15 +230,15 @@ case_of_a_directory_in_the_home() {
 	assert_eq output "$(printf 'one\ntmpfs')" "$out$err"
 }
 
-case_of_system_directories() {
+case_system_directories_can_be_copied_up() {
 	launch --copy-up=/etc --copy-up=/run --copy-up=/var/lib sh -c \
 		'stat -f -c %T /etc /run /var/lib; touch /etc/e2e /run/e2e /var/lib/e2e && id -un && ls /etc /var/lib >/dev/null'
 	assert_eq output "$(printf 'tmpfs\ntmpfs\ntmpfs\nroot')" "$out$err"
 	assert_fails ls /etc/e2e /run/e2e /var/lib/e2e
 }
 
-# As with the state directory in /run/user and --copy-up=/run.
-case_of_a_directory_that_holds_the_state_directory() {
+# As with a state directory in /run/user and --copy-up=/run.
+case_a_parent_of_the_state_directory_can_be_copied_up() {
 	port=$(free_port)
 	mkdir -p "$tmp/run/user/1000"
 	make_page 'hello from inside'
@@ -252,7 +252,7 @@ case_of_a_directory_that_holds_the_state_directory() {
 child_pid
 lock
 answered' "$(echo "$out" | grep -v '^\.bp')"
-			assert_eq "what is left in $holder" '' "$(ls -A "$tmp/run/user/1000")"
+			assert_eq "files that are left in $holder" '' "$(ls -A "$tmp/run/user/1000")"
 		done
 	done
 	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" --copy-up="$tmp" \
@@ -263,18 +263,19 @@ answered' "$(echo "$out" | grep -v '^\.bp')"
 	stop
 }
 
-case_a_detached_namespace_in_a_copied_up_directory() {
-	need_tun
+case_a_detached_namespace_works_with_a_copied_up_state_directory() {
+	need_slirp4netns
 	mkdir -p "$tmp/run/user"
 	# shellcheck disable=SC2016 # for the inner shell
 	launch --state-dir="$tmp/run/user/st" --net=slirp4netns --disable-host-loopback --detach-netns \
 		--port-driver=builtin --copy-up="$tmp/run" sh -c 'nsenter --net="$ROOTLESSKIT_STATE_DIR/netns" ip -br a show tap0; rootlessctl list-ports --json'
 	assert_eq error '' "$err"
 	assert_match output 'tap0*10.0.2.100/24*' "$out"
-	assert_eq 'what is left' '' "$(ls -A "$tmp/run/user")"
+	assert_eq 'files that are left' '' "$(ls -A "$tmp/run/user")"
 }
 
-# copy_up_fails PATTERN OPTION...: with the child's and the parent's line, and nothing deleted.
+# copy_up_fails PATTERN OPTION...: runs a launcher that must fail with an error line of the child that
+# matches PATTERN, and one of the parent. Nothing in $tree may be deleted.
 copy_up_fails() {
 	pattern=$1
 	shift
@@ -297,7 +298,7 @@ case_a_copy_up_that_fails_deletes_nothing() {
 	done
 	copy_up_fails "failed to create bind mount on $tree/file: not a directory (--copy-up=$tree/file); try the directory that it is in" --copy-up="$tree,$tree/file"
 	copy_up_fails "failed to create bind mount on $tree/fifo: not a directory (--copy-up=$tree/fifo); try the directory that it is in" --copy-up="$tree/fifo"
-	# Of the user's own state directory, and of one in a directory that is copied up.
+	# With a state directory beside the copied-up directory, and with one inside of it.
 	mkdir "$tmp/host/run"
 	for holder in "$tree" "$tmp/host/run"; do
 		copy_up_fails '*missing*' --state-dir="$tmp/host/run/st" --copy-up="$holder" --copy-up="$tmp/missing"
@@ -305,7 +306,7 @@ case_a_copy_up_that_fails_deletes_nothing() {
 	done
 }
 
-# Here it fails late: the directory is covered already when it turns out that it cannot be read.
+# The launcher notices that /root cannot be read only after the tmpfs is mounted over it.
 case_a_copy_up_that_fails_late_deletes_nothing() {
 	mkdir "$tmp/host"
 	make_tree "$tmp/host/tree"
@@ -316,7 +317,7 @@ case_a_copy_up_that_fails_late_deletes_nothing() {
 	copy_up_fails 'open /root/.ro*: permission denied*(--copy-up=/root)' --state-dir="$tmp/host/st" --copy-up=/root,"$tree"
 }
 
-case_directories_that_must_not_be_copied_up() {
+case_root_tmp_and_relative_paths_cannot_be_copied_up() {
 	mkdir "$tmp/host"
 	make_tree "$tmp/host/tree"
 	ln -s / "$tmp/root"
@@ -332,7 +333,7 @@ case_directories_that_must_not_be_copied_up() {
 		/tmp
 		/tmp/
 	EOF
-	# Whatever the root is called, and whoever finds it out.
+	# Other paths of the root directory. Depending on the path, the parent or the child refuses it.
 	for dir in /. /../ /etc/.. "$tmp/root" "$tmp/root/"; do
 		for first in '' "$tree,"; do
 			untouched launch --copy-up="$first$dir" touch "$tmp/ran"
@@ -349,14 +350,14 @@ case_directories_that_must_not_be_copied_up() {
 
 # ---- propagation ----
 
-case_propagation_of_the_root() {
+case_the_root_gets_the_requested_propagation() {
 	show='findmnt -no PROPAGATION / | tail -n 1'
 	assert_eq default private "$(rootlesskit sh -c "$show")"
-	# With a host as systemd makes it, a shared one. There `slave` has something to be a slave of.
+	# systemd makes the host's root shared, so that `slave` mounts have a master.
 	while read -r propagation expected; do
 		unshare -rm --propagation shared \
 			rootlesskit --subid-source=self --propagation="$propagation" sh -c "$show" >"$tmp/out" 2>"$tmp/err"
-		assert_eq "$propagation" "$expected" "$(cat "$tmp/out")"
+		assert_eq "propagation with $propagation" "$expected" "$(cat "$tmp/out")"
 		assert_eq "warnings of $propagation" '' "$(grep -v 'as the root user' "$tmp/err" || true)"
 	done <<-'EOF'
 		private private
@@ -368,7 +369,7 @@ case_propagation_of_the_root() {
 	EOF
 }
 
-case_only_the_recursive_kinds_reach_other_mounts() {
+case_only_recursive_propagation_changes_other_mounts() {
 	mkdir "$tmp/mnt"
 	for each in private:private,slave rprivate:private; do
 		unshare -rm --propagation shared sh -c '
@@ -376,12 +377,12 @@ case_only_the_recursive_kinds_reach_other_mounts() {
 			mount --make-shared "$1"
 			exec rootlesskit --subid-source=self --propagation="$2" findmnt -no PROPAGATION "$1"
 		' - "$tmp/mnt" "${each%%:*}" >"$tmp/out" 2>/dev/null
-		assert_eq "of a mount with $each" "${each#*:}" "$(cat "$tmp/out")"
+		assert_eq "propagation of another mount with $each" "${each#*:}" "$(cat "$tmp/out")"
 	done
 }
 
-# What the host mounts while the command runs: seen or not.
-case_later_mounts_of_the_host() {
+# The host mounts a tmpfs with a file `seen` while the command runs.
+case_later_mounts_of_the_host_are_seen_with_rslave_and_rshared() {
 	mkdir "$tmp/mnt"
 	mkfifo "$tmp/up" "$tmp/down"
 	for each in rprivate: rslave:seen rshared:seen; do
@@ -396,11 +397,11 @@ case_later_mounts_of_the_host() {
 			touch "$1/mnt/seen"
 			echo mounted >"$1/down"
 			wait' - "$tmp" "${each%%:*}" >"$tmp/out" 2>"$tmp/err" || fail "$(cat "$tmp/err")"
-		assert_eq "${each%%:*}" "${each#*:}" "$(cat "$tmp/out")"
+		assert_eq "files of the mount with ${each%%:*}" "${each#*:}" "$(cat "$tmp/out")"
 	done
 }
 
-case_a_host_that_is_private_is_warned_of() {
+case_a_private_host_root_causes_a_warning() {
 	for propagation in rslave rshared; do
 		unshare -rm --propagation private \
 			rootlesskit --subid-source=self --propagation=$propagation true 2>"$tmp/err"
@@ -415,8 +416,8 @@ mounts() {
 	cat /proc/self/mountinfo
 }
 
-case_the_host_sees_no_mount() {
-	need_tun
+case_the_host_sees_no_mount_of_the_child() {
+	need_slirp4netns
 	mkdir "$tmp/host"
 	make_tree "$tmp/host/tree"
 	before=$(mounts)
@@ -424,7 +425,7 @@ case_the_host_sees_no_mount() {
 		# shellcheck disable=SC2086 # nothing or an option
 		start --net=slirp4netns --disable-host-loopback --port-driver=builtin --copy-up=/etc --copy-up="$tree" \
 			--propagation=rslave $detach sleep 60
-		[ "$(inside_mounts cat /proc/self/mountinfo)" != "$before" ] || fail 'there are none inside either'
+		[ "$(inside_mounts cat /proc/self/mountinfo)" != "$before" ] || fail 'the child has no mounts of its own, so this tests nothing'
 		assert_eq "mounts of the host $detach" "$before" "$(mounts)"
 		stop
 		assert_eq "mounts after the end $detach" "$before" "$(mounts)"
@@ -432,13 +433,13 @@ case_the_host_sees_no_mount() {
 	assert_eq file one "$(cat "$tree/file")"
 }
 
-# Likewise with a shared root, from which mounts would spread.
-case_a_host_with_shared_mounts_sees_no_mount() {
+# From a shared root, the child's mounts could propagate to the host.
+case_a_host_with_shared_mounts_sees_no_mount_of_the_child() {
 	mkdir "$tmp/host"
 	make_tree "$tmp/host/tree"
 	while read -r options; do
 		# shellcheck disable=SC2016,SC2086 # for the inner shells; options
-		unshare -rm --propagation shared sh -c '
+		timeout 20 unshare -rm --propagation shared sh -c '
 			tmp=$1
 			shift
 			cat /proc/self/mountinfo >"$tmp/before"
@@ -466,28 +467,28 @@ case_a_host_with_shared_mounts_sees_no_mount() {
 
 # ---- /sys ----
 
-# Mount points at and below /sys with what is there.
+# Prints the mount points at and below /sys, with the device and root directory of each mount.
 sys_mounts() {
 	awk '$5 ~ "^/sys(/|$)" { print $5, $3, $4 }' /proc/self/mountinfo
 }
 sys_mounts_text="awk '\$5 ~ \"^/sys(/|\$)\" { print \$5, \$3, \$4 }' /proc/self/mountinfo"
 
-case_sys_shows_the_namespaces_own_interfaces() {
-	need_tun
+case_sys_shows_only_the_interfaces_of_the_namespace() {
+	need_slirp4netns
 	[ "$(cat /sys/class/net/lo/ifindex)" = 1 ] || fail 'this host has no lo'
 	launch --net=none ls /sys/class/net
-	assert_eq none lo "$out$err"
+	assert_eq 'interfaces with --net=none' lo "$out$err"
 	launch --net=slirp4netns --disable-host-loopback --copy-up=/etc sh -c 'ls /sys/class/net; cat /sys/class/net/tap0/mtu'
-	assert_eq slirp4netns "$(printf 'lo\ntap0\n65520')" "$out$err"
+	assert_eq 'interfaces and MTU with slirp4netns' "$(printf 'lo\ntap0\n65520')" "$out$err"
 }
 
-case_cgroups_are_kept() {
-	[ -d /sys/fs/cgroup ] || skip cgroup 'this host has none'
+case_cgroup_mounts_are_kept_in_a_new_sys() {
+	[ -d /sys/fs/cgroup ] || skip cgroup 'this host has no /sys/fs/cgroup'
 	host=$(sys_mounts | grep ^/sys/fs/cgroup || true)
 	for net in none slirp4netns; do
-		[ $net = none ] || need_tun
+		[ $net = none ] || need_slirp4netns
 		launch --net=$net sh -c "$sys_mounts_text | tac"
-		# The ones on top: what is below them counts for nothing.
+		# Only the topmost mounts count. They hide those below them.
 		assert_eq "cgroups with $net" "$host" \
 			"$(echo "$out" | grep ^/sys/fs/cgroup | head -n "$(echo "$host" | wc -l)" | tac)"
 		launch --net=$net ls /sys/fs/cgroup
@@ -495,8 +496,8 @@ case_cgroups_are_kept() {
 	done
 }
 
-case_sys_of_the_hosts_network_is_left_alone() {
-	need_tun
+case_sys_is_unchanged_with_the_hosts_network() {
+	need_slirp4netns
 	host=$(sys_mounts)
 	for options in --net=host '--net=none --detach-netns' '--net=slirp4netns --disable-host-loopback --detach-netns'; do
 		# shellcheck disable=SC2086 # options
@@ -508,9 +509,9 @@ case_sys_of_the_hosts_network_is_left_alone() {
 	done
 }
 
-# Reading a directory by one descriptor number fails, by one after the other. One of them is the
-# original of the copied-up directory, for which the launcher's own directory has another number.
-case_a_directory_that_cannot_be_read_is_not_copied_up_in_part() {
+# Reading a directory fails for one descriptor number after the other. One of them is the directory to be
+# copied up. The redirections change the number of the launcher's own directory, so that the two differ.
+case_an_unreadable_directory_is_never_copied_up_partially() {
 	for fd in 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do
 		rc=0
 		"$BUILD/tools/without" "getdents64/$fd=EIO" -- rootlesskit --state-dir="$tmp/state$fd" \
@@ -519,32 +520,32 @@ case_a_directory_that_cannot_be_read_is_not_copied_up_in_part() {
 		[ "$rc" -eq 0 ] || assert_match error '*error: *: input/output error*' "$(cat "$tmp/err")"
 		cat "$tmp/err" >>"$tmp/all"
 	done
-	assert_match 'an error' '*error: *reading /etc/*: input/output error*' "$(cat "$tmp/all")"
+	assert_match 'errors of all runs' '*error: *reading /etc/*: input/output error*' "$(cat "$tmp/all")"
 }
 
 run_cases \
-	a_directory_that_cannot_be_read_is_not_copied_up_in_part \
-	a_directory_becomes_a_tmpfs_of_links \
-	changes_in_it_do_not_reach_the_host \
-	several_directories \
-	directories_within_each_other_and_twice \
+	an_unreadable_directory_is_never_copied_up_partially \
+	a_copied_up_directory_is_a_tmpfs_of_links \
+	changes_in_a_copied_up_directory_do_not_reach_the_host \
+	several_directories_can_be_copied_up \
+	nested_and_repeated_directories_can_be_copied_up \
 	a_copied_up_directory_keeps_its_mode \
 	a_copied_up_directory_keeps_its_owner \
 	a_subordinate_user_cannot_create_a_file_in_a_copied_up_etc \
-	an_acl_is_not_widened \
-	of_a_directory_in_the_home \
-	of_system_directories \
-	of_a_directory_that_holds_the_state_directory \
-	a_detached_namespace_in_a_copied_up_directory \
+	an_ACL_grants_no_more_after_copy_up \
+	a_directory_in_the_home_can_be_copied_up \
+	system_directories_can_be_copied_up \
+	a_parent_of_the_state_directory_can_be_copied_up \
+	a_detached_namespace_works_with_a_copied_up_state_directory \
 	a_copy_up_that_fails_deletes_nothing \
 	a_copy_up_that_fails_late_deletes_nothing \
-	directories_that_must_not_be_copied_up \
-	propagation_of_the_root \
-	only_the_recursive_kinds_reach_other_mounts \
-	later_mounts_of_the_host \
-	a_host_that_is_private_is_warned_of \
-	the_host_sees_no_mount \
-	a_host_with_shared_mounts_sees_no_mount \
-	sys_shows_the_namespaces_own_interfaces \
-	cgroups_are_kept \
-	sys_of_the_hosts_network_is_left_alone
+	root_tmp_and_relative_paths_cannot_be_copied_up \
+	the_root_gets_the_requested_propagation \
+	only_recursive_propagation_changes_other_mounts \
+	later_mounts_of_the_host_are_seen_with_rslave_and_rshared \
+	a_private_host_root_causes_a_warning \
+	the_host_sees_no_mount_of_the_child \
+	a_host_with_shared_mounts_sees_no_mount_of_the_child \
+	sys_shows_only_the_interfaces_of_the_namespace \
+	cgroup_mounts_are_kept_in_a_new_sys \
+	sys_is_unchanged_with_the_hosts_network

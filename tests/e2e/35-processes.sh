@@ -1,18 +1,18 @@
 #!/bin/sh
-# Namespaces of processes, PID 1, cgroups, and what somebody at a terminal sees.
+# Namespaces, PID 1, evacuation of cgroups, and job control at a terminal.
 . "$(dirname "$0")/lib.sh"
 
 # ---- namespaces ----
 
-# The namespaces of the command that differ from ours, one a line.
+# new_namespaces OPTION...: prints the types of the command's namespaces that differ from ours
 new_namespaces() {
 	launch "$@" sh -c 'readlink /proc/self/ns/*'
 	readlink /proc/self/ns/* | sort >"$tmp/ns"
 	echo "$out" | sort | comm -13 "$tmp/ns" - | sed 's/:.*//' | sort -u | tr '\n' ' '
 }
 
-case_each_option_makes_one_namespace() {
-	assert_eq none 'mnt user ' "$(new_namespaces)"
+case_each_option_creates_one_namespace() {
+	assert_eq 'no option' 'mnt user ' "$(new_namespaces)"
 	assert_eq pidns 'mnt pid user ' "$(new_namespaces --pidns)"
 	assert_eq cgroupns 'cgroup mnt user ' "$(new_namespaces --cgroupns)"
 	assert_eq utsns 'mnt user uts ' "$(new_namespaces --utsns)"
@@ -23,7 +23,7 @@ case_each_option_makes_one_namespace() {
 	assert_eq off 'mnt user ' "$(new_namespaces --pidns=false --cgroupns=false --utsns=0 --ipcns=f)"
 }
 
-case_proc_shows_only_the_namespaces_processes() {
+case_proc_shows_only_processes_of_the_PID_namespace() {
 	for reaper in auto false; do
 		# shellcheck disable=SC2016 # for the inner shell
 		launch --pidns --reaper=$reaper sh -c 'cd /proc; echo [0-9]*; tr "\0" " " <1/cmdline; echo; echo $$ $PPID'
@@ -31,39 +31,39 @@ case_proc_shows_only_the_namespaces_processes() {
 		assert_eq output "$(printf '1 2\n/proc/self/exe --pidns --reaper=%s sh -c %s \n2 1' "$reaper" \
 			'cd /proc; echo [0-9]*; tr "\0" " " <1/cmdline; echo; echo $$ $PPID')" "$out"
 	done
-	# It hides nothing of the host's from the host.
+	# The host's own /proc still shows its processes.
 	kill -0 $$
 	[ -e "/proc/$$" ] || fail "the host's /proc has changed"
 }
 
-case_a_host_name_is_ones_own() {
+case_utsns_gives_the_command_its_own_host_name() {
 	before=$(uname -n)
 	launch --utsns sh -c 'hostname inside.example && uname -n'
 	assert_eq 'name inside' inside.example "$out"
 	assert_eq 'name outside' "$before" "$(uname -n)"
 	launch sh -c 'hostname inside.example'
-	[ "$rc" -ne 0 ] || fail "without --utsns the host's name can be set"
+	[ "$rc" -ne 0 ] || fail "without --utsns the command can set the host's name"
 }
 
-case_shared_memory_is_ones_own() {
+case_ipcns_gives_the_command_its_own_shared_memory() {
 	need ipcmk
 	launch --ipcns sh -c 'ipcmk -M 4096 >/dev/null && tail -n +2 /proc/sysvipc/shm | wc -l'
 	assert_eq 'segments inside' 1 "$out"
 	launch --ipcns sh -c 'ipcmk -M 4096 >/dev/null; exec sleep 0'
-	# It went with the namespace.
-	assert_eq 'our segments' '' "$(tail -n +2 /proc/sysvipc/shm | awk -v u="$(id -u)" '$8 == u')"
+	# The segment disappeared with its namespace.
+	assert_eq "the user's segments on the host" '' "$(tail -n +2 /proc/sysvipc/shm | awk -v u="$(id -u)" '$8 == u')"
 }
 
-case_a_cgroup_namespace_begins_where_we_are() {
+case_cgroupns_shows_the_current_cgroup_as_root() {
 	launch --cgroupns sh -c 'cut -d: -f3 /proc/self/cgroup | sort -u'
 	assert_eq 'cgroups' / "$out"
 	launch cat /proc/self/cgroup
-	assert_eq 'cgroups without it' "$(cat /proc/self/cgroup)" "$out"
+	assert_eq 'cgroups without --cgroupns' "$(cat /proc/self/cgroup)" "$out"
 }
 
 # ---- PID 1 ----
 
-case_exit_statuses_with_a_PID_namespace() {
+case_exit_statuses_are_the_same_with_a_PID_namespace() {
 	for reaper in auto false; do
 		for status in 0 1 42 255; do
 			launch --pidns --reaper=$reaper sh -c "exit $status"
@@ -84,15 +84,11 @@ case_exit_statuses_with_a_PID_namespace() {
 [rootlesskit:parent] error: child exited: exit status 1' "$err"
 }
 
-# shellcheck disable=SC2016 # for the inner shell
-trapping='for s in INT TERM HUP QUIT USR1 USR2 CONT WINCH; do trap "echo got $s; exit 7" $s; done
-	echo ready; while :; do sleep .1; done'
-
-# The kernel keeps from PID 1 what it has no handler for, so this is not a matter of course.
-case_signals_pass_PID_1() {
+# The kernel does not deliver a signal to PID 1 that has no handler there.
+case_signals_are_forwarded_through_PID_1() {
 	for reaper in auto false; do
 		for signal in INT TERM HUP QUIT USR1 USR2 CONT WINCH; do
-			start --pidns --reaper=$reaper sh -c "$trapping"
+			start --pidns --reaper=$reaper sh -c "$report_signals"
 			wait_until 5 grep -q ready "$tmp/bg.out"
 			send_signal "$signal" "$pid"
 			wait_until 5 grep -q "got $signal" "$tmp/bg.out"
@@ -107,35 +103,56 @@ case_signals_pass_PID_1() {
 	done
 }
 
-case_signals_from_inside_pass_PID_1_too() {
+case_signals_from_inside_are_forwarded_through_PID_1() {
 	launch --pidns sh -c 'trap "echo got USR1; exit 0" USR1; kill -KILL 1; kill -USR1 1; sleep 5'
 	assert_eq output 'got USR1' "$out"
 	assert_eq status 0 "$rc"
 }
 
-case_the_reaper_gives_the_command_a_session_and_waits_for_orphans() {
-	# Twenty orphans, of which none is left in the end, not even as a zombie. (What is gone before
-	# it is read is no orphan.)
-	# shellcheck disable=SC2016 # for the inner shell
-	orphans='set -- $(sed "s/.*) //" /proc/$$/stat); echo "session $4"
-		for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sh -c "sleep 0.01 &"; done
-		tries=100
-		while left=$(cat /proc/[0-9]*/status 2>/dev/null | grep -c "^State:.Z\|^Name:.sleep")
-			[ "$left" -gt 0 ] && [ "$tries" -gt 0 ]; do
-			tries=$((tries - 1))
-			sleep 0.1
-		done
-		echo "$left"'
+# Starts twenty orphans and waits until none is left, not even as a zombie, for 10 s at most. Prints the
+# session, and how many orphans are left. cat complains about processes that end meanwhile.
+# shellcheck disable=SC2016 # for the inner shell
+orphans='set -- $(sed "s/.*) //" /proc/$$/stat); echo "session $4"
+	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sh -c "sleep 0.01 &"; done
+	tries=100
+	while left=$(cat /proc/[0-9]*/status 2>/dev/null | grep -c "^State:.Z\|^Name:.sleep")
+		[ "$left" -gt 0 ] && [ "$tries" -gt 0 ]; do
+		tries=$((tries - 1))
+		sleep 0.1
+	done
+	echo "$left"'
+
+case_the_reaper_starts_a_session_and_reaps_orphans() {
 	launch --pidns sh -c "$orphans"
 	assert_eq output "$(printf 'session 2\n0')" "$out"
 	launch --pidns --reaper=true sh -c "$orphans"
 	assert_eq output "$(printf 'session 2\n0')" "$out"
-	# 0: one that is outside of the namespace
+	# Session 0 is one outside of the PID namespace.
 	launch --pidns --reaper=false sh -c "$orphans"
 	assert_eq output "$(printf 'session 0\n0')" "$out"
 }
 
-case_nothing_outlives_PID_1() {
+case_the_reaper_inherits_orphans_without_a_pid_namespace() {
+	# shellcheck disable=SC2016 # for the inner shell
+	orphan='sh -c "sleep 60 & echo \$!" >"$1"; read -r pid <"$1"
+		set -- $(sed "s/.*) //" "/proc/$pid/stat"); echo "$([ "$2" = $PPID ] && echo ours || echo "parent $2")"
+		kill -9 "$pid"; n=500; while [ -e "/proc/$pid" ] && [ $n -gt 0 ]; do n=$((n - 1)); sleep 0.02; done
+		[ ! -e "/proc/$pid" ] || echo "still there"'
+	launch --reaper=true sh -c "$orphan" - "$tmp/pid"
+	assert_eq 'parent of an orphan' ours "$out$err"
+	launch sh -c "$orphan" - "$tmp/pid"
+	assert_match 'without the option' 'parent *' "$out$err"
+}
+
+# As in a container whose only process is the launcher.
+case_a_launcher_that_is_PID_1_leaves_no_zombies() {
+	launch_as_pid_1="unshare --user --map-root-user --pid --fork --mount-proc"
+	# shellcheck disable=SC2086 # words
+	out=$($launch_as_pid_1 rootlesskit --subid-source=self sh -c "$orphans" 2>"$tmp/err") || fail "$(cat "$tmp/err")"
+	assert_eq 'orphans left' 0 "$(echo "$out" | tail -n 1)"
+}
+
+case_no_process_outlives_PID_1() {
 	launch --pidns sh -c 'sleep 30 & setsid sleep 30 & echo started'
 	assert_eq output started "$out"
 	assert_eq status 0 "$rc"
@@ -143,14 +160,14 @@ case_nothing_outlives_PID_1() {
 		tr '\0' '\n' <"/proc/$p/environ" | grep -x "E2E_CASE=$tmp"; done || true)"
 }
 
-case_child_pid_is_as_the_host_sees_it() {
+case_child_pid_is_a_PID_of_the_host() {
 	start --pidns --net=none --port-driver=builtin sleep 60
 	assert_eq 'PIDs' "$(printf '%d\t1' "$child")" "$(sed -n 's/^NSpid:\t//p' "/proc/$child/status")"
-	# The set-up tool of nerdctl reads it from there.
+	# nerdctl's set-up tool reads this variable from the child's environment.
 	tr '\0' '\n' <"/proc/$child/environ" | grep -qx "ROOTLESSKIT_STATE_DIR=$state" ||
-		fail 'no ROOTLESSKIT_STATE_DIR in its environment'
-	assert_match 'API' "*\"childPID\":$child,*" "$(fetch --unix-socket "$state/api.sock" http://x/v1/info)"
-	# nsenter(1) into all of it
+		fail 'the child has no ROOTLESSKIT_STATE_DIR'
+	assert_match 'API' "*\"childPID\":$child,*" "$(api_get info)"
+	# nsenter(1) can enter all namespaces by this PID.
 	assert_match 'processes inside' '*sleep 60*' \
 		"$(nsenter --preserve-credentials -U -m -n -p -t "$child" ps -e -o args)"
 	stop
@@ -173,26 +190,25 @@ case_ports_work_in_a_PID_namespace() {
 	stop
 }
 
-case_LISTEN_PID_is_as_the_command_sees_it() {
+case_LISTEN_PID_is_a_PID_of_the_new_namespace() {
 	exec 3<"$here/lib.sh"
 	# shellcheck disable=SC2016 # for the inner shells
 	LISTEN_FDS=1 sh -c 'LISTEN_PID=$$ exec rootlesskit --pidns sh -c "echo \$LISTEN_PID \$\$; readlink /proc/\$\$/fd/3"' >"$tmp/out"
 	assert_eq output "$(printf '2 2\n%s' "$here/lib.sh")" "$(cat "$tmp/out")"
 }
 
-case_limits_and_signals_are_as_they_were() {
+case_the_command_inherits_limits_and_ignored_signals_in_a_PID_namespace() {
 	ulimit -Sn 512
 	trap '' USR2
+	before=$(limits_and_signals env)
+	assert_match 'limits and signals' '512*SigIgn*[1-9a-f]*' "$before"
 	for reaper in auto false; do
-		# 32 and 33 are glibc's own. The shell itself has all signals blocked for a moment after a fork.
-		outside=$(sh -c 'ulimit -Sn; exec grep -E "^Sig(Blk|Ign)" /proc/self/status' | sed 's/[0189]\([0-9a-f]\{7\}\)$/_\1/; s/[0-3]_/_/')
-		launch --pidns --reaper=$reaper sh -c 'ulimit -Sn; exec grep -E "^Sig(Blk|Ign)" /proc/self/status'
-		assert_eq 'limits and signals' "$outside" \
-			"$(echo "$out" | sed 's/[0189]\([0-9a-f]\{7\}\)$/_\1/; s/[0-3]_/_/')"
+		assert_eq "limits and signals with --reaper=$reaper" "$before" \
+			"$(limits_and_signals rootlesskit --pidns --reaper=$reaper)"
 	done
 }
 
-case_kill_9_of_parent_or_PID_1_ends_all() {
+case_killing_parent_PID_1_or_command_ends_everything() {
 	for whom in parent child command; do
 		start --pidns --cgroupns --utsns --ipcns --net=none --port-driver=builtin sh -c 'sleep 60 & sleep 60'
 		all=$(pgrep -P "$child")
@@ -200,7 +216,7 @@ case_kill_9_of_parent_or_PID_1_ends_all() {
 		case $whom in
 		parent) send_signal KILL "$pid" ;;
 		child) send_signal KILL "$child" ;;
-		command) kill -KILL "$(pgrep -P "$child")" ;;
+		command) send_signal KILL "$(pgrep -P "$child")" ;;
 		esac
 		for p in $child $all; do
 			wait_until 5 has_ended "$p"
@@ -216,8 +232,8 @@ case_kill_9_of_parent_or_PID_1_ends_all() {
 	done
 }
 
-# masked HIDING OPTIONS... COMMAND: a launcher in a mount namespace where HIDING is done first, as
-# container engines and systemd's ProtectKernelTunables= do it.
+# masked HIDING OPTIONS... COMMAND: runs a launcher in a mount namespace, after the script HIDING has masked
+# files there. Container engines and systemd's ProtectKernelTunables= mask files of /proc and /sys.
 masked() {
 	hiding=$1
 	shift
@@ -230,10 +246,11 @@ masked() {
 }
 hidden='mount --bind /dev/null /proc/version; mount -t tmpfs none /proc/tty -o ro'
 tunables='mount --bind /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys'
-# The kernel allows what an unhidden mount elsewhere shows already.
+# The kernel permits a new proc if another proc is mounted, with the same flags and nothing masked. Here
+# that other proc is read-only.
 read_only='mount -t proc -o ro none "$tmp/proc"; '$hidden
 
-case_with_a_masked_proc_the_outer_one_stays() {
+case_with_a_masked_proc_the_outer_proc_stays() {
 	for hiding in "$hidden" "$tunables"; do
 		# shellcheck disable=SC2016 # for the inner shell
 		masked "$hiding" --pidns sh -c 'echo $$; cat /proc/self/comm; [ ! -e /proc/version ] || wc -c </proc/version
@@ -247,7 +264,7 @@ outer' "$out"
 	done
 }
 
-case_with_a_read_only_proc_the_new_one_is_read_only() {
+case_with_a_read_only_proc_the_new_proc_is_read_only() {
 	mkdir "$tmp/proc"
 	export tmp
 	masked "$read_only" --pidns sh -c 'readlink /proc/self
@@ -257,9 +274,9 @@ ro,nosuid,nodev,noexec,relatime' "$out"
 	assert_match warning '*level=warning msg="\[rootlesskit:child \] a new proc may only be mounted read-only on /proc: operation not permitted"*' "$err"
 }
 
-# Whatever names a process in /proc there must mean the outer namespace.
+# /proc shows the outer PID namespace there, so the launcher must use outer PIDs in paths of /proc.
 case_with_a_masked_proc_everything_else_works() {
-	need_tun
+	need_slirp4netns
 	port=$(free_port)
 	make_page 'hello from inside'
 	mkdir "$tmp/dir"
@@ -283,7 +300,7 @@ case_with_a_masked_proc_everything_else_works() {
 	done
 	# shellcheck disable=SC2016 # for the inner shells
 	masked "$hidden" --pidns sh -c 'sleep 60 >/dev/null 2>&1 & kill -TERM $$; sleep 5'
-	assert_match 'the end by a signal' '*exited: signal: terminated*' "$err"
+	assert_match 'error after the end by a signal' '*exited: signal: terminated*' "$err"
 	exec 3<"$here/lib.sh"
 	# shellcheck disable=SC2016 # for the inner shells
 	LISTEN_FDS=1 unshare -rm sh -c "set -e; $hidden;"' export LISTEN_PID=$$
@@ -291,8 +308,8 @@ case_with_a_masked_proc_everything_else_works() {
 	assert_eq LISTEN_PID '2 2' "$(cat "$tmp/out")"
 }
 
-case_with_a_masked_sys_the_outer_one_stays() {
-	[ -d /sys/kernel ] || skip sysfs 'there is none'
+case_with_a_masked_sys_the_outer_sysfs_stays() {
+	[ -d /sys/kernel ] || skip sysfs 'there is no /sys/kernel'
 	for options in --net=none '--net=none --pidns'; do
 		# shellcheck disable=SC2086 # options
 		masked 'mount -t tmpfs none /sys/kernel -o ro' $options sh -c 'ls /sys/kernel; ip -o link | wc -l'
@@ -300,21 +317,21 @@ case_with_a_masked_sys_the_outer_one_stays() {
 		assert_match "warning with $options" '*level=warning msg="\[rootlesskit:child \] mounting sysfs on /sys: operation not permitted; /sys still shows the outer network namespace.*"' "$err"
 	done
 	masked 'mount -o remount,ro,bind /sys' --net=none ls /sys/class/net
-	assert_eq 'interfaces in a read-only one' lo "$out"
-	assert_match 'warning of a read-only one' '*a new sysfs may only be mounted read-only on /sys: operation not permitted"*' "$err"
+	assert_eq 'interfaces in a read-only sysfs' lo "$out"
+	assert_match 'warning about a read-only sysfs' '*a new sysfs may only be mounted read-only on /sys: operation not permitted"*' "$err"
 }
 
 # ---- cgroups ----
 
-# tests/run.sh gives us one of the v2 hierarchy. Makes a cgroup in it; the program in_cgroup runs
-# something there.
+# Creates a cgroup below the one that tests/run.sh has delegated to us. Sets `group` to it. The program
+# in_cgroup runs a command there.
 make_cgroup() {
 	[ -n "${CGROUP-}" ] ||
 		skip cgroup2 'no cgroup is delegated to us; try "systemd-run --user --scope -p Delegate=yes make check"'
 	group=$CGROUP/${tmp##*/}
 	mkdir "$group"
 	mkdir "$tmp/in"
-	# 0 is the process that writes it.
+	# 0 means the process that writes it.
 	printf '#!/bin/sh\necho 0 >%s/cgroup.procs\nexec "$@"\n' "$group" >"$tmp/in/in_cgroup"
 	chmod +x "$tmp/in/in_cgroup"
 	PATH=$tmp/in:$PATH
@@ -340,13 +357,13 @@ in it:
 in pod: $controllers
 0::/pod
 PID 1 is in evac" "$(cat "$tmp/out")"
-	# As it was.
+	# The launcher has undone everything.
 	[ ! -e "$group/evac" ] || fail 'the subgroup is left'
-	assert_eq 'controllers' '' "$(cat "$group/cgroup.subtree_control")"
+	assert_eq 'enabled controllers afterwards' '' "$(cat "$group/cgroup.subtree_control")"
 	rmdir "$group"
 }
 
-case_evacuation_takes_everybody_along_and_back() {
+case_evacuation_moves_all_processes_and_moves_them_back() {
 	make_cgroup
 	in_cgroup sleep 60 &
 	other=$!
@@ -356,28 +373,28 @@ case_evacuation_takes_everybody_along_and_back() {
 	in_cgroup rootlesskit --state-dir="$state" $evacuating sleep 60 2>"$tmp/bg.err" &
 	pid=$!
 	wait_ready
-	assert_eq 'in the cgroup' '' "$(cat "$group/cgroup.procs")"
+	assert_eq 'processes in the cgroup' '' "$(cat "$group/cgroup.procs")"
 	for p in "$other" "$pid" "$child" "$(pgrep -P "$child")"; do
 		grep -qx "$p" "$group/evac/cgroup.procs" || fail "$p is not in evac"
 	done
 	stop
-	assert_eq 'in the cgroup' "$other" "$(cat "$group/cgroup.procs")"
+	assert_eq 'processes in the cgroup afterwards' "$other" "$(cat "$group/cgroup.procs")"
 	end_process "$other"
 	wait_until 5 rmdir "$group"
 }
 
-case_evacuation_with_the_hosts_network_and_a_group_that_is_there() {
+case_evacuation_into_an_existing_group_keeps_the_group() {
 	make_cgroup
 	mkdir "$group/evac"
 	# shellcheck disable=SC2086 # options
 	in_cgroup rootlesskit $evacuating sh -c 'ls -d /sys/fs/cgroup/evac; grep ^0: /proc/self/cgroup' >"$tmp/out"
 	assert_eq output "$(printf '/sys/fs/cgroup/evac\n0::/evac')" "$(cat "$tmp/out")"
-	[ -e "$group/evac" ] || fail 'it removed what it had not made'
+	[ -e "$group/evac" ] || fail 'the launcher has removed a group that it had not created'
 	rmdir "$group/evac" "$group"
 }
 
-case_a_failed_start_after_an_evacuation_leaves_nothing() {
-	need_tun
+case_a_failed_start_undoes_the_evacuation() {
+	need_slirp4netns
 	make_cgroup
 	rc=0
 	# shellcheck disable=SC2086 # options
@@ -387,10 +404,10 @@ case_a_failed_start_after_an_evacuation_leaves_nothing() {
 	rmdir "$group" || fail 'something is left in the cgroup'
 }
 
-case_a_cgroup_that_is_not_ours_cannot_be_evacuated() {
+case_evacuating_a_cgroup_of_another_user_is_an_error() {
 	grep -q ' - cgroup2 ' /proc/self/mountinfo || skip cgroup2 'no cgroup2 hierarchy is mounted'
 	if [ -n "${CGROUP-}" ]; then
-		# One that we may not write to.
+		# a cgroup that we may not write to
 		make_cgroup
 		chmod 555 "$group"
 	fi
@@ -408,8 +425,9 @@ case_a_cgroup_that_is_not_ours_cannot_be_evacuated() {
 	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
 }
 
-case_without_a_cgroup2_hierarchy_there_is_a_warning() {
-	# The mounts do not show the root of the new cgroup namespace, unless it is that of the hierarchy.
+case_evacuation_without_a_cgroup2_hierarchy_is_a_warning() {
+	# After unshare -C, no mount shows the root of the new cgroup namespace, unless that is the root
+	# of the hierarchy.
 	grep -q '^0::/.' /proc/self/cgroup || make_cgroup
 	# shellcheck disable=SC2086 # options
 	${group:+in_cgroup} unshare -rmC rootlesskit --subid-source=self $evacuating sh -c 'grep ^0: /proc/self/cgroup' \
@@ -419,8 +437,8 @@ case_without_a_cgroup2_hierarchy_there_is_a_warning() {
 	[ -z "${group-}" ] || rmdir "$group"
 }
 
-case_the_flags_of_k3s_and_usernetes() {
-	need_tun
+case_the_options_of_k3s_and_usernetes_work_together() {
+	need_slirp4netns
 	make_cgroup
 	state=$tmp/state
 	port=$(free_port)
@@ -453,8 +471,9 @@ nameserver 10.0.42.3
 	wait_until 5 rmdir "$group"
 }
 
-# A plain user's own cgroup, where it is delegated, is enough for the cases above.
-case_the_tests_take_a_cgroup_of_the_plain_users_own() {
+# Runs a case by run.sh as a plain user in a delegated cgroup, as `systemd-run -p Delegate=yes make check`
+# does.
+case_run_sh_uses_a_cgroup_that_is_delegated_to_a_plain_user() {
 	make_cgroup
 	mkdir "$tmp/build"
 	ln -s "$BUILD/rlkbox" "$BUILD/tools" "$tmp/build"
@@ -463,15 +482,16 @@ case_the_tests_take_a_cgroup_of_the_plain_users_own() {
 		TESTS=35-processes CASES=evacuation_frees_the_cgroup_for_controllers in_cgroup \
 			env -u CGROUP sh tests/run.sh "$tmp/build" e2e
 	) >"$tmp/out" || true
-	assert_eq 'its count' '1 passed, 0 failed, 0 skipped' "$(tail -n 1 "$tmp/out")"
+	assert_eq 'the count of run.sh' '1 passed, 0 failed, 0 skipped' "$(tail -n 1 "$tmp/out")"
 	rmdir "$group" || fail 'something is left in the cgroup'
 }
 
 # ---- the terminal ----
 
-# What somebody does at a terminal (terminal.py) with an interactive shell that is started there.
-# LeakSanitizer is out here: at its end a process waits for being stopped by ptrace(2), and a SIGCONT
-# that comes just then, of a shell's fg or a hangup, takes that stop away for ever.
+# terminal PROGRAM ARGUMENTS...: runs a program in a terminal, by a script of terminal.py on standard
+# input. Without LeakSanitizer: when a process ends, LeakSanitizer stops it by ptrace(2). If a SIGCONT
+# arrives at that moment, from `fg` or a hangup, that stop never happens, and the process waits for it
+# forever.
 terminal() {
 	need python3
 	need bash
@@ -479,16 +499,17 @@ terminal() {
 		python3 "$here/terminal.py" "$@" || fail 'see above'
 }
 
-# Those whose command stays in the session.
-keeping='--reaper=auto|--pidns --reaper=false'
+# Options with which the command stays in the session of the terminal, separated by |.
+same_session='--reaper=auto|--pidns --reaper=false'
 
 case_Ctrl_Z_stops_the_launcher_and_fg_continues_it() {
 	old=$IFS
 	IFS='|'
-	for options in $keeping; do
+	for options in $same_session; do
 		IFS=$old
-		# What is typed must not be what is waited for: it is echoed. And a shell that is stopped
-		# while it starts a program (vfork) does not stop, with and without a launcher.
+		# The terminal echoes what is typed, so the text to wait for must differ from it:
+		# go$((0+1)). When it appears, the shell has started the program. Before, in the middle of
+		# vfork(2), a shell cannot be stopped, with or without a launcher.
 		terminal bash --norc -i <<-EOF
 			expect outer>
 			line rootlesskit $options sh -c 'echo go\$((0+1)); exec cat'
@@ -556,7 +577,7 @@ case_a_background_launcher_that_reads_the_terminal_stops() {
 case_a_shell_inside_has_job_control() {
 	old=$IFS
 	IFS='|'
-	for options in $keeping; do
+	for options in $same_session; do
 		IFS=$old
 		terminal bash --norc -i <<-EOF
 			expect outer>
@@ -611,24 +632,11 @@ case_a_shell_inside_has_job_control() {
 	done
 }
 
-# Counts what it gets until a line comes. A shell would wait for its children first.
-counting='import signal, sys, time
-counts = {}
-def count(signo, _):
-    counts[signo] = counts.get(signo, 0) + 1
-for s in (signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH, signal.SIGHUP, signal.SIGTERM):
-    signal.signal(s, count)
-print("ready", flush=True)
-sys.stdin.readline()
-time.sleep(0.3)
-print(*(f"{signal.Signals(s).name}:{n}" for s, n in sorted(counts.items())), "counted", flush=True)'
-
-case_the_terminals_signals_come_once() {
+case_signals_of_the_terminal_arrive_once() {
 	need python3
-	echo "$counting" >"$tmp/counting.py"
 	for options in '' '--pidns --reaper=false' --pidns; do
 		# shellcheck disable=SC2086 # options
-		terminal rootlesskit $options python3 "$tmp/counting.py" <<-'EOF'
+		terminal rootlesskit $options python3 "$here/../tools/countsignals.py" <<-'EOF'
 			expect ready
 			send \x03
 			expect ^C
@@ -654,7 +662,7 @@ case_Ctrl_C_ends_the_command() {
 	done
 }
 
-case_a_terminal_that_goes_away_ends_all() {
+case_closing_the_terminal_ends_everything() {
 	for options in '' '--pidns --reaper=false' --pidns; do
 		# shellcheck disable=SC2086 # options
 		terminal rootlesskit $options sh -c 'echo ready; exec sleep 60' <<-'EOF'
@@ -665,7 +673,7 @@ case_a_terminal_that_goes_away_ends_all() {
 	done
 }
 
-# With the reaper the command is not in the terminal's session, as in RootlessKit.
+# With the reaper, the command has a session of its own, as in RootlessKit.
 case_with_the_reaper_the_command_has_no_terminal() {
 	terminal rootlesskit --pidns sh -c 'ps -o tty= -p $$; (: </dev/tty); echo over; read x; echo $x' <<-'EOF'
 		expect ?
@@ -678,9 +686,8 @@ case_with_the_reaper_the_command_has_no_terminal() {
 }
 
 case_Ctrl_Z_during_the_start_stops_the_launcher() {
-	need_tun
-	printf '#!/bin/sh\nwhile [ ! -e %s/go ]; do sleep 0.02; done\nexec slirp4netns "$@"\n' "$tmp" >"$tmp/slow"
-	chmod +x "$tmp/slow"
+	need_slirp4netns
+	make_waiting "$tmp/slow" slirp4netns
 	terminal bash --norc -i <<-EOF
 		expect outer>
 		line rootlesskit --debug --net=slirp4netns --disable-host-loopback --slirp4netns-binary=$tmp/slow sh -c 'echo go\$((0+1))'
@@ -696,11 +703,11 @@ case_Ctrl_Z_during_the_start_stops_the_launcher() {
 	EOF
 }
 
-# Somebody else stops and continues the command: the launcher at the terminal goes with it.
-case_a_command_that_others_stop_and_continue() {
+# Another process stops and continues the command. The shell then shows the launcher as stopped and running.
+case_stopping_and_continuing_the_command_does_the_same_to_the_launcher() {
 	old=$IFS
 	IFS='|'
-	for options in $keeping; do
+	for options in $same_session; do
 		IFS=$old
 		terminal bash --norc -i <<-EOF
 			expect outer>
@@ -731,7 +738,7 @@ case_a_command_that_others_stop_and_continue() {
 	done
 }
 
-# Where no shell could continue it, the launcher does not stop: ports go on.
+# Without a terminal no shell would continue the launcher, so it goes on serving ports.
 case_without_a_terminal_the_launcher_never_stops() {
 	for options in '' --pidns; do
 		state=$tmp/state
@@ -744,10 +751,10 @@ case_without_a_terminal_the_launcher_never_stops() {
 			kill -STOP "$command"
 			wait_until 5 grep -q '^State:	T' "/proc/$command/status"
 			for n in 1 2 3 4 5 6 7 8 9 10; do
-				fetch --unix-socket "$state/api.sock" http://x/v1/info >"$tmp/info" ||
+				api_get info >"$tmp/info" ||
 					fail "no answer $try.$n while the command is stopped"
 			done
-			# Awake or asleep, not stopped.
+			# running or sleeping, not stopped
 			assert_match 'state of the parent' 'State:?[SRD] *' "$(grep ^State "/proc/$pid/status")"
 			kill -CONT "$command"
 			wait_until 5 grep -q '^State:	S' "/proc/$command/status"
@@ -758,40 +765,42 @@ case_without_a_terminal_the_launcher_never_stops() {
 }
 
 run_cases \
-	each_option_makes_one_namespace \
-	proc_shows_only_the_namespaces_processes \
-	a_host_name_is_ones_own \
-	shared_memory_is_ones_own \
-	a_cgroup_namespace_begins_where_we_are \
-	exit_statuses_with_a_PID_namespace \
-	signals_pass_PID_1 \
-	signals_from_inside_pass_PID_1_too \
-	the_reaper_gives_the_command_a_session_and_waits_for_orphans \
-	nothing_outlives_PID_1 \
-	child_pid_is_as_the_host_sees_it \
+	each_option_creates_one_namespace \
+	proc_shows_only_processes_of_the_PID_namespace \
+	utsns_gives_the_command_its_own_host_name \
+	ipcns_gives_the_command_its_own_shared_memory \
+	cgroupns_shows_the_current_cgroup_as_root \
+	exit_statuses_are_the_same_with_a_PID_namespace \
+	signals_are_forwarded_through_PID_1 \
+	signals_from_inside_are_forwarded_through_PID_1 \
+	the_reaper_starts_a_session_and_reaps_orphans \
+	the_reaper_inherits_orphans_without_a_pid_namespace \
+	a_launcher_that_is_PID_1_leaves_no_zombies \
+	no_process_outlives_PID_1 \
+	child_pid_is_a_PID_of_the_host \
 	ports_work_in_a_PID_namespace \
-	LISTEN_PID_is_as_the_command_sees_it \
-	limits_and_signals_are_as_they_were \
-	kill_9_of_parent_or_PID_1_ends_all \
-	with_a_masked_proc_the_outer_one_stays \
-	with_a_read_only_proc_the_new_one_is_read_only \
+	LISTEN_PID_is_a_PID_of_the_new_namespace \
+	the_command_inherits_limits_and_ignored_signals_in_a_PID_namespace \
+	killing_parent_PID_1_or_command_ends_everything \
+	with_a_masked_proc_the_outer_proc_stays \
+	with_a_read_only_proc_the_new_proc_is_read_only \
 	with_a_masked_proc_everything_else_works \
-	with_a_masked_sys_the_outer_one_stays \
+	with_a_masked_sys_the_outer_sysfs_stays \
 	evacuation_frees_the_cgroup_for_controllers \
-	evacuation_takes_everybody_along_and_back \
-	evacuation_with_the_hosts_network_and_a_group_that_is_there \
-	a_failed_start_after_an_evacuation_leaves_nothing \
-	a_cgroup_that_is_not_ours_cannot_be_evacuated \
-	without_a_cgroup2_hierarchy_there_is_a_warning \
-	the_flags_of_k3s_and_usernetes \
-	the_tests_take_a_cgroup_of_the_plain_users_own \
+	evacuation_moves_all_processes_and_moves_them_back \
+	evacuation_into_an_existing_group_keeps_the_group \
+	a_failed_start_undoes_the_evacuation \
+	evacuating_a_cgroup_of_another_user_is_an_error \
+	evacuation_without_a_cgroup2_hierarchy_is_a_warning \
+	the_options_of_k3s_and_usernetes_work_together \
+	run_sh_uses_a_cgroup_that_is_delegated_to_a_plain_user \
 	Ctrl_Z_stops_the_launcher_and_fg_continues_it \
 	a_background_launcher_that_reads_the_terminal_stops \
 	a_shell_inside_has_job_control \
-	the_terminals_signals_come_once \
+	signals_of_the_terminal_arrive_once \
 	Ctrl_C_ends_the_command \
-	a_terminal_that_goes_away_ends_all \
+	closing_the_terminal_ends_everything \
 	with_the_reaper_the_command_has_no_terminal \
 	Ctrl_Z_during_the_start_stops_the_launcher \
-	a_command_that_others_stop_and_continue \
+	stopping_and_continuing_the_command_does_the_same_to_the_launcher \
 	without_a_terminal_the_launcher_never_stops

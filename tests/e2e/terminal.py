@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
-"""Somebody at a terminal: runs a program under a pseudo-terminal and does what standard input says.
+"""A user at a terminal: runs a program in a pseudo-terminal, and follows a script on standard input.
 
     terminal.py PROGRAM ARGUMENTS...
 
-Lines of standard input, with Python's escapes (\\x1a is ^Z); blank lines and # are let be:
+The script has one command a line. Python's escapes work in TEXT (\\x1a is ^Z). Empty lines and lines that
+begin with "# " are ignored.
 
-    expect TEXT     waits until TEXT comes, after what has been seen already
-    never TEXT      fails if TEXT has come since the last `expect`
-    send TEXT       types TEXT, without an end of line
+    expect TEXT     waits until the program prints TEXT, after what `expect` has matched before
+    never TEXT      fails if the program has printed TEXT since the last `expect`
+    send TEXT       types TEXT without Return
     line TEXT       types TEXT and Return
-    size ROWS COLS  makes the window another size
-    hangup          goes away from the terminal
-    end STATUS      waits for the program's end with that exit status
+    size ROWS COLS  changes the size of the window
+    hangup          closes the terminal
+    end STATUS      waits until the program ends, with this exit status
 
-All that came is printed at the end, or when something does not happen in time.
+Prints the program's output at the end, or when an event is not there within DEADLINE_S seconds.
 """
 import fcntl
 import os
@@ -30,7 +31,7 @@ DEADLINE_S = 20
 
 class Terminal:
     def __init__(self, argv):
-        self.seen = ""  # since the last thing expected
+        self.unmatched = ""  # output after the last text that expect() has found
         self.all = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
@@ -46,7 +47,7 @@ class Terminal:
         sys.exit(1)
 
     def read(self, wait_s):
-        """Returns False at the end."""
+        """Reads what the program prints. Returns False at the end of its output."""
         if self.fd < 0:
             return False
         ready, _, _ = select.select([self.fd], [], [], wait_s)
@@ -54,23 +55,23 @@ class Terminal:
             return True
         try:
             data = os.read(self.fd, 65536)
-        except OSError:  # EIO: nobody has the terminal open any more
+        except OSError:  # EIO: no process has the terminal open
             return False
         self.all += data.decode(errors="replace")
-        self.seen += data.decode(errors="replace")
+        self.unmatched += data.decode(errors="replace")
         return bool(data)
 
     def expect(self, text):
         until = time.monotonic() + DEADLINE_S
-        while text not in self.seen:
+        while text not in self.unmatched:
             if time.monotonic() > until or not self.read(0.1):
-                self.fail(f"this did not come: {text!r}")
-        self.seen = self.seen[self.seen.index(text) + len(text):]
+                self.fail(f"the program has not printed: {text!r}")
+        self.unmatched = self.unmatched[self.unmatched.index(text) + len(text):]
 
     def never(self, text):
         self.read(0)
-        if text in self.seen:
-            self.fail(f"this should not have come: {text!r}")
+        if text in self.unmatched:
+            self.fail(f"the program must not print: {text!r}")
 
     def send(self, text):
         os.write(self.fd, text.encode())
@@ -86,11 +87,11 @@ class Terminal:
                 self.pid = 0
                 break
             if time.monotonic() > until:
-                self.fail("the program does not end")
+                self.fail(f"the program has not ended within {DEADLINE_S} s")
             if not self.read(0.1):
                 time.sleep(0.02)
         if os.waitstatus_to_exitcode(status) != wanted:
-            self.fail(f"it ended with {os.waitstatus_to_exitcode(status)}, not {wanted}")
+            self.fail(f"the program ended with status {os.waitstatus_to_exitcode(status)}, not {wanted}")
 
 
 def main():
@@ -116,7 +117,7 @@ def main():
         elif verb == "end":
             terminal.end(int(rest))
         else:
-            sys.exit(f"terminal.py: no such verb: {verb}")
+            sys.exit(f"terminal.py: no such command: {verb}")
     print(terminal.all.replace("\r", ""))
 
 
