@@ -1,42 +1,52 @@
 #!/bin/sh
-# A network program that dies is started again, on the same interface; and what else changes under a
-# running launcher.
+# Changes while a launcher runs: a network program that dies is restarted on the same interface, and ports
+# follow the host's addresses.
 . "$(dirname "$0")/ownnet.sh"
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/network.sh"
 
 drivers='slirp4netns pasta'
 
 need_programs() {
 	need_own_network
-	need_tun
+	need_slirp4netns
 	need pasta
 }
 
-# start_with DRIVER OPTIONS... COMMAND
+# start_with DRIVER OPTIONS... COMMAND: starts a launcher with this network driver
 start_with() {
 	driver=$1
 	shift
 	start --subid-source=self --net="$driver" --copy-up=/etc "$@"
 }
 
-# The network program of this launcher; sets `prog`. There is none while it waits to be started again.
+# Finds the launcher's network program, and sets `prog` to its PID. Fails while the launcher waits before
+# a restart.
 find_program() {
 	prog=$(pgrep -P "$pid" -f -- ' tap0$|--ns-ifname=tap0 ')
 }
+# True as soon as there is another network program than `prog`.
 other_program() {
 	old=$prog
 	find_program && [ "$prog" != "$old" ]
 }
 
-log_lines() {
+# Prints how many restarts are in the log.
+restarts() {
 	grep -c 'restarting in' "$tmp/bg.err" || true
 }
 
+# describe_network: prints interface, addresses, routes and resolv.conf inside
+describe_network() {
+	inside sh -c "ip -o link show tap0 | sed 's/ state.*link/link/'; ip -o -4 addr; ip -4 route; cat /etc/resolv.conf"
+}
+
+# True if the host's web server answers inside.
 host_page() {
 	[ "$(inside curl -s --max-time 2 "http://10.0.2.2:$port/")" = 'hello from the host' ]
 }
 
-case_it_is_started_again_on_the_same_interface() {
+case_a_network_program_that_dies_is_restarted_on_the_same_interface() {
 	need_programs
 	start_host_server
 	for driver in $drivers; do
@@ -45,18 +55,17 @@ case_it_is_started_again_on_the_same_interface() {
 			start_with "$driver" $options sleep 60
 			wait_until 5 host_page
 			find_program
-			before=$(inside sh -c "ip -o link show tap0 | sed 's/ state.*link/link/'; ip -o -4 addr; ip -4 route; cat /etc/resolv.conf")
+			before=$(describe_network)
 			for i in 1 2 3; do
 				send_signal KILL "$prog"
 				wait_until 10 other_program
 				wait_until 10 host_page
 				[ "$driver" = pasta ] || assert_match "link after death $i" '*<*,UP,LOWER_UP>*state UP*' \
 					"$(inside ip -o link show tap0)"
-				assert_eq "network of $driver after death $i" "$before" \
-					"$(inside sh -c "ip -o link show tap0 | sed 's/ state.*link/link/'; ip -o -4 addr; ip -4 route; cat /etc/resolv.conf")"
-				assert_eq "lines of the log" "$i" "$(log_lines)"
+				assert_eq "network of $driver after death $i" "$before" "$(describe_network)"
+				assert_eq 'restarts in the log' "$i" "$(restarts)"
 			done
-			assert_match 'lines' "*level=error msg=\"\[rootlesskit:parent\] $driver ended: signal: killed*; restarting in 100 ms\"*200 ms\"*400 ms\"" \
+			assert_match 'log' "*level=error msg=\"\[rootlesskit:parent\] $driver ended: signal: killed*; restarting in 100 ms\"*200 ms\"*400 ms\"" \
 				"$(grep level=error "$tmp/bg.err")"
 			stop
 			wait_until 5 has_ended "$prog"
@@ -64,7 +73,7 @@ case_it_is_started_again_on_the_same_interface() {
 	done
 }
 
-case_the_same_detached() {
+case_a_network_program_that_dies_is_restarted_in_a_detached_namespace() {
 	need_programs
 	start_host_server
 	for driver in $drivers; do
@@ -78,7 +87,7 @@ case_the_same_detached() {
 	done
 }
 
-case_connections_of_the_builtin_driver_live_on() {
+case_connections_of_the_builtin_driver_survive_a_restart() {
 	need_programs
 	need socat
 	port=$(free_port)
@@ -94,7 +103,7 @@ case_connections_of_the_builtin_driver_live_on() {
 		read -r line <&9
 		assert_eq 'echo' "line $i" "$line"
 		send_signal KILL "$prog"
-		# New ones work at once, whether it is there or not.
+		# New connections work at once, whether or not slirp4netns runs.
 		assert_eq 'echo of a new connection' hello "$(echo hello | socat -T 5 - "TCP4:127.0.0.1:$port")"
 		wait_until 10 other_program
 	done
@@ -102,51 +111,39 @@ case_connections_of_the_builtin_driver_live_on() {
 	stop
 }
 
-# fake DRIVER AGAIN: a program that is the real one the first time and runs the script AGAIN later.
-fake() {
-	cat >"$tmp/fake" <<-EOF
-		#!/bin/sh
-		case \$* in --help | --this*) exec $1 "\$@" ;; esac
-		echo run >>"$tmp/runs"
-		[ "\$(wc -l <"$tmp/runs")" -gt 1 ] || exec $1 "\$@"
-		$2
-	EOF
-	chmod +x "$tmp/fake"
-	: >"$tmp/runs"
-}
-
-case_the_pauses_grow() {
+case_pauses_between_restarts_double() {
 	need_programs
 	for driver in $drivers; do
-		fake "$driver" 'echo "no luck" >&2; exit 7'
+		fake_once "$driver" 'echo "no luck" >&2; exit 7'
 		start_with "$driver" "--$driver-binary=$tmp/fake" sleep 60
 		find_program
 		send_signal KILL "$prog"
 		wait_until 20 grep -q 'in 3200 ms' "$tmp/bg.err"
 		assert_eq "pauses of $driver" '100 200 400 800 1600 3200 ' \
 			"$(sed -n 's/.*restarting in \([0-9]*\) ms.*/\1/p' "$tmp/bg.err" | tr '\n' ' ')"
-		assert_match 'a line' "*\] $driver ended before it was ready: exit status 7: no luck; restarting in 200 ms*" \
+		assert_match 'log' "*\] $driver ended before it was ready: exit status 7: no luck; restarting in 200 ms*" \
 			"$(cat "$tmp/bg.err")"
-		stop # while it waits
+		stop # during a pause
 		assert_eq status 255 "$rc"
 	done
 }
 
-case_the_api_answers_while_it_is_started_again() {
+case_the_API_answers_during_a_restart() {
 	need_programs
 	for driver in $drivers; do
-		fake "$driver" 'exec sleep 70'
+		fake_once "$driver" 'exec sleep 70'
 		start_with "$driver" "--$driver-binary=$tmp/fake" sleep 60
 		find_program
 		send_signal KILL "$prog"
 		wait_until 5 pgrep -P "$pid" -x sleep
 		assert_match "info of $driver" "*\"driver\":\"$driver\"*" \
 			"$(fetch --max-time 2 --unix-socket "$state/api.sock" http://rootlesskit/v1/info)"
-		stop # and takes it along
+		stop # The case fails if the network program is left.
 	done
 }
 
-case_the_end_takes_it_along_at_any_time() {
+# The sleep does not wait for anything: it chooses the time of the signal. The first pause takes 100 ms.
+case_no_network_program_is_left_after_an_end_during_a_restart() {
 	need_programs
 	for driver in $drivers; do
 		for after in 0 90 110 130; do
@@ -161,7 +158,7 @@ case_the_end_takes_it_along_at_any_time() {
 				for p in $left; do
 					wait_until 2 has_ended "$p"
 				done
-				[ "$signal" = KILL ] || [ ! -e "$state" ] || fail "left: $(ls -A "$state")"
+				[ "$signal" = KILL ] || [ ! -e "$state" ] || fail "the state directory is left: $(ls -A "$state")"
 				rm -rf "$state"
 			done
 		done
@@ -170,9 +167,9 @@ case_the_end_takes_it_along_at_any_time() {
 
 # ---- other changes ----
 
-# A connection to the host's first address goes to 127.0.0.1 inside, one to another address of the
-# host goes to that address inside, where it is local there and no server listens on it.
-case_a_change_of_the_hosts_addresses_is_noticed() {
+# A connection to the host's first address leads to 127.0.0.1 inside, where the server listens. A
+# connection to another address of the host leads to the same address inside, where no server listens.
+case_a_change_of_the_hosts_addresses_changes_the_target_inside() {
 	need_own_network
 	port=$(free_port)
 	make_page 'hello from inside'
@@ -203,18 +200,16 @@ case_a_change_of_the_hosts_addresses_is_noticed() {
 		until [ "$(page 0)" = '0: hello from inside' ]; do sleep 0.05; done
 		echo done
 	EOF
-	# A primary address that goes takes the others with it unless they are promoted.
+	# promote_secondaries keeps the kernel from removing the second address together with the first one.
 	export port tmp
-	assert_eq 'what was seen' '1: failed with 56
+	assert_eq 'pages' '1: failed with 56
 0: failed with 56
 done' "$(timeout 60 unshare -rn sh -c 'sysctl -qw net.ipv4.conf.all.promote_secondaries=1; exec sh "$0"' "$tmp/scenario")"
 }
 
-case_only_known_programs_are_run() {
+case_only_the_launcher_the_network_program_and_the_command_are_executed() {
 	need_programs
-	need strace
-	strace -o /dev/null true 2>/dev/null || skip ptrace "strace may not trace here"
-	export ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS-}"
+	need_strace
 	while IFS='|' read -r options allowed; do
 		rm -f "$tmp/trace"
 		# shellcheck disable=SC2086 # options
@@ -233,11 +228,11 @@ case_only_known_programs_are_run() {
 }
 
 run_cases \
-	it_is_started_again_on_the_same_interface \
-	the_same_detached \
-	connections_of_the_builtin_driver_live_on \
-	the_pauses_grow \
-	the_api_answers_while_it_is_started_again \
-	the_end_takes_it_along_at_any_time \
-	a_change_of_the_hosts_addresses_is_noticed \
-	only_known_programs_are_run
+	a_network_program_that_dies_is_restarted_on_the_same_interface \
+	a_network_program_that_dies_is_restarted_in_a_detached_namespace \
+	connections_of_the_builtin_driver_survive_a_restart \
+	pauses_between_restarts_double \
+	the_API_answers_during_a_restart \
+	no_network_program_is_left_after_an_end_during_a_restart \
+	a_change_of_the_hosts_addresses_changes_the_target_inside \
+	only_the_launcher_the_network_program_and_the_command_are_executed
