@@ -1,8 +1,10 @@
 #!/bin/sh
-# The builtin port driver for TCP: where it listens, what it dials, and what it does with the bytes.
+# The builtin port driver for TCP: where it listens, where it connects to, and that data, half-closes and
+# resets reach the other side.
 . "$(dirname "$0")/lib.sh"
 
-# with_server ADDRESS: starts a launcher with a web server inside that listens on ADDRESS, port 80.
+# with_server ADDRESS OPTIONS...: starts a launcher with a web server inside that listens on ADDRESS, port
+# 80.
 with_server() {
 	address=$1
 	shift
@@ -18,8 +20,22 @@ remove() {
 	rootlessctl --socket "$state/api.sock" remove-ports "$@"
 }
 
+# is_open ADDRESS PORT
 is_open() {
-	python3 -c 'import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)' "$@"
+	python3 -c 'import sys, tcp; sys.exit(not tcp.is_open(sys.argv[2], sys.argv[1]))' "$@"
+}
+
+# start_with_fd_limit COUNT OPTIONS...: starts a launcher with that limit of file descriptors.
+start_with_fd_limit() {
+	state=$tmp/state
+	(
+		# shellcheck disable=SC3045 # dash and bash have it
+		ulimit -n "$1"
+		shift
+		exec env --default-signal=INT,QUIT rootlesskit --state-dir="$state" --net=none --port-driver=builtin "$@"
+	) >"$tmp/bg.out" 2>"$tmp/bg.err" </dev/null &
+	pid=$!
+	wait_ready
 }
 
 case_a_published_port_reaches_the_server_inside() {
@@ -32,7 +48,7 @@ case_a_published_port_reaches_the_server_inside() {
 	assert_fails is_open 127.0.0.1 "$port"
 }
 
-case_the_ports_are_open_before_the_command_starts() {
+case_ports_are_open_before_the_command_starts() {
 	port=$(free_port)
 	for i in 1 2 3 4 5 6 7 8 9 10; do
 		launch --state-dir="$tmp/st" --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
@@ -41,14 +57,14 @@ case_the_ports_are_open_before_the_command_starts() {
 	done
 }
 
-case_ports_are_added_and_removed_while_it_runs() {
+case_ports_can_be_added_and_removed_at_run_time() {
 	port=$(free_port)
 	with_server 127.0.0.1
 	assert_eq id 1 "$(add "127.0.0.1:$port:80/tcp")"
 	wait_until 5 fetch "http://127.0.0.1:$port/"
 	assert_eq id 1 "$(remove 1)"
 	assert_fails is_open 127.0.0.1 "$port"
-	assert_eq 'an ID is never used twice' 2 "$(add "127.0.0.1:$port:80/tcp")"
+	assert_eq 'the next ID' 2 "$(add "127.0.0.1:$port:80/tcp")"
 	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
 	stop
 }
@@ -56,30 +72,18 @@ case_ports_are_added_and_removed_while_it_runs() {
 case_removing_a_port_closes_its_connections() {
 	port=$(free_port)
 	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
-		socat TCP-LISTEN:80,bind=127.0.0.1,fork EXEC:cat
+		python3 "$tools/echo.py" 127.0.0.1:80/tcp
 	python3 - "$port" "$state/api.sock" <<-'EOF'
-		import socket, subprocess, sys, time
-		def connect():
-		    for _ in range(100):
-		        s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
-		        try:
-		            s.sendall(b"x")
-		            if s.recv(1) == b"x":
-		                return s
-		        except ConnectionResetError: # socat is not there yet
-		            time.sleep(0.05)
-		    raise SystemExit("no server")
-		s = connect()
-		subprocess.run(["rootlessctl", "--socket", sys.argv[2], "remove-ports", "1"], check=True)
-		try:
-		    assert s.recv(1) == b"", "data after the end"
-		except ConnectionResetError:
-		    pass
+		import subprocess, sys, tcp
+		port, api = sys.argv[1:]
+		s = tcp.connect_to_echo(port)
+		subprocess.run(["rootlessctl", "--socket", api, "remove-ports", "1"], check=True)
+		tcp.expect_end(s)
 	EOF
 	stop
 }
 
-case_families() {
+case_proto_and_address_select_ipv4_or_ipv6() {
 	need_ipv6
 	with_server 127.0.0.1
 	p=$(free_port)
@@ -105,7 +109,7 @@ case_families() {
 	stop
 }
 
-case_a_family_must_fit_the_address() {
+case_an_address_of_the_wrong_family_is_refused() {
 	p=$(free_port)
 	launch --net=none --port-driver=builtin -p "[::1]:$p:80/tcp4" true
 	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp4 ::1 $p 80 }: listen tcp4: address ::1: no suitable address found; it is an IPv6 address: try tcp or tcp6" "$err"
@@ -113,38 +117,39 @@ case_a_family_must_fit_the_address() {
 	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp6 127.0.0.1 $p 80 }: listen tcp6: address 127.0.0.1: no suitable address found; it is an IPv4 address: try tcp or tcp4" "$err"
 }
 
-# Where a port leads when no child IP is given.
-case_the_address_that_is_dialled() {
-	make_page any
+# Without a child IP, the parent IP decides.
+case_the_spec_selects_the_address_inside() {
+	make_page one
 	mkdir "$tmp/two"
 	echo two >"$tmp/two/index.html"
 	host_ip=$(ip -4 -o addr show scope global | sed -n '1s/.*inet \([0-9.]*\).*/\1/p')
 	port=$(free_port)
-	# One server on each address: which one answers?
+	# A server on each of two addresses. The page tells which one has answered.
 	start --net=none --port-driver=builtin sh -c "
-		busybox httpd -f -p 127.0.0.1:80 -h $tmp/www & a=\$!
-		busybox httpd -f -p 127.0.0.2:80 -h $tmp/two & b=\$!
-		trap 'kill \$a \$b; exit 0' TERM
+		busybox httpd -f -p 127.0.0.1:80 -h $tmp/www & one=\$!
+		busybox httpd -f -p 127.0.0.2:80 -h $tmp/two & two=\$!
+		trap 'kill \$one \$two; exit 0' TERM
 		wait"
+	# check_page ADDRESS SPEC PAGE: at that address, the port of the spec has that page
 	check_page() {
 		id=$(add "$2")
 		wait_until 5 fetch "http://$1:$port/"
 		assert_eq "$2" "$3" "$(fetch "http://$1:$port/")"
 		remove "$id" >/dev/null
 	}
-	check_page 127.0.0.1 ":$port:80/tcp" any
-	check_page 127.0.0.1 "0.0.0.0:$port:80/tcp" any
-	check_page 127.0.0.1 "127.0.0.1:$port:80/tcp" any
+	check_page 127.0.0.1 ":$port:80/tcp" one
+	check_page 127.0.0.1 "0.0.0.0:$port:80/tcp" one
+	check_page 127.0.0.1 "127.0.0.1:$port:80/tcp" one
 	check_page 127.0.0.2 "127.0.0.2:$port:80/tcp" two
 	check_page 127.0.0.1 "127.0.0.1:$port:127.0.0.2:80/tcp" two
-	check_page 127.0.0.2 "127.0.0.2:$port:127.0.0.1:80/tcp" any
+	check_page 127.0.0.2 "127.0.0.2:$port:127.0.0.1:80/tcp" one
 	if [ -n "$host_ip" ]; then
-		check_page "$host_ip" "$host_ip:$port:80/tcp" any
+		check_page "$host_ip" "$host_ip:$port:80/tcp" one
 	fi
 	stop
 }
 
-case_specs_that_are_refused() {
+case_wrong_specs_are_refused_with_the_reason() {
 	while IFS='|' read -r spec message; do
 		launch --net=none --port-driver=builtin -p "$spec" true
 		assert_eq "status of $spec" 1 "$rc"
@@ -164,19 +169,19 @@ case_specs_that_are_refused() {
 	assert_eq 'temporary state directories' '' "$(find "$tmp" -name 'rootlesskit*')"
 }
 
-case_a_port_in_use() {
+case_a_port_in_use_is_refused_before_the_command_runs() {
 	port=$(free_port)
-	python3 -c 'import socket, sys, time; s = socket.socket(); s.setsockopt(1, 2, 1); s.bind(("127.0.0.1", int(sys.argv[1]))); s.listen(); time.sleep(60)' "$port" &
+	python3 "$tools/listen.py" --ready ready "127.0.0.1:$port" &
 	server=$!
-	wait_until 5 is_open 127.0.0.1 "$port"
+	wait_until 5 test -e "$tmp/ready"
 	launch --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" sh -c "touch $tmp/ran"
 	assert_eq status 1 "$rc"
 	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp 127.0.0.1 $port 80 }: listen tcp 127.0.0.1:$port: bind: address already in use; see who has it: ss -ltnp 'sport = :$port' (as root)" "$err"
-	[ ! -e "$tmp/ran" ] || fail 'the command ran all the same'
+	[ ! -e "$tmp/ran" ] || fail 'the command ran'
 	send_signal TERM "$server"
 }
 
-case_conflicts() {
+case_a_conflict_names_the_other_port() {
 	port=$(free_port)
 	launch --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" -p "127.0.0.1:$port:81/tcp" true
 	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp 127.0.0.1 $port 81 }: conflict with ID 1; that is 127.0.0.1:$port:80/tcp" "$err"
@@ -186,58 +191,41 @@ case_conflicts() {
 	assert_match 'a wildcard' "*listen tcp 0.0.0.0:$port: bind: address already in use; *; ID 2 of this launcher is 127.0.0.1:$port:80/tcp" "$err"
 }
 
-case_a_privileged_port_names_the_three_ways_out() {
+case_the_refusal_of_a_privileged_port_names_three_remedies() {
 	start=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)
 	[ "$start" -gt 80 ] || skip privileged_ports "every user may bind port 80 here"
 	launch --net=none --port-driver=builtin -p 127.0.0.1:80:80/tcp true
 	assert_eq error "[rootlesskit:parent] error: failed to expose port {tcp 127.0.0.1 80 80 }: cannot expose privileged port 80, you can add 'net.ipv4.ip_unprivileged_port_start=80' to /etc/sysctl.conf (currently $start), or set CAP_NET_BIND_SERVICE on rootlesskit binary, or choose a larger port number (>= $start): listen tcp 127.0.0.1:80: bind: permission denied" "$err"
 }
 
-case_nobody_listens_inside() {
+case_connections_are_reset_if_no_server_listens_inside() {
 	port=$(free_port)
-	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" sleep 60
-	python3 - "$port" <<-'EOF'
-		import socket, sys, time
-		s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
-		began = time.time()
-		try:
-		    s.recv(1)
-		    raise SystemExit("a clean end, not a reset")
-		except ConnectionResetError:
-		    pass
-		assert time.time() - began < 5, "too late"
-	EOF
+	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" sleep 600
+	python3 -c 'import sys, tcp; tcp.expect_reset(tcp.connect(sys.argv[1], timeout=5))' "$port"
 	stop
 }
 
-# warns_once PORT MESSAGE
+# warns_once PORT MESSAGE: the log has this warning about the port, and no other line about it
 warns_once() {
 	wait_until 10 grep -qF "level=warning msg=\"[rootlesskit:parent] port $1: $2\"" "$tmp/bg.err"
 	assert_eq "lines about $1" 1 "$(grep -cF " port $1: " "$tmp/bg.err")"
 }
 
-case_nobody_listens_inside_is_one_warning_per_port() {
+case_each_port_without_a_server_inside_is_warned_of_once() {
 	port=$(free_port) far=$(free_port)
 	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" -p "127.0.0.1:$port:81/udp" \
 		-p "127.0.0.2:$port:82/tcp" -p "127.0.0.1:$far:192.0.2.9:80/tcp" \
-		-p "127.0.0.1:$far:192.0.2.9:80/udp" sleep 60
+		-p "127.0.0.1:$far:192.0.2.9:80/udp" sleep 600
 	python3 - "$port" "$far" <<-'EOF'
-		import socket, sys
-		def refused(host, port):
-		    s = socket.create_connection((host, port), 10)
-		    try:
-		        s.recv(1)
-		        raise SystemExit("a clean end, not a reset")
-		    except ConnectionResetError:
-		        pass
+		import sys, tcp, udp
 		port, far = map(int, sys.argv[1:])
 		for _ in range(5):
-		    refused("127.0.0.1", port)
-		    refused("127.0.0.1", far)
-		    refused("127.0.0.2", port)
+		    tcp.expect_reset(tcp.connect(port))
+		    tcp.expect_reset(tcp.connect(far))
+		    tcp.expect_reset(tcp.connect(port, "127.0.0.2"))
 		    for p in port, far:
 		        for _ in range(20):
-		            socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", p))
+		            udp.unconnected().sendto(b"x", ("127.0.0.1", p))
 	EOF
 	warns_once "127.0.0.1:$port/tcp" 'nobody listens at 127.0.0.1:80 inside (connection refused)'
 	warns_once "127.0.0.1:$port/udp" 'nobody listens at 127.0.0.1:81 inside (connection refused)'
@@ -247,25 +235,24 @@ case_nobody_listens_inside_is_one_warning_per_port() {
 	stop
 }
 
-case_a_server_that_comes_late_is_reached() {
+case_a_server_that_starts_late_is_reached() {
 	port=$(free_port)
 	make_page
-	# A connection that is made before the server listens is kept for a moment (10 tries).
-	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" sh -c "
-		while [ ! -e $tmp/go ]; do sleep 0.01; done
-		exec busybox httpd -f -p 127.0.0.1:80 -h $tmp/www"
-	touch "$tmp/go"
+	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" sleep 600
+	nsenter --preserve-credentials -U -m -n -t "$child" busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www" &
+	server=$!
+	# The launcher tries ten times to connect to the server.
 	wait_until 10 fetch "http://127.0.0.1:$port/"
+	end_process "$server"
 	stop
 }
 
-# sockets_of PID: how many sockets it holds
-sockets_of() {
-	find "/proc/$1/fd" -lname 'socket:*' 2>/dev/null | wc -l
+# Each worker thread has a pool of unconnected sockets, which it fills by requests to the child.
+count_sockets() {
+	find "/proc/$pid/fd" -lname 'socket:*' 2>/dev/null | wc -l
 }
-
-holds_sockets() {
-	[ "$(sockets_of "$1")" -eq "$2" ]
+has_sockets() {
+	[ "$(count_sockets)" -eq "$1" ]
 }
 
 case_most_connections_need_no_request_to_the_child() {
@@ -275,37 +262,34 @@ case_most_connections_need_no_request_to_the_child() {
 		start --debug --net=none --port-driver=builtin ${detach:+"$detach"} -p "127.0.0.1:$port:80/tcp" sh -c "
 			exec ${detach:+nsenter --net=\$ROOTLESSKIT_STATE_DIR/netns} \
 				busybox httpd -f -p 127.0.0.1:80 -h $tmp/www"
-		before=$(sockets_of "$pid")
+		before=$(count_sockets)
 		wait_until 10 fetch "http://127.0.0.1:$port/"
 		: >"$tmp/bg.err"
 		python3 - "$port" <<-'EOF'
-			import socket, sys
-			for i in range(20):
-			    # One after the other, and many at once.
-			    socks = []
+			import sys, tcp
+			def send_request():
+			    s = tcp.connect(sys.argv[1])
+			    s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+			    return s
+			for _ in range(10):
+			    # 25 connections one after the other, and 25 at the same time
 			    for _ in range(25):
-			        s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20)
-			        s.sendall(b"GET / HTTP/1.0\r\n\r\n")
-			        if i % 2:
-			            while s.recv(1000): pass
-			        socks.append(s)
-			    for s in socks:
-			        data = b""
-			        while i % 2 == 0 and (b := s.recv(1000)): data += b
-			        assert i % 2 or b"hello" in data
+			        assert b"hello" in tcp.read_all(send_request())
+			    for s in [send_request() for _ in range(25)]:
+			        assert b"hello" in tcp.read_all(s)
 		EOF
 		assert_eq 'connections that the child made' 0 "$(grep -c 'the child is asked' "$tmp/bg.err")"
 		batches=$(grep -c 'sockets of tcp4' "$tmp/bg.err")
-		# Each worker has sockets in store.
-		[ "$batches" -lt 125 ] || fail "$batches batches for 500 connections"
-		# What is in store goes when it is not used, which takes some looks at it.
-		[ "$(sockets_of "$pid")" -gt "$before" ] || fail 'nothing is in store'
-		[ -n "$detach" ] || wait_until 20 holds_sockets "$pid" "$before"
+		# Each worker thread requests its own.
+		[ "$batches" -lt 125 ] || fail "$batches requests for sockets for 500 connections"
+		# Unused sockets are closed after a while.
+		[ "$(count_sockets)" -gt "$before" ] || fail 'the socket pools are empty'
+		[ -n "$detach" ] || wait_until 20 has_sockets "$before"
 		stop
 	done
 }
 
-case_connections_are_made_while_the_child_stands_still() {
+case_connections_work_while_the_child_is_stopped() {
 	port=$(free_port)
 	make_page
 	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www"
@@ -318,288 +302,242 @@ case_connections_are_made_while_the_child_stands_still() {
 	stop
 }
 
-# What a server and a client see of each other's ends, by a script each.
-# talk CLIENT SERVER: python code that is given `s`, a connected socket, and `check`
-talk() {
-	port=$(free_port)
-	cat >"$tmp/common.py" <<-'EOF'
-		import hashlib, os, socket, struct, sys, time
-		def reset(s):
-		    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-		    s.close()
-		def read_all(s):
-		    out = b""
-		    while True:
-		        b = s.recv(65536)
-		        if not b:
-		            return out
-		        out += b
-	EOF
-	cat >"$tmp/server.py" <<-EOF
-		from common import *
-		l = socket.socket()
-		l.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-		l.bind(("127.0.0.1", 80))
-		l.listen()
-		open("$tmp/listening", "w").close()
-		s, peer = l.accept()
-		s.settimeout(30)
-		$2
-	EOF
-	cat >"$tmp/client.py" <<-EOF
-		from common import *
-		s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 30)
-		$1
-	EOF
-	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" python3 "$tmp/server.py"
-	wait_until 10 test -e "$tmp/listening"
-	python3 "$tmp/client.py" "$port" || fail 'the client saw something else'
-	finish
-	[ "$rc" -eq 0 ] || fail "the server saw something else: $(cat "$tmp/bg.err")"
-}
-
-# reach_often PORT: more connections, one by one, than there may be sockets in store, and UDP too
+# reach_often PORT: makes more connections, one after the other, than the socket pools hold. Then UDP.
 reach_often() {
-	python3 - "$@" <<-'EOF'
-		import socket, sys
-		port = int(sys.argv[1])
-		for i in range(100):
-		    s = socket.create_connection(("127.0.0.1", port), 10)
-		    s.sendall(b"x")
-		    assert s.recv(1) == b"x", i
-		    s.close()
-		for i in range(20):
-		    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-		    s.settimeout(10)
-		    s.sendto(b"x", ("127.0.0.1", port))
-		    assert s.recv(1) == b"x", i
+	python3 - "$1" <<-'EOF'
+		import sys, tcp, udp
+		for _ in range(100):
+		    with tcp.connect(sys.argv[1]) as s:
+		        tcp.echo(s)
+		for _ in range(20):
+		    assert udp.ask(udp.client(sys.argv[1]), b"x") == b"x"
 	EOF
 }
 
-case_ports_go_on_without_the_files_of_the_state_directory() {
+case_ports_work_without_the_files_of_the_state_directory() {
 	port=$(free_port)
+	# shellcheck disable=SC2016 # for eval
 	for harm in 'rm "$state/.bp.sock"' 'mv "$state" "$state.away"' 'rm -r "$state"'; do
-		start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
-			-p "127.0.0.1:$port:80/udp" python3 -c '
-import socket, threading
-u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-u.bind(("127.0.0.1", 80))
-def datagrams():
-    while True: u.sendto(*u.recvfrom(9))
-threading.Thread(target=datagrams).start()
-l = socket.create_server(("127.0.0.1", 80))
-while True:
-    s = l.accept()[0]
-    s.sendall(s.recv(9))
-    s.close()'
-		wait_until 10 reach_often "$port"
+		start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" -p "127.0.0.1:$port:80/udp" \
+			python3 "$tools/echo.py" --ready ready 127.0.0.1:80/tcp 127.0.0.1:80/udp
+		wait_until 10 test -e "$tmp/ready"
+		reach_often "$port"
 		eval "$harm"
 		reach_often "$port"
-		sleep 2.5 # none of the sockets in store is left by then
+		# When the pools are empty, the launcher has to ask the child again.
+		python3 - "$pid" <<-'EOF'
+			import sys, proc, waiting
+			waiting.wait_until(lambda: proc.count_unused_sockets(sys.argv[1]) == 0, "the socket pools are empty")
+		EOF
 		reach_often "$port"
 		end_process "$pid"
-		rm -rf "$state.away"
+		rm -rf "$state.away" "$tmp/ready"
 	done
 }
 
-case_half_close_by_the_client() {
-	talk 's.sendall(b"question"); s.shutdown(socket.SHUT_WR); assert read_all(s) == b"answer to question"' \
-		'q = read_all(s); s.sendall(b"answer to " + q); s.close()'
+# talk <SCRIPT: runs a Python script with functions client(s) and server(s), the two ends of a connection
+# through a published port (tests/tools/talk.py). The server is the launcher's command. $CHILD is the PID
+# of the launcher's child. Both functions must succeed; then the launcher ends with status 0.
+talk() {
+	cat >"$tmp/ends.py"
+	port=$(free_port)
+	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
+		python3 "$tools/talk.py" "$tmp/ends.py" serve 80
+	wait_until 10 test -e "$tmp/listening"
+	CHILD=$child python3 "$tools/talk.py" "$tmp/ends.py" connect "$port" || fail "client: see above; server: $(cat "$tmp/bg.err")"
+	finish
+	[ "$rc" -eq 0 ] || fail "server: $(cat "$tmp/bg.err")"
 }
 
-case_half_close_by_the_server() {
-	talk 'assert read_all(s) == b"hello"; s.sendall(b"bye"); s.close()' \
-		's.sendall(b"hello"); s.shutdown(socket.SHUT_WR); assert read_all(s) == b"bye"'
+case_half_close_by_the_client_is_passed_on() {
+	talk <<-'EOF'
+		import socket, tcp
+		def client(s):
+		    s.sendall(b"question")
+		    s.shutdown(socket.SHUT_WR)
+		    assert tcp.read_all(s) == b"answer to question"
+		def server(s):
+		    s.sendall(b"answer to " + tcp.read_all(s))
+	EOF
+}
+
+case_half_close_by_the_server_is_passed_on() {
+	talk <<-'EOF'
+		import socket, tcp
+		def client(s):
+		    assert tcp.read_all(s) == b"hello"
+		    s.sendall(b"bye")
+		def server(s):
+		    s.sendall(b"hello")
+		    s.shutdown(socket.SHUT_WR)
+		    assert tcp.read_all(s) == b"bye"
+	EOF
 }
 
 case_a_reset_by_the_client_reaches_the_server() {
-	talk 's.sendall(b"x"); assert s.recv(1) == b"y"; reset(s)' \
-		's.recv(1); s.sendall(b"y")
-try:
-    s.recv(1)
-    sys.exit("a clean end, not a reset")
-except ConnectionResetError:
-    pass'
+	talk <<-'EOF'
+		import tcp
+		def client(s):
+		    tcp.echo(s)
+		    tcp.reset(s)
+		def server(s):
+		    s.sendall(s.recv(1))
+		    tcp.expect_reset(s)
+	EOF
 }
 
 case_a_reset_by_the_server_reaches_the_client() {
-	talk 's.sendall(b"x"); assert s.recv(1) == b"y"
-try:
-    s.recv(1)
-    sys.exit("a clean end, not a reset")
-except ConnectionResetError:
-    pass' \
-		's.recv(1); s.sendall(b"y"); time.sleep(0.1); reset(s)'
+	talk <<-'EOF'
+		import tcp
+		def client(s):
+		    tcp.echo(s)
+		    s.sendall(b"got it")
+		    tcp.expect_reset(s)
+		def server(s):
+		    s.sendall(s.recv(1))
+		    assert tcp.read_exactly(s, 6) == b"got it"
+		    tcp.reset(s)
+	EOF
 }
 
 case_a_slow_reader_stops_the_writer_and_loses_nothing() {
-	talk '
-s.settimeout(1)
-sent = 0
-try:
-    while sent < 1 << 30:
-        sent += s.send(b"x" * 65536)
-    sys.exit("nobody stopped the writer")
-except socket.timeout:
-    pass
-s.settimeout(30)
-open(os.path.join(os.path.dirname(sys.argv[0]), "sent"), "w").write(str(sent))
-s.shutdown(socket.SHUT_WR)
-assert read_all(s) == str(sent).encode()' '
-path = os.path.join(os.path.dirname(sys.argv[0]), "sent")
-while not os.path.exists(path) or not open(path).read():
-    time.sleep(0.02)
-n = 0
-while b := s.recv(1 << 20):
-    n += len(b)
-s.sendall(str(n).encode()); s.close()'
-	# What was on the way stood in socket buffers and not in the launcher.
-	[ "$(cat "$tmp/sent")" -lt 100000000 ] || fail 'the writer was not stopped'
+	talk <<-'EOF'
+		import socket, tcp, waiting
+		def client(s):
+		    s.settimeout(1) # stopped: nothing can be written for a second
+		    sent = 0
+		    try:
+		        while sent < 1 << 30:
+		            sent += s.send(b"x" * 65536)
+		        raise AssertionError("the writer was not stopped")
+		    except socket.timeout:
+		        pass
+		    s.settimeout(30)
+		    waiting.make_file("sent", str(sent))
+		    s.shutdown(socket.SHUT_WR)
+		    assert int(tcp.read_all(s)) == sent
+		def server(s):
+		    waiting.wait_for_file("sent", 30)
+		    s.sendall(str(len(tcp.read_all(s))).encode())
+	EOF
+	# The launcher buffers no more than its pipes and the kernel's socket buffers hold.
+	[ "$(cat "$tmp/sent")" -lt 100000000 ] || fail "$(cat "$tmp/sent") bytes were buffered"
 }
 
-case_bulk_data_arrives_as_it_was_sent() {
-	talk '
-import random, threading
-random.seed(1)
-block = random.randbytes(1 << 20)
-h = hashlib.sha256()
-def send():
-    for i in range(64):
-        n = random.randrange(1, len(block))
-        s.sendall(block[:n]); h.update(block[:n])
-    s.shutdown(socket.SHUT_WR)
-t = threading.Thread(target=send); t.start()
-back = hashlib.sha256()
-while True:
-    b = s.recv(1 << 16)
-    if not b: break
-    back.update(b)
-t.join()
-assert back.digest() == h.digest(), "not what was sent"' '
-while True:
-    b = s.recv(100000)
-    if not b: break
-    s.sendall(b)
-s.close()'
+case_bulk_data_arrives_unchanged() {
+	talk <<-'EOF'
+		import hashlib, random, socket, threading
+		def client(s):
+		    random.seed(1)
+		    block = random.randbytes(1 << 20)
+		    sent, received = hashlib.sha256(), hashlib.sha256()
+		    def send():
+		        for _ in range(64):
+		            data = block[:random.randrange(1, len(block))]
+		            s.sendall(data)
+		            sent.update(data)
+		        s.shutdown(socket.SHUT_WR)
+		    sender = threading.Thread(target=send)
+		    sender.start()
+		    while data := s.recv(1 << 16):
+		        received.update(data)
+		    sender.join()
+		    assert received.digest() == sent.digest()
+		def server(s):
+		    while data := s.recv(100000):
+		        s.sendall(data)
+	EOF
 }
 
-# The command has sent its last words and ended, while they are still on the way to a slow client.
-case_last_words_arrive_though_the_command_has_ended() {
-	talk '
-s.settimeout(30)
-while not os.path.exists(os.path.join(os.path.dirname(sys.argv[0]), "said")):
-    time.sleep(0.02)
-time.sleep(0.3) # the server has ended by now, and the launcher wants to
-got = 0
-while True:
-    b = s.recv(100000)
-    if not b: break
-    got += len(b); time.sleep(0.001)
-assert got == 8000000, got' '
-s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 20)
-s.sendall(b"x" * 8000000)
-open(os.path.join(os.path.dirname(sys.argv[0]), "said"), "w").close()'
+# When the client begins to read, the command has exited, and the launcher waits only for this connection.
+case_unread_data_arrives_after_the_command_has_exited() {
+	talk <<-'EOF'
+		import os, socket, time, proc, waiting
+		def client(s):
+		    waiting.wait_until(lambda: proc.has_ended(os.environ["CHILD"]), "the child exits")
+		    count = 0
+		    while data := s.recv(100000):
+		        count += len(data)
+		        time.sleep(0.001) # a slow reader
+		    assert count == 8000000, count
+		def server(s):
+		    s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 20)
+		    s.sendall(b"x" * 8000000)
+	EOF
 }
 
-# The same from a server whose kernel sends slowly, as BBR and other pacing do: what it sent last is
-# neither in our sockets nor lost.
-case_last_words_arrive_that_are_on_their_way_at_the_end() {
-	talk '
-s.settimeout(30)
-got = 0
-while True:
-    b = s.recv(100000)
-    if not b: break
-    got += len(b)
-assert got == 3000000, got' '
-SO_MAX_PACING_RATE = 47 # socket(7) lacks it; bytes a second
-s.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, 2000000)
-s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 20)
-s.sendall(b"x" * 3000000)'
+# The same with a server whose kernel sends slowly, as congestion control with pacing (BBR) does. When the
+# command exits, the kernel still has data that has not reached the launcher.
+case_data_that_is_sent_slowly_arrives_after_the_command_has_exited() {
+	talk <<-'EOF'
+		import socket, tcp
+		SO_MAX_PACING_RATE = 47 # the module socket lacks it
+		def client(s):
+		    count = len(tcp.read_all(s))
+		    assert count == 3000000, count
+		def server(s):
+		    s.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, 2000000) # bytes per second
+		    s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 20)
+		    s.sendall(b"x" * 3000000)
+	EOF
 }
 
-case_a_client_that_takes_nothing_is_reset_at_the_end() {
-	talk '
-deadline = time.time() + 20
-while os.path.exists(os.path.join(os.path.dirname(sys.argv[0]), "state")):
-    assert time.time() < deadline, "the launcher waits for ever"
-    time.sleep(0.05)
-got = 0
-try:
-    while True:
-        b = s.recv(100000)
-        if not b: sys.exit("a clean end, not a reset")
-        got += len(b)
-except ConnectionResetError:
-    pass
-assert got < 100 << 20, got' '
-s.settimeout(2)
-try:
-    while True: s.sendall(b"x" * 1000000)
-except socket.timeout:
-    pass'
+case_a_client_that_reads_nothing_is_reset_when_the_launcher_exits() {
+	talk <<-'EOF'
+		import os, socket, waiting
+		def client(s):
+		    waiting.wait_until(lambda: not os.path.exists(waiting.path_of("state")), "the launcher exits")
+		    count = 0
+		    try:
+		        while data := s.recv(100000):
+		            count += len(data)
+		        raise AssertionError("a clean end, not a reset")
+		    except ConnectionResetError:
+		        pass
+		    assert count < 100 << 20, count
+		def server(s):
+		    s.settimeout(2) # until nothing can be written for two seconds
+		    try:
+		        while True:
+		            s.sendall(b"x" * 1000000)
+		    except socket.timeout:
+		        pass
+	EOF
 }
 
 case_sockets_have_nodelay_and_keepalive() {
 	port=$(free_port)
 	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
-		socat TCP-LISTEN:80,bind=127.0.0.1,fork EXEC:cat
+		python3 "$tools/echo.py" 127.0.0.1:80/tcp
 	python3 - "$port" "$pid" <<-'EOF'
-		import ctypes, os, socket, sys, time
-		for _ in range(200):
-		    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
+		import socket, sys, proc, tcp
+		port, launcher = sys.argv[1:]
+		s = tcp.connect_to_echo(port)
+		def is_connected(s):
 		    try:
-		        s.sendall(b"x")
-		        if s.recv(1) == b"x": break
-		    except ConnectionResetError:
-		        time.sleep(0.05)
-		# Both sockets of the pair, as the launcher has them.
-		libc = ctypes.CDLL(None, use_errno=True)
-		pidfd = libc.syscall(434, int(sys.argv[2]), 0)
-		pair = []
-		for fd in map(int, os.listdir("/proc/%s/fd" % sys.argv[2])):
-		    got = libc.syscall(438, pidfd, fd, 0)
-		    assert got >= 0, os.strerror(ctypes.get_errno())
-		    try:
-		        t = socket.socket(fileno=got)
-		        t.getpeername()
+		        return s.getpeername()
 		    except OSError:
-		        continue
-		    if t.family == socket.AF_INET:
-		        pair.append(t)
+		        return False
+		# The launcher's two sockets of the connection.
+		pair = [s for s in proc.copy_sockets(launcher) if s.family == socket.AF_INET and is_connected(s)]
 		assert len(pair) == 2, pair
-		for t in pair:
-		    for level, name, value in [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-		                               (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-		                               (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
-		                               (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)]:
-		        assert t.getsockopt(level, name) == value, (t, level, name)
+		for s in pair:
+		    tcp.check_options(s)
 	EOF
 	stop
 }
 
-case_no_descriptors_left_is_no_end_of_a_port() {
+case_running_out_of_file_descriptors_ends_no_port() {
 	port=$(free_port)
 	make_page
-	(
-		ulimit -n 64
-		exec env --default-signal=INT,QUIT rootlesskit --state-dir="$tmp/state" --net=none \
-			--port-driver=builtin -p "127.0.0.1:$port:80/tcp" sh -c "ulimit -n 1024 2>/dev/null
-			exec busybox httpd -f -p 127.0.0.1:80 -h $tmp/www"
-	) >"$tmp/bg.out" 2>"$tmp/bg.err" &
-	pid=$!
-	state=$tmp/state
-	wait_ready
+	start_with_fd_limit 64 -p "127.0.0.1:$port:80/tcp" busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www"
 	wait_until 5 fetch "http://127.0.0.1:$port/"
-	# More clients than it can have at once, who say nothing; then they leave.
+	# More idle clients than the launcher has descriptors for. They leave when it has noticed.
 	python3 - "$port" "$tmp/bg.err" <<-'EOF'
-		import socket, sys, time
-		held = []
-		for _ in range(100):
-		    held.append(socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10))
-		until = time.monotonic() + 10
-		while "cannot accept" not in open(sys.argv[2]).read() and time.monotonic() < until:
-		    time.sleep(0.01)
+		import sys, tcp, waiting
+		port, log = sys.argv[1:]
+		clients = [tcp.connect(port, timeout=10) for _ in range(100)]
+		waiting.wait_until(lambda: "cannot accept" in open(log).read(), "the launcher stops accepting", 10)
 	EOF
 	wait_until 10 fetch "http://127.0.0.1:$port/"
 	assert_match 'the log' '*cannot accept new connections*' "$(cat "$tmp/bg.err")"
@@ -607,9 +545,10 @@ case_no_descriptors_left_is_no_end_of_a_port() {
 	stop
 }
 
-case_with_few_descriptors_it_works_or_does_not_start() {
+case_the_launcher_needs_24_file_descriptors() {
 	rc=0
 	(
+		# shellcheck disable=SC3045 # dash and bash have it
 		ulimit -n 23
 		exec rootlesskit --net=none --port-driver=builtin --workers=1 true
 	) >"$tmp/out" 2>"$tmp/err" || rc=$?
@@ -617,165 +556,146 @@ case_with_few_descriptors_it_works_or_does_not_start() {
 	assert_match error '*the limit is 23, and they need 24*' "$(cat "$tmp/err")"
 	port=$(free_port)
 	make_page
-	(
-		ulimit -n 24
-		exec env --default-signal=INT,QUIT rootlesskit --state-dir="$tmp/state" --net=none --workers=1 \
-			--port-driver=builtin -p "127.0.0.1:$port:80/tcp" busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www"
-	) >"$tmp/bg.out" 2>"$tmp/bg.err" &
-	pid=$!
-	state=$tmp/state
-	wait_ready
+	start_with_fd_limit 24 --workers=1 -p "127.0.0.1:$port:80/tcp" busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www"
 	wait_until 5 fetch "http://127.0.0.1:$port/"
 	wait_until 5 rootlessctl --socket="$state/api.sock" list-ports
 	stop
 }
 
-case_a_dead_target_leaves_descriptors_for_the_others() {
+# Connections to a dead target are not answered: they keep their descriptors for a long time.
+case_a_dead_target_leaves_file_descriptors_for_other_ports() {
 	good=$(free_port)
 	dead=$(free_port)
 	make_page
-	(
-		ulimit -n 256
-		exec rootlesskit --state-dir="$tmp/state" --net=none --port-driver=builtin \
-			-p "127.0.0.1:$good:80/tcp" -p "127.0.0.1:$dead:81/tcp" sh -c "
-			python3 -c 'import socket, time
-l = socket.socket(); l.bind((\"127.0.0.1\", 81)); l.listen(0)
-open(\"$tmp/dead\", \"w\").close(); time.sleep(60)' &
-			exec busybox httpd -f -p 127.0.0.1:80 -h $tmp/www"
-	) >"$tmp/bg.out" 2>"$tmp/bg.err" &
-	pid=$!
-	state=$tmp/state
-	wait_ready
-	wait_until 10 test -e "$tmp/dead"
+	start_with_fd_limit 256 -p "127.0.0.1:$good:80/tcp" -p "127.0.0.1:$dead:81/tcp" \
+		busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www"
+	nsenter --preserve-credentials -U -m -n -t "$child" python3 "$tools/listen.py" --ready ready --backlog 0 127.0.0.1:81 &
+	target=$!
+	wait_until 10 test -e "$tmp/ready"
 	wait_until 10 fetch "http://127.0.0.1:$good/"
-	python3 - "$dead" "$good" <<-'EOF'
-		import socket, sys, time
-		# Clients that come and go, as many as there are descriptors for.
-		for _ in range(120):
-		    s = socket.socket(); s.setblocking(False)
-		    s.connect_ex(("127.0.0.1", int(sys.argv[1])))
-		    s.close() if _ % 2 else sys.modules.setdefault("held", []).append(s)
-		time.sleep(0.5)
+	python3 - "$dead" "$good" "$pid" <<-'EOF'
+		import socket, sys, proc, tcp, waiting
+		dead, good, launcher = map(int, sys.argv[1:])
+		before = proc.count_fds(launcher)
+		# Enough clients to use up all descriptors. Half of them leave at once.
+		clients = []
+		for i in range(120):
+		    s = socket.socket()
+		    s.setblocking(False)
+		    s.connect_ex(("127.0.0.1", dead))
+		    if i % 2:
+		        s.close()
+		    else:
+		        clients.append(s)
+		waiting.wait_until(lambda: proc.count_fds(launcher) > before + 20, "the launcher accepts them")
+		waiting.settled(lambda: tcp.count_queued(dead))
 		for _ in range(20):
-		    began = time.time()
-		    s = socket.create_connection(("127.0.0.1", int(sys.argv[2])), 10)
+		    s = tcp.connect(good, timeout=3)
 		    s.sendall(b"GET / HTTP/1.0\r\n\r\n")
-		    assert b"hello from inside" in s.makefile("rb").read()
-		    assert time.time() - began < 3
+		    assert b"hello from inside" in tcp.read_all(s)
 	EOF
-	pkill -KILL -P "$(tr -d ' ' <"/proc/$child/task/$child/children")" python3 || true
+	end_process "$target"
 	stop
 }
 
-case_a_log_that_nobody_reads_stops_nothing() {
+case_a_log_that_is_not_read_blocks_nothing() {
 	port=$(free_port)
 	make_page
 	mkfifo "$tmp/fifo"
-	sleep 60 <>"$tmp/fifo" & # holds it open, and reads nothing
+	sleep 600 <>"$tmp/fifo" & # keeps it open and reads nothing
 	holder=$!
-	rootlesskit --debug --state-dir="$tmp/state" --net=none --port-driver=builtin \
+	state=$tmp/state
+	rootlesskit --debug --state-dir="$state" --net=none --port-driver=builtin \
 		-p "127.0.0.1:$port:80/tcp" busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www" \
 		>/dev/null 2>"$tmp/fifo" &
 	pid=$!
-	state=$tmp/state
 	wait_ready
 	wait_until 10 fetch "http://127.0.0.1:$port/"
-	# Each request is a debug line; the fifo holds 64 KiB of them.
-	for i in 1 2 3 4 5 6 7 8 9 10; do
-		python3 - "$state/api.sock" <<-'EOF'
-			import socket, sys
-			s = socket.socket(socket.AF_UNIX); s.settimeout(10); s.connect(sys.argv[1])
-			for _ in range(100):
-			    s.sendall(b"GET /v1/ports HTTP/1.1\r\nHost: x\r\n\r\n")
-			    while b"}]" not in s.recv(65536): pass
-		EOF
-	done
+	# Each request logs a line at debug level. The fifo holds 64 KiB.
+	python3 - "$state/api.sock" <<-'EOF'
+		import sys, api
+		for _ in range(10):
+		    s = api.connect(sys.argv[1])
+		    for _ in range(100):
+		        s.sendall(api.request("GET", "/v1/ports"))
+		        status, body = api.read_answer(s)
+		        assert status == 200 and body.endswith(b"}]"), (status, body)
+	EOF
 	assert_eq page 'hello from inside' "$(fetch "http://127.0.0.1:$port/")"
-	cat "$tmp/fifo" >"$tmp/log.read" & # else the last line has no room
+	cat "$tmp/fifo" >"$tmp/log.read" & # makes room for the last line
 	reader=$!
 	stop
 	send_signal TERM "$holder" "$reader"
 }
 
-case_urgent_bytes_arrive_in_their_place() {
-	talk 's.sendall(b"abc"); s.send(b"!", socket.MSG_OOB); s.sendall(b"defEND")
-assert s.recv(100) == b"got it"' '
-s.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-got = b""
-while not got.endswith(b"END"): got += s.recv(100)
-assert got == b"abc!defEND", got
-s.sendall(b"got it"); s.close()'
+case_urgent_data_arrives_in_order() {
+	talk <<-'EOF'
+		import socket, tcp
+		def client(s):
+		    s.sendall(b"abc")
+		    s.send(b"!", socket.MSG_OOB)
+		    s.sendall(b"defEND")
+		    assert s.recv(100) == b"got it"
+		def server(s):
+		    s.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+		    got = tcp.read_exactly(s, 10)
+		    assert got == b"abc!defEND", got
+		    s.sendall(b"got it")
+	EOF
 }
 
-case_many_connections_at_once() {
+case_many_connections_work_at_once() {
 	port=$(free_port)
 	start --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
-		python3 -c '
-import socket, threading
-l = socket.socket(); l.setsockopt(1, 2, 1); l.bind(("127.0.0.1", 80)); l.listen(1024)
-import selectors
-sel = selectors.DefaultSelector(); sel.register(l, 1)
-while True:
-    for key, _ in sel.select():
-        if key.fileobj is l:
-            sel.register(l.accept()[0], 1)
-        else:
-            b = key.fileobj.recv(4096)
-            if b: key.fileobj.sendall(b)
-            else: sel.unregister(key.fileobj); key.fileobj.close()'
+		python3 "$tools/echo.py" 127.0.0.1:80/tcp
 	python3 - "$port" <<-'EOF'
-		import resource, socket, sys, time
-		resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-		deadline = time.time() + 30
-		while True:
-		    try:
-		        s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
-		        s.sendall(b"x"); assert s.recv(1) == b"x"; break
-		    except ConnectionResetError:
-		        assert time.time() < deadline; time.sleep(0.05)
-		socks = [socket.create_connection(("127.0.0.1", int(sys.argv[1])), 30) for _ in range(500)]
-		for i, s in enumerate(socks): s.sendall(b"%d" % i)
-		for i, s in enumerate(socks): assert s.recv(100) == b"%d" % i, i
+		import sys, proc, tcp
+		port = sys.argv[1]
+		proc.raise_fd_limit()
+		tcp.connect_to_echo(port)
+		clients = [tcp.connect(port) for _ in range(500)]
+		for i, s in enumerate(clients):
+		    s.sendall(b"%d" % i)
+		for i, s in enumerate(clients):
+		    assert s.recv(100) == b"%d" % i, i
 	EOF
 	# shellcheck disable=SC2317 # wait_until calls it
-	descriptors() { find "/proc/$pid/fd" -mindepth 1 | wc -l; }
-	# shellcheck disable=SC2317
-	all_closed() { [ "$(descriptors)" -lt 40 ]; }
+	all_closed() { [ "$(find "/proc/$pid/fd" -mindepth 1 | wc -l)" -lt 40 ]; }
 	wait_until 10 all_closed
 	stop
 }
 
 run_cases \
 	a_published_port_reaches_the_server_inside \
-	the_ports_are_open_before_the_command_starts \
-	ports_are_added_and_removed_while_it_runs \
+	ports_are_open_before_the_command_starts \
+	ports_can_be_added_and_removed_at_run_time \
 	removing_a_port_closes_its_connections \
-	families \
-	a_family_must_fit_the_address \
-	the_address_that_is_dialled \
-	specs_that_are_refused \
-	a_port_in_use \
-	conflicts \
-	a_privileged_port_names_the_three_ways_out \
-	nobody_listens_inside \
-	nobody_listens_inside_is_one_warning_per_port \
-	a_server_that_comes_late_is_reached \
+	proto_and_address_select_ipv4_or_ipv6 \
+	an_address_of_the_wrong_family_is_refused \
+	the_spec_selects_the_address_inside \
+	wrong_specs_are_refused_with_the_reason \
+	a_port_in_use_is_refused_before_the_command_runs \
+	a_conflict_names_the_other_port \
+	the_refusal_of_a_privileged_port_names_three_remedies \
+	connections_are_reset_if_no_server_listens_inside \
+	each_port_without_a_server_inside_is_warned_of_once \
+	a_server_that_starts_late_is_reached \
 	most_connections_need_no_request_to_the_child \
-	connections_are_made_while_the_child_stands_still \
-	ports_go_on_without_the_files_of_the_state_directory \
-	half_close_by_the_client \
-	half_close_by_the_server \
+	connections_work_while_the_child_is_stopped \
+	ports_work_without_the_files_of_the_state_directory \
+	half_close_by_the_client_is_passed_on \
+	half_close_by_the_server_is_passed_on \
 	a_reset_by_the_client_reaches_the_server \
 	a_reset_by_the_server_reaches_the_client \
 	a_slow_reader_stops_the_writer_and_loses_nothing \
-	bulk_data_arrives_as_it_was_sent \
-	last_words_arrive_though_the_command_has_ended \
-	last_words_arrive_that_are_on_their_way_at_the_end \
-	a_client_that_takes_nothing_is_reset_at_the_end \
+	bulk_data_arrives_unchanged \
+	unread_data_arrives_after_the_command_has_exited \
+	data_that_is_sent_slowly_arrives_after_the_command_has_exited \
+	a_client_that_reads_nothing_is_reset_when_the_launcher_exits \
 	sockets_have_nodelay_and_keepalive \
-	no_descriptors_left_is_no_end_of_a_port \
-	with_few_descriptors_it_works_or_does_not_start \
-	a_dead_target_leaves_descriptors_for_the_others \
-	a_log_that_nobody_reads_stops_nothing \
-	urgent_bytes_arrive_in_their_place \
-	many_connections_at_once
+	running_out_of_file_descriptors_ends_no_port \
+	the_launcher_needs_24_file_descriptors \
+	a_dead_target_leaves_file_descriptors_for_other_ports \
+	a_log_that_is_not_read_blocks_nothing \
+	urgent_data_arrives_in_order \
+	many_connections_work_at_once

@@ -1,158 +1,111 @@
 #!/bin/sh
-# .bp.sock on the wire, as another program would speak to it.
+# The protocol of .bp.sock (ports/portservice.h), spoken by another program than the launcher.
 . "$(dirname "$0")/lib.sh"
 
-# with_wire OPTIONS...: a launcher with an echo server inside, and a script with helpers to talk to
-# .bp.sock as the user itself, from the host.
+# with_wire OPTIONS... <SCRIPT: starts a launcher with an echo server inside, on port 80, and runs a
+# Python script on the host. The script begins with the imports below, of which `wire` is a client of
+# .bp.sock, and with the PID of the launcher's child in `child`. With detach=--detach-netns, the server is
+# in the detached network namespace.
 with_wire() {
 	# shellcheck disable=SC2086 # options
 	start --net=none --port-driver=builtin ${detach-} "$@" sh -c "
 		exec ${detach:+nsenter --net=\$ROOTLESSKIT_STATE_DIR/netns} \
-			socat TCP-LISTEN:80,bind=127.0.0.1,fork EXEC:cat"
-	cat >"$tmp/wire.py" <<-'EOF'
-		import array, json, os, socket, struct, sys, time
-		PATH = sys.argv[1] + "/.bp.sock"
-		def connect():
-		    s = socket.socket(socket.AF_UNIX)
-		    s.settimeout(30)
-		    s.connect(PATH)
-		    return s
-		def frame(body):
-		    if not isinstance(body, bytes):
-		        body = json.dumps(body).encode()
-		    return struct.pack("<I", len(body)) + body
-		def read_all(s):
-		    out = b""
-		    while True:
-		        try:
-		            b = s.recv(65536)
-		        except ConnectionResetError:
-		            return out
-		        if not b:
-		            return out
-		        out += b
-		def answer(data):
-		    (n,) = struct.unpack("<I", data[:4])
-		    assert len(data) == 4 + n, data
-		    return json.loads(data[4:])
-		def ask(body):
-		    s = connect()
-		    s.sendall(frame(body))
-		    s.shutdown(socket.SHUT_WR)
-		    return answer(read_all(s))
-		def receive(s):
-		    """The bytes and descriptors of one answer, which is all there is."""
-		    data, fds, flags, _ = socket.recv_fds(s, 65536, 16)
-		    assert not flags & socket.MSG_CTRUNC
-		    rest = read_all(s)
-		    return data, fds, rest
-		REQUEST = {"Type": "connect", "Proto": "tcp", "IP": "", "Port": 80,
-		           "ParentIP": "", "HostGatewayIP": ""}
-		def dial(**more):
-		    """Connects until the server inside is there."""
-		    for _ in range(500):
-		        s = connect()
-		        s.sendall(frame(dict(REQUEST, **more)))
-		        s.shutdown(socket.SHUT_WR)
-		        data, fds, rest = receive(s)
-		        if fds:
-		            assert rest == b""
-		            return fds
-		        assert "connection refused" in answer(data + rest)["Error"]
-		        time.sleep(0.02)
-		    raise SystemExit("no server inside")
-	EOF
+			python3 $tools/echo.py 127.0.0.1:80/tcp"
 	{
-		cat "$tmp/wire.py"
+		echo 'import os, socket, sys, time'
+		echo 'import proc, tcp, wire'
+		echo 'child = sys.argv[1]'
 		cat
 	} >"$tmp/script.py"
-	python3 "$tmp/script.py" "$state" "$child" || fail 'see above'
+	ROOTLESSKIT_STATE_DIR=$state python3 "$tmp/script.py" "$child" || fail 'see above'
 	stop
 }
 
-case_init_is_answered_with_null() {
-	with_wire <<-'EOF'
-		assert ask({"Type": "init"}) is None
-		assert ask({"Type": "init", "Proto": "", "IP": "", "Port": 0, "ParentIP": "", "HostGatewayIP": ""}) is None
-	EOF
+# answer_to_init TEXT OPTIONS...: init is answered with this JSON text
+answer_to_init() {
+	answer=$1
+	shift
+	for detach in '' --detach-netns; do
+		with_wire "$@" <<-EOF
+			answer = '$answer'
+			for request in [
+			    {"Type": "init"},
+			    {"Type": "init", "Proto": "", "IP": "", "Port": 0, "ParentIP": "", "HostGatewayIP": ""},
+			]:
+			    got = wire.read_rest(wire.send(request))
+			    assert got == wire.frame(answer.encode()), got
+		EOF
+	done
+}
+case_init_is_answered_with_the_backend_that_keeps_client_addresses() {
+	answer_to_init '{"Error":"","SourceIPTransparentBackend":"nft"}'
+	answer_to_init '{"Error":"","SourceIPTransparentBackend":"iptables"}' --source-ip-transparent-backend=iptables
+	answer_to_init '{"Error":""}' --source-ip-transparent=false
+	answer_to_init '{"Error":""}' --source-ip-transparent=false --source-ip-transparent-backend=nft
 }
 
-case_connect_gives_one_connected_socket_of_the_namespace() {
+case_connect_returns_a_connected_socket_of_the_namespace() {
 	for detach in '' --detach-netns; do
 		with_wire <<-'EOF'
-			fds = dial()
-			assert len(fds) == 1, fds
-			s = socket.socket(fileno=fds[0])
-			s.settimeout(30)
+			s = wire.dial()
 			assert s.family == socket.AF_INET and s.type == socket.SOCK_STREAM
 			assert s.getpeername() == ("127.0.0.1", 80)
-			s.sendall(b"echo")
-			assert s.recv(10) == b"echo"
-			assert s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
-			assert s.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-			assert s.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
-			assert s.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 15
-			# It is of the namespace that has the network: SIOCGSKNS opens that of a socket.
-			import fcntl
-			ns = os.fstat(fcntl.ioctl(s, 0x894C)).st_ino
-			detached = sys.argv[1] + "/netns"
-			inside = "/proc/%s/root%s" % (sys.argv[2], detached) if os.path.exists(detached) else "/proc/%s/ns/net" % sys.argv[2]
-			assert ns != os.stat("/proc/self/ns/net").st_ino
-			assert ns == os.stat(inside).st_ino, (ns, inside)
+			tcp.echo(s, b"echo")
+			tcp.check_options(s)
+			assert proc.netns_of_socket(s) == wire.netns_inside(child)
+			assert proc.netns_of_socket(s) != os.stat("/proc/self/ns/net").st_ino
 		EOF
 	done
 }
 
-case_the_address_is_chosen_by_the_rule() {
+case_the_target_address_follows_from_the_parent_and_gateway_addresses() {
 	with_wire <<-'EOF'
-		dial(IP="127.0.0.1", ParentIP="192.0.2.1")
-		dial(ParentIP="0.0.0.0")
-		dial(ParentIP="192.0.2.10", HostGatewayIP="192.0.2.10")
-		dial(ParentIP="127.0.0.1", HostGatewayIP="192.0.2.10")
-		# One that is not local inside would lead out, to the host, and into the port again.
-		dial(ParentIP="192.0.2.11", HostGatewayIP="192.0.2.10")
+		wire.dial(IP="127.0.0.1", ParentIP="192.0.2.1")
+		wire.dial(ParentIP="0.0.0.0")
+		wire.dial(ParentIP="192.0.2.10", HostGatewayIP="192.0.2.10")
+		wire.dial(ParentIP="127.0.0.1", HostGatewayIP="192.0.2.10")
+		# A ParentIP that is not local inside would lead out to the host, and into the port again.
+		wire.dial(ParentIP="192.0.2.11", HostGatewayIP="192.0.2.10")
 		def peer(**more):
-		    (fd,) = dial(Proto="udp", **more)
-		    return socket.socket(fileno=fd).getpeername()[0]
-		def inside(*command):
-		    import subprocess
-		    subprocess.run(("nsenter", "--preserve-credentials", "-U", "-n", "-t", sys.argv[2]) + command, check=True)
+		    return wire.dial(Proto="udp", **more).getpeername()[0]
+		def inside(command):
+		    proc.run_inside(child, "sh", "-c", command)
 		assert peer(ParentIP="192.0.2.11") == "127.0.0.1"
 		assert peer(ParentIP="fd00:1::11") == "::1"
 		assert peer(ParentIP="::") == "::1"
-		# Neither is it if a route leads there, or if anybody may bind to it.
-		inside("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
-		inside("ip", "addr", "add", "192.0.2.20/24", "dev", "up0")
-		inside("ip", "addr", "add", "fd00:1::20/64", "dev", "up0", "nodad")
-		inside("ip", "link", "set", "up1", "up")
-		inside("ip", "link", "set", "up0", "up")
-		inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_nonlocal_bind")
-		inside("sh", "-c", "echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind")
+		# A route to an address, or leave to bind to it, does not make the address local.
+		inside("ip link add up0 type veth peer name up1")
+		inside("ip addr add 192.0.2.20/24 dev up0")
+		inside("ip addr add fd00:1::20/64 dev up0 nodad")
+		inside("ip link set up1 up")
+		inside("ip link set up0 up")
+		inside("echo 1 >/proc/sys/net/ipv4/ip_nonlocal_bind")
+		inside("echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind")
 		assert peer(ParentIP="192.0.2.11") == "127.0.0.1"
 		assert peer(ParentIP="fd00:1::11") == "::1"
-		# An explicit address stays as it is.
+		# An explicit address is used as it is.
 		assert peer(IP="192.0.2.11") == "192.0.2.11"
 		assert peer(IP="fd00:1::11") == "fd00:1::11"
-		# One that is local now is the target, until it is gone.
-		inside("ip", "addr", "add", "192.0.2.11/32", "dev", "lo")
-		inside("ip", "addr", "add", "fd00:1::11/128", "dev", "lo", "nodad")
+		# An address that becomes local becomes the target, until it is removed.
+		inside("ip addr add 192.0.2.11/32 dev lo")
+		inside("ip addr add fd00:1::11/128 dev lo nodad")
 		assert peer(ParentIP="192.0.2.11") == "192.0.2.11"
 		assert peer(ParentIP="fd00:1::11") == "fd00:1::11"
 		assert peer(ParentIP="192.0.2.11", HostGatewayIP="192.0.2.11") == "127.0.0.1"
-		e = ask(dict(REQUEST, ParentIP="192.0.2.11"))["Error"]
+		e = wire.error(ParentIP="192.0.2.11")
 		assert e == "dial tcp 192.0.2.11:80: connect: connection refused", e
-		inside("ip", "addr", "del", "192.0.2.11/32", "dev", "lo")
-		inside("ip", "addr", "del", "fd00:1::11/128", "dev", "lo")
+		inside("ip addr del 192.0.2.11/32 dev lo")
+		inside("ip addr del fd00:1::11/128 dev lo")
 		assert peer(ParentIP="192.0.2.11") == "127.0.0.1"
 		assert peer(ParentIP="fd00:1::11") == "::1"
-		e = ask(dict(REQUEST, ParentIP="127.0.0.2"))["Error"]
+		e = wire.error(ParentIP="127.0.0.2")
 		assert e == "dial tcp 127.0.0.2:80: connect: connection refused", e
-		e = ask(dict(REQUEST, IP="::1", Proto="tcp6"))["Error"]
+		e = wire.error(IP="::1", Proto="tcp6")
 		assert e == "dial tcp6 [::1]:80: connect: connection refused", e
 	EOF
 }
 
-case_connect_gives_a_udp_socket_too() {
+case_connect_returns_udp_sockets_too() {
 	with_wire <<-'EOF'
 		for proto, ip, peer in [
 		    ("udp", "", ("127.0.0.1", 80)),
@@ -160,29 +113,21 @@ case_connect_gives_a_udp_socket_too() {
 		    ("udp6", "::1", ("::1", 80, 0, 0)),
 		    ("udp", "::", ("::1", 80, 0, 0)),
 		]:
-		    # Nobody has to listen for it.
-		    (fd,) = dial(Proto=proto, IP=ip)
-		    s = socket.socket(fileno=fd)
+		    # UDP sockets can be connected without a server.
+		    s = wire.dial(Proto=proto, IP=ip)
 		    assert s.type == socket.SOCK_DGRAM and s.proto == socket.IPPROTO_UDP
 		    assert s.getpeername() == peer, s.getpeername()
-		(fd,) = dial(Proto="udp", ParentIP="127.0.0.2")
-		assert socket.socket(fileno=fd).getpeername() == ("127.0.0.2", 80)
+		assert wire.dial(Proto="udp", ParentIP="127.0.0.2").getpeername() == ("127.0.0.2", 80)
+		# The address of a UDP client is not kept.
+		s = wire.dial(Proto="udp", SourceIP="192.0.2.7", SourcePort=40000)
+		assert s.getsockname()[0] == "127.0.0.1" and s.getsockname()[1] != 40000, s.getsockname()
 	EOF
 }
 
-case_sockets_are_given_that_are_not_connected() {
+case_sockets_returns_unconnected_sockets() {
 	for detach in '' --detach-netns; do
 		with_wire <<-'EOF'
-			import fcntl, errno
-			detached = sys.argv[1] + "/netns"
-			inside = "/proc/%s/root%s" % (sys.argv[2], detached) if os.path.exists(detached) else "/proc/%s/ns/net" % sys.argv[2]
-			def sockets(proto, count):
-			    s = connect()
-			    s.sendall(frame({"Type": "sockets", "Proto": proto, "Count": count}))
-			    data, fds, flags, _ = socket.recv_fds(s, 65536, 253)
-			    assert not flags & socket.MSG_CTRUNC
-			    assert read_all(s) == b""
-			    return data, [socket.socket(fileno=fd) for fd in fds]
+			import errno
 			for proto, family, kind, protocol in [
 			    ("tcp4", socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP),
 			    ("tcp6", socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP),
@@ -190,28 +135,25 @@ case_sockets_are_given_that_are_not_connected() {
 			    ("udp6", socket.AF_INET6, socket.SOCK_DGRAM, socket.IPPROTO_UDP),
 			]:
 			    for count in 1, 2, 32, 252:
-			        data, socks = sockets(proto, count)
+			        data, sockets = wire.sockets(proto, count)
 			        assert data == b"\x01", data
-			        assert len(socks) == count
-			        for s in socks:
+			        assert len(sockets) == count
+			        for s in sockets:
 			            assert (s.family, s.type, s.proto) == (family, kind, protocol)
-			            assert os.get_blocking(s.fileno()) == False
+			            assert not os.get_blocking(s.fileno())
 			            if kind == socket.SOCK_STREAM:
-			                assert s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
-			                assert s.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+			                tcp.check_options(s)
 			                assert s.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE) == 1
-			                assert s.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
-			                assert s.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 15
-			        assert os.fstat(fcntl.ioctl(socks[-1], 0x894C)).st_ino == os.stat(inside).st_ino
-			        for s in socks: s.close()
-			# Whoever holds one connects it inside.
-			dial()
-			_, (a, b) = sockets("tcp4", 2)
-			a.setblocking(True)
-			a.connect(("127.0.0.1", 80))
-			a.sendall(b"echo")
-			assert a.recv(10) == b"echo"
-			assert b.connect_ex(("127.0.0.1", 81)) in (errno.EINPROGRESS, errno.ECONNREFUSED)
+			        assert proc.netns_of_socket(sockets[-1]) == wire.netns_inside(child)
+			        for s in sockets:
+			            s.close()
+			# The receiver connects them, to addresses inside.
+			wire.dial()
+			_, (s, other) = wire.sockets("tcp4", 2)
+			s.setblocking(True)
+			s.connect(("127.0.0.1", 80))
+			tcp.echo(s, b"echo")
+			assert other.connect_ex(("127.0.0.1", 81)) in (errno.EINPROGRESS, errno.ECONNREFUSED)
 			for body, reason in [
 			    ({"Proto": "tcp", "Count": 1}, 'no sockets for Proto "tcp"'),
 			    ({"Proto": "sctp4", "Count": 1}, 'no sockets for Proto "sctp4"'),
@@ -219,62 +161,58 @@ case_sockets_are_given_that_are_not_connected() {
 			    ({"Proto": "tcp4", "Count": 253}, "invalid Count: 253"),
 			    ({"Count": 1}, 'unknown proto: ""'),
 			]:
-			    assert ask(dict(body, Type="sockets"))["Error"] == reason, body
+			    assert wire.ask(dict(body, Type="sockets"))["Error"] == reason, body
 		EOF
 	done
 }
 
-# As many as there are descriptors for, and an error when there is none.
-case_sockets_are_given_as_far_as_there_are_some() {
+case_sockets_returns_fewer_when_file_descriptors_are_short() {
 	with_wire <<-'EOF'
 		import resource
-		child = int(sys.argv[2])
 		def count():
-		    s = connect()
-		    s.sendall(frame({"Type": "sockets", "Proto": "tcp4", "Count": 100}))
-		    data, fds, flags, _ = socket.recv_fds(s, 65536, 253)
-		    for fd in fds: os.close(fd)
-		    rest = read_all(s)
-		    return len(fds) or answer(data + rest)["Error"]
-		dial()
+		    """The number of sockets that arrive, or the error."""
+		    data, sockets = wire.sockets("tcp4", 100)
+		    return len(sockets) or wire.parse(data)["Error"]
+		def limit(soft):
+		    resource.prlimit(int(child), resource.RLIMIT_NOFILE, (soft, hard))
+		wire.dial()
 		assert count() == 100
-		old = resource.prlimit(child, resource.RLIMIT_NOFILE)
-		top = max(int(fd) for fd in os.listdir("/proc/%d/fd" % child)) + 1
-		free = top - len(os.listdir("/proc/%d/fd" % child))
-		# One is for the request itself.
-		resource.prlimit(child, resource.RLIMIT_NOFILE, (top + 10, old[1]))
-		assert count() == free + 9, (count(), free)
-		resource.prlimit(child, resource.RLIMIT_NOFILE, (top - free + 1, old[1]))
-		if free == 0:
+		soft, hard = resource.prlimit(int(child), resource.RLIMIT_NOFILE)
+		fds = proc.fds(child)
+		end = max(fds) + 1
+		gaps = end - len(fds)
+		# The request takes one descriptor.
+		limit(end + 10)
+		assert count() == gaps + 9, (count(), gaps)
+		limit(end - gaps + 1)
+		if gaps == 0:
 		    assert count() == "socket: too many open files", count()
-		resource.prlimit(child, resource.RLIMIT_NOFILE, old)
+		limit(soft)
 		assert count() == 100
-		dial()
+		wire.dial()
 	EOF
 }
 
-case_sockets_tell_whether_clients_addresses_are_kept() {
+case_sockets_tells_whether_source_ip_is_transparent() {
 	with_wire --source-ip-transparent=false <<-'EOF'
-		s = connect()
-		s.sendall(frame({"Type": "sockets", "Proto": "tcp4", "Count": 1}))
-		data, fds, rest = receive(s)
-		assert data == b"\0" and len(fds) == 1
+		data, sockets = wire.sockets("tcp4", 1)
+		assert data == b"\0" and len(sockets) == 1
 	EOF
 }
 
-case_a_frame_may_come_in_pieces() {
+case_a_request_may_arrive_in_pieces() {
 	with_wire <<-'EOF'
-		dial()
-		s = connect()
-		for b in frame(REQUEST):
-		    s.sendall(bytes([b]))
-		    time.sleep(0.001)
-		data, fds, rest = receive(s)
+		wire.dial()
+		s = wire.open_socket()
+		for byte in wire.frame(wire.CONNECT):
+		    s.sendall(bytes([byte]))
+		    time.sleep(0.001) # so that the child reads the bytes one by one
+		data, fds = wire.receive(s)
 		assert len(fds) == 1
 	EOF
 }
 
-case_failures_are_answered_with_a_reason() {
+case_a_failed_request_is_answered_with_the_reason() {
 	with_wire <<-'EOF'
 		for body, reason in [
 		    (b"garbage", "invalid character 'g' looking for beginning of value"),
@@ -282,142 +220,111 @@ case_failures_are_answered_with_a_reason() {
 		    (b"1", "json: cannot unmarshal number into a request"),
 		    ({"Type": "foo"}, 'unknown request type: "foo"'),
 		    ({}, 'unknown request type: ""'),
-		    (dict(REQUEST, Proto="foo"), 'unknown proto: "foo"'),
-		    (dict(REQUEST, Proto="sctp"), "unsupported port protocol sctp"),
-		    (dict(REQUEST, Port=0), "invalid Port: 0"),
-		    (dict(REQUEST, Port=70000), "invalid Port: 70000"),
-		    (dict(REQUEST, IP="foo"), 'invalid IP: "foo"'),
-		    (dict(REQUEST, Port=81), "dial tcp 127.0.0.1:81: connect: connection refused"),
-		    (dict(REQUEST, IP="192.0.2.1"), "dial tcp 192.0.2.1:80: connect: network is unreachable"),
-		    (dict(REQUEST, Proto="udp", IP="192.0.2.1"), "dial udp 192.0.2.1:80: connect: network is unreachable"),
+		    (dict(wire.CONNECT, Proto="foo"), 'unknown proto: "foo"'),
+		    (dict(wire.CONNECT, Proto="sctp"), "unsupported port protocol sctp"),
+		    (dict(wire.CONNECT, Port=0), "invalid Port: 0"),
+		    (dict(wire.CONNECT, Port=70000), "invalid Port: 70000"),
+		    (dict(wire.CONNECT, IP="foo"), 'invalid IP: "foo"'),
+		    (dict(wire.CONNECT, Port=81), "dial tcp 127.0.0.1:81: connect: connection refused"),
+		    (dict(wire.CONNECT, IP="192.0.2.1"), "dial tcp 192.0.2.1:80: connect: network is unreachable"),
+		    (dict(wire.CONNECT, Proto="udp", IP="192.0.2.1"), "dial udp 192.0.2.1:80: connect: network is unreachable"),
 		]:
-		    got = ask(body)["Error"]
+		    got = wire.ask(body)["Error"]
 		    assert got == reason, (body, got)
 	EOF
 }
 
-case_lengths_out_of_range_are_refused() {
+case_a_length_out_of_range_is_refused() {
 	with_wire <<-'EOF'
-		for n in 0, 65537, 0xffffffff:
-		    s = connect()
-		    s.sendall(struct.pack("<I", n))
-		    assert "1 to 65536" in answer(read_all(s))["Error"]
-		s = connect()
+		import json, struct
+		for length in 0, 65537, 0xffffffff:
+		    s = wire.open_socket()
+		    s.sendall(struct.pack("<I", length))
+		    assert "1 to 65536" in wire.parse(wire.read_rest(s))["Error"]
 		body = json.dumps({"Type": "init"}).encode()
-		s.sendall(frame(body + b" " * (65536 - len(body))))
-		assert answer(read_all(s)) is None
+		assert wire.parse(wire.read_rest(wire.send(body.ljust(65536), end=False)))["Error"] == ""
 	EOF
 }
 
-case_clients_that_misbehave_do_no_harm() {
+case_misbehaving_clients_do_no_harm() {
 	with_wire <<-'EOF'
-		import random
+		import random, waiting
 		random.seed(7)
-		idle = [connect() for _ in range(200)]
+		idle = [wire.open_socket() for _ in range(200)]
 		for i in range(500):
-		    s = connect()
+		    s = wire.open_socket()
 		    s.send(random.randbytes(random.randrange(1, 300)))
 		    if i % 3 == 0:
 		        s.shutdown(socket.SHUT_WR)
 		    s.close()
-		# Descriptors that nobody asked for are not kept.
-		def count():
-		    return len(os.listdir("/proc/%s/fd" % sys.argv[2]))
+		# Descriptors that clients send are closed.
 		for _ in range(100):
-		    s = connect()
+		    s = wire.open_socket()
 		    r, w = os.pipe()
-		    socket.send_fds(s, [frame({"Type": "init"})], [r, w] * 8)
-		    assert answer(read_all(s)) is None
-		    os.close(r); os.close(w); s.close()
-		dial()
+		    socket.send_fds(s, [wire.frame({"Type": "init"})], [r, w] * 8)
+		    assert wire.parse(wire.read_rest(s))["Error"] == ""
+		    os.close(r)
+		    os.close(w)
+		    s.close()
+		wire.dial()
 		del idle
-		deadline = time.time() + 15
-		while count() > 40:
-		    assert time.time() < deadline, count()
-		    time.sleep(0.05)
+		waiting.wait_until(lambda: proc.count_fds(child) <= 40,
+		                   lambda: f"{proc.count_fds(child)} descriptors", 15)
 	EOF
 }
 
-case_a_slow_target_holds_up_nobody() {
+# The server does not accept, and its backlog is full: connections to it stay in SYN-SENT.
+case_a_target_that_does_not_answer_blocks_no_other_request() {
 	with_wire <<-'EOF'
-		dial()
-		# A server that does not accept, whose queue is full, is a slow one.
-		import subprocess
-		server = """
-		import socket, time
-		l = socket.socket(); l.bind(("127.0.0.1", 81)); l.listen(1)
-		print("up", flush=True)
-		time.sleep(60)
-		"""
-		server = "\n".join(line.strip() for line in server.split("\n"))
-		p = subprocess.Popen(["nsenter", "--preserve-credentials", "-U", "-n", "-t", sys.argv[2],
-		                      "python3", "-c", server], stdout=subprocess.PIPE)
-		assert p.stdout.readline() == b"up\n"
-		def count():
-		    return len(os.listdir("/proc/%s/fd" % sys.argv[2]))
+		import subprocess, waiting
+		def await_fds(most, seconds):
+		    waiting.wait_until(lambda: proc.count_fds(child) <= most,
+		                       lambda: f"at most {most}, but {proc.count_fds(child)} descriptors", seconds)
 		def settled():
-		    """How many there are when all that was asked for is done."""
-		    while True:
-		        n = [count() for _ in range(20) if time.sleep(0.01) is None]
-		        if min(n) == max(n):
-		            return n[0]
-		base = settled()
-		hold = []
-		for _ in range(50):
-		    s = connect()
-		    s.sendall(frame(dict(REQUEST, Port=81)))
-		    hold.append(s)
-		began = time.time()
-		for _ in range(20):
-		    dial()
-		assert time.time() - began < 5
-		waiting = 0
-		for s in hold:
+		    return waiting.settled(lambda: proc.count_fds(child))
+		def is_waiting(s):
 		    s.setblocking(False)
 		    try:
 		        s.recv(1)
+		        return False
 		    except BlockingIOError:
-		        waiting += 1
-		assert waiting >= 40, waiting
-		# Nobody waits for those who have gone; that they close their writing side is not that.
-		stays = connect()
-		stays.sendall(frame(dict(REQUEST, Port=81)))
-		stays.shutdown(socket.SHUT_WR)
-		assert count() >= base + 80, (count(), base)
-		for s in hold:
+		        return True
+		wire.dial()
+		server = subprocess.Popen(proc.inside_command(
+		    child, "python3", "-m", "listen", "--ready", "listening", "--backlog", "1", "127.0.0.1:81"))
+		waiting.wait_for_file("listening")
+		base = settled()
+		request = dict(wire.CONNECT, Port=81)
+		requests = [wire.send(request, end=False) for _ in range(50)]
+		began = time.monotonic()
+		for _ in range(20):
+		    wire.dial()
+		assert time.monotonic() - began < 5
+		waiting_requests = sum(is_waiting(s) for s in requests)
+		assert waiting_requests >= 40, waiting_requests
+		# When a client closes its connection, the child gives up its request, but not after a half-close.
+		stays = wire.send(request)
+		assert proc.count_fds(child) >= base + 80, (proc.count_fds(child), base)
+		for s in requests:
 		    s.close()
-		began = time.time()
-		while count() > base + 2:
-		    assert time.time() - began < 10, (count(), base)
-		    time.sleep(0.05)
-		stays.setblocking(False)
-		try:
-		    raise SystemExit("answered: %r" % stays.recv(100))
-		except BlockingIOError:
-		    pass
-		# It was there until now, with its connection.
+		await_fds(base + 2, 10)
+		assert is_waiting(stays), "answered"
+		# The request of `stays` was under way until now, with two descriptors.
 		left = settled()
 		stays.close()
-		while count() > left - 2:
-		    assert time.time() - began < 15, (count(), left)
-		    time.sleep(0.05)
-		p.kill()
-		p.wait()
+		await_fds(left - 2, 15)
+		server.kill()
+		server.wait()
 	EOF
 }
 
-case_a_client_s_address_is_kept_where_it_can_be() {
+case_connect_keeps_the_source_address_where_it_can() {
 	with_wire <<-'EOF'
-		import subprocess
-		def inside(*command):
-		    subprocess.run(("nsenter", "--preserve-credentials", "-U", "-n", "-t", sys.argv[2]) + command, check=True)
+		import subprocess, waiting
 		def source(**more):
-		    """Where the socket comes from; it works in any case."""
-		    (fd,) = dial(**more)
-		    s = socket.socket(fileno=fd)
-		    s.settimeout(30)
-		    s.sendall(b"echo")
-		    assert s.recv(10) == b"echo"
+		    """The local address of the socket that comes, which works in any case."""
+		    s = wire.dial(**more)
+		    tcp.echo(s, b"echo")
 		    assert s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 		    name = s.getsockname()
 		    s.close()
@@ -429,73 +336,71 @@ case_a_client_s_address_is_kept_where_it_can_be() {
 		assert source(SourceIP="8.8.8.8", SourcePort=443) == ("8.8.8.8", 443)
 		# 0.0.0.0 as the target is the loopback address.
 		assert source(IP="0.0.0.0", SourceIP="192.0.2.7", SourcePort=40002) == ("192.0.2.7", 40002)
-		# Not an address to come from, or not of the target's family: as without.
+		# The source is ignored if it cannot be a source address or is not of the target's family.
 		for ip, port in [("192.0.2.7", 0), ("", 40000), ("127.0.0.1", 40000), ("127.0.0.9", 40000),
 		                 ("0.0.0.0", 40000), ("255.255.255.255", 40000), ("224.0.0.1", 40000),
 		                 ("240.0.0.1", 40000), ("::1", 40000), ("::", 40000), ("fd00::7", 40000),
 		                 ("ff02::1", 40000), ("fe80::7", 40000)]:
 		    name = source(SourceIP=ip, SourcePort=port)
 		    assert name[0] == "127.0.0.1" and name[1] != 40000, (ip, port, name)
-		# Likewise for a target of IPv6, where the answer is that nobody listens.
+		# The same with an IPv6 target, on which no server listens.
 		for ip in "192.0.2.7", "::1", "::", "fd00::7", "ff02::1", "fe80::7", "2001:db8::1":
-		    e = ask(dict(REQUEST, IP="::1", Port=81, SourceIP=ip, SourcePort=40000))["Error"]
+		    e = wire.error(IP="::1", Port=81, SourceIP=ip, SourcePort=40000)
 		    assert e == "dial tcp [::1]:81: connect: connection refused", (ip, e)
-		# Garbage is refused.
+		# A source that is malformed is an error.
 		for more, reason in [
 		    ({"SourceIP": "foo"}, 'invalid SourceIP: "foo"'),
 		    ({"SourceIP": "fe80::7%lo", "SourcePort": 1}, 'invalid SourceIP: "fe80::7%lo"'),
 		    ({"SourceIP": "192.0.2.7", "SourcePort": 70000}, "invalid SourcePort: 70000"),
 		    ({"SourceIP": "192.0.2.7", "SourcePort": -1}, "invalid SourcePort: -1"),
 		]:
-		    e = ask(dict(REQUEST, **more))["Error"]
+		    e = wire.error(**more)
 		    assert e == reason, (more, e)
-		assert "SourcePort" in ask(dict(REQUEST, SourceIP="192.0.2.7", SourcePort="x"))["Error"]
-		# The namespace's own address is as good as any, but for a port that is in use there,
-		# and for the very target: a socket would be connected to itself.
-		inside("ip", "addr", "add", "192.0.2.9/32", "dev", "lo")
+		assert "SourcePort" in wire.error(SourceIP="192.0.2.7", SourcePort="x")
+		# An address of the namespace itself is kept too, except if the port is in use there, or if
+		# the source is the target: the socket would be connected to itself.
+		proc.run_inside(child, "ip", "addr", "add", "192.0.2.9/32", "dev", "lo")
 		assert source(SourceIP="192.0.2.9", SourcePort=40000) == ("192.0.2.9", 40000)
-		e = ask(dict(REQUEST, IP="192.0.2.9", Port=81, SourceIP="192.0.2.9", SourcePort=81))["Error"]
+		e = wire.error(IP="192.0.2.9", Port=81, SourceIP="192.0.2.9", SourcePort=81)
 		assert e == "dial tcp 192.0.2.9:81: connect: connection refused", e
-		p = subprocess.Popen(["nsenter", "--preserve-credentials", "-U", "-n", "-t", sys.argv[2], "python3", "-c",
-		                      "import socket, time; s = socket.create_server(('192.0.2.9', 40000)); "
-		                      "print('up', flush=True); time.sleep(60)"], stdout=subprocess.PIPE)
-		assert p.stdout.readline() == b"up\n"
+		server = subprocess.Popen(proc.inside_command(
+		    child, "python3", "-m", "listen", "--ready", "in-use", "192.0.2.9:40000"))
+		waiting.wait_for_file("in-use")
 		assert source(SourceIP="192.0.2.9", SourcePort=40000)[0] == "127.0.0.1"
-		p.kill()
-		p.wait()
-		# Two connections from one address and port to the same target cannot be; the second is
-		# as without.
-		(fd,) = dial(SourceIP="192.0.2.7", SourcePort=40009)
+		server.kill()
+		server.wait()
+		# A second connection from the same address and port to the same target is impossible: it
+		# gets another source.
+		first = wire.dial(SourceIP="192.0.2.7", SourcePort=40009)
 		assert source(SourceIP="192.0.2.7", SourcePort=40009)[0] == "127.0.0.1"
-		os.close(fd)
-		# Not for UDP.
-		(fd,) = dial(Proto="udp", SourceIP="192.0.2.7", SourcePort=40010)
-		assert socket.socket(fileno=fd).getsockname()[0] == "127.0.0.1"
-		# A target on no network: not from there, and not at all.
-		e = ask(dict(REQUEST, IP="198.51.100.1", SourceIP="192.0.2.7", SourcePort=40000))["Error"]
+		first.close()
+		# UDP ignores the source.
+		s = wire.dial(Proto="udp", SourceIP="192.0.2.7", SourcePort=40010)
+		assert s.getsockname()[0] == "127.0.0.1"
+		# A target without a route stays unreachable.
+		e = wire.error(IP="198.51.100.1", SourceIP="192.0.2.7", SourcePort=40000)
 		assert e == "dial tcp 198.51.100.1:80: connect: network is unreachable", e
 	EOF
 }
 
-case_a_client_s_address_is_not_kept_if_it_is_switched_off() {
+case_connect_ignores_the_source_address_without_source_ip_transparent() {
 	with_wire --source-ip-transparent=false <<-'EOF'
-		(fd,) = dial(SourceIP="192.0.2.7", SourcePort=40000)
-		assert socket.socket(fileno=fd).getsockname()[0] == "127.0.0.1"
+		assert wire.dial(SourceIP="192.0.2.7", SourcePort=40000).getsockname()[0] == "127.0.0.1"
 	EOF
 }
 
 run_cases \
-	init_is_answered_with_null \
-	connect_gives_one_connected_socket_of_the_namespace \
-	the_address_is_chosen_by_the_rule \
-	connect_gives_a_udp_socket_too \
-	sockets_are_given_that_are_not_connected \
-	sockets_are_given_as_far_as_there_are_some \
-	sockets_tell_whether_clients_addresses_are_kept \
-	a_client_s_address_is_kept_where_it_can_be \
-	a_client_s_address_is_not_kept_if_it_is_switched_off \
-	a_frame_may_come_in_pieces \
-	failures_are_answered_with_a_reason \
-	lengths_out_of_range_are_refused \
-	clients_that_misbehave_do_no_harm \
-	a_slow_target_holds_up_nobody
+	init_is_answered_with_the_backend_that_keeps_client_addresses \
+	connect_returns_a_connected_socket_of_the_namespace \
+	the_target_address_follows_from_the_parent_and_gateway_addresses \
+	connect_returns_udp_sockets_too \
+	sockets_returns_unconnected_sockets \
+	sockets_returns_fewer_when_file_descriptors_are_short \
+	sockets_tells_whether_source_ip_is_transparent \
+	connect_keeps_the_source_address_where_it_can \
+	connect_ignores_the_source_address_without_source_ip_transparent \
+	a_request_may_arrive_in_pieces \
+	a_failed_request_is_answered_with_the_reason \
+	a_length_out_of_range_is_refused \
+	misbehaving_clients_do_no_harm \
+	a_target_that_does_not_answer_blocks_no_other_request
