@@ -1,10 +1,11 @@
 #!/bin/sh
-# The REST API, with real clients: what it answers, byte for byte, and what it survives.
+# The REST API: its answers, byte for byte, and clients that stall, leave, come in great number or send
+# garbage.
 . "$(dirname "$0")/lib.sh"
 
 URL=http://rootlesskit
 
-# ---- asking ----
+# ---- requests ----
 
 start_builtin() {
 	start --net=none --port-driver=builtin "$@" sleep 60
@@ -15,10 +16,11 @@ api() {
 	curl -s --max-time 10 --unix-socket "$sock" "$@"
 }
 
-# An answer with its head, as text: line feeds only, the date masked.
+# Prints the answer on standard input with line feeds instead of CRLF and DATE instead of the date.
 as_text() {
 	sed -e 's/\r$//' -e 's/^Date: [A-Z][a-z][a-z], [0-3][0-9] [A-Z][a-z][a-z] 20[0-9][0-9] [0-2][0-9]:[0-5][0-9]:[0-6][0-9] GMT$/Date: DATE/'
 }
+# ask CURL OPTION...: prints the head and body of an answer, by as_text
 ask() {
 	api -i "$@" | as_text
 }
@@ -30,9 +32,9 @@ post() {
 	api "$@" -H 'Content-Type: application/json' --data-binary "$body" "$URL/v1/ports"
 }
 
-# raw FORMAT: sends bytes as printf(1) makes them, ends, and prints what comes back
+# raw FORMAT: sends what printf(1) prints for FORMAT, half-closes, and prints what comes back
 raw() {
-	# shellcheck disable=SC2059 # a format it is
+	# shellcheck disable=SC2059 # it is a format
 	printf "$1" | socat -t 20 - "UNIX-CONNECT:$sock"
 }
 
@@ -40,50 +42,70 @@ spec() {
 	printf '{"proto":"%s","parentIP":"127.0.0.1","parentPort":%s,"childPort":80}' "$@"
 }
 
-# ---- expecting ----
+# ---- expected answers ----
 
-# Lengths below are in bytes.
+# ${#text} counts bytes.
 LC_ALL=C
 export LC_ALL
 
-# The text of an answer. json STATUS BODY, refusal JSON-STRING, not_found
+# Each prints an answer as as_text does.
+# json STATUS BODY
 json() {
 	printf 'HTTP/1.1 %s\nContent-Type: application/json\nDate: DATE\nContent-Length: %d\n\n%s' \
 		"$1" ${#2} "$2"
 }
+# refusal MESSAGE: MESSAGE is the inside of a JSON string
 refusal() {
 	message="{\"message\":\"$1\"}"
 	printf 'HTTP/1.1 400 Bad Request\nDate: DATE\nContent-Length: %d\nContent-Type: text/plain; charset=utf-8\n\n%s\n' \
 		$((${#message} + 1)) "$message"
 }
+# not_found BODY
 not_found() {
 	printf 'HTTP/1.1 404 Not Found\nContent-Type: text/plain; charset=utf-8\nX-Content-Type-Options: nosniff\nDate: DATE\nContent-Length: 19\n\n%s' "$1"
 }
+# wrong_method ALLOW BODY: the answer to a method that the path does not have
+wrong_method() {
+	printf 'HTTP/1.1 405 Method Not Allowed\nAllow: %s\nContent-Type: text/plain; charset=utf-8\nX-Content-Type-Options: nosniff\nDate: DATE\nContent-Length: 19\n\n%s' \
+		"$1" "$2"
+}
+# redirect LOCATION: the answer to POST, DELETE and other methods of a path that is not clean
+redirect() {
+	printf 'HTTP/1.1 307 Temporary Redirect\nLocation: %s\nDate: DATE\nContent-Length: 0\n' "$1"
+}
+# redirect_with_link LOCATION: the answer to GET
+redirect_with_link() {
+	link="<a href=\"$1\">Temporary Redirect</a>."
+	printf 'HTTP/1.1 307 Temporary Redirect\nContent-Type: text/html; charset=utf-8\nLocation: %s\nDate: DATE\nContent-Length: %d\n\n%s\n' \
+		"$1" $((${#link} + 2)) "$link"
+}
+# malformed STATUS
 malformed() {
 	printf 'HTTP/1.1 %s\nContent-Type: text/plain; charset=utf-8\nConnection: close\n\n%s' "$1" "$1"
 }
 
 assert_serves() {
-	assert_match "info $1" '{"apiVersion":"1.1.1",*}' "$(api "$URL/v1/info")"
+	assert_match "info $1" '{"apiVersion":"1.1.3",*}' "$(api "$URL/v1/info")"
 }
 
-# The version, the state directory and the child are those of the launcher that was started.
+# info MEMBERS: the information about the started launcher, with further members of the object
 info() {
-	echo "{\"apiVersion\":\"1.1.1\",\"version\":\"$(rootlesskit --version | cut -d ' ' -f 3)\",\"stateDir\":\"$state\",\"childPID\":$child$1}"
+	echo "{\"apiVersion\":\"1.1.3\",\"version\":\"$(rootlesskit --version | cut -d ' ' -f 3)\",\"stateDir\":\"$state\",\"childPID\":$child$1}"
 }
 
 # ---- info ----
 
-builtin=',"portDriver":{"driver":"builtin","protos":["tcp","tcp4","tcp6","udp","udp4","udp6"]}'
+protos='"protos":["tcp","tcp4","tcp6","udp","udp4","udp6"]'
+builtin=",\"portDriver\":{\"driver\":\"builtin\",$protos,\"extra\":{\"sourceIPTransparentBackend\":\"nft\"}}"
 
-case_info_of_network_host() {
+case_info_describes_network_host() {
 	start sleep 60
 	sock=$state/api.sock
 	assert_eq info "$(json '200 OK' "$(info '')")" "$(ask "$URL/v1/info")"
 	stop
 }
 
-case_info_of_network_none() {
+case_info_describes_network_none() {
 	start --net=none sleep 60
 	sock=$state/api.sock
 	assert_eq none "$(info ',"networkDriver":{"driver":"none"}')" "$(api "$URL/v1/info")"
@@ -96,8 +118,8 @@ case_info_of_network_none() {
 	stop
 }
 
-case_info_of_network_slirp4netns() {
-	need_tun
+case_info_describes_network_slirp4netns() {
+	need_slirp4netns
 	network=',"networkDriver":{"driver":"slirp4netns","dns":["10.0.2.3"],"childIP":"10.0.2.100"}'
 	start --net=slirp4netns --disable-host-loopback sleep 60
 	sock=$state/api.sock
@@ -113,7 +135,7 @@ case_info_of_network_slirp4netns() {
 	stop
 }
 
-case_without_a_port_driver_all_of_ports_is_refused() {
+case_port_requests_are_refused_without_a_port_driver() {
 	for options in --net=host --net=none; do
 		start "$options" sleep 60
 		sock=$state/api.sock
@@ -128,30 +150,43 @@ case_without_a_port_driver_all_of_ports_is_refused() {
 
 # ---- routes ----
 
-case_answers_to_other_paths_and_methods() {
+case_unknown_paths_and_methods_are_refused() {
 	start_builtin
 	not_found=$(not_found '404 page not found')
-	for path in / /v1 /v1/nosuch /v2/info /v1/infos /v1/info/ /v1/ports/ /v1/ports/1 /v1/portsx; do
+	for path in / /v1 /v1/nosuch /v2/info /v1/infos /v1/info/ /v1/ports/ /v1/portsx; do
 		assert_eq "GET $path" "$not_found" "$(ask "$URL$path")"
 	done
-	assert_eq 'PUT ports' "$not_found" "$(ask -X PUT -d '{}' "$URL/v1/ports")"
-	assert_eq 'DELETE ports' "$not_found" "$(ask -X DELETE "$URL/v1/ports")"
-	assert_eq 'POST ports/1' "$not_found" "$(ask -d '{}' "$URL/v1/ports/1")"
-	assert_eq 'HEAD ports' "$(not_found '')" "$(ask -I "$URL/v1/ports")"
-	for method in POST PUT DELETE OPTIONS get FOO; do
-		assert_eq "$method info" "$(printf 'HTTP/1.1 405 Method Not Allowed\nDate: DATE\nContent-Length: 0\n')" \
-			"$(ask -X "$method" "$URL/v1/info")"
+	assert_eq 'HEAD nosuch' "$(not_found '')" "$(ask -I "$URL/v1/nosuch")"
+	while IFS='|' read -r allow methods path; do
+		for method in $methods; do
+			assert_eq "$method $path" "$(wrong_method "$allow" 'Method Not Allowed')" \
+				"$(ask -X "$method" -d '{}' "$URL$path")"
+		done
+	done <<-'EOF'
+		GET, HEAD|POST PUT DELETE OPTIONS get FOO|/v1/info
+		GET, HEAD, POST|PUT DELETE PATCH get|/v1/ports
+		DELETE|GET POST PUT OPTIONS|/v1/ports/1
+	EOF
+	assert_eq 'HEAD ports/1' "$(wrong_method DELETE '')" "$(ask -I "$URL/v1/ports/1")"
+	stop
+}
+
+case_HEAD_is_answered_where_GET_is() {
+	start_builtin
+	for path in /v1/info /v1/ports; do
+		assert_eq "HEAD $path" "$(ask "$URL$path" | sed '/^$/,$d')" "$(ask -I "$URL$path")"
 	done
-	assert_eq 'HEAD info' "$(printf 'HTTP/1.1 405 Method Not Allowed\nDate: DATE\n')" \
-		"$(ask -I "$URL/v1/info")"
 	stop
 }
 
 case_paths_that_are_not_clean_are_redirected() {
 	start_builtin
 	while IFS='|' read -r path location; do
-		assert_eq "$path" "$(printf 'HTTP/1.1 301 Moved Permanently\nLocation: %s\nDate: DATE\nContent-Length: 0\n' "$location")" \
-			"$(ask --path-as-is "$URL$path")"
+		assert_eq "$path" "$(redirect_with_link "$location")" "$(ask --path-as-is "$URL$path")"
+		for method in POST DELETE; do
+			assert_eq "$method $path" "$(redirect "$location")" \
+				"$(ask -X $method --path-as-is "$URL$path")"
+		done
 	done <<-'EOF'
 		/v1//info|/v1/info
 		//v1/info|/v1/info
@@ -159,12 +194,13 @@ case_paths_that_are_not_clean_are_redirected() {
 		/v1/./ports/|/v1/ports/
 		/../../etc/passwd|/etc/passwd
 		/v1//%20%25%22%C3%A9|/v1/%20%25%22%C3%A9
+		/v1//info?a=b|/v1/info?a=b
 	EOF
 	assert_eq followed "$(api "$URL/v1/info")" "$(api -L "$URL/v1//info")"
 	stop
 }
 
-case_the_head_is_lines_that_end_with_CRLF() {
+case_lines_of_the_head_end_with_CRLF() {
 	start_builtin
 	while IFS='|' read -r lines options; do
 		# shellcheck disable=SC2086 # options
@@ -174,17 +210,17 @@ case_the_head_is_lines_that_end_with_CRLF() {
 	done <<-EOF
 		5|$URL/v1/info
 		6|$URL/v1/nosuch
-		5|$URL/v1//info
-		4|-X POST $URL/v1/info
+		6|$URL/v1//info
+		7|-X POST $URL/v1/info
 		5|-X POST $URL/v1/ports
 		5|-X DELETE $URL/v1/ports/x
 		4|-H Host: $URL/v1/info
 	EOF
-	now=$(date +%s)
-	sent=$(date -d "$(api -i "$URL/v1/info" | sed -n 's/\r$//; s/^Date: //p')" +%s)
-	late=$((sent - now))
-	[ "$late" -ge 0 ] || fail "the date is $late s off"
-	[ "$late" -le 10 ] || fail "the date is $late s off"
+	before=$(date +%s)
+	dated=$(date -d "$(api -i "$URL/v1/info" | sed -n 's/\r$//; s/^Date: //p')" +%s)
+	after=$(date +%s)
+	[ "$dated" -ge "$before" ] || fail "the date is $((before - dated)) s too early"
+	[ "$dated" -le "$after" ] || fail "the date is $((dated - after)) s too late"
 	stop
 }
 
@@ -217,14 +253,14 @@ case_an_ID_is_never_used_twice() {
 	port=$(free_port)
 	for id in 2 3 4 5; do
 		assert_eq "add $id" "{\"id\":$id,\"spec\":$(spec tcp "$port")}" "$(post "$(spec tcp "$port")")"
-		# What is refused takes none.
+		# A refused port takes no ID.
 		post "$(spec tcp "$port")" >/dev/null
 		assert_eq "remove $id" '' "$(api -X DELETE "$URL/v1/ports/$id")"
 	done
 	stop
 }
 
-case_forms_of_an_ID() {
+case_an_ID_is_a_decimal_number() {
 	start_builtin
 	while IFS='|' read -r id message; do
 		assert_eq "$id" "$(refusal "$message")" "$(ask -X DELETE "$URL/v1/ports/$id")"
@@ -256,7 +292,7 @@ case_forms_of_an_ID() {
 	stop
 }
 
-case_specs_that_are_refused() {
+case_bad_specs_are_refused() {
 	start_builtin
 	while IFS='|' read -r body message; do
 		assert_eq "$body" "$(refusal "$message")" "$(ask -d "$body" "$URL/v1/ports")"
@@ -303,9 +339,9 @@ case_specs_that_are_refused() {
 	stop
 }
 
-case_a_privileged_port_is_refused_with_the_ways_out() {
+case_a_privileged_port_is_refused_with_advice() {
 	first=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)
-	[ "$first" -gt 80 ] || skip privileged-ports "this host has none"
+	[ "$first" -gt 80 ] || skip privileged-ports "any user may bind port 80 on this host"
 	start_builtin
 	assert_eq refusal "$(refusal "cannot expose privileged port 80, you can add 'net.ipv4.ip_unprivileged_port_start=80' to /etc/sysctl.conf (currently $first), or set CAP_NET_BIND_SERVICE on rootlesskit binary, or choose a larger port number (\\u003e= $first): listen tcp 127.0.0.1:80: bind: permission denied")" \
 		"$(ask -d "$(spec tcp 80)" "$URL/v1/ports")"
@@ -341,7 +377,8 @@ case_deep_and_long_JSON_is_refused() {
 	stop
 }
 
-# Clients compare what they listed with what they sent.
+# Clients compare the specs of the list with those that they sent. A line has the spec that is sent and, if it
+# comes back differently, how.
 case_a_spec_comes_back_as_it_was_sent() {
 	start_builtin
 	id=0
@@ -373,7 +410,7 @@ case_a_spec_comes_back_as_it_was_sent() {
 	stop
 }
 
-case_specs_of_IPv6_come_back_as_they_were_sent() {
+case_an_IPv6_spec_comes_back_as_it_was_sent() {
 	need_ipv6
 	start_builtin
 	id=0
@@ -385,7 +422,7 @@ case_specs_of_IPv6_come_back_as_they_were_sent() {
 	stop
 }
 
-case_ways_to_send_a_body() {
+case_a_body_may_have_any_type_and_be_chunked() {
 	start_builtin
 	for options in '-H Content-Type:' '-H Content-Type:text/plain' '-H Transfer-Encoding:chunked' \
 		'-H Accept-Encoding:gzip' '--http1.0'; do
@@ -404,7 +441,7 @@ case_ways_to_send_a_body() {
 	stop
 }
 
-case_expect_100_continue() {
+case_a_client_that_expects_100_continue_gets_it() {
 	start_builtin
 	port=$(free_port)
 	assert_eq answer "$(printf 'HTTP/1.1 100 Continue\n\n%s' "$(json '201 Created' "{\"id\":1,\"spec\":$(spec tcp "$port")}")")" \
@@ -412,7 +449,7 @@ case_expect_100_continue() {
 	stop
 }
 
-case_a_list_of_500_ports() {
+case_500_ports_can_be_published_and_removed() {
 	start_builtin
 	port=$(free_port)
 	specs=
@@ -429,7 +466,7 @@ case_a_list_of_500_ports() {
 	api "$URL/v1/ports" >"$tmp/list"
 	python3 -m json.tool "$tmp/list" >/dev/null
 	assert_eq 'IDs in the list' "$(seq 500)" "$(grep -o '"id":[0-9]*' "$tmp/list" | cut -d : -f 2)"
-	# Some go, the rest keeps its order.
+	# Every other port is removed; the others keep their order.
 	# shellcheck disable=SC2046 # a list
 	rootlessctl --socket "$sock" remove-ports $(seq 2 2 500) >/dev/null
 	assert_eq 'IDs that are left' "$(seq 1 2 500)" "$(api "$URL/v1/ports" | grep -o '"id":[0-9]*' | cut -d : -f 2)"
@@ -438,17 +475,19 @@ case_a_list_of_500_ports() {
 
 # ---- connections ----
 
-case_malformed_requests() {
+case_a_malformed_request_is_refused_and_ends_the_connection() {
 	start_builtin
 	get='GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n'
-	# The second request is not answered any more.
+	# The request behind it gets no answer.
 	while IFS='|' read -r request status; do
 		assert_eq "$request" "$(malformed "$status")" "$(raw "$request$get" | as_text)"
 	done <<-'EOF'
 		GET /v1/info HTTP/9.9\r\nHost: x\r\n\r\n|505 HTTP Version Not Supported: unsupported protocol version
 		hello\r\n\r\n|400 Bad Request
 		GET /v1/info HTTP/1.1\r\n\r\n|400 Bad Request: missing required Host header
-		GET /v1/info HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n|400 Bad Request: too many Host headers
+		GET /v1/info HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n|400 Bad Request
+		GET /v1/info HTTP/1.1\r\nHost: x y\r\n\r\n|400 Bad Request: malformed Host header
+		GET /v1/info HTTP/1.1\r\nHost: a/b\r\n\r\n|400 Bad Request: malformed Host header
 		POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n{}|400 Bad Request
 		POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: -2\r\n\r\n{}|400 Bad Request
 		POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}|400 Bad Request
@@ -468,7 +507,7 @@ case_malformed_requests() {
 	stop
 }
 
-case_unusual_requests_that_are_good() {
+case_unusual_but_valid_requests_are_answered() {
 	start_builtin
 	info=$(json '200 OK' "$(info ",\"networkDriver\":{\"driver\":\"none\"}$builtin")")
 	get='GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n'
@@ -484,12 +523,13 @@ case_unusual_requests_that_are_good() {
 		GET /v1/info HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello
 		\r\n\r\nGET /v1/info HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n
 	EOF
-	assert_eq 'a method in small letters' "$(printf 'HTTP/1.1 405 Method Not Allowed\nDate: DATE\nContent-Length: 0\n\n%s' "$info")" \
+	assert_eq 'a method in small letters' "$(wrong_method 'GET, HEAD' "Method Not Allowed
+$info")" \
 		"$(raw "get /v1/info HTTP/1.1\r\nHost: x\r\n\r\n$get" | as_text)"
 	stop
 }
 
-case_connections_are_closed_when_they_should() {
+case_the_connection_is_closed_after_the_last_request() {
 	start_builtin
 	info=$(info ",\"networkDriver\":{\"driver\":\"none\"}$builtin")
 	ten=$(json '200 OK' "$info" | sed 's,^HTTP/1.1,HTTP/1.0,')
@@ -506,7 +546,7 @@ case_connections_are_closed_when_they_should() {
 	stop
 }
 
-# curl says how many connections each request took.
+# curl prints the number of new connections for each request.
 case_one_connection_serves_many_requests() {
 	start_builtin
 	port=$(free_port)
@@ -518,7 +558,7 @@ case_one_connection_serves_many_requests() {
 	assert_eq 'statuses and connections' "200 1
 200 0
 404 0
-301 0
+307 0
 201 0
 400 0
 200 0
@@ -537,45 +577,41 @@ case_pipelined_requests_are_answered_in_order() {
 	assert_eq answers "$(json '200 OK' '[]')$(json '201 Created' "$one")$(json '200 OK' "[$one]")$(refusal "conflict with ID 1; that is 127.0.0.1:$port:80/tcp")
 $(printf 'HTTP/1.1 200 OK\nDate: DATE\nContent-Length: 0\n\n%s' "$(json '200 OK' '[]')")" \
 		"$(raw "$list$post$list$post$delete$list" | as_text)"
-	# Far more than a buffer holds, with answers that are not read meanwhile.
+	# Far more requests and answers than buffers hold.
 	python3 - "$sock" <<-'EOF'
 		import socket, sys, threading
-		s = socket.socket(socket.AF_UNIX)
-		s.settimeout(20)
-		s.connect(sys.argv[1])
+		import api, tcp
+		s = api.connect(sys.argv[1])
 		count = 5000
 		def ask():
 		    for i in range(count):
-		        s.sendall(b'DELETE /v1/ports/%d HTTP/1.1\r\nHost: x\r\n\r\n' % (1000 + i))
+		        s.sendall(api.request("DELETE", f"/v1/ports/{1000 + i}"))
 		    s.shutdown(socket.SHUT_WR)
 		threading.Thread(target=ask).start()
-		got = b''
-		while piece := s.recv(1 << 16):
-		    got += piece
-		ids = [int(part.split(b'"')[0]) for part in got.split(b'unknown id: ')[1:]]
+		got = tcp.read_all(s)
+		ids = [int(part.split(b'"')[0]) for part in got.split(b"unknown id: ")[1:]]
 		assert ids == list(range(1000, 1000 + count)), (len(ids), ids[:5], ids[-5:])
 	EOF
 	stop
 }
 
-case_a_request_in_pieces_of_one_byte() {
+case_a_request_may_arrive_byte_by_byte() {
 	start_builtin
 	port=$(free_port) body=$(spec tcp "$port")
 	python3 - "$sock" "$body" <<-'EOF'
-		import socket, sys
-		body = sys.argv[2].encode()
-		s = socket.socket(socket.AF_UNIX)
-		s.settimeout(20)
-		s.connect(sys.argv[1])
-		for byte in b'POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body):
+		import sys
+		import api
+		body = sys.argv[2]
+		s = api.connect(sys.argv[1])
+		for byte in api.request("POST", "/v1/ports", body):
 		    s.sendall(bytes([byte]))
-		got = s.recv(4096)
-		assert got.startswith(b'HTTP/1.1 201 Created\r\n') and body in got, got
+		status, got = api.read_answer(s)
+		assert status == 201 and body in got.decode(), (status, got)
 	EOF
 	stop
 }
 
-case_too_long_requests_are_refused() {
+case_requests_that_are_too_long_are_refused() {
 	start_builtin
 	head -c 66000 /dev/zero | tr '\0' ' ' >"$tmp/long"
 	assert_eq body "$(malformed '413 Request Entity Too Large')" \
@@ -596,74 +632,68 @@ case_too_long_requests_are_refused() {
 	assert_eq 'many headers' "$(malformed '431 Request Header Fields Too Large')" \
 		"$({ printf 'GET /v1/info HTTP/1.1\r\nHost: x\r\n' && cat "$tmp/headers"; } |
 			socat -t 20 - "UNIX-CONNECT:$sock" | as_text)"
-	# The longest that is taken.
+	# The longest body that is accepted.
 	head -c 65536 /dev/zero | tr '\0' ' ' >"$tmp/long"
 	assert_eq 'a body of 64 KiB' "$(refusal EOF)" "$(ask -H Expect: --data-binary "@$tmp/long" "$URL/v1/ports")"
 	stop
 }
 
-# stalled NAME FD: a connection whose sending side is held by descriptor FD; $stalled is its PID
-stalled() {
-	mkfifo "$tmp/$1"
-	socat -t 0.1 - "UNIX-CONNECT:$sock" <"$tmp/$1" >"$tmp/$1.out" 2>/dev/null &
-	stalled=$!
-	eval "exec $2>\"\$tmp/\$1\""
-}
-
-answers_in() {
-	[ "$(grep -c '"apiVersion"' "$1")" -eq "$2" ]
-}
-
-# One with nothing under way may be silent for ever; one in the middle of something for ten seconds.
+# A connection without a request under way may stay idle; one that stops in the middle is closed after ten
+# seconds.
 case_clients_that_stall_are_cut_off_and_idle_ones_are_not() {
 	start_builtin
-	get='GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n'
-	stalled silent 3
-	silent=$stalled
-	stalled idle 4
-	idle=$stalled
-	# shellcheck disable=SC2059
-	printf "$get" >&4
-	wait_until 5 answers_in "$tmp/idle.out" 1
-	began=$(date +%s)
-	stalled half-head 5
-	half_head=$stalled
-	printf 'GET /v1/info HT' >&5
-	stalled half-body 6
-	half_body=$stalled
-	printf 'POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"proto":' >&6
-	yes "$(printf 'GET /v1/info HTTP/1.1\r\nHost: x\r\n\r')" 2>/dev/null |
-		socat -u - "UNIX-CONNECT:$sock" 2>/dev/null &
-	never_reads=$!
-	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-		assert_serves "$i while others stall"
-	done
-	wait_until 25 has_ended "$half_head"
-	[ $(($(date +%s) - began)) -ge 9 ] || fail 'half a head is cut off too early'
-	wait_until 10 has_ended "$half_body"
-	wait_until 10 has_ended "$never_reads"
-	assert_eq 'answers to halves' '' "$(cat "$tmp/half-head.out" "$tmp/half-body.out")"
-	# Another request on the connections that were idle all the time.
-	# shellcheck disable=SC2059
-	printf "$get" >&3
-	# shellcheck disable=SC2059
-	printf "$get" >&4
-	wait_until 5 answers_in "$tmp/silent.out" 1
-	wait_until 5 grep -q 'apiVersion.*HTTP/1.1 200 OK' "$tmp/idle.out"
-	has_ended "$silent" && fail 'the silent connection was closed'
-	has_ended "$idle" && fail 'the idle connection was closed'
+	python3 - "$sock" <<-'EOF'
+		import sys, threading, time
+		import api, tcp
+		path = sys.argv[1]
+		get = api.request("GET", "/v1/info")
+		def is_answered(s):
+		    s.sendall(get)
+		    assert api.read_answer(s)[0] == 200
+		def connect():
+		    return api.connect(path, 35)
+		silent, idle, half_head, half_body, never_reads = [connect() for _ in range(5)]
+		is_answered(idle)
+		began = time.monotonic()
+		half_head.sendall(get[:15])
+		half_body.sendall(api.request("POST", "/v1/ports", "x" * 100)[:-90])
+		ends = {}
+		def wait_for_end(name, s):
+		    assert tcp.read_all(s) == b"", name
+		    ends[name] = time.monotonic() - began
+		def fill():
+		    try:
+		        while True:
+		            never_reads.sendall(get)
+		    except BrokenPipeError:
+		        ends["never reads"] = time.monotonic() - began
+		waiters = [threading.Thread(target=wait_for_end, args=("half a head", half_head)),
+		           threading.Thread(target=wait_for_end, args=("half a body", half_body)),
+		           threading.Thread(target=fill)]
+		for waiter in waiters:
+		    waiter.start()
+		for _ in range(20):
+		    is_answered(connect())
+		for waiter in waiters:
+		    waiter.join()
+		assert sorted(ends) == ["half a body", "half a head", "never reads"], ends
+		assert 9 <= ends["half a head"] <= 25 and ends["half a body"] <= 35, ends
+		is_answered(silent)
+		is_answered(idle)
+	EOF
+	assert_serves afterwards
 	stop
 }
 
-case_a_client_that_goes_away_does_no_harm() {
+case_a_client_that_leaves_without_reading_does_no_harm() {
 	start_builtin
 	python3 - "$sock" <<-'EOF'
-		import socket, sys
-		get = b'GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n'
+		import sys
+		import api
+		requests = api.request("GET", "/v1/info") * 50
 		for i in range(500):
-		    s = socket.socket(socket.AF_UNIX)
-		    s.connect(sys.argv[1])
-		    s.sendall((get * 50)[:i * 7])
+		    s = api.connect(sys.argv[1])
+		    s.sendall(requests[:i * 7])
 		    s.close()
 	EOF
 	assert_serves afterwards
@@ -672,60 +702,52 @@ case_a_client_that_goes_away_does_no_harm() {
 
 # ---- many ----
 
+count_descriptors() {
+	find "/proc/$pid/fd" -mindepth 1 | wc -l
+}
 descriptors_are() {
-	[ "$(find "/proc/$pid/fd" -mindepth 1 | wc -l)" -eq "$1" ]
+	[ "$(count_descriptors)" -eq "$1" ]
 }
 
-# Connects $1 times, and asks curl for info with all of them open; then each of them for info.
+# many_clients COUNT: COUNT idle connections, and as many with a request; each request is answered, and so
+# is curl's
 many_clients() {
 	python3 - "$sock" "$1" <<-'EOF'
-		import resource, socket, subprocess, sys
+		import subprocess, sys
+		import api, proc
 		path, count = sys.argv[1], int(sys.argv[2])
-		hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-		resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
-		get = b'GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n'
-		def connect():
-		    s = socket.socket(socket.AF_UNIX)
-		    s.settimeout(20)
-		    s.connect(path)
-		    return s
-		def answer(s):
-		    got = b''
-		    while not got.endswith(b'}}'):
-		        piece = s.recv(4096)
-		        assert piece, got
-		        got += piece
+		proc.raise_fd_limit()
 		def curl():
-		    out = subprocess.run(['curl', '-s', '--max-time', '10', '--unix-socket', path,
-		                          'http://x/v1/info'], stdout=subprocess.PIPE, check=True).stdout
+		    out = subprocess.run(["curl", "-s", "--max-time", "10", "--unix-socket", path,
+		                          "http://x/v1/info"], stdout=subprocess.PIPE, check=True).stdout
 		    assert out.startswith(b'{"apiVersion"'), out
-		idle = [connect() for i in range(count)]
+		idle = [api.connect(path) for _ in range(count)]
 		curl()
-		# A newcomer that waits is not mistaken for one that has been idle for long.
+		# A new client that waits for its answer is not closed as an idle one.
 		busy = []
-		for i in range(count):
-		    s = connect()
-		    s.sendall(get)
+		for _ in range(count):
+		    s = api.connect(path)
+		    s.sendall(api.request("GET", "/v1/info"))
 		    busy.append(s)
 		for s in busy:
-		    answer(s)
+		    assert api.read_answer(s)[0] == 200
 		curl()
 	EOF
 }
 
-case_1100_connections_at_once() {
+case_1100_connections_at_once_are_served() {
 	hard=$(prlimit --nofile --output=HARD --noheadings --raw)
 	[ "$hard" = unlimited ] || [ "$hard" -ge 4096 ] ||
 		skip nofile "the hard limit of descriptors is too small"
 	start_builtin
-	before=$(find "/proc/$pid/fd" -mindepth 1 | wc -l)
+	before=$(count_descriptors)
 	many_clients 1100
 	assert_serves afterwards
 	wait_until 5 descriptors_are "$before"
 	stop
 }
 
-case_more_connections_than_descriptors() {
+case_more_connections_than_descriptors_are_served() {
 	start_builtin
 	prlimit --pid "$pid" --nofile=200:200
 	many_clients 300
@@ -735,12 +757,14 @@ case_more_connections_than_descriptors() {
 
 case_thousands_of_bad_requests_do_no_harm() {
 	start_builtin
-	before=$(find "/proc/$pid/fd" -mindepth 1 | wc -l)
+	before=$(count_descriptors)
 	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 		head -c $((i * i * 500)) /dev/urandom | socat -t 5 - "UNIX-CONNECT:$sock" >/dev/null 2>&1 || true
 	done
 	python3 - "$sock" "$(spec tcp "$(free_port)")" <<-'EOF'
 		import os, random, socket, sys
+		import api
+		from wire import read_rest
 		seed = int.from_bytes(os.urandom(4), 'little')
 		print('seed', seed)
 		r = random.Random(seed)
@@ -769,21 +793,18 @@ case_thousands_of_bad_requests_do_no_harm() {
 		        else:
 		            data[at:at] = data[at:at + r.randint(1, 40)] * r.randint(1, 3)
 		    return bytes(data)
+		def answer_to(data):
+		    with api.connect(sys.argv[1], 10) as s:
+		        try:
+		            s.sendall(data)
+		            s.shutdown(socket.SHUT_WR)
+		        except BrokenPipeError:
+		            pass
+		        return read_rest(s)
 		for i in range(4000):
 		    data = mutated() if i % 4 else r.randbytes(r.randrange(300))
-		    s = socket.socket(socket.AF_UNIX)
-		    s.settimeout(10)
-		    s.connect(sys.argv[1])
-		    got = b''
-		    try:
-		        s.sendall(data)
-		        s.shutdown(socket.SHUT_WR)
-		        while piece := s.recv(65536):
-		            got += piece
-		    except (BrokenPipeError, ConnectionResetError):
-		        pass
+		    got = answer_to(data)
 		    assert got == b'' or got.startswith((b'HTTP/1.0 ', b'HTTP/1.1 ')), (data, got)
-		    s.close()
 	EOF
 	assert_serves afterwards
 	api "$URL/v1/ports" | python3 -m json.tool >/dev/null
@@ -795,9 +816,9 @@ case_thousands_of_bad_requests_do_no_harm() {
 	assert_eq status 255 "$rc"
 }
 
-# ---- who is heard ----
+# ---- who may connect ----
 
-case_the_socket_is_the_users() {
+case_the_socket_belongs_to_the_user() {
 	umask 022
 	start_builtin
 	assert_eq 'type, mode and owner' "socket 755 $(id -u)" "$(stat -c '%F %a %u' "$sock")"
@@ -805,62 +826,63 @@ case_the_socket_is_the_users() {
 	assert_fails test -e "$sock"
 }
 
-case_processes_of_other_users_are_not_heard() {
+case_processes_of_other_users_are_not_served() {
 	start --port-driver=none sleep 60
 	sock=$state/api.sock
-	# A user with a subordinate ID, in the launcher's own namespace.
+	# Another user: a subordinate ID, in the launcher's user namespace.
 	as_other='nsenter --preserve-credentials -U -m -t CHILD setpriv --reuid=1 --regid=1 --clear-groups'
 	as_other=$(echo "$as_other" | sed "s/CHILD/$child/")
 	# shellcheck disable=SC2086 # words
-	$as_other true 2>/dev/null || skip subids "there is no other user's ID"
+	$as_other true 2>/dev/null || skip subids "the user has no subordinate IDs"
 	chmod 755 "$tmp"
 	rc=0
 	# shellcheck disable=SC2086
 	$as_other socat -u "UNIX-CONNECT:$sock" - >"$tmp/out" 2>"$tmp/err" || rc=$?
 	assert_match 'no connection' '*Permission denied*' "$(cat "$tmp/err")"
-	# Not even if the user gives the socket away: closed at once.
+	# If file permissions allow it, the launcher closes the connection without an answer.
 	chmod 777 "$sock"
 	# shellcheck disable=SC2086
-	assert_eq 'what comes' '' "$($as_other socat -u "UNIX-CONNECT:$sock" - 2>&1)"
+	assert_eq 'output without a request' '' "$($as_other socat -u "UNIX-CONNECT:$sock" - 2>&1)"
 	# shellcheck disable=SC2086
-	assert_eq 'an answer' '' "$(printf 'GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n' |
+	assert_eq 'answer to a request' '' "$(printf 'GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n' |
 		$as_other socat -t 20 - "UNIX-CONNECT:$sock" 2>/dev/null)"
-	assert_serves 'to the user'
+	assert_serves 'for the user'
 	stop
 }
 
 run_cases \
-	info_of_network_host \
-	info_of_network_none \
-	info_of_network_slirp4netns \
-	without_a_port_driver_all_of_ports_is_refused \
-	answers_to_other_paths_and_methods \
+	info_describes_network_host \
+	info_describes_network_none \
+	info_describes_network_slirp4netns \
+	port_requests_are_refused_without_a_port_driver \
+	unknown_paths_and_methods_are_refused \
+	HEAD_is_answered_where_GET_is \
 	paths_that_are_not_clean_are_redirected \
-	the_head_is_lines_that_end_with_CRLF \
+	lines_of_the_head_end_with_CRLF \
 	an_empty_list_is_brackets \
 	a_port_is_added_listed_and_removed \
 	an_ID_is_never_used_twice \
-	forms_of_an_ID \
-	specs_that_are_refused \
-	a_privileged_port_is_refused_with_the_ways_out \
+	an_ID_is_a_decimal_number \
+	bad_specs_are_refused \
+	a_privileged_port_is_refused_with_advice \
 	a_port_in_use_is_refused \
 	deep_and_long_JSON_is_refused \
 	a_spec_comes_back_as_it_was_sent \
-	specs_of_IPv6_come_back_as_they_were_sent \
-	ways_to_send_a_body \
-	expect_100_continue \
-	a_list_of_500_ports \
-	malformed_requests \
-	unusual_requests_that_are_good \
-	connections_are_closed_when_they_should \
+	an_IPv6_spec_comes_back_as_it_was_sent \
+	a_body_may_have_any_type_and_be_chunked \
+	a_client_that_expects_100_continue_gets_it \
+	500_ports_can_be_published_and_removed \
+	a_malformed_request_is_refused_and_ends_the_connection \
+	unusual_but_valid_requests_are_answered \
+	the_connection_is_closed_after_the_last_request \
 	one_connection_serves_many_requests \
 	pipelined_requests_are_answered_in_order \
-	a_request_in_pieces_of_one_byte \
-	too_long_requests_are_refused \
+	a_request_may_arrive_byte_by_byte \
+	requests_that_are_too_long_are_refused \
 	clients_that_stall_are_cut_off_and_idle_ones_are_not \
-	a_client_that_goes_away_does_no_harm \
-	1100_connections_at_once \
-	more_connections_than_descriptors \
+	a_client_that_leaves_without_reading_does_no_harm \
+	1100_connections_at_once_are_served \
+	more_connections_than_descriptors_are_served \
 	thousands_of_bad_requests_do_no_harm \
-	the_socket_is_the_users \
-	processes_of_other_users_are_not_heard
+	the_socket_belongs_to_the_user \
+	processes_of_other_users_are_not_served

@@ -1,8 +1,8 @@
 #!/bin/sh
-# rootlessctl: its outputs, errors and statuses, and what it makes of servers that are none.
+# rootlessctl: its output, errors and statuses, also with servers that do not speak the API.
 . "$(dirname "$0")/lib.sh"
 
-# ctl ARGUMENT...: `out`, `err` and `rc` are what came of it.
+# ctl ARGUMENT...: runs rootlessctl. Sets `out`, `err` and `rc`.
 # shellcheck disable=SC2034 # for the cases
 ctl() {
 	rc=0
@@ -11,7 +11,7 @@ ctl() {
 	err=$(cat "$tmp/ctl.err")
 }
 
-# says WHAT STATUS OUTPUT ERROR: of the last ctl
+# says WHAT STATUS OUTPUT ERROR: checks these of the last `ctl`
 says() {
 	assert_eq "$1: output" "$3" "$out"
 	assert_eq "$1: error" "$4" "$err"
@@ -23,7 +23,7 @@ start_builtin() {
 	sock=$state/api.sock
 }
 
-# Four different ports that nobody has.
+# Sets p1 to p4 to four free ports.
 free_ports() {
 	p1=$(free_port)
 	p2=$(free_port)
@@ -37,7 +37,7 @@ version() {
 
 # ---- ports ----
 
-case_list_ports() {
+case_list_ports_prints_a_table_or_JSON() {
 	free_ports
 	start_builtin
 	ctl --socket="$sock" list-ports
@@ -55,7 +55,7 @@ case_list_ports() {
 	ctl --socket="$sock" list-ports
 	says table 0 "$table" ''
 	ctl --socket="$sock" list-ports foo bar
-	says 'arguments too many' 0 "$table" ''
+	says 'more arguments' 0 "$table" ''
 	ctl --socket "$sock" list-ports --json
 	says JSON 0 "{\"id\":1,\"spec\":{\"proto\":\"tcp\",\"parentIP\":\"127.0.0.1\",\"parentPort\":$p1,\"childPort\":80}}
 {\"id\":2,\"spec\":{\"proto\":\"tcp4\",\"parentIP\":\"127.0.0.1\",\"parentPort\":$p2,\"childPort\":81,\"childIP\":\"10.0.2.100\"}}
@@ -63,7 +63,7 @@ case_list_ports() {
 	stop
 }
 
-case_list_ports_of_IPv6() {
+case_list_ports_shows_IPv6_addresses() {
 	need_ipv6
 	free_ports
 	start_builtin
@@ -75,7 +75,7 @@ case_list_ports_of_IPv6() {
 	stop
 }
 
-case_add_ports() {
+case_add_ports_stops_at_the_first_error() {
 	free_ports
 	start_builtin
 	ctl --socket="$sock" add-ports "127.0.0.1:$p1:82/tcp"
@@ -91,15 +91,15 @@ case_add_ports() {
 	ctl --socket="$sock" add-ports
 	says none 1 '' 'error: no port specified; try rootlessctl add-ports 127.0.0.1:8080:80/tcp'
 	ctl --socket="$sock" add-ports "127.0.0.1:$p4:86/tcp" --json
-	says 'an option behind' 1 '' 'error: missing proto in PortSpec string: "--json"; the form is [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO, such as 127.0.0.1:8080:80/tcp; not added: '"127.0.0.1:$p4:86/tcp --json"
+	says 'an option at the end' 1 '' 'error: missing proto in PortSpec string: "--json"; the form is [PARENT_IP]:PARENT_PORT:[CHILD_IP:]CHILD_PORT/PROTO, such as 127.0.0.1:8080:80/tcp; not added: '"127.0.0.1:$p4:86/tcp --json"
 	ctl --socket="$sock" add-ports "127.0.0.1:$p1:82/tcp4"
 	says 'in use' 1 '' "error: listen tcp4 127.0.0.1:$p1: bind: address already in use; see who has it: ss -ltnp 'sport = :$p1' (as root); ID 1 of this launcher is 127.0.0.1:$p1:82/tcp"
 	ctl --socket="$sock" list-ports --json
-	assert_eq 'what was added' 3 "$(echo "$out" | grep -c .)"
+	assert_eq 'number of ports' 3 "$(echo "$out" | grep -c .)"
 	stop
 }
 
-case_specs_that_are_refused() {
+case_bad_specs_are_refused() {
 	start_builtin
 	while IFS='|' read -r spec error; do
 		ctl --socket="$sock" add-ports "$spec"
@@ -113,7 +113,7 @@ case_specs_that_are_refused() {
 		127.0.0.1:18087:87/sctp|unsupported port protocol sctp; the builtin port driver takes tcp, tcp4, tcp6, udp, udp4 and udp6
 		192.0.2.99:18087:80/tcp|listen tcp 192.0.2.99:18087: bind: cannot assign requested address; it is not an address of this host (ip addr lists those)
 	EOF
-	for spec in 127.0.0.1:18080:1.2.3.4:5:80/tcp 127.0.0.1:+18080:80/tcp 127.0.0.1:018080:80/tcp \
+	for spec in 127.0.0.1:18080:1.2.3.4:5:80/tcp 127.0.0.1:018080:80/tcp \
 		'127.0.0.1: 18080:80/tcp' ::1:18080:80/tcp 18080:80/tcp :/tcp / ''; do
 		ctl --socket="$sock" add-ports "$spec"
 		assert_match "$spec" "error: *\"$spec\"*" "$err"
@@ -124,16 +124,16 @@ case_specs_that_are_refused() {
 	stop
 }
 
-case_a_privileged_port_is_refused_with_the_ways_out() {
+case_a_privileged_port_is_refused_with_advice() {
 	first=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)
-	[ "$first" -gt 80 ] || skip privileged-ports "this host has none"
+	[ "$first" -gt 80 ] || skip privileged-ports "any user may bind port 80 on this host"
 	start_builtin
 	ctl --socket="$sock" add-ports 127.0.0.1:80:80/tcp
 	says refusal 1 '' "error: cannot expose privileged port 80, you can add 'net.ipv4.ip_unprivileged_port_start=80' to /etc/sysctl.conf (currently $first), or set CAP_NET_BIND_SERVICE on rootlesskit binary, or choose a larger port number (>= $first): listen tcp 127.0.0.1:80: bind: permission denied"
 	stop
 }
 
-case_remove_ports() {
+case_remove_ports_stops_at_the_first_error() {
 	free_ports
 	start_builtin -p "127.0.0.1:$p1:80/tcp" -p "127.0.0.1:$p2:80/tcp" -p "127.0.0.1:$p3:80/tcp" -p "127.0.0.1:$p4:80/tcp"
 	ctl --socket="$sock" remove-ports 1
@@ -162,22 +162,22 @@ case_remove_ports() {
 	stop
 }
 
-case_without_a_port_driver() {
+case_port_commands_fail_without_a_port_driver() {
 	start sleep 60
 	sock=$state/api.sock
 	for command in list-ports 'list-ports --json' 'add-ports 127.0.0.1:18100:80/tcp' 'remove-ports 1'; do
 		# shellcheck disable=SC2086 # words
 		ctl --socket="$sock" $command
-		says "$command" 1 '' 'error: no PortDriver is available'
+		says "$command" 1 '' 'error: no PortDriver is available; rootlesskit runs without a driver that adds ports, such as --port-driver=builtin'
 	done
 	stop
 }
 
 # ---- info ----
 
-case_info() {
+case_info_describes_the_launcher() {
 	start sleep 60
-	head="- REST API version: 1.1.1
+	head="- REST API version: 1.1.3
 - Implementation version: $(version)
 - State Directory: $state
 - Child PID: "
@@ -185,7 +185,7 @@ case_info() {
 	says host 0 "$head$child" ''
 	ctl --socket="$state/api.sock" info --json
 	says 'host, JSON' 0 "{
-    \"apiVersion\": \"1.1.1\",
+    \"apiVersion\": \"1.1.3\",
     \"version\": \"$(version)\",
     \"stateDir\": \"$state\",
     \"childPID\": $child
@@ -206,7 +206,7 @@ case_info() {
   - Supported protocols: [tcp tcp4 tcp6 udp udp4 udp6]" ''
 	ctl --socket="$sock" info --json
 	says 'builtin, JSON' 0 "{
-    \"apiVersion\": \"1.1.1\",
+    \"apiVersion\": \"1.1.3\",
     \"version\": \"$(version)\",
     \"stateDir\": \"$state\",
     \"childPID\": $child,
@@ -222,17 +222,20 @@ case_info() {
             \"udp\",
             \"udp4\",
             \"udp6\"
-        ]
+        ],
+        \"extra\": {
+            \"sourceIPTransparentBackend\": \"nft\"
+        }
     }
 }" ''
 	stop
 }
 
-case_info_of_slirp4netns() {
-	need_tun
+case_info_describes_slirp4netns() {
+	need_slirp4netns
 	start --net=slirp4netns --disable-host-loopback sleep 60
 	ctl --socket="$state/api.sock" info
-	says info 0 "- REST API version: 1.1.1
+	says info 0 "- REST API version: 1.1.3
 - Implementation version: $(version)
 - State Directory: $state
 - Child PID: $child
@@ -260,10 +263,10 @@ case_the_socket_is_found_through_the_state_directory() {
 	ctl --socket= list-ports --json
 	says 'an empty option' 0 '' ''
 	ctl --socket=/nonexistent list-ports
-	says 'the option is first' 1 '' 'error: stat /nonexistent: no such file or directory; is rootlesskit running? Its socket is DIR/api.sock of --state-dir=DIR'
+	says 'the option overrides the variable' 1 '' 'error: stat /nonexistent: no such file or directory; is rootlesskit running? Its socket is DIR/api.sock of --state-dir=DIR'
 	ROOTLESSKIT_STATE_DIR=$state//
 	ctl list-ports --json
-	says 'slashes behind' 0 '' ''
+	says 'slashes at the end' 0 '' ''
 	ROOTLESSKIT_STATE_DIR=/nonexistent
 	ctl list-ports
 	says 'no such directory' 1 '' 'error: stat /nonexistent/api.sock: no such file or directory; is rootlesskit running? Its socket is DIR/api.sock of --state-dir=DIR'
@@ -288,48 +291,48 @@ case_the_socket_is_found_through_the_state_directory() {
 	stop
 }
 
-case_the_command_of_a_launcher_can_call_it() {
+case_a_command_inside_finds_its_launcher() {
 	launch --state-dir="$tmp/st" --net=none --port-driver=builtin sh -c "rootlessctl info"
-	assert_match info "- REST API version: 1.1.1*State Directory: $tmp/st
+	assert_match info "- REST API version: 1.1.3*State Directory: $tmp/st
 - Child PID: *" "$out"
 	assert_eq status 0 "$rc"
 }
 
-case_no_server() {
+case_errors_tell_why_there_is_no_server() {
 	ctl --socket="$tmp/missing" list-ports
 	says missing 1 '' "error: stat $tmp/missing: no such file or directory; is rootlesskit running? Its socket is DIR/api.sock of --state-dir=DIR"
 	ctl --socket="unix://$tmp/x/api.sock" list-ports
 	says 'a URL' 1 '' "error: stat unix://$tmp/x/api.sock: no such file or directory; --socket takes a path, such as $tmp/x/api.sock"
 	python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$tmp/dead"
 	ctl --socket="$tmp/dead" list-ports
-	says dead 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $tmp/dead: connect: connection refused; the rootlesskit that listened there has ended"
+	says 'nobody listens' 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $tmp/dead: connect: connection refused; the rootlesskit that listened there has ended"
 	ctl --socket="$tmp/dead" info
-	says 'info of a dead one' 1 '' "error: Get \"http://rootlesskit/v1/info\": dial unix $tmp/dead: connect: connection refused; the rootlesskit that listened there has ended"
+	says 'nobody listens: info' 1 '' "error: Get \"http://rootlesskit/v1/info\": dial unix $tmp/dead: connect: connection refused; the rootlesskit that listened there has ended"
 	ctl --socket="$tmp/dead" add-ports 127.0.0.1:18100:80/tcp
-	says 'add to a dead one' 1 '' "error: Post \"http://rootlesskit/v1/ports\": dial unix $tmp/dead: connect: connection refused; the rootlesskit that listened there has ended"
+	says 'nobody listens: add-ports' 1 '' "error: Post \"http://rootlesskit/v1/ports\": dial unix $tmp/dead: connect: connection refused; the rootlesskit that listened there has ended"
 	ctl --socket="$tmp/dead" remove-ports 7
-	says 'remove from a dead one' 1 '' "error: Delete \"http://rootlesskit/v1/ports/7\": dial unix $tmp/dead: connect: connection refused; the rootlesskit that listened there has ended"
+	says 'nobody listens: remove-ports' 1 '' "error: Delete \"http://rootlesskit/v1/ports/7\": dial unix $tmp/dead: connect: connection refused; the rootlesskit that listened there has ended"
 	: >"$tmp/file"
 	ctl --socket="$tmp/file" list-ports
 	says 'a file' 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $tmp/file: connect: connection refused; it is not a socket"
 	ctl --socket=/etc/passwd list-ports
-	says "a file that is not the user's" 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix /etc/passwd: connect: permission denied; it is not a socket"
+	says 'a file of another user' 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix /etc/passwd: connect: permission denied; it is not a socket"
 	mkdir "$tmp/closed"
 	ctl --socket="$tmp/closed" list-ports
 	says 'a directory' 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $tmp/closed: connect: connection refused; it is not a socket but a directory: add /api.sock"
 	ctl --socket="$tmp/closed" add-ports foo
-	case $err in *'missing proto'*) ;; *) fail "a bad spec: $err" ;; esac
-	case $err in *'not a socket'*) fail "a bad spec is not about the socket: $err" ;; esac
+	case $err in *'missing proto'*) ;; *) fail "the error does not name the bad spec: $err" ;; esac
+	case $err in *'not a socket'*) fail "the error is about the socket, not about the bad spec: $err" ;; esac
 	chmod 0 "$tmp/closed"
 	ctl --socket="$tmp/closed/api.sock" list-ports
-	says 'a closed directory' 1 '' "error: stat $tmp/closed/api.sock: permission denied; only the user who runs rootlesskit may use its socket"
+	says 'a directory without permission' 1 '' "error: stat $tmp/closed/api.sock: permission denied; only the user who runs rootlesskit may use its socket"
 	long=$tmp/$(head -c 200 /dev/zero | tr '\0' a)
 	: >"$long"
 	ctl --socket="$long" list-ports
 	says 'a long path' 1 '' "error: Get \"http://rootlesskit/v1/ports\": dial unix $long: connect: invalid argument; it is not a socket"
 }
 
-# ---- help and bad lines ----
+# ---- help and bad command lines ----
 
 case_help_names_all_commands_and_options() {
 	for arguments in --help -h -help help h 'help --help' '--debug --help' ''; do
@@ -356,14 +359,15 @@ case_help_names_all_commands_and_options() {
 	done
 }
 
-case_version() {
+case_version_is_printed() {
 	for option in --version -v -version; do
 		ctl "$option"
-		says "$option" 0 "rootlessctl version $(version)" ''
+		says "$option" 0 "rootlessctl version $(version)
+$(rootlesskit --version | sed 1d)" ''
 	done
 }
 
-case_bad_command_lines() {
+case_bad_command_lines_are_refused_with_advice() {
 	ctl --foo
 	assert_eq output 'Incorrect Usage: flag provided but not defined: -foo' "$out"
 	assert_eq error 'error: flag provided but not defined: -foo; see `rootlessctl --help`' "$err"
@@ -373,9 +377,11 @@ case_bad_command_lines() {
 	assert_eq error 'error: flag provided but not defined: -foo; see `rootlessctl list-ports --help`' "$err"
 	assert_eq status 1 "$rc"
 	ctl --scoket=x list-ports
-	assert_eq 'a typing error' 'error: flag provided but not defined: -scoket; did you mean --socket? See `rootlessctl --help`' "$err"
+	assert_eq 'a typo' 'error: flag provided but not defined: -scoket; did you mean --socket? See `rootlessctl --help`' "$err"
 	assert_eq 'lines on one stream' 1 "$(rootlessctl --scoket=x list-ports 2>&1 | wc -l)"
 	assert_eq status 1 "$rc"
+	ctl --socket list-ports
+	says 'a command that is taken as a value' 1 '' 'error: --socket took the command list-ports as its value; try --socket=SOCKET list-ports'
 	ctl --socket
 	assert_eq error 'error: flag needs an argument: -socket; try --socket=PATH; see `rootlessctl --help`' "$err"
 	assert_eq status 1 "$rc"
@@ -388,10 +394,10 @@ case_bad_command_lines() {
 	ctl version
 	says version 3 '' "No help topic for 'version'; did you mean --version?"
 	ctl help foo
-	says 'help for one' 3 '' "No help topic for 'foo'; did you mean one of list-ports, add-ports, remove-ports, info, help?"
+	says 'help for an unknown command' 3 '' "No help topic for 'foo'; did you mean one of list-ports, add-ports, remove-ports, info, help?"
 }
 
-case_forms_of_options() {
+case_options_may_be_written_in_several_ways() {
 	start_builtin
 	for options in "--socket=$sock" "--socket $sock" "-socket=$sock" "-socket $sock" \
 		"--debug=false --socket=$sock" "--debug=true -socket $sock" "--socket=/nonexistent --socket=$sock"; do
@@ -409,7 +415,7 @@ case_forms_of_options() {
 		says "$arguments" 0 '' ''
 	done
 	ctl remove-ports --socket="$sock" 1
-	says 'a socket behind the command' 1 '' 'error: unknown id: 1; `rootlessctl list-ports` shows the IDs'
+	says '--socket after the command' 1 '' 'error: unknown id: 1; `rootlessctl list-ports` shows the IDs'
 	ctl --socket="$sock" list-ports --json=false
 	assert_match 'no JSON' 'ID *PROTO *' "$out"
 	ctl --socket="$sock" list-ports --json=maybe
@@ -431,10 +437,11 @@ case_a_full_disk_is_an_error() {
 	stop
 }
 
-# ---- servers that are none ----
+# ---- other servers ----
 
-# serve TEXT...: a server whose answers to the first request, the second... they are, as printf(1)
-# makes them; then it closes. `sock` is its socket.
+# serve ANSWER...: starts a server that answers each request with the next ANSWER, closes that connection,
+# and ends after the last one. Escapes in an ANSWER are those of Python. An ANSWER that begins with @ is
+# repeated for ever. Sets `sock` to its socket.
 serve() {
 	sock=$tmp/fake.sock
 	rm -f "$sock"
@@ -447,7 +454,7 @@ serve() {
 		    c = s.accept()[0]
 		    c.recv(65536)
 		    data = text.encode().decode('unicode_escape').encode('latin-1')
-		    if data.startswith(b'@'):  # for ever
+		    if data.startswith(b'@'):
 		        try:
 		            while True:
 		                c.sendall(data[1:] * 100)
@@ -461,18 +468,18 @@ serve() {
 	wait_until 10 socket_listens
 }
 
-# Connecting to see it would take an answer.
+# Looks the socket up: a connection would use up an answer.
 socket_listens() {
 	grep -q "00010000 0001 01 .* $sock\$" /proc/net/unix
 }
 
-# An answer of status 200 with a body.
+# ok BODY: prints an ANSWER with status 200
 ok() {
 	printf 'HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n%s' \
 		"$(printf '%b' "$1" | wc -c)" "$1"
 }
 
-# All end with one line of error and nothing that looks like a result.
+# fails WHAT: the last `ctl` printed one line of error and nothing else
 fails() {
 	assert_eq "$1: output" '' "$out"
 	assert_match "$1: error" 'error: *' "$err"
@@ -481,7 +488,7 @@ fails() {
 	assert_eq "$1: status" 1 "$rc"
 }
 
-case_answers_that_are_no_HTTP() {
+case_answers_that_are_not_HTTP_are_errors() {
 	set -- '' '\r\n' 'hello\r\n\r\n' '\x00\x01\x02\xff\xfe' 'HTTP/1.1 200 OK\r\n' 'HTTP/1.1 20 OK\r\n\r\n' \
 		'HTTP/2.0 200 OK\r\n\r\n' 'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort' \
 		'HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n[]' \
@@ -499,7 +506,7 @@ case_answers_that_are_no_HTTP() {
 	await_success "$server"
 }
 
-case_answers_without_an_end() {
+case_endless_answers_are_errors() {
 	set -- '@X: y\r\n' '@HTTP/1.1 100 Continue\r\n\r\n' '@garbage'
 	serve "$@"
 	for answer; do
@@ -507,15 +514,15 @@ case_answers_without_an_end() {
 		fails "$answer"
 	done
 	await_success "$server"
-	# A body without an end, behind a good head.
+	# An endless body after a valid head.
 	serve '@HTTP/1.1 200 OK\r\n\r\n'
 	ctl --socket="$sock" list-ports
-	fails 'a body'
-	assert_match 'the bound' '*longer than*' "$err"
+	fails 'an endless body'
+	assert_match 'error about an endless body' '*longer than*' "$err"
 	await_success "$server"
 }
 
-case_bodies_that_are_no_lists() {
+case_bodies_that_are_not_a_list_of_ports_are_errors() {
 	deep=$(head -c 5000 /dev/zero | tr '\0' '[')
 	set -- '' '{' 'garbage' '{}' '1' '"x"' '[1]' '[null]' '[{}]' '[{"id":1}]' '[{"id":1,"spec":null}]' \
 		'[{"id":"x","spec":{}}]' '[{"id":1,"spec":{"proto":5}}]' '[{"id":1.5,"spec":{}}]' \
@@ -532,7 +539,7 @@ case_bodies_that_are_no_lists() {
 	await_success "$server"
 }
 
-case_bodies_that_are_no_info() {
+case_bodies_that_are_not_info_are_errors() {
 	set -- '' '{' '[]' '1' '{"version":5}' '{"childPID":"x"}' '{"networkDriver":5}' \
 		'{"networkDriver":{"dns":5}}' '{"portDriver":{"driver":"x","protos":[1]}}'
 	for body; do
@@ -547,7 +554,7 @@ case_bodies_that_are_no_info() {
 	await_success "$server"
 }
 
-case_errors_of_other_servers() {
+case_errors_of_the_server_are_shown() {
 	while IFS='|' read -r answer error; do
 		serve "$answer"
 		ctl --socket="$sock" list-ports
@@ -562,7 +569,7 @@ case_errors_of_other_servers() {
 	EOF
 }
 
-case_answers_that_are_good_though_unusual() {
+case_unusual_but_valid_answers_are_understood() {
 	set -- "$(ok null)" "$(ok '[]')" "$(ok ' [ ] ')" 'HTTP/1.0 200 OK\r\n\r\nnull' 'HTTP/1.1 200\r\n\r\n[]' \
 		'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\nContent-Length: 4\n\nnull' \
 		'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;x=y\r\n[\r\n1\r\n]\r\n0\r\nX: y\r\n\r\n'
@@ -572,7 +579,7 @@ case_answers_that_are_good_though_unusual() {
 		says "$answer" 0 '' ''
 	done
 	await_success "$server"
-	# Protos of the future, characters for terminals, other order, more members.
+	# An unknown proto, control characters, unknown members, and members in another order.
 	serve "$(ok '[{"spec":{"childPort":2,"parentPort":1,"proto":"quic","parentIP":"\\u001b[31m","new":[]},"id":5,"new":{}}]')"
 	ctl --socket="$sock" list-ports
 	says future 0 'ID    PROTO    PARENTIP    PARENTPORT    CHILDIP    CHILDPORT    
@@ -581,26 +588,27 @@ case_answers_that_are_good_though_unusual() {
 }
 
 run_cases \
-	list_ports \
-	list_ports_of_IPv6 \
-	add_ports \
-	specs_that_are_refused \
-	a_privileged_port_is_refused_with_the_ways_out \
-	remove_ports \
-	without_a_port_driver \
-	info \
-	info_of_slirp4netns \
+	list_ports_prints_a_table_or_JSON \
+	list_ports_shows_IPv6_addresses \
+	add_ports_stops_at_the_first_error \
+	bad_specs_are_refused \
+	a_privileged_port_is_refused_with_advice \
+	remove_ports_stops_at_the_first_error \
+	port_commands_fail_without_a_port_driver \
+	info_describes_the_launcher \
+	info_describes_slirp4netns \
+	help_gives_the_form_of_specs \
 	the_socket_is_found_through_the_state_directory \
-	the_command_of_a_launcher_can_call_it \
-	no_server \
+	a_command_inside_finds_its_launcher \
+	errors_tell_why_there_is_no_server \
 	help_names_all_commands_and_options \
-	version \
-	bad_command_lines \
-	forms_of_options \
+	version_is_printed \
+	bad_command_lines_are_refused_with_advice \
+	options_may_be_written_in_several_ways \
 	a_full_disk_is_an_error \
-	answers_that_are_no_HTTP \
-	answers_without_an_end \
-	bodies_that_are_no_lists \
-	bodies_that_are_no_info \
-	errors_of_other_servers \
-	answers_that_are_good_though_unusual
+	answers_that_are_not_HTTP_are_errors \
+	endless_answers_are_errors \
+	bodies_that_are_not_a_list_of_ports_are_errors \
+	bodies_that_are_not_info_are_errors \
+	errors_of_the_server_are_shown \
+	unusual_but_valid_answers_are_understood

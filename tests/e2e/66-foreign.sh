@@ -1,6 +1,6 @@
 #!/bin/sh
-# Debian's package rootlesskit (1.1.0 in Debian 12, 2.0.2 in 13) as the other side: its client with our launcher, our client
-# with its launcher.
+# Our programs with those of RootlessKit, from Debian's package rootlesskit (1.1.0 in Debian 12, 2.0.2 in 13):
+# its rootlessctl with our launcher, and our rootlessctl with its launcher.
 . "$(dirname "$0")/lib.sh"
 
 THEIRS=/usr/bin/rootlesskit
@@ -9,8 +9,8 @@ THEIR_CTL=/usr/bin/rootlessctl
 need_theirs() {
 	need "$THEIRS"
 	need "$THEIR_CTL"
-	# It may be that /usr/bin has ours.
-	$THEIR_CTL --version | grep -q 'version [0-9.]*$' || skip rootlesskit "that in /usr/bin is ours"
+	$THEIR_CTL --version | grep -q 'version [0-9.]*$' ||
+		skip rootlesskit "$THEIR_CTL is rlkbox, not RootlessKit"
 }
 
 start_ours() {
@@ -18,26 +18,26 @@ start_ours() {
 	sock=$state/api.sock
 }
 
-# Only these options: with others it has been seen to delete files.
+# Only with options that are known to be safe: RootlessKit may delete files of the user when a --copy-up
+# fails, and empties its state directory at the start (docs/differences.md).
 start_theirs() {
-	need_tun
+	need_slirp4netns
 	state=$tmp/their
 	$THEIRS --state-dir="$state" --net=slirp4netns --disable-host-loopback --port-driver=builtin \
 		--copy-up=/etc sleep 60 >"$tmp/bg.out" 2>"$tmp/bg.err" </dev/null &
 	pid=$!
 	wait_ready
-	# It writes child_pid before it serves.
+	# RootlessKit writes child_pid before it opens the API.
 	sock=$state/api.sock
 	wait_until 20 $THEIR_CTL --socket "$sock" info
 }
 
-# Their parent is waited for, the state directory is gone then too.
 stop_theirs() {
 	stop
 	assert_eq status 255 "$rc"
 }
 
-# ctl PROGRAM ARGUMENT...: `out`, `err` and `rc` are what came of it.
+# ctl PROGRAM ARGUMENT...: runs a client. Sets `out`, `err` and `rc`.
 # shellcheck disable=SC2034 # for the cases
 ctl() {
 	program=$1
@@ -48,19 +48,20 @@ ctl() {
 	err=$(cat "$tmp/ctl.err")
 }
 
-# says WHAT STATUS OUTPUT ERROR: of the last ctl
+# says WHAT STATUS OUTPUT ERROR: checks these of the last `ctl`
 says() {
 	assert_eq "$1: output" "$3" "$out"
 	assert_eq "$1: error" "$4" "$err"
 	assert_eq "$1: status" "$2" "$rc"
 }
 
-# What both clients say, in lines: ours goes on after "; " with what can be done.
+# Prints the result of the last `ctl` without advice, which only our client gives, after "; ". The lines are
+# sorted, because RootlessKit lists ports in random order.
 said() {
 	printf '%s\n' "$rc" "$err" "$out" | sed 's/^\(error: [^;]*\); .*/\1/' | sort
 }
 
-# clients_agree SPEC: both clients say the same of a server, which has published SPEC. The reference lists ports in any order.
+# clients_agree SPEC: both clients print the same about a launcher, which has already published SPEC
 clients_agree() {
 	for arguments in list-ports 'list-ports --json' info 'info --json' 'remove-ports 99' remove-ports \
 		'remove-ports x' "add-ports $1" 'add-ports 127.0.0.1:80:80/tcp' \
@@ -78,7 +79,8 @@ case_their_client_manages_our_ports() {
 	need_theirs
 	port=$(free_port) other=$(free_port)
 	make_page 'hello from inside'
-	start_ours busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www"
+	# Their client, of 1.1.0, leaves out what it does not know of /v1/info: "extra" of the port driver.
+	start_ours --source-ip-transparent=false busybox httpd -f -p 127.0.0.1:80 -h "$tmp/www"
 	ctl $THEIR_CTL list-ports
 	says empty 0 'ID    PROTO    PARENTIP    PARENTPORT    CHILDIP    CHILDPORT    ' ''
 	ctl $THEIR_CTL list-ports --json
@@ -115,7 +117,7 @@ case_their_client_reads_our_info() {
 	need_theirs
 	start_ours sleep 60
 	ctl $THEIR_CTL info
-	says info 0 "- REST API version: 1.1.1
+	says info 0 "- REST API version: 1.1.3
 - Implementation version: $(rootlesskit --version | cut -d ' ' -f 3)
 - State Directory: $state
 - Child PID: $child
@@ -126,7 +128,7 @@ case_their_client_reads_our_info() {
 	ctl $THEIR_CTL info --json
 	assert_match JSON "{*\"childPID\": $child,*\"driver\": \"builtin\",*}" "$out"
 	stop
-	need_tun
+	need_slirp4netns
 	start --net=slirp4netns --disable-host-loopback --port-driver=builtin sleep 60
 	ctl $THEIR_CTL info
 	assert_match 'info of slirp4netns' '*
@@ -138,7 +140,7 @@ case_their_client_reads_our_info() {
 	stop
 }
 
-case_their_client_hears_that_there_is_no_port_driver() {
+case_their_client_shows_the_error_without_a_port_driver() {
 	need_theirs
 	start sleep 60
 	sock=$state/api.sock
@@ -147,7 +149,7 @@ case_their_client_hears_that_there_is_no_port_driver() {
 	ctl $THEIR_CTL add-ports 127.0.0.1:18100:80/tcp
 	says add 1 '' 'error: no PortDriver is available'
 	ctl $THEIR_CTL info
-	assert_match info "- REST API version: 1.1.1*- Child PID: $child" "$out"
+	assert_match info "- REST API version: 1.1.3*- Child PID: $child" "$out"
 	stop
 }
 
@@ -163,7 +165,7 @@ case_our_client_manages_their_ports() {
 	port=$(free_port)
 	start_theirs
 	ctl rootlessctl list-ports
-	says 'null, which is their empty list' 0 'ID    PROTO    PARENTIP    PARENTPORT    CHILDIP    CHILDPORT    ' ''
+	says 'empty, which RootlessKit sends as null' 0 'ID    PROTO    PARENTIP    PARENTPORT    CHILDIP    CHILDPORT    ' ''
 	ctl rootlessctl list-ports --json
 	says 'empty, JSON' 0 '' ''
 	ctl rootlessctl add-ports "127.0.0.1:$port:80/tcp" "127.0.0.2:$port:10.0.2.100:81/udp"
@@ -192,13 +194,13 @@ case_our_client_manages_their_ports() {
 	ctl rootlessctl remove-ports 2
 	says 'remove again' 1 '' 'error: unknown id: 2; `rootlessctl list-ports` shows the IDs'
 	ctl $THEIR_CTL list-ports --json
-	says 'what is left' 0 "{\"id\":3,\"spec\":{\"proto\":\"tcp4\",\"parentIP\":\"127.0.0.3\",\"parentPort\":$port,\"childPort\":80}}" ''
+	says 'remaining port' 0 "{\"id\":3,\"spec\":{\"proto\":\"tcp4\",\"parentIP\":\"127.0.0.3\",\"parentPort\":$port,\"childPort\":80}}" ''
 	stop_theirs
 }
 
 run_cases \
 	their_client_manages_our_ports \
 	their_client_reads_our_info \
-	their_client_hears_that_there_is_no_port_driver \
+	their_client_shows_the_error_without_a_port_driver \
 	their_client_finds_our_socket_from_inside \
 	our_client_manages_their_ports

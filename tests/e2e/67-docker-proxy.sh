@@ -1,12 +1,13 @@
 #!/bin/sh
-# rootlesskit-docker-proxy: what dockerd hears on descriptor 3, which port is there meanwhile, and that
-# it is gone afterwards. docker-proxy is a script here, which writes down how it was called.
+# rootlesskit-docker-proxy: what it reports to dockerd on descriptor 3, the port that it publishes as long
+# as it runs, and how it starts and ends docker-proxy. docker-proxy is a shell script here, which stores how
+# it was called.
 . "$(dirname "$0")/lib.sh"
 
-# ---- what stands in for docker-proxy and dockerd ----
+# ---- docker-proxy and dockerd ----
 
-# fake COMMAND...: a docker-proxy that notes its arguments, descriptors and blocked signals, and goes on
-# with the shell commands.
+# fake COMMAND...: makes a docker-proxy that stores its arguments, descriptors and blocked signals in files,
+# and then runs the shell commands
 fake() {
 	mkdir -p "$tmp/fake"
 	cat >"$tmp/fake/docker-proxy" <<-EOF
@@ -20,11 +21,11 @@ fake() {
 	EOF
 	chmod +x "$tmp/fake/docker-proxy"
 }
-# The usual one: it is up, and serves until it is ended.
+# A docker-proxy that reports success and runs until it is ended.
 good="printf '0\\n' >&3; exec 3>&-; exec sleep 60"
 
-# proxy OPTION...: starts the applet in the launcher's namespaces, as dockerd does. `proxy` is its PID,
-# $tmp/report what dockerd reads from descriptor 3, and `reader` the one that reads, until the end.
+# proxy OPTION...: starts the applet in the launcher's namespaces, as dockerd does. Sets `proxy` to its PID,
+# and `reader` to that of a process that copies the report on descriptor 3 to $tmp/report until its end.
 proxy() {
 	rm -f "$tmp/pipe" "$tmp/report" "$tmp/fake.pid"
 	mkfifo "$tmp/pipe"
@@ -39,17 +40,19 @@ exec_proxy() {
 }
 nsenter=$(command -v nsenter)
 
-# proxy_up OPTION...: likewise, and waits until dockerd would hear that it is up.
+# proxy_up OPTION...: the same, and waits until success is reported. Sets `docker_proxy` to the PID of
+# docker-proxy.
 proxy_up() {
 	proxy "$@"
-	wait_until 10 heard '0'
+	wait_until 10 has_reported_success
 	docker_proxy=$(cat "$tmp/fake.pid")
 }
-heard() {
-	[ "$(cat "$tmp/report")" = "$1" ]
+has_reported_success() {
+	[ "$(cat "$tmp/report")" = 0 ]
 }
 
-# proxy_ended STATUS REPORT ERROR: by itself; dockerd has heard the end too. ERROR is a pattern.
+# proxy_ended STATUS REPORT ERROR: waits until the applet has ended by itself, and checks its status, report
+# and standard error, for which ERROR is a pattern
 proxy_ended() {
 	await_end "$proxy"
 	await_success "$reader"
@@ -59,7 +62,7 @@ proxy_ended() {
 	assert_eq ports '' "$(ports)"
 }
 
-# proxy_stopped SIGNAL: dockerd stops it.
+# proxy_stopped SIGNAL: ends the applet as dockerd does; docker-proxy and the port must end with it
 proxy_stopped() {
 	end_process "$proxy" "$1"
 	assert_eq "status after $1" 0 "$rc"
@@ -77,7 +80,7 @@ start_builtin() {
 	port=$(free_port)
 }
 
-# spec PROTO PARENTIP CHILDIP: of the port that is published, as the API shows it
+# spec PROTO PARENTIP CHILDIP: prints the end of a published port as the API shows it
 spec() {
 	echo "\"spec\":{\"proto\":\"$1\",\"parentIP\":\"$2\",\"parentPort\":$port,\"childPort\":$port,\"childIP\":\"$3\"}}"
 }
@@ -87,7 +90,7 @@ spec() {
 case_a_container_is_reached_from_the_host() {
 	start_builtin
 	make_page 'hello from inside'
-	# In place of docker-proxy, which would take it further, the server itself.
+	# The server takes the place of docker-proxy, which would forward connections to a container.
 	fake "printf '0\\n' >&3; exec 3>&-; exec busybox httpd -f -p \"\$2:$port\" -h $tmp/www"
 	proxy_up -proto tcp -host-ip 127.0.0.1 -host-port "$port" -container-ip 172.17.0.2 -container-port 80
 	wait_until 5 fetch "http://127.0.0.1:$port/"
@@ -97,7 +100,7 @@ case_a_container_is_reached_from_the_host() {
 	stop
 }
 
-case_the_family_is_the_host_IPs() {
+case_a_port_has_the_address_family_of_its_host_IP() {
 	need_ipv6
 	fake "$good"
 	start_builtin
@@ -125,7 +128,7 @@ $port
 	stop
 }
 
-case_both_families_of_a_port_stand_side_by_side() {
+case_a_port_can_be_published_for_IPv4_and_IPv6() {
 	need_ipv6
 	fake "$good"
 	start_builtin
@@ -142,13 +145,13 @@ case_both_families_of_a_port_stand_side_by_side() {
 	stop
 }
 
-case_UDP() {
+case_a_UDP_port_is_published() {
 	fake "$good"
 	start_builtin
 	proxy_up_or_warned -proto udp -host-ip 127.0.0.1 -host-port "$port" -container-ip 172.17.0.2 -container-port 53
 	stop
 }
-# What the port driver takes is for it to say.
+# A port driver may not support UDP; then there is a warning instead.
 proxy_up_or_warned() {
 	if rootlessctl --socket="$state/api.sock" info --json | grep -q '"udp4"'; then
 		proxy_up "$@"
@@ -160,7 +163,7 @@ proxy_up_or_warned() {
 	fi
 }
 
-case_a_proto_that_the_port_driver_does_not_have_is_only_a_warning() {
+case_a_proto_that_the_port_driver_lacks_is_a_warning() {
 	fake 'exit 9'
 	start_builtin
 	proxy -proto sctp -host-ip 0.0.0.0 -host-port "$port" -container-ip 172.17.0.2 -container-port 80
@@ -169,7 +172,7 @@ case_a_proto_that_the_port_driver_does_not_have_is_only_a_warning() {
 	stop
 }
 
-case_ports_that_cannot_be_published() {
+case_a_port_that_cannot_be_published_is_reported() {
 	fake "$good"
 	start_builtin
 	refused='error while calling PortManager.AddPort():'
@@ -198,9 +201,9 @@ $refused invalid ParentIP: it is too long" '*'
 	stop
 }
 
-case_a_privileged_port() {
+case_a_privileged_port_is_reported_with_advice() {
 	[ "$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)" -gt 80 ] ||
-		skip privileged-ports "this host has none"
+		skip privileged-ports "any user may bind port 80 on this host"
 	fake "$good"
 	start_builtin
 	proxy -host-ip 127.0.0.1 -host-port 80
@@ -211,9 +214,9 @@ error while calling PortManager.AddPort(): cannot expose privileged port 80*net.
 	stop
 }
 
-# ---- its end ----
+# ---- the end ----
 
-case_signals_end_it_and_the_port() {
+case_signals_end_the_proxy_and_its_port() {
 	fake "$good"
 	start_builtin
 	for signal in INT TERM HUP QUIT; do
@@ -223,21 +226,22 @@ case_signals_end_it_and_the_port() {
 	stop
 }
 
-case_SIGINT_that_was_ignored_ends_it_all_the_same() {
+case_SIGINT_ends_the_proxy_even_if_ignored_at_its_start() {
 	fake "$good"
 	start_builtin
 	trap '' INT HUP
 	PATH=$tmp/fake:$PATH ROOTLESSKIT_STATE_DIR=$state rootlesskit-docker-proxy \
 		-host-ip 127.0.0.1 -host-port "$port" 3>"$tmp/report" 2>"$tmp/err" &
 	proxy=$!
-	wait_until 10 heard 0
+	wait_until 10 has_reported_success
 	docker_proxy=$(cat "$tmp/fake.pid")
+	# SIGHUP stays ignored.
 	send_signal HUP "$proxy"
 	proxy_stopped INT
 	stop
 }
 
-case_a_docker_proxy_that_ends_without_a_word() {
+case_a_docker_proxy_that_exits_silently_is_reported() {
 	start_builtin
 	for way in 'exit 3|3|exit status 3' 'exit 0|1|exit status 0' 'kill -KILL $$|255|signal: killed'; do
 		fake "${way%%|*}"
@@ -249,7 +253,7 @@ docker-proxy ended: ${way##*|}" "\[rootlesskit:docker-proxy] error: docker-proxy
 	stop
 }
 
-case_a_docker_proxy_that_says_why_it_fails() {
+case_the_reason_of_docker_proxy_is_passed_on() {
 	fake "printf '1\\nlisten tcp 127.0.0.1:1: bind: address already in use' >&3; exit 1"
 	start_builtin
 	proxy -host-ip 127.0.0.1 -host-port "$port"
@@ -258,7 +262,7 @@ listen tcp 127.0.0.1:1: bind: address already in use' '*docker-proxy ended: exit
 	stop
 }
 
-case_a_docker_proxy_that_dies_later() {
+case_a_docker_proxy_killed_later_ends_the_proxy() {
 	fake "$good"
 	start_builtin
 	proxy_up -host-ip 127.0.0.1 -host-port "$port"
@@ -267,8 +271,8 @@ case_a_docker_proxy_that_dies_later() {
 	stop
 }
 
-# dockerd does not read on when it has heard what it wants.
-case_a_reader_that_has_gone() {
+# dockerd closes its end of the pipe after the first byte of a success.
+case_output_after_the_report_does_no_harm() {
 	fake "printf '0\\n' >&3; while [ ! -e $tmp/go ]; do sleep 0.02; done; printf more >&3; exec 3>&-; touch $tmp/said; exec sleep 60"
 	start_builtin
 	proxy_up -host-ip 127.0.0.1 -host-port "$port"
@@ -279,7 +283,7 @@ case_a_reader_that_has_gone() {
 	stop
 }
 
-case_kill_9_takes_docker_proxy_along() {
+case_docker_proxy_ends_when_the_proxy_is_killed() {
 	fake "$good"
 	start_builtin
 	proxy_up -host-ip 127.0.0.1 -host-port "$port"
@@ -288,7 +292,7 @@ case_kill_9_takes_docker_proxy_along() {
 	stop
 }
 
-case_a_launcher_that_has_gone_is_only_a_warning() {
+case_a_launcher_that_has_ended_is_a_warning() {
 	fake "$good"
 	start_builtin
 	proxy_up -host-ip 127.0.0.1 -host-port "$port"
@@ -299,9 +303,9 @@ case_a_launcher_that_has_gone_is_only_a_warning() {
 	wait_until 5 has_ended "$docker_proxy"
 }
 
-# ---- docker-proxy ----
+# ---- starting docker-proxy ----
 
-case_a_docker_proxy_that_is_missing() {
+case_a_missing_docker_proxy_is_reported_with_advice() {
 	start_builtin
 	proxy_path=/nonexistent
 	proxy -host-ip 127.0.0.1 -host-port "$port"
@@ -310,7 +314,7 @@ error while starting docker-proxy: exec: "docker-proxy": executable file not fou
 	stop
 }
 
-case_a_docker_proxy_that_cannot_be_executed() {
+case_a_docker_proxy_that_cannot_be_executed_is_reported() {
 	fake true
 	printf '\177nonsense' >"$tmp/fake/docker-proxy"
 	start_builtin
@@ -320,21 +324,21 @@ error while starting docker-proxy: fork/exec $tmp/fake/docker-proxy: exec format
 	stop
 }
 
-case_what_docker_proxy_inherits() {
+case_docker_proxy_inherits_only_its_descriptors() {
 	fake 'exit 0'
 	"$tmp/fake/docker-proxy" 3>/dev/null
-	mv "$tmp/fds" "$tmp/fds.of-a-shell"
+	mv "$tmp/fds" "$tmp/fds.expected"
 	fake "$good"
 	start_builtin
 	proxy_up -host-ip 127.0.0.1 -host-port "$port"
-	assert_eq descriptors "$(cat "$tmp/fds.of-a-shell")" "$(cat "$tmp/fds")"
+	assert_eq descriptors "$(cat "$tmp/fds.expected")" "$(cat "$tmp/fds")"
 	assert_match 'descriptor 3' 'pipe:*' "$(cat "$tmp/third")"
 	assert_eq 'blocked signals' 0 "$((0x$(sed 's/.*\(....\)$/\1/' "$tmp/mask")))"
 	proxy_stopped INT
 	stop
 }
 
-case_forms_of_options_and_those_of_other_versions() {
+case_unknown_options_are_passed_to_docker_proxy() {
 	fake "$good"
 	start_builtin
 	proxy_up --proto=tcp --host-ip=127.0.0.2 --container-ip=172.17.0.2 -use-listen-fd --new value \
@@ -352,14 +356,15 @@ value
 --container-port
 80" "$(cat "$tmp/args")"
 	proxy_stopped INT
-	# The last one counts, and what is no option is not looked at.
+	# The last of several equal options counts. Words after -- are not options.
 	proxy_up -host-port 1 -host-ip ::1 -proto tcp4 -host-ip 127.0.0.1 -host-port "$port" -- -host-ip ::2
 	assert_match port "*$(spec tcp4 127.0.0.1 127.0.0.1)" "$(ports)"
 	proxy_stopped INT
 	stop
 }
 
-case_a_descriptor_that_newer_versions_hand_over_is_passed_on() {
+# Newer versions of dockerd hand over a listening socket as descriptor 4.
+case_descriptor_4_is_passed_to_docker_proxy() {
 	fake "readlink /proc/\$\$/fd/4 >$tmp/fourth; $good"
 	start_builtin
 	exec 4<"$here/lib.sh"
@@ -370,12 +375,12 @@ case_a_descriptor_that_newer_versions_hand_over_is_passed_on() {
 	stop
 }
 
-case_without_a_port_driver_it_becomes_docker_proxy() {
+case_docker_proxy_is_executed_directly_without_a_port_driver() {
 	fake "$good"
 	start --net=none sleep 60
 	set -- -proto tcp -host-ip 0.0.0.0 -host-port 8080 -container-ip 172.17.0.2 -container-port 80 -use-listen-fd
 	proxy "$@"
-	wait_until 10 heard 0
+	wait_until 10 has_reported_success
 	assert_eq PID "$proxy" "$(cat "$tmp/fake.pid")"
 	assert_eq arguments "$(printf '%s\n' "$@")" "$(cat "$tmp/args")"
 	assert_eq 'descriptor 3' "$tmp/pipe" "$(cat "$tmp/third")"
@@ -391,9 +396,9 @@ error while starting docker-proxy: exec: *' "$(cat "$tmp/report")"
 	stop
 }
 
-# ---- bad lines, bad surroundings ----
+# ---- bad command lines and environments ----
 
-case_bad_command_lines() {
+case_bad_command_lines_are_reported() {
 	start_builtin
 	while IFS='|' read -r options error; do
 		# shellcheck disable=SC2086 # words
@@ -405,7 +410,7 @@ Usage: rootlesskit-docker-proxy*"
 		-host-port abc|invalid value "abc" for flag -host-port: parse error; --host-port takes a number: port on the host, 1 to 65535
 		-host-port 99999999999999999999|invalid value "99999999999999999999" for flag -host-port: parse error; --host-port takes a number: port on the host, 1 to 65535
 		-host-ip|flag needs an argument: -host-ip; try --host-ip=IP
-		-proto tcp ---host-port 5|bad flag syntax: ---host-port
+		-proto tcp ---host-port 5|bad flag syntax: ---host-port; an option begins with one or two dashes and its name
 	EOT
 	proxy -proto "$(head -c 100 /dev/zero | tr '\0' x)" -host-port "$port"
 	proxy_ended 1 "1
@@ -421,7 +426,7 @@ unknown proto: \"$(head -c 100 /dev/zero | tr '\0' x)\"" '*'
 	stop
 }
 
-case_descriptor_3_may_be_closed() {
+case_the_port_is_published_even_if_descriptor_3_is_closed() {
 	fake "$good"
 	start_builtin
 	exec_proxy -host-ip 127.0.0.1 -host-port "$port" 3>&- 2>"$tmp/err" &
@@ -433,13 +438,13 @@ case_descriptor_3_may_be_closed() {
 	stop
 }
 
-# Without a launcher it needs no namespace of one.
+# proxy_alone OPTION...: runs the applet outside a launcher's namespaces until it ends. Sets `rc`.
 proxy_alone() {
 	rc=0
 	PATH=$tmp/fake:$PATH rootlesskit-docker-proxy "$@" 3>"$tmp/report" 2>"$tmp/err" || rc=$?
 }
 
-case_without_an_API_socket() {
+case_a_missing_API_socket_is_reported_with_advice() {
 	fake "$good"
 	ROOTLESSKIT_STATE_DIR=/nonexistent proxy_alone -host-ip 127.0.0.1 -host-port 18080
 	assert_eq status 1 "$rc"
@@ -453,13 +458,13 @@ error while connecting to RootlessKit API socket: stat /nonexistent/api.sock: no
 $ROOTLESSKIT_STATE_DIR needs to be set; rootlesskit sets it for dockerd, which runs this program: try it inside rootlesskit, or set it to the directory of --state-dir' "$(cat "$tmp/report")"
 }
 
-# serve INFO [STATUS ANSWER]: an API that gives INFO, and ANSWER to the port that is posted; requests are
-# in $tmp/requests.
+# serve INFO [STATUS ANSWER]: starts an API that answers GET with INFO and POST with ANSWER, and stores
+# requests in $tmp/requests
 serve() {
 	state=$tmp/fake-api
 	rm -rf "$state" && mkdir "$state"
 	python3 - "$state/api.sock" "$tmp/requests" "$@" <<-'EOT' &
-		import http.server, socket, socketserver, sys
+		import http.server, socketserver, sys
 		path, log, info = sys.argv[1:4]
 		answer = sys.argv[4:6] or ['201', '{"id":7}']
 		class Handler(http.server.BaseHTTPRequestHandler):
@@ -496,12 +501,12 @@ end_serve() {
 	end_process "$server"
 }
 
-case_a_port_driver_that_does_not_reach_loopback_addresses() {
+case_a_port_driver_that_cannot_reach_loopback_gets_another_child_IP() {
 	fake "$good"
 	serve '{"networkDriver":{"driver":"slirp4netns","dns":["10.0.2.3"],"childIP":"10.0.2.100"},"portDriver":{"driver":"slirp4netns","protos":["tcp","tcp4","udp","udp4"],"disallowLoopbackChildIP":true}}'
 	PATH=$tmp/fake:$PATH rootlesskit-docker-proxy -host-ip 0.0.0.0 -host-port 18080 3>"$tmp/report" 2>"$tmp/err" &
 	proxy=$!
-	wait_until 10 heard 0
+	wait_until 10 has_reported_success
 	end_process "$proxy"
 	assert_eq 'status after TERM' 0 "$rc"
 	assert_eq requests 'POST /v1/ports {"proto":"tcp4","parentIP":"0.0.0.0","parentPort":18080,"childPort":18080,"childIP":"10.0.2.100"}
@@ -518,7 +523,7 @@ port driver ("y") does not allow loopback child IP, but network driver ("x") has
 	end_serve
 }
 
-case_APIs_that_are_none() {
+case_bad_answers_of_the_API_are_reported() {
 	fake "$good"
 	for info in 404 '' '{' '[' '{"portDriver":{"driver":5,"protos":["tcp4"]}}' '{"networkDriver":{"driver":[]}}'; do
 		serve "$info"
@@ -539,21 +544,33 @@ error while calling PortManager.AddPort(): *' "$(cat "$tmp/report")"
 	[ ! -e "$tmp/args" ] || fail 'docker-proxy was started'
 }
 
-case_an_API_that_hangs_does_not_keep_signals_away() {
+case_signals_end_the_proxy_while_the_API_does_not_answer() {
 	fake "$good"
 	mkdir "$tmp/fake-api"
-	socat UNIX-LISTEN:"$tmp/fake-api/api.sock" EXEC:'sleep 60' &
+	python3 - "$tmp/fake-api/api.sock" <<-'EOF' &
+		import signal, socket, sys
+		from waiting import make_file
+		listener = socket.socket(socket.AF_UNIX)
+		listener.bind(sys.argv[1])
+		listener.listen()
+		make_file("listening")
+		connection = listener.accept()[0]
+		connection.recv(1)
+		make_file("asked")
+		signal.pause()
+	EOF
 	server=$!
-	wait_until 5 test -S "$tmp/fake-api/api.sock"
+	wait_until 10 test -e "$tmp/listening"
 	ROOTLESSKIT_STATE_DIR=$tmp/fake-api rootlesskit-docker-proxy -host-ip 127.0.0.1 -host-port 18080 3>"$tmp/report" &
 	proxy=$!
+	wait_until 10 test -e "$tmp/asked"
 	send_signal TERM "$proxy"
 	wait_until 3 has_ended "$proxy"
 	end_process "$server"
-	pkill -P "$server" || true
 }
 
-case_a_docker_proxy_that_cannot_be_killed_is_left_to_the_kernel() {
+# The kernel ends docker-proxy then, by its parent-death signal.
+case_a_docker_proxy_that_may_not_be_killed_ends_with_the_proxy() {
 	fake "$good"
 	start_builtin
 	cat >"$tmp/proxy" <<-EOF
@@ -572,31 +589,31 @@ case_a_docker_proxy_that_cannot_be_killed_is_left_to_the_kernel() {
 }
 
 run_cases \
-	a_docker_proxy_that_cannot_be_killed_is_left_to_the_kernel \
 	a_container_is_reached_from_the_host \
-	the_family_is_the_host_IPs \
-	both_families_of_a_port_stand_side_by_side \
-	UDP \
-	a_proto_that_the_port_driver_does_not_have_is_only_a_warning \
-	ports_that_cannot_be_published \
-	a_privileged_port \
-	signals_end_it_and_the_port \
-	SIGINT_that_was_ignored_ends_it_all_the_same \
-	a_docker_proxy_that_ends_without_a_word \
-	a_docker_proxy_that_says_why_it_fails \
-	a_docker_proxy_that_dies_later \
-	a_reader_that_has_gone \
-	kill_9_takes_docker_proxy_along \
-	a_launcher_that_has_gone_is_only_a_warning \
-	a_docker_proxy_that_is_missing \
-	a_docker_proxy_that_cannot_be_executed \
-	what_docker_proxy_inherits \
-	forms_of_options_and_those_of_other_versions \
-	a_descriptor_that_newer_versions_hand_over_is_passed_on \
-	without_a_port_driver_it_becomes_docker_proxy \
-	bad_command_lines \
-	descriptor_3_may_be_closed \
-	without_an_API_socket \
-	a_port_driver_that_does_not_reach_loopback_addresses \
-	APIs_that_are_none \
-	an_API_that_hangs_does_not_keep_signals_away
+	a_port_has_the_address_family_of_its_host_IP \
+	a_port_can_be_published_for_IPv4_and_IPv6 \
+	a_UDP_port_is_published \
+	a_proto_that_the_port_driver_lacks_is_a_warning \
+	a_port_that_cannot_be_published_is_reported \
+	a_privileged_port_is_reported_with_advice \
+	signals_end_the_proxy_and_its_port \
+	SIGINT_ends_the_proxy_even_if_ignored_at_its_start \
+	a_docker_proxy_that_exits_silently_is_reported \
+	the_reason_of_docker_proxy_is_passed_on \
+	a_docker_proxy_killed_later_ends_the_proxy \
+	output_after_the_report_does_no_harm \
+	docker_proxy_ends_when_the_proxy_is_killed \
+	a_launcher_that_has_ended_is_a_warning \
+	a_missing_docker_proxy_is_reported_with_advice \
+	a_docker_proxy_that_cannot_be_executed_is_reported \
+	docker_proxy_inherits_only_its_descriptors \
+	unknown_options_are_passed_to_docker_proxy \
+	descriptor_4_is_passed_to_docker_proxy \
+	docker_proxy_is_executed_directly_without_a_port_driver \
+	bad_command_lines_are_reported \
+	the_port_is_published_even_if_descriptor_3_is_closed \
+	a_missing_API_socket_is_reported_with_advice \
+	a_port_driver_that_cannot_reach_loopback_gets_another_child_IP \
+	bad_answers_of_the_API_are_reported \
+	signals_end_the_proxy_while_the_API_does_not_answer \
+	a_docker_proxy_that_may_not_be_killed_ends_with_the_proxy

@@ -47,7 +47,7 @@ def scalar(text):
 
 
 def resolve(root, node):
-    """The node that a $ref leads to, and a name for it."""
+    """The node that a $ref leads to; the node itself if it is not a $ref."""
     if '$ref' not in node:
         return node
     target = root
