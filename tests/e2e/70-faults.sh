@@ -1,9 +1,10 @@
 #!/bin/sh
-# kill -9 of each process at each step: nothing is left running, and the next start works.
+# SIGKILL for each process at any moment: nothing is left running, and the next start works. Also: helper
+# programs that fail, and closed standard descriptors.
 . "$(dirname "$0")/lib.sh"
 
-# all_gone: every process of this case but this shell and what it is just running has ended. It is
-# checked by the mark in the environment, as lib.sh does it at the end.
+# True when every process of the launcher has ended. `leftovers` of lib.sh finds all processes of this case by
+# their environment. Those of the case itself, such as this shell, have other names.
 all_gone() {
 	for p in $(leftovers); do
 		case $(cat "/proc/$p/comm" 2>/dev/null) in
@@ -14,7 +15,8 @@ all_gone() {
 	done
 }
 
-# After a kill: nothing runs, and a launcher with the same state directory works and clears it.
+# check_next_start OPTION...: after a kill nothing runs, and a launcher with the same state directory works
+# and removes it
 check_next_start() {
 	wait_until 5 all_gone
 	rc=0
@@ -23,11 +25,12 @@ check_next_start() {
 	[ ! -e "$tmp/state" ] || fail "left over: $(ls -A "$tmp/state")"
 }
 
-case_the_parent_is_killed_at_every_third_system_call() {
+# At every third system call, because each start under strace takes a while.
+case_a_parent_killed_at_any_system_call_leaves_nothing() {
 	need strace
 	strace -o /dev/null true 2>/dev/null || skip ptrace "strace may not trace here"
 	set -- --subid-source=self --net=none --port-driver=builtin -p "127.0.0.1:$(free_port):80/tcp"
-	# LeakSanitizer is not for traced processes.
+	# LeakSanitizer does not work in traced processes.
 	export ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS-}"
 	strace -o "$tmp/all" rootlesskit --state-dir="$tmp/state" "$@" true
 	calls=$(wc -l <"$tmp/all")
@@ -43,7 +46,9 @@ case_the_parent_is_killed_at_every_third_system_call() {
 	check_next_start "$@"
 }
 
-# kill_soon WHOM MILLISECONDS OPTIONS...: starts a launcher and kills its parent or its child
+# kill_soon WHOM MILLISECONDS OPTION...: starts a launcher and kills its parent, its child, or its network
+# program and its parent. The fixed delay waits for nothing: it picks the moment of the kill, and every
+# moment must be survived.
 kill_soon() {
 	whom=$1 after=$2
 	shift 2
@@ -59,7 +64,7 @@ kill_soon() {
 	wait_until 5 all_gone
 }
 
-case_parent_or_child_are_killed_at_any_time() {
+case_a_parent_or_child_killed_at_any_time_leaves_nothing() {
 	set -- --net=none --port-driver=builtin -p "127.0.0.1:$(free_port):80/tcp"
 	for after in 1 5 10 15 20 25 30 35 40 50 60 80 100 150; do
 		kill_soon parent "$after" "$@"
@@ -68,7 +73,7 @@ case_parent_or_child_are_killed_at_any_time() {
 	check_next_start "$@"
 }
 
-case_the_same_in_all_namespaces() {
+case_a_parent_or_child_killed_with_all_namespaces_leaves_nothing() {
 	set -- --pidns --cgroupns --utsns --ipcns --net=none --port-driver=builtin \
 		-p "127.0.0.1:$(free_port):80/tcp"
 	for after in 1 10 20 30 40 50 70 100 150; do
@@ -78,8 +83,8 @@ case_the_same_in_all_namespaces() {
 	check_next_start "$@"
 }
 
-case_the_same_with_a_network_program() {
-	need_tun
+case_a_process_killed_beside_a_network_program_leaves_nothing() {
+	need_slirp4netns
 	for detach in '' --detach-netns; do
 		set -- --net=slirp4netns --disable-host-loopback --copy-up=/etc --port-driver=builtin \
 			-p "127.0.0.1:$(free_port):80/tcp" ${detach:+"$detach"}
@@ -92,39 +97,43 @@ case_the_same_with_a_network_program() {
 	done
 }
 
-# Nobody shall take half an answer for the whole.
+# With a clean end, a client would take half an answer for the whole one.
 case_clients_of_a_launcher_that_is_killed_are_reset() {
 	port=$(free_port)
-	start --pidns --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" \
-		socat tcp-listen:80,bind=127.0.0.1,fork,reuseaddr 'system:echo half; sleep 600'
-	python3 - "$port" "$pid" <<-'EOF'
-		import os, signal, socket, sys, time
-		def half_answered():
-		    until = time.monotonic() + 10
-		    while True:
-		        s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
-		        try:
-		            if s.recv(100) == b"half\n":
-		                return s
-		        except ConnectionResetError:
-		            pass
-		        assert time.monotonic() < until, "no server"
-		clients = [half_answered() for _ in range(20)]
-		# This one has sent all that it will.
+	cat >"$tmp/server.py" <<-'EOF'
+		import socket
+		server = socket.create_server(("127.0.0.1", 80))
+		kept = []
+		while True:
+		    s = server.accept()[0]
+		    s.sendall(b"half")
+		    kept.append(s)
+	EOF
+	start --pidns --net=none --port-driver=builtin -p "127.0.0.1:$port:80/tcp" python3 "$tmp/server.py"
+	python3 - "$port" "$pid" "$child" <<-'EOF'
+		import os, signal, socket, sys
+		import tcp
+		from waiting import wait_until
+		port, parent, child = sys.argv[1:]
+		def half_close_is_passed_on():
+		    CLOSE_WAIT = "08"
+		    with open(f"/proc/{child}/net/tcp") as table:
+		        return any(row.split()[3] == CLOSE_WAIT for row in table)
+		def read_half(s):
+		    assert tcp.read_exactly(s, 4) == b"half"
+		clients = [tcp.connect_until(port, read_half) for _ in range(20)]
 		clients[0].shutdown(socket.SHUT_WR)
-		time.sleep(0.1)
-		os.kill(int(sys.argv[2]), signal.SIGKILL)
+		wait_until(half_close_is_passed_on, "the server sees the half-close")
+		os.kill(int(parent), signal.SIGKILL)
 		for s in clients:
-		    try:
-		        sys.exit(f"an end: {s.recv(100)!r}")
-		    except ConnectionResetError:
-		        pass
+		    tcp.expect_reset(s)
 	EOF
 	await_end "$pid"
 	check_next_start --net=none
 }
 
-# What a newuidmap that does not do its work leads to.
+# with_newuidmap SCRIPT: runs a launcher whose newuidmap is this shell script and maps no IDs. The launcher
+# must fail. Sets `err` to its standard error.
 with_newuidmap() {
 	mkdir -p "$tmp/bin"
 	printf '#!/bin/sh\n%s\n' "$1" >"$tmp/bin/newuidmap"
@@ -142,14 +151,14 @@ case_a_helper_program_that_fails_is_named() {
 	assert_match error '*newuidmap * failed: newuidmap: no luck: exit status 1*' "$err"
 	with_newuidmap 'kill -KILL $$'
 	assert_match error '*newuidmap * failed: *signal: killed*' "$err"
-	# It takes the child with it.
-	with_newuidmap 'kill -KILL $1; sleep 0.1; exit 1'
+	# This newuidmap kills the child, and fails when the kernel has reported the child's end to the parent.
+	with_newuidmap 'kill -KILL $1; while grep -q "^State:.*[RSD] " /proc/$1/status; do sleep 0.02; done; exit 1'
 	[ "$(grep -c error "$tmp/err")" -ge 1 ] || fail "no reason: $err"
 	with_newuidmap 'kill -KILL $1'
 	assert_match error '*child exited: signal: killed*' "$err"
 }
 
-case_standard_error_that_is_closed_does_no_harm() {
+case_closed_standard_descriptors_do_no_harm() {
 	rootlesskit --state-dir="$tmp/state" --mtu=1500 true 2>&-
 	[ ! -e "$tmp/state" ] || fail 'the state directory is left'
 	rc=0
@@ -160,10 +169,10 @@ case_standard_error_that_is_closed_does_no_harm() {
 }
 
 run_cases \
-	the_parent_is_killed_at_every_third_system_call \
-	parent_or_child_are_killed_at_any_time \
-	the_same_in_all_namespaces \
-	the_same_with_a_network_program \
+	a_parent_killed_at_any_system_call_leaves_nothing \
+	a_parent_or_child_killed_at_any_time_leaves_nothing \
+	a_parent_or_child_killed_with_all_namespaces_leaves_nothing \
+	a_process_killed_beside_a_network_program_leaves_nothing \
 	clients_of_a_launcher_that_is_killed_are_reset \
 	a_helper_program_that_fails_is_named \
-	standard_error_that_is_closed_does_no_harm
+	closed_standard_descriptors_do_no_harm

@@ -1,38 +1,61 @@
 #!/bin/sh
-# Root inside hands over descriptors that block whoever closes or uses them (hostile.py): the API
-# answers, other ports work, ports can be removed, and the launcher ends.
+# Root inside sends the launcher descriptors that block whoever closes or uses them (hostile.py), or floods
+# it with signals. The API still answers, other ports work, ports can be removed, and the launcher ends.
+# Also: a seccomp filter keeps the launcher from sending signals.
 . "$(dirname "$0")/lib.sh"
 
 need_fuse() {
-	! grep -q __tsan_init "$BUILD/rlkbox" || skip tsan "threads close descriptors there"
-	: 2>/dev/null <>/dev/fuse || skip fuse "/dev/fuse cannot be opened"
+	! grep -q __tsan_init "$BUILD/rlkbox" || skip tsan "under it the worker itself closes descriptors (os/closer.c)"
+	can_open /dev/fuse || skip fuse "/dev/fuse cannot be opened"
 	why=$(unshare -rm sh -c 'exec 3<>/dev/fuse &&
 		mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 fuse /mnt' 2>&1) ||
 		skip fuse "a user namespace may not mount it: $why"
 }
 
-# start_attack MODE OPTIONS...: `bad` and `good` are ports whose targets are hostile and are not
+# start_attack MODE OPTION...: starts a launcher with hostile.py inside. Clients of port $bad are answered
+# by the attacker, and clients of port $good by an echo server.
 start_attack() {
 	mode=$1
 	shift
 	bad=$(free_port) good=$(free_port)
 	start --net=none --port-driver=builtin -p "127.0.0.1:$bad:80/tcp" \
-		-p "127.0.0.1:$good:81/tcp" "$@" python3 "$here/hostile.py" "$mode" "$tmp"
+		-p "127.0.0.1:$good:81/tcp" "$@" python3 "$here/hostile.py" "$mode"
 	wait_until 10 test -e "$tmp/ready"
 }
 
-# Some clients of the hostile port, who do not wait for an end.
-connect_clients() {
+# clients_are_cut_off [COUNT]: connects clients to the hostile port, one after the other. The launcher must
+# end each connection.
+clients_are_cut_off() {
 	python3 - "$bad" "${1-3}" <<-'EOF'
-		import socket, sys
+		import sys
+		import tcp
 		for _ in range(int(sys.argv[2])):
-		    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)
-		    s.settimeout(0.5)
-		    try:
+		    with tcp.connect(sys.argv[1]) as s:
+		        try:
+		            s.sendall(b"x")
+		        except OSError:
+		            continue
+		        tcp.expect_end(s)
+	EOF
+}
+
+# Connects clients to the hostile port, and closes them when the launcher has read their first byte. It
+# does so only once it has a socket to pass the byte on.
+clients_come_and_go() {
+	python3 - "$bad" <<-'EOF'
+		import sys
+		import tcp
+		from waiting import wait_until
+		def is_read(s):
+		    ends = ["0100007F:%04X" % end[1] for end in (s.getpeername(), s.getsockname())]
+		    with open("/proc/net/tcp") as table:
+		        rows = [row.split() for row in table]
+		    # The column is TX_QUEUE:RX_QUEUE.
+		    return any(row[1:3] == ends and row[4].endswith(":00000000") for row in rows)
+		for _ in range(3):
+		    with tcp.connect(sys.argv[1]) as s:
 		        s.sendall(b"x")
-		        s.recv(1)
-		    except OSError:
-		        pass
+		        wait_until(lambda: is_read(s), "the launcher reads")
 	EOF
 }
 
@@ -42,23 +65,15 @@ check_api() {
 }
 
 check_good_port() {
-	python3 - "$good" <<-'EOF'
-		import socket, sys
-		s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
-		s.sendall(b"hello")
-		got = s.recv(5)
-		got == b"hello" or sys.exit(f"{got!r}")
-	EOF
+	python3 -c 'import sys, tcp; tcp.echo(tcp.connect(sys.argv[1], timeout=10), b"hello")' "$good"
 }
 
-is_refused() {
-	python3 -c 'import socket, sys
-try: socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)
-except ConnectionRefusedError: sys.exit(0)
-sys.exit(1)' "$1"
+bad_port_is_closed() {
+	python3 -c 'import sys, tcp; sys.exit(tcp.is_open(sys.argv[1]))' "$bad" ||
+		fail 'the removed port still accepts'
 }
 
-# The child is stopped and does not hear of the signal.
+# The child is stopped, so a signal that the launcher passes on does not end it.
 check_end() {
 	kill -TERM "$pid"
 	kill -KILL "$child"
@@ -66,55 +81,74 @@ check_end() {
 	finish
 }
 
+has_killed_what_blocks() {
+	assert_match log '*a descriptor from inside is blocked; killing*' "$(cat "$tmp/bg.err")"
+}
+
 check_all() {
 	check_api list-ports
 	check_good_port
 	check_api remove-ports 1
-	is_refused "$bad" || fail 'the removed port still accepts'
+	bad_port_is_closed
 	check_api list-ports
 	check_good_port
 	check_end
 }
 
-case_files_whose_close_blocks_are_closed_elsewhere() {
+case_files_whose_close_blocks_do_not_block_the_launcher() {
 	need_fuse
 	for workers in 1 2; do
 		start_attack fuse --workers="$workers"
-		connect_clients
+		clients_are_cut_off
 		check_all
 		rm -rf "$tmp/ready" "$tmp/fuse"
 	done
 }
 
-case_more_such_files_than_are_closed_at_a_time() {
+# The launcher's children are the child and a process for each such file, at most CLOSER_MAX (os/closer.h).
+has_all_closers() {
+	[ "$(pgrep -c -P "$pid")" -ge 65 ]
+}
+
+case_more_files_whose_close_blocks_than_are_closed_at_a_time_do_not_block() {
 	need_fuse
 	start_attack fuse --workers=1
-	connect_clients 40
+	clients_are_cut_off 40 &
+	clients=$!
+	wait_until 20 has_all_closers
 	check_api list-ports
 	check_api remove-ports 1
 	check_end
+	# The last clients could not connect.
+	await_end "$clients"
 }
 
-case_sockets_that_linger_do_not_block() {
+case_lingering_sockets_do_not_block() {
 	start_attack linger --workers=1
-	connect_clients
+	clients_come_and_go
 	check_all
 }
 
-case_surplus_sockets_that_linger_do_not_block() {
+case_more_lingering_sockets_than_asked_for_do_not_block() {
 	start_attack surplus --workers=1
-	connect_clients
+	clients_are_cut_off
 	check_all
 }
 
-case_sockets_that_linger_and_are_not_received_do_not_block() {
+case_lingering_sockets_after_an_answer_do_not_block() {
 	start_attack in-flight --workers=1
-	connect_clients 10
+	clients_are_cut_off 10
 	check_all
 }
 
-case_sockets_that_linger_and_are_sent_to_the_api_do_not_block() {
+case_lingering_sockets_sent_to_the_api_do_not_block() {
 	start_attack api --workers=1
+	check_all
+}
+
+# recvmsg(2) skips an urgent byte, and closes what came with it.
+case_lingering_sockets_with_urgent_bytes_do_not_block() {
+	start_attack api-urgent --workers=1
 	check_all
 }
 
@@ -122,67 +156,80 @@ is_blocked() {
 	grep -q '^[0-9]* (worker) D ' "/proc/$pid"/task/*/stat
 }
 
-# The worker blocks with them. Others go on, and the main thread does not wait for it.
+# The worker that uses such a socket blocks. Other workers go on, and the main thread does not wait for it.
 case_a_worker_blocked_by_a_locked_socket_is_given_up() {
 	need_fuse
 	for workers in 1 2; do
 		start_attack lock --workers="$workers"
-		connect_clients 1
+		clients_are_cut_off 1 &
+		client=$!
 		wait_until 10 is_blocked
 		check_api list-ports
 		check_api remove-ports 1
-		is_refused "$bad" || fail 'the removed port still accepts'
+		bad_port_is_closed
 		check_api list-ports
 		check_end
-		assert_match log '*a descriptor from inside is blocked; killing*' "$(cat "$tmp/bg.err")"
+		await_success "$client"
+		has_killed_what_blocks
 		rm -rf "$tmp/ready" "$tmp/fuse"
 	done
 }
 
-case_sockets_in_store_that_are_locked_do_not_keep_the_launcher() {
+case_a_launcher_with_locked_sockets_in_store_ends() {
 	need_fuse
 	start_attack lock-in-store --workers=1
-	connect_clients 1
+	python3 -c 'import sys, tcp; tcp.echo(tcp.connect(sys.argv[1]))' "$bad"
 	wait_until 10 test -e "$tmp/locked"
 	check_end
-	assert_match log '*a descriptor from inside is blocked; killing*' "$(cat "$tmp/bg.err")"
+	has_killed_what_blocks
 }
 
-case_a_connection_that_is_locked_while_it_drains_does_not_keep_the_launcher() {
+# The client reads nothing until the socket is locked, so that bytes for it are pending: the connection
+# drains, and the worker looks at its socket again and again.
+case_a_launcher_with_a_socket_that_is_locked_while_it_drains_ends() {
 	need_fuse
 	start_attack lock-draining --workers=1
-	python3 - "$bad" "$tmp/flows" <<-'EOF' &
+	python3 - "$bad" <<-'EOF' &
 		import socket, sys
-		s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)
+		import tcp
+		from waiting import wait_for_file
+		s = socket.socket()
+		s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+		s.connect(("127.0.0.1", int(sys.argv[1])))
+		wait_for_file("locked", 60)
 		s.settimeout(20)
 		try:
-		    while s.recv(1000):
-		        open(sys.argv[2], "w").close()
-		except OSError:
+		    tcp.read_all(s)
+		except ConnectionResetError:
 		    pass
 	EOF
 	client=$!
-	wait_until 20 test -e "$tmp/flows"
-	: >"$tmp/end"
+	wait_until 20 test -e "$tmp/pending"
 	check_end
 	await_success "$client"
-	assert_match log '*a descriptor from inside is blocked; killing*' "$(cat "$tmp/bg.err")"
+	has_killed_what_blocks
 }
 
-# Root inside, or any process of the user, sends signals as fast as it can.
-case_a_storm_of_signals_does_not_starve_the_launcher() {
-	cat >"$tmp/calm.py" <<-'EOF'
-		import os, signal, sys
+all_have_sent_signals() {
+	[ "$(find "$tmp" -name 'flood-*[0-9]' | wc -l)" -eq 4 ]
+}
+
+# Any process of the user may send signals as fast as it can. The command ignores them.
+case_a_flood_of_signals_does_not_starve_the_launcher() {
+	cat >"$tmp/ignore.py" <<-'EOF'
+		import os, signal
+		from waiting import make_file
 		for number in range(35, 61):
 		    signal.signal(number, signal.SIG_IGN)
-		open(sys.argv[1], "w").close()
+		make_file("ignored")
 		os.execvp("sleep", ["sleep", "600"])
 	EOF
 	start --net=none --port-driver=builtin -p "127.0.0.1:$(free_port):80/tcp" \
-		python3 "$tmp/calm.py" "$tmp/calm"
-	wait_until 10 test -e "$tmp/calm"
-	python3 - "$pid" "$tmp/storm" <<-'EOF' &
+		python3 "$tmp/ignore.py"
+	wait_until 10 test -e "$tmp/ignored"
+	python3 - "$pid" <<-'EOF' &
 		import itertools, os, sys
+		from waiting import make_file
 		for _ in range(2):
 		    os.fork()
 		try:
@@ -190,22 +237,24 @@ case_a_storm_of_signals_does_not_starve_the_launcher() {
 		        for number in range(35, 61):
 		            os.kill(int(sys.argv[1]), number)
 		        if turn == 0:
-		            open(sys.argv[2], "w").close()
+		            make_file(f"flood-{os.getpid()}")
 		except ProcessLookupError:
 		    pass
 	EOF
-	storm=$!
-	wait_until 20 test -e "$tmp/storm"
+	flood=$!
+	wait_until 20 all_have_sent_signals
 	for command in list-ports info list-ports; do
 		check_api "$command"
 	done
 	kill -TERM "$pid"
 	wait_until 15 has_ended "$pid"
 	finish
-	await_success "$storm"
+	await_success "$flood"
 }
 
-# start_without CALL=ERRNO OPTIONS...
+# ---- system calls that fail ----
+
+# start_without CALL=ERRNO OPTION...: starts a launcher whose system call CALL fails (tests/tools/without.c)
 start_without() {
 	state=$tmp/state call=$1
 	shift
@@ -215,7 +264,7 @@ start_without() {
 	wait_ready
 }
 
-case_a_launcher_that_may_not_send_signals_ends() {
+case_a_launcher_that_may_not_signal_its_child_ends() {
 	start_without kill=EPERM --net=none --port-driver=builtin sleep 600
 	kill -TERM "$pid"
 	wait_until 15 has_ended "$pid"
@@ -225,13 +274,14 @@ case_a_launcher_that_may_not_send_signals_ends() {
 		"$(cat "$tmp/bg.err")"
 }
 
-case_a_launcher_that_may_not_look_for_ended_processes_ends() {
+case_a_launcher_that_may_not_reap_processes_ends() {
 	for call in waitid wait4; do
 		rc=0
-		# LeakSanitizer waits for a process of its own with the same calls.
+		# LeakSanitizer uses the same calls to wait for its own process.
 		ASAN_OPTIONS=detect_leaks=0 timeout -k 5 20 "$BUILD/tools/without" $call=EPERM -- rootlesskit \
 			--state-dir="$tmp/state" --subid-source=self --net=none --port-driver=builtin \
-			sleep 1 2>"$tmp/err" || rc=$?
+			sh -c 'until [ -e "$ROOTLESSKIT_STATE_DIR/child_pid" ]; do sleep 0.02; done' \
+			2>"$tmp/err" || rc=$?
 		assert_eq "status without $call" 1 "$rc"
 		assert_match error '*error: looking for processes that have ended: operation not permitted*' \
 			"$(cat "$tmp/err")"
@@ -239,7 +289,7 @@ case_a_launcher_that_may_not_look_for_ended_processes_ends() {
 	done
 }
 
-# The child of a PID namespace is PID 1 there, and the command PID 2.
+# In the new PID namespace the child is PID 1 and the command PID 2.
 case_a_child_that_may_not_signal_its_command_ends() {
 	start_without kill/2=EPERM --pidns sh -c 'echo $$; exec sleep 600'
 	wait_until 10 grep -qx 2 "$tmp/bg.out"
@@ -251,8 +301,8 @@ case_a_child_that_may_not_signal_its_command_ends() {
 		"$(cat "$tmp/bg.err")"
 }
 
-case_a_network_program_that_cannot_be_killed_does_not_keep_the_launcher() {
-	need_tun
+case_a_launcher_that_cannot_kill_its_network_program_ends() {
+	need_slirp4netns
 	need pasta
 	for driver in slirp4netns pasta; do
 		start_without kill=EPERM --net="$driver" sh -c "until [ -e $tmp/end ]; do sleep 0.02; done"
@@ -264,15 +314,16 @@ case_a_network_program_that_cannot_be_killed_does_not_keep_the_launcher() {
 		wait_until 10 has_ended "$program"
 		rm "$tmp/end"
 	done
-	# slirp4netns has ended when it was asked to, and newer pastas when their namespace was gone.
+	# slirp4netns exits on request, and newer pastas when their namespace disappears, so nothing is
+	# killed.
 	case $(cat "$tmp/bg.err") in
 	*'level=error'*'killing pasta: operation not permitted'*) ;;
-	*level=error*) fail "another error: $(cat "$tmp/bg.err")" ;;
+	*level=error*) fail "unexpected error: $(cat "$tmp/bg.err")" ;;
 	esac
 }
 
-# The child is being killed, and cannot end.
-case_a_child_that_is_kept_from_ending_does_not_keep_the_launcher() {
+# The child has been killed, but blocks while the kernel closes its descriptors.
+case_a_launcher_whose_killed_child_blocks_ends() {
 	need_fuse
 	for pidns in false true; do
 		start_attack epoll --pidns="$pidns"
@@ -287,18 +338,19 @@ case_a_child_that_is_kept_from_ending_does_not_keep_the_launcher() {
 }
 
 run_cases \
-	files_whose_close_blocks_are_closed_elsewhere \
-	more_such_files_than_are_closed_at_a_time \
-	sockets_that_linger_do_not_block \
-	surplus_sockets_that_linger_do_not_block \
-	sockets_that_linger_and_are_not_received_do_not_block \
-	sockets_that_linger_and_are_sent_to_the_api_do_not_block \
+	files_whose_close_blocks_do_not_block_the_launcher \
+	more_files_whose_close_blocks_than_are_closed_at_a_time_do_not_block \
+	lingering_sockets_do_not_block \
+	more_lingering_sockets_than_asked_for_do_not_block \
+	lingering_sockets_after_an_answer_do_not_block \
+	lingering_sockets_sent_to_the_api_do_not_block \
+	lingering_sockets_with_urgent_bytes_do_not_block \
 	a_worker_blocked_by_a_locked_socket_is_given_up \
-	sockets_in_store_that_are_locked_do_not_keep_the_launcher \
-	a_connection_that_is_locked_while_it_drains_does_not_keep_the_launcher \
-	a_storm_of_signals_does_not_starve_the_launcher \
-	a_child_that_is_kept_from_ending_does_not_keep_the_launcher \
-	a_launcher_that_may_not_send_signals_ends \
-	a_launcher_that_may_not_look_for_ended_processes_ends \
+	a_launcher_with_locked_sockets_in_store_ends \
+	a_launcher_with_a_socket_that_is_locked_while_it_drains_ends \
+	a_flood_of_signals_does_not_starve_the_launcher \
+	a_launcher_whose_killed_child_blocks_ends \
+	a_launcher_that_may_not_signal_its_child_ends \
+	a_launcher_that_may_not_reap_processes_ends \
 	a_child_that_may_not_signal_its_command_ends \
-	a_network_program_that_cannot_be_killed_does_not_keep_the_launcher
+	a_launcher_that_cannot_kill_its_network_program_ends

@@ -1,49 +1,45 @@
 #!/bin/sh
-# Kernels and seccomp profiles that lack a system call or IPv6: ports work without it (tests/tools/without.c,
-# tests/tools/refuse.c).
+# Published ports on kernels, or under seccomp profiles, without some system calls or without IPv6.
+# tests/tools/without.c and refuse.c make system calls fail.
 . "$(dirname "$0")/lib.sh"
 
 without=$BUILD/tools/without
 stream=$BUILD/tools/stream
 tool=$without address=127.0.0.1
 
-# check_ports CALL=ERRNO...: TCP streams, and datagrams, of which several wait at a time; $tool takes the
-# calls away, and the ports are published on $address
+# check_ports CALL=ERRNO...: TCP streams and batches of datagrams get through ports of a launcher that $tool
+# starts so that the calls fail. $address is the parent IP of the ports.
 check_ports() {
 	tcp=$(free_port) udp=$(free_port)
-	cat >"$tmp/server.py" <<-'EOS'
-		import ctypes, socket, subprocess, sys
-		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-		s.bind(("127.0.0.1", 53))
-		# It ends with us (PR_SET_PDEATHSIG).
-		subprocess.Popen([sys.argv[1], "serve", "80"],
-		                 preexec_fn=lambda: ctypes.CDLL(None).prctl(1, 9))
-		while True:
-		    data, client = s.recvfrom(65536)
-		    s.sendto(data.upper(), client)
-	EOS
+	cat >"$tmp/servers.sh" <<-'EOF'
+		"$1" serve 80 &
+		stream=$!
+		python3 "$2" --ready udp-is-open 127.0.0.1:53/udp &
+		trap 'kill $stream $!' TERM
+		wait
+	EOF
 	"$tool" "$@" -- true || skip seccomp "a filter cannot be set"
 	state=$tmp/state
 	env --default-signal=INT,QUIT "$tool" "$@" -- rootlesskit --state-dir="$state" \
 		--subid-source=self --net=none --port-driver=builtin -p "$address:$tcp:80/tcp" \
-		-p "$address:$udp:53/udp" python3 "$tmp/server.py" "$stream" \
+		-p "$address:$udp:53/udp" sh "$tmp/servers.sh" "$stream" "$tools/echo.py" \
 		>"$tmp/bg.out" 2>"$tmp/bg.err" </dev/null &
 	pid=$!
 	wait_ready
+	wait_until 10 test -e "$tmp/udp-is-open"
+	rm "$tmp/udp-is-open"
 	wait_until 10 timeout 10 "$stream" send 127.0.0.1 "$tcp" bulk 1 1 1
 	timeout 60 "$stream" send 127.0.0.1 "$tcp" bulk 4 8192 1
 	timeout 60 "$stream" send 127.0.0.1 "$tcp" small 4 64 2
 	python3 - "$udp" <<-'EOF'
-		import socket, sys
-		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-		s.settimeout(10)
-		s.connect(("127.0.0.1", int(sys.argv[1])))
+		import sys, udp
+		s = udp.client(sys.argv[1])
 		for turn in range(20):
 		    sent = {f"datagram {turn} {i}".encode() for i in range(20)}
 		    for data in sent:
 		        s.send(data)
 		    got = {s.recv(65536) for _ in sent}
-		    got == {data.upper() for data in sent} or sys.exit(f"{got}")
+		    assert got == sent, got
 	EOF
 	rootlessctl --socket="$state/api.sock" list-ports >/dev/null
 	stop
@@ -72,11 +68,11 @@ case_ports_work_without_newer_calls() {
 		check_ports pidfd_open=$errno close_range=$errno getrandom=$errno \
 			timerfd_create=$errno
 	done
-	# The C library takes only this answer for a missing call.
+	# With another error the C library does not try the older call.
 	check_ports clone3=ENOSYS statx=ENOSYS
 }
 
-# A port for all addresses is one for IPv4 then.
+# A port without a parent IP is published on all IPv4 addresses then.
 case_ports_work_without_ipv6() {
 	tool=$BUILD/tools/refuse address=
 	check_ports socket_inet6=97 # EAFNOSUPPORT
@@ -89,7 +85,7 @@ case_ports_work_without_ipv6() {
 
 case_a_forbidden_call_that_is_needed_is_named() {
 	rc=0
-	# musl goes on without it where it is missing, with the older signalfd.
+	# With ENOSYS, musl would use the older signalfd(2).
 	"$without" signalfd4=EPERM -- rootlesskit --subid-source=self true 2>"$tmp/err" || rc=$?
 	assert_eq status 1 "$rc"
 	assert_match error '*taking over signals: operation not permitted*' "$(cat "$tmp/err")"
