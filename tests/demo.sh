@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# demo.sh PATH/TO/rlkbox PATH/TO/web: shows the main job of the program. A web server runs in a network
-# namespace without any network, and is reached from the host through a published port.
+# demo.sh PATH/TO/rlkbox PATH/TO/web: shows what the program is for. In a network namespace, one program
+# fetches a page from a server of the host, and a web server runs that the host reaches through a published
+# port. Without /dev/net/tun the namespace has no network, and only the latter is shown.
 #
 # Any user can run it. It needs a POSIX shell and coreutils, and leaves nothing behind. The exit status is
 # 1 if a step fails.
@@ -12,7 +13,7 @@ set -u
 deadline_ms=10000 # for each step that waits
 first_port=10000
 port_count=10000
-max_tries=100 # pairs of ports; each may be another program's
+max_tries=100 # pairs of ports, since other programs may use some
 
 # ---- helpers ----
 
@@ -69,8 +70,8 @@ wait_until() {
 	shift
 	until_ms=$(($(now_ms) + deadline_ms))
 	until "$@"; do
-		[ "$(now_ms)" -lt "$until_ms" ] || fail "$what, not within $deadline_ms ms"
-		[ -z "$watched" ] || is_alive "$watched" || fail "$what: the program has ended"
+		[ "$(now_ms)" -lt "$until_ms" ] || fail "$what: not within $deadline_ms ms"
+		[ -z "$watched" ] || is_alive "$watched" || fail "$what: process $watched has ended"
 		sleep 0.02 2>/dev/null || sleep 1
 	done
 }
@@ -165,20 +166,48 @@ clean_up() {
 	trap '' HUP INT QUIT PIPE TERM
 	# A signal may arrive between the start of the launcher and the line that sets its PID.
 	[ "$launcher" != starting ] || launcher=${!:-}
+	[ "$host_server" != starting ] || host_server=${!:-}
 	[ -z "$launcher" ] || stop "$launcher"
+	[ -z "$host_server" ] || stop "$host_server"
 	[ -d "$tmp" ] || return
-	rm -f "$tmp/log" "$tmp/answer"
+	rm -f "$tmp/log" "$tmp/answer" "$tmp/host"
 	if [ -d "$tmp/state" ]; then
 		rm -f "$tmp/state/api.sock" "$tmp/state/.bp.sock" "$tmp/state/.bp-ready.pipe" \
-			"$tmp/state/child_pid" "$tmp/state/lock"
+			"$tmp/state/child_pid" "$tmp/state/lock" "$tmp/state/hosts" "$tmp/state/resolv.conf"
 		rmdir "$tmp/state"
 	fi
 	rmdir "$tmp"
 }
 
+can_open_tun() {
+	{ true <>/dev/net/tun; } 2>/dev/null
+}
+
+# Starts a web server of the host, at any free port. Sets `host_server` to its PID, and `host_port`.
+start_host_server() {
+	: >"$tmp/host"
+	host_server=starting
+	"$web" serve 127.0.0.1 0 >>"$tmp/host" 2>&1 &
+	host_server=$!
+	wait_until "the start of the host's server" is_listening "$tmp/host"
+	host_port=$(listening_port "$tmp/host")
+}
+
+# Prints the page that the program inside has fetched: all that is in the log before the server's line, but
+# for the launcher's own lines.
+fetched_page() {
+	while IFS= read -r line; do
+		case $line in
+		'listening on '*) return ;;
+		time=*) ;;
+		*) echo "$line" ;;
+		esac
+	done <"$tmp/log"
+}
+
 # Starts the launcher with these arguments in the background, and waits until the server inside listens or
-# the launcher has ended. Sets `launcher`. The log is emptied here and not by the background process,
-# which may start only after the log is read for the first time.
+# the launcher has ended. Sets `launcher`. The log is emptied here, because the background process may start
+# only after the log is read for the first time.
 start_launcher() {
 	: >"$tmp/log"
 	launcher=starting
@@ -213,8 +242,10 @@ user_name=$(id -un 2>/dev/null)
 user_id=$(id -u)
 start_ms=$(now_ms)
 launcher= # its PID, while it runs
+host_server= # likewise
 watched=
 tmp=
+host_port= # of the host's server, if there is one
 tries=0
 port=$((first_port + $$ % (port_count / 2) * 2))
 trap clean_up EXIT
@@ -236,25 +267,46 @@ else
 fi
 if [ -n "$lacking" ]; then
 	subid_option=--subid-source=self
-	say "$lacking: only the own ID is mapped ($subid_option)"
+	say "$lacking: mapping only the user's own ID ($subid_option)"
+fi
+
+if can_open_tun; then
+	start_host_server
+	network="--net=builtin --copy-up=/etc"
+	kind="with a network"
+else
+	say "/dev/net/tun cannot be opened: a namespace without network must do (--net=none)"
+	network=--net=none
+	kind="without network"
 fi
 
 state=$tmp/state
+# shellcheck disable=SC2016 # for the shell inside
+inside='[ -z "$1" ] || "$0" get 10.0.2.2 "$1" /hello || exit; exec "$0" serve 127.0.0.1 "$2"'
 while :; do
 	choose_ports
-	say "starting a web server at port $inside_port of a namespace without network:"
-	set -- rootlesskit "--state-dir=$state" --net=none --port-driver=builtin \
+	say "starting a web server at port $inside_port of a namespace $kind:"
+	# shellcheck disable=SC2086 # $network is two options
+	set -- rootlesskit "--state-dir=$state" $network --port-driver=builtin \
 		${subid_option:+"$subid_option"} -p "127.0.0.1:$port:$inside_port/tcp" \
-		"$web" serve 127.0.0.1 "$inside_port"
+		sh -c "$inside" "$web" "$host_port" "$inside_port"
 	echo "rlkbox $*" | show
 	start_launcher "$@"
 	is_port_taken || break
-	say "port $port is another program's by now: trying the next one"
+	say "another program has taken port $port: trying the next pair of ports"
 done
 is_gone "$launcher" && fail "the launcher has ended"
 watched=$launcher
 say "the server is up as child of process $(cat "$state/child_pid"); the state directory has"
 (cd "$state" && ls -AF) | show
+
+if [ -n "$host_server" ]; then
+	say "inside, 10.0.2.2 is the host's 127.0.0.1; the page from its port $host_port is"
+	fetched_page >"$tmp/answer"
+	[ "$(netns_of_page "$tmp/answer")" = "$(readlink /proc/self/ns/net)" ] ||
+		fail "that is not the page of the host's server"
+	show <"$tmp/answer"
+fi
 
 say "the published port, as rootlessctl list-ports shows it:"
 "$rlkbox" rootlessctl --socket="$state/api.sock" list-ports >"$tmp/answer" 2>&1 ||
@@ -273,7 +325,7 @@ refusal=$("$web" get 127.0.0.1 "$inside_port" 2>&1)
 case $refusal in
 *"$netns"*) fail "port $inside_port, which is not published, answers on the host" ;;
 *refused*) say "port $inside_port itself is not reachable from the host:" ;;
-*) say "port $inside_port of the host is another program's by now:" ;;
+*) say "another program has taken port $inside_port of the host:" ;;
 esac
 echo "$refusal" | show
 
@@ -292,4 +344,4 @@ for pid in $family; do
 	is_gone "$pid" || fail "process $pid is still there"
 	count=$((count + 1))
 done
-say "all gone: exit status 0, $count processes ended, the state directory removed"
+say "exit status 0, $count processes have ended, the state directory is removed"
