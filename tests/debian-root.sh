@@ -4,8 +4,8 @@
 #
 # The first time, debootstrap creates the root file system of the suite in ROOTS/SUITE (ROOTS is
 # /var/cache/rlkbox-tests/roots unless the environment sets it). It is kept, with the packages that
-# commands install there, and upgraded when it is a day old. apt's mirror and download settings of this
-# machine are used; DEBIAN_MIRROR names another mirror.
+# commands install there, and upgraded when it is a day old. It uses apt's mirror and download settings of
+# this machine; DEBIAN_MIRROR names another mirror.
 #
 # The working directory of the command is a copy of the sources, without build results, so that object
 # files of two compilers never mix. The copy, /tmp, processes and mounts disappear at the end. Network
@@ -61,7 +61,7 @@ make_root() {
 	local mirror new=$root.new
 	command -v debootstrap >/dev/null || die "debootstrap is missing: apt-get install debootstrap"
 	mirror=$(find_mirror)
-	[ -n "$mirror" ] || die "which mirror has $suite? Set DEBIAN_MIRROR"
+	[ -n "$mirror" ] || die "apt has no Debian mirror here; set DEBIAN_MIRROR"
 	echo "tests/debian-root.sh: making $root" >&2
 	rm -rf "$new" "$root"
 	debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev,make \
@@ -89,7 +89,7 @@ refresh_root() {
 	rm -f "$root.upgrading"
 	! is_fresh || return 0
 	enter apt-get update -qq ||
-		{ echo "tests/debian-root.sh: $suite is not upgraded: the mirror does not answer" >&2; return 0; }
+		{ echo "tests/debian-root.sh: not upgrading $suite: the mirror does not answer" >&2; return 0; }
 	touch "$root.upgrading"
 	enter sh -c 'apt-get dist-upgrade -y -qq && apt-get clean' >"$root.log" 2>&1 ||
 		{ tail -n 20 "$root.log" >&2; die "upgrading $suite failed"; }
@@ -189,7 +189,7 @@ entered='' cgroup=''
 # shellcheck disable=SC2317 # called by a trap
 clean_up() {
 	[ -z "$entered" ] || ! kill -KILL "$entered" 2>/dev/null || wait "$entered" 2>/dev/null || true
-	# Retries, since the killed processes may still be in it.
+	# Tries for 5 seconds, since the killed processes may still be in it.
 	for _ in {1..50}; do
 		[ -n "$cgroup" ] || break
 		! find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || break
@@ -205,7 +205,7 @@ chmod 1777 "$tmp"
 exec 9>"$root.lock"
 ! flock -n 9 || refresh_root
 flock -s 9
-[ -e "$root" ] || die "another process could not make it"
+[ -e "$root" ] || die "another process has failed to make $root"
 copy_sources
 status=0
 in_place=yes

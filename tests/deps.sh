@@ -1,10 +1,11 @@
 #!/bin/sh
-# Installs what the tests need. For root on a Debian system it uses apt. Otherwise it lists what is
+# Installs what the tests need, by apt, if root runs it on a Debian system. Otherwise it lists what is
 # missing, with a command line that installs it, and fails if the tests cannot be built or run. What only
-# tests/peers need (real Docker, containerd and RootlessKit) is optional: without it those tests are
-# skipped.
+# tests/peers need (real Docker, containerd, RootlessKit and Podman) is optional, and so is lxc-user-nic: without
+# it those tests are skipped.
 #
-# `tests/deps.sh bench` also installs the programs that `make bench` needs.
+# `tests/deps.sh bench` also installs the programs that `make bench` needs, except RootlessKit 3.3.0: that needs Go,
+# and tests/peers/go-programs.sh builds it.
 set -eu
 
 # On Debian the PATH of ordinary users lacks these directories, which have iptables and nft.
@@ -33,6 +34,7 @@ socat:socat
 strace:strace
 python3:python3
 musl-gcc:musl-tools
+git:git
 systemd-socket-activate:systemd
 "
 [ "${1-}" != bench ] || needed="$needed
@@ -44,21 +46,32 @@ gnuplot:gnuplot-nox
 libpcre2-8.so.0:libpcre2-8-0
 libssl.so.3:libssl3
 "
-# The same for tests/peers only.
-peers="
+# The same for tests that are skipped otherwise: tests/peers, and those of lxc-user-nic and of our own DNS.
+optional="
 rootlesskit:rootlesskit
 iptables:iptables
 libdevmapper.so.1.02.1:libdevmapper1.02.1
+dnsmasq:dnsmasq-base
+dig:bind9-dnsutils
+tcpdump:tcpdump
+jq:jq
+/usr/libexec/lxc/lxc-user-nic:liblxc-common
+podman:podman
+/usr/lib/podman/netavark:netavark
+/usr/lib/podman/aardvark-dns:aardvark-dns
 "
 
-# Packages whose daemon would start as root when installed. They are only unpacked, each to a directory
-# of its own that every user may read. After the colon: a file that shows that this has been done.
+# Packages whose daemon would start as root when they are installed, and tini. They are only unpacked, each to its
+# own directory, which every user may read. After the colon: a file that shows that the package is unpacked.
 UNPACKED=/var/cache/rlkbox-tests
 unpacked="
 containerd:usr/bin/containerd
 docker.io:usr/sbin/dockerd
 runc:usr/sbin/runc
 containernetworking-plugins:usr/lib/cni/bridge
+uuid-runtime:usr/sbin/uuidd
+tini:usr/bin/tini
+docker-registry:usr/bin/docker-registry
 "
 [ "${1-}" != bench ] || unpacked="$unpacked
 nginx:usr/sbin/nginx
@@ -95,22 +108,22 @@ find_not_unpacked() {
 }
 
 missing=$(missing_of "$needed")
-missing_peers=$(missing_of "$peers")
+missing_optional=$(missing_of "$optional")
 apart=$(find_not_unpacked)
-[ -n "$missing$missing_peers$apart" ] || exit 0
+[ -n "$missing$missing_optional$apart" ] || exit 0
 
 # ---- without root or apt ----
 
 explain() {
 	if ! command -v apt-get >/dev/null 2>&1; then
 		[ -z "$missing" ] || echo "missing, by the names of Debian's packages:$missing"
-		[ -z "$missing_peers$apart" ] || echo "tests/peers are skipped, or do less, without:$missing_peers$apart"
+		[ -z "$missing_optional$apart" ] || echo "some tests are skipped, or do less, without:$missing_optional$apart"
 		return
 	fi
-	if [ -n "$missing$missing_peers" ]; then
+	if [ -n "$missing$missing_optional" ]; then
 		[ -z "$missing" ] || echo "missing packages:$missing"
-		[ -z "$missing_peers" ] || echo "missing packages, for tests/peers only:$missing_peers"
-		echo "to install them: sudo apt-get install --no-install-recommends$missing$missing_peers"
+		[ -z "$missing_optional" ] || echo "missing packages, without which some tests are skipped:$missing_optional"
+		echo "to install them: sudo apt-get install --no-install-recommends$missing$missing_optional"
 	fi
 	[ -z "$apart" ] || echo "not unpacked to $UNPACKED, for tests/peers only:$apart
 to unpack them, without installing them: sudo tests/deps.sh"
@@ -122,14 +135,14 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 	exit
 fi
 
-# ---- with both ----
+# ---- as root, with apt ----
 
-echo "tests/deps.sh: installing$missing$missing_peers$apart"
+echo "tests/deps.sh: installing$missing$missing_optional$apart"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # shellcheck disable=SC2086 # a list of names
-[ -z "$missing$missing_peers" ] ||
-	apt-get install -y -qq --no-install-recommends $missing $missing_peers >/dev/null
+[ -z "$missing$missing_optional" ] ||
+	apt-get install -y -qq --no-install-recommends $missing $missing_optional >/dev/null
 
 # unpack PACKAGE: downloads and unpacks it; on failure nothing is left in $UNPACKED
 unpack() {

@@ -1,8 +1,9 @@
 #!/bin/sh
-# tests/deps.sh for a user who may not install anything: what it says, and when it stops `make check`.
+# tests/deps.sh, run by a user who may not install packages: its messages, and when it stops `make check`.
 . "$(dirname "$0")/lib.sh"
 
-# A PATH with no more than deps.sh itself runs; it looks into /usr/sbin too.
+# Makes a directory with only the programs that deps.sh itself runs. With it as PATH, every package seems to
+# be missing, except for programs in /usr/sbin, where deps.sh looks as well.
 make_bare_path() {
 	mkdir "$tmp/bare"
 	for name in id grep sed head sh; do
@@ -10,7 +11,7 @@ make_bare_path() {
 	done
 }
 
-# deps [VARIABLE=VALUE...]: `rc` and `err` are what came of it
+# deps [VARIABLE=VALUE...]: runs deps.sh. Sets `rc` and `err`.
 deps() {
 	rc=0
 	env "$@" sh "$here/../deps.sh" >"$tmp/out" 2>"$tmp/err" || rc=$?
@@ -18,12 +19,12 @@ deps() {
 	assert_eq output '' "$(cat "$tmp/out")"
 }
 
-# Root inside would install what is missing.
+# As root, deps.sh would install packages.
 need_plain_user() {
-	[ "$(id -u)" -ne 0 ] || skip plain-user "this runs as root"
+	[ "$(id -u)" -ne 0 ] || skip plain-user "the tests run as root"
 }
 
-case_missing_packages_stop_it_with_one_line_that_installs_them() {
+case_missing_packages_are_listed_with_the_command_that_installs_them() {
 	need_plain_user
 	make_bare_path
 	printf '#!/bin/sh\necho called >>%s/apt\n' "$tmp" >"$tmp/bare/apt-get"
@@ -31,18 +32,18 @@ case_missing_packages_stop_it_with_one_line_that_installs_them() {
 	deps PATH="$tmp/bare"
 	assert_eq status 1 "$rc"
 	assert_match list '*tests/deps.sh: missing packages: * curl * socat *' "$err"
-	assert_match 'line that installs' \
+	assert_match 'command that installs' \
 		'*tests/deps.sh: to install them: sudo apt-get install --no-install-recommends * curl * socat *' "$err"
-	[ ! -e "$tmp/apt" ] || fail 'it called apt-get'
+	[ ! -e "$tmp/apt" ] || fail 'deps.sh called apt-get'
 }
 
-case_without_apt_it_lists_what_is_missing() {
+case_missing_packages_are_listed_without_apt() {
 	need_plain_user
 	make_bare_path
 	deps PATH="$tmp/bare"
 	assert_eq status 1 "$rc"
 	assert_match list "*missing, by the names of Debian's packages: * curl * socat *" "$err"
-	case $err in *apt-get*) fail "it talks of apt-get: $err" ;; esac
+	case $err in *apt-get*) fail "deps.sh names apt-get: $err" ;; esac
 }
 
 case_a_dynamic_busybox_is_not_enough() {
@@ -52,32 +53,33 @@ case_a_dynamic_busybox_is_not_enough() {
 	cp "$(command -v ps)" "$tmp/dynamic"
 	cp "$tmp/dynamic" "$tmp/bare/busybox"
 	deps PATH="$tmp/bare"
-	assert_match 'with a dynamic one' '* busybox-static *' "$err"
+	assert_match 'packages missing beside a dynamic busybox' '* busybox-static *' "$err"
 	cp "$tmp/static" "$tmp/bare/busybox"
 	deps PATH="$tmp/bare"
-	case $err in *busybox-static*) fail "the static one is not enough: $err" ;; esac
+	case $err in *busybox-static*) fail "a static busybox is not enough: $err" ;; esac
 }
 
-# What only tests/peers need does not stop it.
-case_packages_that_are_only_unpacked_are_optional() {
+# Docker and containerd, which deps.sh only unpacks, are for tests/peers.
+case_packages_for_the_peers_are_optional() {
 	need_plain_user
 	unshare -rm true 2>/dev/null || skip userns "no user namespace can be made here"
 	unpacked=/var/cache/rlkbox-tests
-	[ -d "$unpacked" ] || skip unpacked "$unpacked is not there to be covered"
+	# A directory that this case can hide under a mount.
+	[ -d "$unpacked" ] || skip unpacked "$unpacked does not exist"
 	deps PATH="$PATH"
-	[ "$rc" -eq 0 ] || skip packages "some are missing: $err"
+	[ "$rc" -eq 0 ] || skip packages "other packages are missing: $err"
 	rc=0
 	# shellcheck disable=SC2016 # for the inner shell
 	unshare -rm sh -c 'mount -t tmpfs none "$1" &&
 		exec unshare --user --map-user="$2" --map-group="$2" sh "$3"' - \
 		"$unpacked" "$(id -u)" "$here/../deps.sh" 2>"$tmp/err" || rc=$?
 	assert_eq status 0 "$rc"
-	assert_match 'what it says' "*not unpacked to $unpacked, for tests/peers only: * docker.io *sudo tests/deps.sh*" \
+	assert_match message "*not unpacked to $unpacked, for tests/peers only: * docker.io *sudo tests/deps.sh*" \
 		"$(cat "$tmp/err")"
 }
 
 run_cases \
-	missing_packages_stop_it_with_one_line_that_installs_them \
-	without_apt_it_lists_what_is_missing \
+	missing_packages_are_listed_with_the_command_that_installs_them \
+	missing_packages_are_listed_without_apt \
 	a_dynamic_busybox_is_not_enough \
-	packages_that_are_only_unpacked_are_optional
+	packages_for_the_peers_are_optional
