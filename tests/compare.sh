@@ -1,18 +1,19 @@
 #!/bin/sh
-# Compares two launchers: tests/compare.sh REFERENCE OURS, both the path of a `rootlesskit` with a
-# `rootlessctl` in the same directory. The same behaviours are recorded with one after the other, each as
-# a small text. mask_texts masks what differs from run to run.
+# Compares our launcher with RootlessKit: tests/compare.sh ROOTLESSKIT OURS EXPECTED. The first
+# two arguments are paths of a `rootlesskit` that has a `rootlessctl` beside it. The same behaviours are recorded first with RootlessKit
+# and then with ours, each as a small text. mask_texts masks what differs from run to run.
 #
-# compare/expected lists the differences that are expected. A difference that is not listed fails, and so
-# does a listed one that no longer exists. A listed difference that refers to the table of differences in
+# compare/EXPECTED lists the expected differences. A difference that is not listed fails, and so does a
+# listed difference that no longer exists. A listed difference that refers to the table of
 # docs/differences.md must be found there.
 #
 # The output is TAP: a case for each behaviour, with a diff for each failure. ONLY='exit signal' runs
-# some groups, SHOW=1 also shows the diffs of listed differences, and TRACE=1 prints each behaviour when
-# it is recorded.
+# only these groups, SHOW=1 also shows the diffs of listed differences, and TRACE=1 prints the name of each
+# behaviour when it is recorded.
 set -u
 
-[ $# -eq 2 ] || { echo "usage: tests/compare.sh REFERENCE OURS" >&2; exit 2; }
+[ $# -eq 3 ] || { echo "usage: tests/compare.sh ROOTLESSKIT OURS EXPECTED" >&2; exit 2; }
+EXPECTED=$3
 tests=$(CDPATH='' cd "$(dirname "$0")" && pwd)
 [ "$(id -u)" -ne 0 ] || { echo "tests/compare.sh: run it as an unprivileged user" >&2; exit 2; }
 work=$(mktemp -d /tmp/compare.XXXXXX)
@@ -23,7 +24,7 @@ TAB=$(printf '\t')
 # ---- recording ----
 
 # see ID COMMAND...: runs a command and records its exit status, standard output and standard error.
-# Starting processes may be slow, so make_texts makes the texts of all behaviours at once, at the end.
+# make_texts makes texts of all records at the end, at once, because starting a process may be slow.
 see() {
 	id=$1
 	shift
@@ -33,8 +34,7 @@ see() {
 	echo "$result" >"$tmp/seen/$id.status"
 }
 
-# Makes a text in $seen of each behaviour recorded in $tmp/seen. "| " marks standard output, "! " standard
-# error.
+# Makes a text in $seen of each record in $tmp/seen. "| " marks standard output, "! " standard error.
 make_texts() {
 	awk -v dir="$seen/" '
 	FNR == 1 {
@@ -51,10 +51,11 @@ make_texts() {
 	' "$tmp"/seen/*.out "$tmp"/seen/*.err "$tmp"/seen/*.status
 }
 
-# Masks what differs from run to run or from program to program: the directory of this run, the ports in
-# $ports, PIDs of children, versions, times, temporary names, inode numbers and help texts. Debian's
-# RootlessKit is older than the version that we follow. So what differs in all of its log lines and usage
-# errors is masked too (except in behaviours named log-...), and the networks that a warning lists.
+# Masks what differs between two runs, or between the two programs: the directory of this run, the ports
+# in $ports, PIDs of children, versions, also the API's, times, temporary names, inode numbers and help texts. Debian's
+# RootlessKit is older than the version that we follow. So this also masks the forms of log lines and
+# usage errors, which have changed since (except in behaviours named log-...), and the networks that a
+# warning lists.
 mask_texts() {
 	set -- -e "s|$tmp|TMP|g" -e "s|$where/||g"
 	# Only where a PID is expected: the number may occur elsewhere, as a port for example.
@@ -79,6 +80,7 @@ mask_texts() {
 	) >"$tmp/files"
 	sed -i -s -e 's/\r//g' "$@" \
 		-e "s/\\b$(printf '%s' "$version" | sed 's/[.]/\\&/g')\\b/VERSION/g" \
+		-e 's/\("apiVersion": *"\|REST API version: \)1\.1\.[0-9]*/\1API/' \
 		-e 's/time="20[0-9T:+Z-]*"/time="TIME"/' \
 		-e 's/^| Date: .* GMT$/| Date: DATE/' \
 		-e 's/rootlesskit[0-9]\{6,\}/rootlesskitTEMP/g' -e 's/rootlesskit[A-Za-z0-9]\{6\}\b/rootlesskitTEMP/g' \
@@ -108,17 +110,19 @@ NETWORK='--net=slirp4netns --disable-host-loopback --copy-up=/etc'
 # shellcheck disable=SC2034 # the groups use it
 BUILTIN="$NETWORK --port-driver=builtin"
 
-LIMIT=60 # seconds for a launcher that is to end by itself
+LIMIT=60 # seconds for a launcher whose command ends
 
-# Races in 1.1.0: its child reports that it is ready before its socket exists, and may have exited with
-# the command before the ports are published. Our launcher has no such races.
+# True if RootlessKit 1.1.0 has failed because of one of its races: its child reports that it is ready
+# before its socket exists, and may exit with the command before the ports are published. Ours has no such
+# races.
 was_early() {
-	[ "$side" = reference ] &&
+	[ "$side" = rootlesskit ] &&
 		grep -q -e 'error: \(dial\|read\|write\) unix .*\.bp\.sock: ' -e 'error: EOF$' "$1"
 }
 
+# rk OPTIONS... COMMAND: runs a launcher until it ends, again if it was early
 rk() {
-	for try in 1 2 3 4 5; do
+	for try in 1 2 3 4 5 6 7 8 9 10; do
 		rc=0
 		timeout -k 1 "$LIMIT" rootlesskit "$@" >"$tmp/rk.out" 2>"$tmp/rk.err" || rc=$?
 		was_early "$tmp/rk.err" || break
@@ -129,12 +133,15 @@ rk() {
 	return "$rc"
 }
 
-# Runs a script inside when everything is ready: RootlessKit may start the command before that.
+# when_ready SCRIPT OPTIONS...: runs a script inside as soon as the API answers. RootlessKit may start the
+# command before that.
 when_ready() {
 	script=$1
 	shift
-	rk "$@" sh -c 'until [ -S "$ROOTLESSKIT_STATE_DIR/api.sock" ]; do sleep 0.02; done
-		sleep 0.1
+	rk "$@" sh -c 'until curl -s --unix-socket "$ROOTLESSKIT_STATE_DIR/api.sock" http://x/v1/info >/dev/null
+		do
+			sleep 0.02
+		done
 		'"$script"
 }
 
@@ -152,8 +159,20 @@ is_gone() {
 	! kill -0 "$1" 2>/dev/null || grep -q '^State:	Z' "/proc/$1/status" 2>/dev/null
 }
 
-# Starts a launcher with the state directory $state. Sets `pid` and `child` to the PIDs of its processes.
-# On failure the behaviour ends.
+# has_ports OPTIONS... COMMAND: true if the launcher that `begin` starts with these has published all ports of -p,
+# and if its socket for connections inside is there, if it uses one
+has_ports() {
+	for word; do
+		case $word in *:*[0-9]/[tu][cd]p*) echo "$word" ;; esac
+	done >"$tmp/wanted"
+	case " $* " in
+	*' --port-driver=builtin '*) [ -S "$state/.bp.sock" ] || return 1 ;;
+	esac
+	[ "$(curl -s --unix-socket "$sock" http://x/v1/ports | grep -o '"id":' | wc -l)" -ge "$(wc -l <"$tmp/wanted")" ]
+}
+
+# begin OPTIONS... COMMAND: starts a launcher with the state directory $state. Sets `pid` and `child` to
+# the PIDs of its processes. If it fails, the behaviour ends.
 begin() {
 	state=$tmp/state sock=$tmp/state/api.sock
 	env --default-signal=INT,QUIT rootlesskit --state-dir="$state" "$@" \
@@ -173,11 +192,14 @@ begin() {
 		fi
 		sleep 0.02
 	done
+	# RootlessKit 3.3.0 answers before that.
+	wait_for has_ports "$@"
 	child=$(cat "$state/child_pid" 2>/dev/null)
 	echo "${child:-0x0}" >>"$tmp/children"
 }
 
-# Waits until the launcher that `begin` started has executed its command, and sets `command`.
+# Waits until the launcher that `begin` started has executed its command. Sets `command` to the command's
+# PID.
 wait_for_command() {
 	tries=0 command=
 	until [ -n "$command" ] && ! [ "/proc/$command/exe" -ef "/proc/$child/exe" ]; do
@@ -189,6 +211,22 @@ wait_for_command() {
 	done
 }
 
+# forwards_signals PID: true if a process has a handler for SIGTTOU (bit 21), or blocks it to read it from
+# a descriptor. RootlessKit installs this handler together with those that forward signals, but only after
+# its API answers. A signal that arrives earlier ends RootlessKit.
+forwards_signals() {
+	# shellcheck disable=SC2013 # each line is one word
+	for mask in $(sed -n 's/^Sig\(Cgt\|Blk\):.*\(........\)$/0x\2/p' "/proc/$1/status"); do
+		[ $((mask & 1 << 21)) -eq 0 ] || return 0
+	done
+	return 1
+}
+
+# Waits until both processes that `begin` started forward signals.
+wait_for_forwarding() {
+	wait_for forwards_signals "$pid" && wait_for forwards_signals "$child"
+}
+
 # await_end PID: waits for a background process of this shell and returns its status. Kills a process
 # that runs for longer than wait_for waits.
 await_end() {
@@ -196,13 +234,14 @@ await_end() {
 	wait "$1" 2>/dev/null
 }
 
+# Ends the launcher that `begin` started.
 finish() {
 	kill -TERM "$pid" 2>/dev/null
 	await_end "$pid"
 	child=
 }
 
-# Free ports; mask_texts calls them PORT1, PORT2, ...
+# pick_ports COUNT: sets `ports`, and p1 to p4, to free ports. mask_texts replaces them by PORT1, PORT2, ...
 # shellcheck disable=SC2034 # the groups use them
 pick_ports() {
 	ports=
@@ -214,7 +253,7 @@ pick_ports() {
 	p3=$(echo "$ports" | cut -d' ' -f3) p4=$(echo "$ports" | cut -d' ' -f4)
 }
 
-# Prints the PIDs of the processes with this name that the group has started.
+# processes_named NAME: prints the PIDs of the group's processes with this name
 processes_named() {
 	grep -lsx "$1" /proc/[0-9]*/comm | cut -d/ -f3 | while read -r p; do
 		! grep -qszx "TMPDIR=$tmp" "/proc/$p/environ" || echo "$p"
@@ -249,7 +288,7 @@ observe() {
 	skips=$work/skips
 	where=$(CDPATH='' cd "$(dirname "$2")" && pwd)
 	mkdir -p "$work/$1" "$skips"
-	version=$("$2" --version | sed 's/.* //')
+	version=$("$2" --version | sed -n '1s/.* //p')
 	for group in $GROUPS_OF_BEHAVIOURS; do
 		[ -z "${ONLY-}" ] || case " $ONLY " in *" $group "*) ;; *) continue ;; esac
 		(
@@ -261,15 +300,12 @@ observe() {
 	wait
 }
 
-# ---- judging ----
+# ---- comparing ----
 
-LIST=$tests/compare/expected
+LIST=$tests/compare/$EXPECTED
 DIFFERENCES=$tests/../docs/differences.md
 
-# The list has lines of three parts between tabs:
-#     page     ID  WORDS     a difference that a row of docs/differences.md with these WORDS describes
-#     debian   ID  FACT      Debian's version differs from 3.0.1, which does as ours: the fact of 3.0.1
-#     race     ID  WORDS     1.1.0 does not always do the same, so the difference is not always there
+# A line of the list has three parts, separated by tabs; the list itself explains them.
 read_list() {
 	mkdir "$work/list"
 	while IFS=$TAB read -r kind id words; do
@@ -292,13 +328,14 @@ verdict() {
 }
 
 show_diff() {
-	diff -U 2 "$work/reference/$1" "$work/ours/$1" 2>&1 | sed -e 1,2d -e 's/^/# /' | head -n 60
+	diff -U 2 "$work/rootlesskit/$1" "$work/ours/$1" 2>&1 | sed -e 1,2d -e 's/^/# /' | head -n 60
 }
 
-# Removes from our error messages what follows RootlessKit's words: "; ...", " (...)", ": ..." (see the
-# row about errors in README.md's table). The length of a longer API message differs, too.
-take_off_advice() {
-	[ -e "$work/reference/$1" ] && [ -e "$work/ours/$1" ] || return 0
+# Our error messages may continue where RootlessKit's end: "; ...", " (...)" or ": ..."
+# (docs/differences.md). Removes that from our text, and the difference that it makes to the
+# Content-Length of an answer.
+remove_advice() {
+	[ -e "$work/rootlesskit/$1" ] && [ -e "$work/ours/$1" ] || return 0
 	awk '
 	function is_begin(begin, line) {
 		return begin != "" && index(line, begin) == 1 &&
@@ -317,20 +354,20 @@ take_off_advice() {
 		}
 		for (i = 1; i <= FNR; i++)
 			print goes_on && ours[i] ~ /^. Content-Length: / ? theirs[i] : ours[i]
-	}' "$work/reference/$1" "$work/ours/$1" >"$work/advised" && mv "$work/advised" "$work/ours/$1"
+	}' "$work/rootlesskit/$1" "$work/ours/$1" >"$work/advised" && mv "$work/advised" "$work/ours/$1"
 }
 
 judge() {
 	id=$1
 	kind='' words=''
-	take_off_advice "$id"
+	remove_advice "$id"
 	[ ! -e "$work/list/$id" ] || IFS=$TAB read -r kind words <"$work/list/$id"
 	if [ -e "$work/skips/$id" ]; then
 		verdict ok "$id # SKIP $(cat "$work/skips/$id")"
-	elif cmp -s "$work/reference/$id" "$work/ours/$id"; then
+	elif cmp -s "$work/rootlesskit/$id" "$work/ours/$id"; then
 		case $kind in
 		'' | race) verdict ok "$id" ;;
-		*) verdict 'not ok' "$id: the difference that compare/expected lists is gone" ;;
+		*) verdict 'not ok' "$id: the difference that compare/$EXPECTED lists is gone" ;;
 		esac
 	elif [ "$kind" = page ] && ! is_in_table "$words"; then
 		verdict 'not ok' "$id: docs/differences.md has no row with: $words"
@@ -352,12 +389,12 @@ judge_list() {
 			echo "$id is listed, but there is no such behaviour" >>"$work/wrong"
 	done
 	if [ -s "$work/wrong" ]; then
-		verdict 'not ok' "compare/expected"
+		verdict 'not ok' "compare/$EXPECTED"
 		sed 's/^/# /' "$work/wrong"
 	fi
 }
 
-# Kills processes that the behaviours have left; they have this run's mark in their environment.
+# Kills processes that the behaviours have left. They have COMPARE_RUN of this run in their environment.
 clean_up() {
 	marked=$(grep -lszx "COMPARE_RUN=$work" /proc/[0-9]*/environ | cut -d/ -f3)
 	for left in $marked; do
@@ -369,20 +406,20 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 1' INT TERM HUP
 
-if ! { : <>/dev/net/tun; } 2>/dev/null; then
+if ! { true <>/dev/net/tun; } 2>/dev/null; then # a failed redirection of `:` would end this shell
 	printf '1..1\nok 1 - comparison # SKIP tun: /dev/net/tun cannot be opened\n'
 	exit
 fi
 began=$(date +%s)
-observe reference "$1"
+observe rootlesskit "$1"
 between=$(date +%s)
 observe ours "$2"
 number=0 failures=0
 read_list
-for id in $(find "$work/reference" "$work/ours" "$work/skips" -type f | sed 's|.*/||' | sort -u); do
+for id in $(find "$work/rootlesskit" "$work/ours" "$work/skips" -type f | sed 's|.*/||' | sort -u); do
 	judge "$id"
 done
 judge_list
 echo "1..$number"
-echo "# $((between - began)) s for the reference, $(($(date +%s) - between)) s for ours"
+echo "# $((between - began)) s for RootlessKit, $(($(date +%s) - between)) s for ours"
 [ "$failures" -eq 0 ] && [ "$number" -gt 0 ]

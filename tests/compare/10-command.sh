@@ -7,7 +7,7 @@ GROUPS_OF_BEHAVIOURS='version option exit environment log'
 
 # ---- version, help ----
 
-# Option names of the reference's version 1.1.0, all of which have to be there.
+# The options of RootlessKit 1.1.0. Ours must have all of them.
 NAMES='--debug --print-semver --help --version --copy-up --copy-up-mode --propagation --net --mtu --cidr
 	--ifname --disable-host-loopback --ipv6 --lxc-user-nic-binary --lxc-user-nic-bridge --vpnkit-binary
 	--slirp4netns-binary --slirp4netns-sandbox --slirp4netns-seccomp --port-driver --publish --pidns
@@ -20,11 +20,12 @@ see_names() {
 	done
 }
 
-# The shape of a version: digits and what may stand behind them.
+# see_shape COMMAND...: prints the command's output with N in the place of each number, without a +suffix
 see_shape() {
 	"$@" | sed 's/[0-9]\{1,\}\(+[a-z0-9.]*\)\{0,1\}/N/g'
 }
 
+# see_stream COMMAND...: says on which streams the command prints
 see_stream() {
 	"$@" >"$tmp/o" 2>"$tmp/e"
 	rc=$?
@@ -95,8 +96,7 @@ group_option() {
 	see option-slirp4netns-wrong rk --net=slirp4netns --slirp4netns-binary=/bin/true true
 	see option-evacuate-no-cgroupns rk --evacuate-cgroup2=x true
 	see option-evacuate-no-pidns rk --evacuate-cgroup2=x --cgroupns true
-	# The reference hangs.
-	LIMIT=2
+	LIMIT=2 # RootlessKit hangs.
 	see option-copy-up-mode rk --copy-up-mode=foo true
 	see option-copy-up-shared rk --propagation=rshared --copy-up=/etc true
 	see option-reaper-unknown rk --reaper=foo true
@@ -124,10 +124,10 @@ group_exit() {
 	see exit-relative rk ./script
 	see exit-standard-input sh -c 'echo hello | rootlesskit cat'
 	see exit-standard-error rk sh -c 'echo complaint >&2'
-	see exit-background sh -c 'rootlesskit sh -c "sleep 3 >/dev/null 2>&1 & echo \$! >background"
+	see exit-background sh -c 'rootlesskit sh -c "sleep 60 >/dev/null 2>&1 & echo \$! >background"
 		ps -o comm= -p "$(cat background)"; kill "$(cat background)"'
 	see exit-leftovers sh -c 'ls | grep -c ^rootlesskit'
-	LIMIT=10 # the reference hangs
+	LIMIT=10 # RootlessKit hangs.
 	see exit-not-found-network rk $BUILTIN nosuchcommand
 }
 
@@ -140,7 +140,7 @@ see_environment() {
 		sed "s/=$(id -u)\$/=ID/; s/\(REEXEC_COUNT\).*/\1/"
 }
 
-# Descriptors of the command, which is cat here, but for its own.
+# The descriptors of the command, here a cat that opens none itself.
 see_descriptors() {
 	rk "$@" sh -c 'exec cat' <fifo >/dev/null 2>&1 &
 	exec 8>fifo
@@ -163,13 +163,14 @@ see_ids() {
 		sed "s/\b$(id -u)\b/ID/g"
 }
 
-# But for signals 32 and 33, which belong to libc: one that was ignored from the start is not for Go's.
+# Signals 32 and 33, which belong to libc, are left out. If they were ignored at the start, they are no
+# longer ignored in a program that Go has started.
 see_status() {
 	rk "$@" grep -E '^(Uid|Gid|Groups|NoNewPrivs|Seccomp|CapInh|CapPrm|CapEff|CapBnd|CapAmb|ShdPnd|SigBlk|SigIgn|SigCgt|Umask)' /proc/self/status |
 		sed 's/^\(SigIgn:.*\)..\(.......\)$/\1__\2/'
 }
 
-# Which namespaces are others than ours.
+# Which namespaces of the command differ from ours.
 see_namespaces() {
 	for ns in cgroup ipc mnt net pid user uts; do
 		echo "$ns $(readlink "/proc/self/ns/$ns")"
@@ -185,7 +186,7 @@ EOF
 see_processes() {
 	begin "$@" sleep 600
 	wait_for_command
-	# However the network program was found, and however it is told to end.
+	# The path of the network program and its option -e (--exit-fd) are left out.
 	ps -o args= --ppid "$pid" | sed 's|^[^ ]*/slirp4netns |slirp4netns |; s/ -e [0-9]*//' | sort
 	ps -o args= --ppid "$child"
 	echo "groups: $(ps -o pgid= -p "$pid,$child" | sort -u | wc -l)"

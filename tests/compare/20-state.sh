@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2016,SC2034,SC2086,SC2154 # scripts for the shell inside stand in single quotes;
 # variables are shared with compare.sh; $BUILTIN and $NETWORK are lists of options
-# For compare.sh: the state directory, signals, and what becomes of a launcher that is killed.
+# For compare.sh: the state directory, signals, and the end of a launcher that is killed.
 
 GROUPS_OF_BEHAVIOURS="$GROUPS_OF_BEHAVIOURS state signal"
 
@@ -35,7 +35,7 @@ see_second() {
 	finish
 }
 
-# As it is after a kill -9, and a run in the same directory.
+# What kill -9 leaves, and a start in the same directory afterwards.
 see_restart() {
 	begin $BUILTIN -p "127.0.0.1:$p1:80/tcp" sleep 600
 	wait_for_command
@@ -93,13 +93,13 @@ group_state() {
 # ---- signals ----
 
 CATCHABLE='HUP INT QUIT USR1 USR2 ALRM TERM CONT TSTP TTIN TTOU XCPU VTALRM PROF WINCH IO PWR'
-LET_ALONE='PIPE CHLD URG'
+NOT_FORWARDED='PIPE CHLD URG'
 
-# What reaches the command. Those that are not to be forwarded come first: a later one that arrives
-# shows that they would have been there.
+# Which signals reach the command. Those that must not be forwarded are sent first, so that they would have
+# arrived before the others.
 see_signals() {
 	cat >traps <<EOF
-for s in $CATCHABLE $LET_ALONE 40; do
+for s in $CATCHABLE $NOT_FORWARDED 40; do
 	trap "echo got \$s >>got" \$s
 done
 : >got
@@ -108,16 +108,17 @@ exit 7
 EOF
 	begin "$@" sh traps
 	wait_for test -e got
-	for s in $LET_ALONE $CATCHABLE 40; do
+	wait_for_forwarding
+	for s in $NOT_FORWARDED $CATCHABLE 40; do
 		kill "-$s" "$pid"
-		case " $LET_ALONE " in *" $s "*) continue ;; esac
+		case " $NOT_FORWARDED " in *" $s "*) continue ;; esac
 		tries=0
 		until grep -qx "got $s" got || [ "$tries" -eq 50 ]; do
 			tries=$((tries + 1))
 			sleep 0.02
 		done
 	done
-	grep -v CHLD got | sort | tr '\n' ' ' # but for the shell's own children
+	grep -v CHLD got | sort | tr '\n' ' ' # SIGCHLD is from the shell's own children.
 	touch stop
 	rc=0
 	await_end "$pid" || rc=$?
@@ -127,12 +128,13 @@ EOF
 	return $rc
 }
 
-# see_deadly SIGNAL OPTION...: the command does not catch it
+# see_deadly SIGNAL OPTION...: sends a signal that the command does not catch
 see_deadly() {
 	signal=$1
 	shift
 	begin "$@" sleep 600
 	wait_for_command
+	wait_for_forwarding
 	kill "-$signal" "$pid"
 	rc=0
 	await_end "$pid" || rc=$?

@@ -4,10 +4,12 @@
 # For compare.sh: mounts, the network, new namespaces and the reaper.
 
 GROUPS_OF_BEHAVIOURS="$GROUPS_OF_BEHAVIOURS mounts network namespace"
+# RootlessKit 1.1.0 does not have this network.
+[ "$EXPECTED" = expected-1.1.0 ] || GROUPS_OF_BEHAVIOURS="$GROUPS_OF_BEHAVIOURS gvisor"
 
 # ---- mounts ----
 
-# What a copied-up directory is like. Its entries are links into .ro*, or copies of links.
+# The type, mode and entries of a copied-up directory. The entries are links into .ro*, or copies of links.
 see_copy_up() {
 	find "$1" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort >outside
 	cat >look <<'EOF'
@@ -29,7 +31,7 @@ see_propagation() {
 	rk "--propagation=$1" findmnt -n -o PROPAGATION /
 }
 
-# Mounts that differ from those outside, but for copy-ups.
+# see_mounts OPTION...: mount points that are only inside or only outside, and what /sys shows
 see_mounts() {
 	cut -d' ' -f 5 /proc/self/mountinfo | sort >outside
 	when_ready 'cut -d" " -f 5 /proc/self/mountinfo | sort | diff outside - | grep "^[<>]"
@@ -53,7 +55,7 @@ group_mounts() {
 
 # ---- the network of slirp4netns ----
 
-# Its state is settled some time after it is up.
+# Describes the network, as soon as the interface has its IPv6 address, or after 5 s.
 LOOK='tries=0
 	until ip -br addr show dev "${IF:-tap0}" | grep -q "UP.*fe80" || [ $tries -eq 100 ]; do
 		tries=$((tries + 1)); sleep 0.05
@@ -61,30 +63,32 @@ LOOK='tries=0
 	ip -br addr; ip route; ip -o link show "${IF:-tap0}" | sed "s/.*\(mtu [0-9]*\).*/\1/"
 	ls -l /etc/resolv.conf /etc/hosts | cut -c 1-10
 	cat /etc/resolv.conf; sed "s/$(hostname)/HOST/g" /etc/hosts
-	grep -o " /etc/[a-z.]* " /proc/self/mountinfo | sort
+	grep -o " /etc/[a-z.]* " /proc/self/mountinfo | grep -v " /etc/[.]ro" | sort
 	ls /sys/class/net'
 
 see_network_processes() {
 	begin --net=slirp4netns --disable-host-loopback --copy-up=/etc --slirp4netns-sandbox=auto \
 		--slirp4netns-seccomp=auto sleep 600
-	# shellcheck disable=SC2009 # it is the arguments that are wanted
+	# shellcheck disable=SC2009 # pgrep does not print arguments alone
 	ps -o args= --ppid "$pid" | grep slirp4netns | sed 's/.*slirp4netns/slirp4netns/' |
 		grep -v -e sleep | sed 's/ -e [0-9]*//'
 	rootlessctl --socket="$sock" info
 	finish
 }
 
+# see_listeners PORT: prints the sockets of the host that listen on the port. While other sockets come and go, the
+# kernel may list one of them twice, with the same inode number.
 see_listeners() {
 	hex=$(printf ':%04X' "$1")
 	for table in tcp tcp6 udp udp6; do
 		awk -v end="$hex" -v table="$table" '
-			substr($2, length($2) - 4) == end && $3 ~ /^0*:0000$/ {
+			substr($2, length($2) - 4) == end && $3 ~ /^0*:0000$/ && !seen[$10]++ {
 				print table, substr($2, 1, length($2) - 5)
 			}' "/proc/net/$table"
 	done
 }
 
-# The driver's forwarding is by slirp4netns, which listens itself.
+# With this driver, slirp4netns itself listens.
 see_driver() {
 	begin --net=slirp4netns --disable-host-loopback --copy-up=/etc --port-driver=slirp4netns \
 		-p "127.0.0.1:$p1:80/tcp" busybox httpd -f -p 80 -h "$tmp"
@@ -120,20 +124,82 @@ group_network() {
 		-p "127.0.0.1:$p1:80/tcp" -p "127.0.0.1:$p1:81/tcp" true
 }
 
+# ---- the network gvisor-tap-vsock ----
+
+# rk_gvisor OPTION... COMMAND...: without the error that RootlessKit logs at each end
+rk_gvisor() {
+	result=0
+	rk --net=gvisor-tap-vsock "$@" 2>"$tmp/gvisor.err" || result=$?
+	grep -v 'cannot receive packets from @' "$tmp/gvisor.err" >&2
+	return "$result"
+}
+
+see_gvisor_ports() {
+	begin --net=gvisor-tap-vsock --port-driver=gvisor-tap-vsock --copy-up=/etc -p "127.0.0.1:$p1:80/tcp" \
+		busybox httpd -f -p 80 -h "$tmp"
+	rootlessctl --socket="$sock" info --json | tr ',' '\n' | grep -o '"driver".*'
+	rootlessctl --socket="$sock" add-ports "127.0.0.1:$p2:81/udp"
+	see_listeners "$p1"
+	see_listeners "$p2"
+	echo hello >index.html
+	wait_for curl -s --max-time 2 "http://127.0.0.1:$p1/"
+	curl -s --max-time 5 "http://127.0.0.1:$p1/"
+	rootlessctl --socket="$sock" remove-ports 1 2
+	see_listeners "$p1"
+	see_listeners "$p2"
+	finish
+}
+
+see_gvisor_info() {
+	begin --net=gvisor-tap-vsock --port-driver=gvisor-tap-vsock --copy-up=/etc sleep 600
+	rootlessctl --socket="$sock" info
+	finish
+}
+
+group_gvisor() {
+	pick_ports 2
+	see gvisor-network rk_gvisor sh -c "$LOOK"
+	see gvisor-mtu rk_gvisor --mtu=1400 sh -c "$LOOK"
+	see gvisor-cidr rk_gvisor --cidr=10.9.0.0/16 sh -c "$LOOK"
+	see gvisor-ifname rk_gvisor --ifname=foo0 env IF=foo0 sh -c "$LOOK"
+	see gvisor-mtu-large rk_gvisor --mtu=65522 true
+	see gvisor-ifname-slash rk_gvisor --ifname=a/b true
+	see gvisor-driver-unknown rk_gvisor --port-driver=foo true
+	see gvisor-driver-slirp4netns rk_gvisor --port-driver=slirp4netns true
+	see gvisor-driver-implicit rk_gvisor --port-driver=implicit true
+	see gvisor-driver-builtin rk_gvisor --port-driver=builtin true
+	see gvisor-driver-host rk --port-driver=gvisor-tap-vsock true
+	see gvisor-driver-none rk --net=none --port-driver=gvisor-tap-vsock true
+	see gvisor-publish-no-driver rk_gvisor -p 127.0.0.1:18001:80/tcp true
+	see gvisor-end rk --net=gvisor-tap-vsock true
+	see gvisor-loopback rk_gvisor --disable-host-loopback true
+	see gvisor-ipv6 rk_gvisor --ipv6 true
+	see gvisor-info see_gvisor_info
+	see gvisor-ports see_gvisor_ports
+}
+
 # ---- other namespaces ----
 
-# An orphan that has ended: the reaper takes it.
-ORPHAN='(sh -c "echo \$\$ >orphan; exit 0" &); sleep 0.3; ls -d /proc/$(cat orphan) 2>&1 | sed "s/[0-9]\{1,\}/N/"'
+# Looks for an orphan that has ended until the reaper has removed it, for 5 s at most.
+ORPHAN='(sh -c "echo \$\$ >orphan; exit 0" &)
+	tries=0
+	until [ -s orphan ] && [ ! -e "/proc/$(cat orphan)" ] || [ $tries -eq 250 ]; do
+		tries=$((tries + 1)); sleep 0.02
+	done
+	ls -d "/proc/$(cat orphan)" 2>&1 | sed "s/[0-9]\{1,\}/N/"'
 
 see_pidns() {
 	rk --pidns "$@" sh -c 'echo "pid $(cut -d" " -f 1 /proc/self/stat | sed "s/^[0-9]\{1,3\}\$/small/")"
 		ps -o comm= -p 1; [ "$(ps -o sid= -p $$)" -eq $$ ] && echo "a session of its own"'
 }
 
+no_sleep_is_left() {
+	[ -z "$(processes_named sleep)" ]
+}
+
 see_pidns_background() {
 	rk --pidns sh -c 'sleep 600 >/dev/null 2>&1 & echo started'
-	sleep 0.2
-	[ -z "$(processes_named sleep)" ] || echo left
+	wait_for no_sleep_is_left || echo left
 }
 
 group_namespace() {
@@ -158,5 +224,5 @@ group_namespace() {
 	see ipcns see_namespaces --ipcns
 	see cgroupns see_namespaces --cgroupns
 	see all-namespaces see_namespaces --pidns --cgroupns --utsns --ipcns $NETWORK
-	# Not --evacuate-cgroup2: it would take along whatever else runs in this cgroup.
+	# Not --evacuate-cgroup2, which would move other processes of this cgroup, too.
 }

@@ -7,7 +7,7 @@ GROUPS_OF_BEHAVIOURS="$GROUPS_OF_BEHAVIOURS port api ctl"
 
 # ---- ports ----
 
-# see_published SPEC...: what is listed, who listens where, who answers
+# see_published SPEC...: publishes ports, and prints the list, the listening sockets, and the answers
 see_published() {
 	n=$#
 	for spec; do
@@ -34,7 +34,7 @@ see_refused() {
 	rk $BUILTIN "$@" true
 }
 
-# An echo by a published UDP port.
+# see_udp SPEC: publishes a UDP port of an echo server
 see_udp() {
 	begin $BUILTIN -p "$1" socat udp-listen:80,fork,reuseaddr exec:cat
 	see_listeners "$p1"
@@ -55,7 +55,7 @@ see_in_use() {
 	return $rc
 }
 
-# The addresses that the target is reached by, seen from the server: 127.0.0.1 or the parent's IP.
+# The address that the server inside is reached at: 127.0.0.1 or the parent's IP.
 see_target() {
 	begin $BUILTIN -p "127.0.0.1:$p1:80/tcp" -p "127.0.0.2:$p2:80/tcp" \
 		-p "0.0.0.0:$p3:80/tcp4" -p "127.0.0.1:$p4:127.0.0.3:80/tcp" \
@@ -110,7 +110,7 @@ group_port() {
 		see port-6 see_published "[::1]:$p1:127.0.0.1:80/tcp"
 		see port-brackets-around-4 see_published "[127.0.0.1]:$p1:80/tcp"
 	else
-		skip_all ipv6 "this host has none" port-any port-any-6 port-no-address port-any-tcp6 \
+		skip_all ipv6 "this host has no IPv6" port-any port-any-6 port-no-address port-any-tcp6 \
 			port-both-families port-6 port-brackets-around-4
 	fi
 	see port-list rk $BUILTIN \
@@ -137,7 +137,7 @@ group_port() {
 
 URL=http://rootlesskit
 
-# With a body that holds a version and a PID: its length is left out.
+# For answers that hold a version and a PID, so that their length varies.
 ask_info() {
 	ask "$@" | sed 's/^Content-Length: .*/Content-Length: LENGTH/'
 }
@@ -147,13 +147,18 @@ ask() {
 post() {
 	ask -H 'Content-Type: application/json' -d "$1" "$URL/v1/ports"
 }
-# raw FORMAT: sends bytes, and tells what comes back and whether the connection stays
+# raw FORMAT: sends bytes to the API, and prints what comes back. The connection may stay open, so that
+# nothing marks the end of the answers: waits until the first one is there, and 0.3 s for another one.
 raw() {
-	# shellcheck disable=SC2059 # a format it is
-	{ printf "$1"; sleep 0.3; } | timeout 5 socat -t 0.2 - "UNIX-CONNECT:$sock"
+	: >answer
+	# shellcheck disable=SC2059,SC2094 # the argument is a format; test(1) does not read the file
+	{ printf "$1"; wait_for test -s answer; sleep 0.1; } | timeout 5 socat -t 0.2 - "UNIX-CONNECT:$sock" >answer
+	rc=$?
+	cat answer
+	return $rc
 }
 
-# The body's members with a port of the launcher's choice and one that is given.
+# spec PROTO PARENT_IP PARENT_PORT CHILD_PORT: prints a port spec in JSON
 spec() {
 	printf '{"proto":"%s","parentIP":"%s","parentPort":%s,"childPort":%s}' "$@"
 }
@@ -211,6 +216,22 @@ api_routes() {
 	see api-raw-close raw 'GET /v1/nosuch HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
 }
 
+api_odd_requests() {
+	get='GET /v1/nosuch HTTP/1.1\r\nHost: x\r\nConnection: close\r\n'
+	post='POST /v1/ports HTTP/1.1\r\nHost: x\r\nConnection: close\r\n'
+	see api-raw-empty-line-first raw "\r\n$get\r\n"
+	see api-raw-encoding raw "${post}Transfer-Encoding: gzip\r\n\r\n"
+	see api-raw-two-encodings raw "${post}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
+	see api-raw-chunk-size raw "${post}Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"
+	see api-raw-chunk-end raw "${post}Transfer-Encoding: chunked\r\n\r\n2\r\n{}x0\r\n\r\n"
+	see api-raw-long-body raw "${post}Content-Length: 65537\r\n\r\n{}"
+	see api-raw-endless-body raw "${post}Content-Length: 9223372036854775808\r\n\r\n{}"
+	see api-raw-expect raw "${get}Expect: foo\r\n\r\n"
+	see api-raw-expect-continue raw "${post}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}"
+	see api-raw-connect raw 'CONNECT x:80 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
+	see api-raw-connect-path raw 'CONNECT /v1/info HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
+}
+
 api_posts() {
 	echo "$BODIES" | while IFS='=' read -r name body; do
 		see "api-post-$name" post "$body"
@@ -244,6 +265,7 @@ group_api() {
 	see api-info ask_info "$URL/v1/info"
 	see api-list-empty ask "$URL/v1/ports"
 	api_routes
+	api_odd_requests
 	api_posts
 	finish
 	begin sleep 600
@@ -264,7 +286,7 @@ ctl() {
 	rootlessctl --socket="$sock" "$@"
 }
 
-# By ID: the reference lists in random order.
+# Sorted by ID, because RootlessKit lists ports in random order.
 ctl_list() {
 	ctl list-ports "$@" | sort -n
 }

@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
-"""Replays recorded command lines of RootlessKit against our program: captures.py DIR PROGRAM.
+"""Runs recorded command lines of RootlessKit with our program, and compares: captures.py DIR PROGRAM.
 
-DIR holds one file a case, as its README.md says: the command line after "$ ", then what was written to
-standard output, to standard error, and the exit status. Each case runs in the environment of the
-recording: user 2000 with the subordinate IDs 100000:65536, and namespaces of its own with `lo`, an `eth0`
-at 192.0.2.2/24, and empty directories over /tmp and /home. Root is needed for that, and no file of the
-machine changes. Cases that ask a running launcher (api-, ctl-) run in the order of the recording.
+DIR has one file for each case, as its README.md describes: the command line after "$ ", the standard
+output, the standard error, and the exit status. Each case runs in the environment of the recording: as
+user 2000 with the subordinate IDs 100000:65536, in new namespaces with `lo`, an `eth0` at 192.0.2.2/24,
+and empty directories over /tmp and /home. This needs root, and changes no file of the machine. Cases that
+ask a running launcher (api-, ctl-) run in the order of the recording.
 
-A case agrees if both outputs and the status do, line by line: our line may go on after RootlessKit's
-words, and versions, PIDs, times, MAC addresses and temporary names are masked, as are help texts (for a
-bad option we print none), the order of ports in a list, and the length of an answer, which must be right.
+A case agrees if each line of both outputs and the exit status agree. Our line may continue after
+RootlessKit's words. Versions, PIDs, times, MAC addresses, temporary names and help texts are masked (for a
+bad option we print no help). So are the order of ports in a list, and the length of an answer, but the
+length must be right.
 
   --only PATTERN   runs the cases whose name matches this shell pattern (may be repeated)
-  --show           shows what differs
-  --floor N        fails if fewer than N cases agree. Some recorded command lines wait for a fixed time
-                   only, too short on a busy machine: what differs is run once more before that
+  --show           shows the differences
+  --floor N        fails if fewer than N cases agree. Some recorded command lines wait for a fixed time,
+                   which is too short on a busy machine. So cases that differ are run once more before that
 """
 import argparse
 import concurrent.futures
@@ -75,8 +76,8 @@ def server_of_net_case(name):
     return "log-net-" + m.group(1) if m else None
 
 
-# The order in which the cases of one launcher were recorded; what is not listed comes in the order of
-# names after those that it begins like. "+" begins what the recording did but has no file.
+# The order in which the cases of one launcher were recorded, as shell patterns. Cases that match the same
+# pattern run in the order of their names. "+" marks a port that the recording added, but that has no file.
 CTL_ORDER = """ctl-info ctl-info-json ctl-list-ports ctl-list-ports-json ctl-list-ports-extra-args
     ctl-add-good ctl-add-good-json ctl-add-two ctl-add-duplicate ctl-add-bad-* ctl-add-flag-after
     ctl-add-none ctl-add-port-* ctl-add-privileged ctl-add-sctp ctl-add-good-then-bad ctl-list-after-adds
@@ -102,7 +103,7 @@ def in_order(names, order):
         if pattern.startswith("+"):
             result.append(pattern)
         matching = [n for n in left if fnmatch.fnmatchcase(n, pattern)]
-        # An exact name later in the order is not for a pattern in front of it.
+        # A case that is listed by its exact name waits for its own place.
         matching = [n for n in matching if n == pattern or n not in order]
         result += matching
         left = [n for n in left if n not in matching]
@@ -133,14 +134,14 @@ ETC = {
     "group": "root:x:0:\nuser:x:2000:\nnogroup:x:65534:\n",
     "subuid": "user:100000:65536\n",
     "subgid": "user:100000:65536\n",
-    # The recording leaves out the second line, but not its length.
-    "hosts": "127.0.0.1 localhost\n127.0.0.1 other\n127.0.0.1 vm\n",
+    # The second line is missing in some recordings, but their lengths include it.
+    "hosts": "127.0.0.1 localhost\n127.0.0.1 runsc\n127.0.0.1 vm\n",
     "resolv.conf": "nameserver 10.255.255.53\n",
 }
 
 
 def set_up(program):
-    """Runs in namespaces of its own: nothing of this outlives them."""
+    """Prepares the new namespaces. Everything disappears with them."""
     run("mount", "--make-rprivate", "/")
     run("mount", "-t", "proc", "proc", "/proc")
     run("hostname", "vm")
@@ -164,7 +165,7 @@ def set_up(program):
 
 def set_up_network():
     run("ip", "link", "set", "lo", "up")
-    # The recording's kernel had ifb0 and ifb1: here they are whatever every kernel can make.
+    # The recording's kernel had ifb0 and ifb1. These are other types of interfaces, which every kernel has.
     run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "ifb0")
     run("ip", "link", "set", "ifb0", "up")
     run("ip", "tuntap", "add", "name", "ifb1", "mode", "tap")
@@ -246,7 +247,7 @@ def run_command(case):
 
 
 def send_raw(case):
-    """Sends bytes to the API as they are. Returns its answer and whether it keeps the connection."""
+    """Sends bytes to the API unchanged. Returns the answer, and whether the API keeps the connection."""
     text = subprocess.run(["bash", "-c", "printf %s " + case.raw], stdout=subprocess.PIPE, check=True).stdout
     data = text.replace(b"\\r", b"\r").replace(b"\\n", b"\n")
     answer, end = b"", "<EOF>"
@@ -332,7 +333,7 @@ def run_main_group(cases, server_exit):
 
 
 def run_group(cases):
-    """In namespaces of its own. Returns pairs of a case and what was seen."""
+    """Runs in namespaces of its own. Returns pairs: a case, and the outputs and status of our program."""
     by_name = {c.name: c for c in cases}
     log = next((c for c in cases if c.name.startswith("log-net-")), None)
     if log is not None:
@@ -350,7 +351,7 @@ MASKS = [
     (r'time="20[0-9T:+Z-]*"', 'time="TIME"'),
     (r"(?m)^Date: .*$", "Date: DATE"),
     (r"(?m)^Content-Length: \d+", "Content-Length: N"),
-    (r"\b3\.0\.1(\+[\w.]+)?", "VERSION"),
+    (r"\b3\.[0-9]+\.[0-9]+(\+[\w.]+)?", "VERSION"),
     (r"/tmp/rootlesskit\w+", "/tmp/rootlesskitN"),
     (r"/tmp/cap\.\w+", "/tmp/cap.N"),
     (r'("childPID": ?)\d+', r"\1PID"),
@@ -370,7 +371,8 @@ MASKS = [
     (r"(?m)^([-bcdlps][-rwxsStT]{9}) +(\d+) +(\S+) +(\S+) +(\d+) DATE ", r"\1 \2 \3 \4 \5 DATE "),
     (r"(?m)^(d\S+) \d+ (\S+ \S+) \d+( DATE \.\.)$", r"\1 N \2 N\3"),
     (r"\d+( DATE child_pid)", r"N\1"),
-    (r"(?m)^127\.0\.0\.1 other\n", ""),
+    (r"(?m)^127\.0\.0\.1 runsc\n", ""),
+    (r"(WARN|ERRO)(\x1b\[0m|\^\[\[0m)?\[\d{4}\]", r"\1\2[SECONDS]"),
     (r"(bash: line) \d+: +\d+ (Killed)", r"\1 N: PID \2"),
     (r"\$HOME|/home/user", "HOME"),
 ]
@@ -379,21 +381,22 @@ HELP_OF_BAD_OPTION = re.compile(r"(?s)\A(Incorrect Usage: [^\n]*)\n.*\Z")
 
 
 def sort_ports(text):
-    """In the order of the IDs, in a table, in lines of JSON, and in an array."""
+    """Sorts ports by ID, in tables, in lines of JSON, and in arrays."""
     lines = text.split("\n")
     rows = [i for i, line in enumerate(lines) if re.match(r'\d+ +(tcp|udp)|\{"id":\d+,', line)]
     for i, row in zip(rows, sorted((lines[i] for i in rows), key=lambda row: int(re.search(r"\d+", row).group()))):
         lines[i] = row
     for i, line in enumerate(lines):
         if line.startswith('[{"id":'):
-            ports = json.loads(line)
+            ports, end = json.JSONDecoder().raw_decode(line)
             ports.sort(key=lambda port: port["id"])
-            lines[i] = json.dumps(ports, separators=(",", ":"))
+            # Another answer may follow on the same line.
+            lines[i] = json.dumps(ports, separators=(",", ":")) + line[end:]
     return "\n".join(lines)
 
 
 def length_is_right(text):
-    """Whether the Content-Length of an answer is that of its body."""
+    """True if the Content-Length of an answer is the length of its body."""
     head, _, body = text.partition("\n\n")
     length = re.search(r"(?m)^Content-Length: (\d+)$", head)
     body = re.sub(r"<EOF>$|<kept open>$", "", body)
@@ -408,7 +411,7 @@ def mask(text):
 
 
 def only_sections_of(theirs, ours):
-    """Long sections were left out of the recording: what they have is compared."""
+    """Removes sections of our output that are missing in the recording, which leaves out long ones."""
     headers = set(re.findall(r"(?m)^== .*$", theirs))
     if not headers:
         return ours
@@ -426,7 +429,7 @@ def line_agrees(theirs, ours):
 
 
 def differences(theirs, ours):
-    """Lines of a report; none if the texts agree."""
+    """Returns the lines of a report: no line if the texts agree."""
     theirs = mask(theirs)
     ours = only_sections_of(theirs, mask(ours))
     a, b = theirs.rstrip("\n").split("\n"), ours.rstrip("\n").split("\n")
@@ -454,11 +457,11 @@ def judge(case, seen):
     return report
 
 
-# ---- all of it ----
+# ---- running ----
 
 
 def make_groups(cases):
-    """Cases that share a launcher stay together, the others are dealt out."""
+    """Keeps cases that share a launcher in one group, and spreads the others over 2 * JOBS groups."""
     logs = {c.name: [c] for c in cases if c.name.startswith("log-net-")}
     main, rest = [], []
     for c in cases:
@@ -479,7 +482,7 @@ def make_groups(cases):
 
 
 def run_in_namespaces(program, cases):
-    """Runs a group in a process of its own, which this same program becomes."""
+    """Runs a group in a new process of this program, in new namespaces."""
     paths = "\n".join(c.path for c in cases if hasattr(c, "path"))
     done = subprocess.run(
         ["unshare", "-mnpui", "--fork", "--kill-child", sys.executable, os.path.abspath(__file__), "--inside", program],
