@@ -1,13 +1,16 @@
 #!/bin/sh
-# What nerdctl does with ports and networks, without nerdctl. Called as
+# Does with ports and networks what nerdctl does:
 #
-#   nerdctl.sh add|find|remove IP PORT        a port of the launcher, the same on both sides
-#   nerdctl.sh createRuntime|poststop IP PORT ...    an OCI hook, with the container's state on standard
-#                                             input: a network by CNI plugins, and ports that lead to
-#                                             the container's port 80
+#   nerdctl.sh add IP PORT           publishes a TCP port, with the same number on both sides
+#   nerdctl.sh find IP PORT          prints its ID
+#   nerdctl.sh remove IP PORT        removes it
+#   nerdctl.sh createRuntime IP PORT ...
+#   nerdctl.sh poststop IP PORT ...  OCI hooks, with the container's state on standard input: connect the
+#                                    container to a network by CNI plugins and publish ports that lead
+#                                    to its port 80; and undo this
 #
-# with ROOTLESSKIT_STATE_DIR in the environment, and for a hook CNI_PATH, PATH and SUBNET (10.4.7).
-# It posts no child IP, as nerdctl does not, and finds what it removes by proto, IP and ports.
+# The environment has ROOTLESSKIT_STATE_DIR, and for a hook CNI_PATH, PATH and SUBNET, such as 10.4.7.
+# Like nerdctl, it posts no child IP, and identifies a port by proto, parent IP and port numbers.
 set -eu
 
 api() {
@@ -39,19 +42,19 @@ remove() {
 	api -X DELETE "http://u/v1/ports/$id"
 }
 
-# each ADD_OR_REMOVE IP PORT ...
+# each FUNCTION IP PORT ...: calls FUNCTION IP PORT for each pair
 each() {
-	action=$1
+	function=$1
 	shift
 	while [ $# -gt 1 ]; do
-		"$action" "$1" "$2"
+		"$function" "$1" "$2"
 		shift 2
 	done
 }
 
 # ---- CNI ----
 
-# A network's configuration but for its braces, and the plugin that it is for.
+# These two print the configuration of a plugin without the braces around it.
 bridge_config() {
 	cat <<-EOF
 		"cniVersion":"1.0.0","name":"bridge","type":"bridge","bridge":"nerdctl0","isGateway":true,
@@ -61,11 +64,23 @@ bridge_config() {
 	EOF
 }
 
+# address_inside IP: prints the address in the launcher's network at which connections to IP arrive. Loopback
+# addresses stay, unless the port driver cannot connect to them. Like nerdctl, it needs both drivers in the answer.
+address_inside() {
+	api http://u/v1/info | python3 -c '
+import ipaddress, json, sys
+info = json.load(sys.stdin)
+ip, child = ipaddress.ip_address(sys.argv[1]), info["networkDriver"]["childIP"]
+if info["portDriver"].get("disallowLoopbackChildIP") and not ip.is_unspecified:
+    ip = child
+print(ip)' "$1"
+}
+
 # portmap_config IP PORT ...
 portmap_config() {
 	mappings=
 	while [ $# -gt 1 ]; do
-		mappings="$mappings${mappings:+,}{\"hostPort\":$2,\"containerPort\":80,\"protocol\":\"tcp\"}"
+		mappings="$mappings${mappings:+,}{\"hostIP\":\"$(address_inside "$1")\",\"hostPort\":$2,\"containerPort\":80,\"protocol\":\"tcp\"}"
 		shift 2
 	done
 	cat <<-EOF
@@ -74,6 +89,7 @@ portmap_config() {
 	EOF
 }
 
+# cni PLUGIN: runs a plugin with the configuration on standard input
 cni() {
 	plugin=$1
 	shift
@@ -91,16 +107,14 @@ detach() {
 	echo "{$(bridge_config)}" | cni bridge
 }
 
-# member NAME: of the container's state; a string or a number
+# member NAME: prints a member of the container's state, a string or a number
 member() {
 	printf '%s' "$oci_state" | python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"
 }
 
-# ----
-
-what=$1
+action=$1
 shift
-case $what in
+case $action in
 add) add "$@" ;;
 find) find_id "$@" ;;
 remove) remove "$@" ;;
@@ -117,7 +131,7 @@ poststop)
 	detach "$@"
 	;;
 *)
-	echo "nerdctl.sh: what is $what?" >&2
+	echo "nerdctl.sh: unknown action: $action" >&2
 	exit 2
 	;;
 esac
