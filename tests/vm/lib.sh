@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# What check-kernels and check-systemd share on the host: packages of other Debian suites in a cache,
-# initramfs archives, and virtual machines without KVM. Everything in the cache is complete: it is
-# made beside its place and renamed. Names hold versions; what nobody has used for a month is removed.
+# Shared by check-kernels and check-systemd, on the host: a cache of packages of other Debian suites,
+# initramfs archives, and virtual machines without KVM. Everything in the cache is complete, because it is
+# made under another name and then renamed. Names contain versions. What was not used for a month is
+# removed.
 
 : "${BUILD:?}"
 if [ "$(id -u)" -eq 0 ]; then
@@ -42,14 +43,15 @@ missing_packages() {
 
 # ---- packages ----
 
-# The Debian mirror that this machine's apt uses.
+# Prints the Debian mirror that this machine's apt uses.
 mirror() {
 	# shellcheck disable=SC2016 # apt's own variables
 	apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 'Created-By: Packages' |
 		sed -n 's/^Debian Debian //p' | sort -u | head -n 1
 }
 
-# suite_apt SUITE TOOL ARGUMENT...: apt for that suite alone, with lists and archives in the cache
+# suite_apt SUITE TOOL ARGUMENT...: runs a tool of apt for this suite only, with lists and archives in the
+# cache
 suite_apt() {
 	local dir=$VM_CACHE/apt/$1 tool=$2
 	shift 2
@@ -59,7 +61,8 @@ suite_apt() {
 		-o Acquire::Retries=3 -o APT::Architecture=amd64 -o APT::Architectures=amd64 "$@"
 }
 
-# update_suite SUITE: fetches its package lists, unless they are fresh. Old ones do where there is no network.
+# update_suite SUITE: fetches the package lists, unless they are fresh. Without a network, old lists are
+# used.
 update_suite() {
 	local dir=$VM_CACHE/apt/$1 url
 	url=$(mirror)
@@ -78,13 +81,13 @@ update_suite() {
 	fi
 }
 
-# package_version SUITE PACKAGE
+# package_version SUITE PACKAGE: prints the version of the package in that suite
 package_version() {
 	suite_apt "$1" apt-cache show --no-all-versions "$2" | sed -n 's/^Version: //p' | head -n 1
 }
 
-# unpacked SUITE NAME PACKAGE...: prints a directory of the cache, NAME and the first one's version,
-# that holds the files of these packages
+# unpacked SUITE NAME PACKAGE...: unpacks these packages into a directory of the cache, named NAME_VERSION
+# after the first package's version, and prints the directory
 unpacked() {
 	local suite=$1 name=$2 version place work
 	shift 2
@@ -99,7 +102,7 @@ unpacked() {
 			die "$* of $suite cannot be downloaded"
 		find "$work" -name '*.deb' -exec dpkg -x {} "$work/root" \;
 		with_dependencies "$work/root"
-		# Another run may have been faster.
+		# Another run may have made it meanwhile.
 		mv -T "$work/root" "$place" 2>/dev/null || [ -d "$place" ]
 		rm -rf "$work"
 	fi
@@ -109,8 +112,8 @@ unpacked() {
 
 # ---- kernels ----
 
-# kernel_of SUITE: prints the directory with the newest kernel for virtual machines that the suite has.
-# Newer suites have the kernel and its modules in packages of their own.
+# kernel_of SUITE: prints the directory of the suite's newest kernel for virtual machines. In newer suites
+# the kernel and its modules are in two packages.
 kernel_of() {
 	local image parts
 	update_suite "$1"
@@ -121,12 +124,12 @@ kernel_of() {
 	unpacked "$1" "$image" "$image" $parts
 }
 
-# depends_on SUITE PACKAGE PATTERN: those it depends on whose names begin so
+# depends_on SUITE PACKAGE PATTERN: prints the dependencies of the package that begin with PATTERN
 depends_on() {
 	suite_apt "$1" apt-cache depends "$2" | sed -n "s/^ *Depends: \\($3.*\\)/\\1/p"
 }
 
-# The directory with the kernel's modules, which is in usr/lib since Debian 13.
+# modules_of KERNEL: prints the directory of the kernel's modules, which is in usr/lib since Debian 13
 modules_of() {
 	local dir
 	for dir in "$1"/lib/modules/*; do
@@ -134,7 +137,8 @@ modules_of() {
 	done
 }
 
-# with_dependencies DIRECTORY: has modprobe know what each module needs, where there are modules
+# with_dependencies DIRECTORY: runs depmod, if there are modules, so that modprobe knows what each module
+# needs
 with_dependencies() {
 	local modules
 	if [ -d "$1/usr/lib/modules" ]; then
@@ -145,7 +149,7 @@ with_dependencies() {
 	[ -z "$modules" ] || [ -e "$modules/modules.dep.bin" ] || depmod -b "$1" "${modules##*/}"
 }
 
-# The kernel itself, which is among its modules since Linux 7.
+# kernel_image KERNEL: prints the path of the kernel itself, which is among its modules since Linux 7
 kernel_image() {
 	local file
 	for file in "$1"/boot/vmlinuz-* "$(modules_of "$1")/vmlinuz"; do
@@ -153,8 +157,7 @@ kernel_image() {
 	done
 }
 
-# module_files KERNEL MODULE...: prints the files to be loaded, in order; nothing for one that is
-# built in
+# module_files KERNEL MODULE...: prints the files to load, in order, without modules that are built in
 module_files() {
 	local dir=$1 modules name
 	shift
@@ -165,7 +168,7 @@ module_files() {
 	done | awk '!seen[$0]++'
 }
 
-# put_modules KERNEL ROOT DIRECTORY MODULE...: copies them into DIRECTORY below ROOT, not compressed,
+# put_modules KERNEL ROOT DIRECTORY MODULE...: copies modules into DIRECTORY below ROOT, decompressed,
 # with names that sort in the order of loading
 put_modules() {
 	local kernel=$1 dir=$2/$3 file name number=100
@@ -183,7 +186,7 @@ put_modules() {
 
 # ---- file systems for guests ----
 
-# new_root ROOT: directories, and busybox under all its names
+# new_root ROOT: creates directories, and busybox under all its names
 new_root() {
 	local applet
 	mkdir -p "$1"/{usr/{bin,sbin,lib,lib64},dev,proc,sys,tmp,etc,run,root,var/lib,var/tmp,home}
@@ -196,7 +199,8 @@ new_root() {
 	done
 }
 
-# put_programs ROOT PROGRAM...: this machine's programs, and their libraries at the same paths
+# put_programs ROOT PROGRAM...: copies programs of this machine to usr/bin, and their libraries to the
+# same paths
 put_programs() {
 	local root=$1 program file library
 	shift
@@ -217,35 +221,40 @@ put_libraries() {
 	done
 }
 
-# archive ROOT FILE: an initramfs that holds it, root's. It is not compressed: the guest is slow.
+# archive ROOT FILE: makes an initramfs in which everything belongs to root. It is not compressed, because
+# the guest is slow.
 archive() {
 	(cd "$1" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R +0:+0) >"$2"
 }
 
 # ---- machines ----
 
-# run_vm SECONDS CONSOLE RESULTS ARGUMENT...: a machine that has so long; what it prints on its first
-# serial port goes to the file CONSOLE, on its second to RESULTS. With more than one thread this
-# emulation corrupts kernels that patch their own text.
+# Options of all kernels. Without mitigations of speculative execution a machine needs a fifth less time.
+# shellcheck disable=SC2034 # for the scripts
+KERNEL_OPTIONS='console=ttyS0 quiet loglevel=3 panic=-1 random.trust_cpu=on mitigations=off'
+
+# run_vm SECONDS CONSOLE RESULTS ARGUMENT...: runs a machine for SECONDS at most. The output of its first
+# serial port goes to the file CONSOLE, that of its second one to RESULTS. It has one thread, because with
+# more threads this emulation corrupts kernels that patch their own text.
 run_vm() {
 	local seconds=$1 console=$2 results=$3
 	shift 3
-	timeout -k 5 "$seconds" nice -n "${VM_NICE:-0}" qemu-system-x86_64 -accel tcg,thread=single -cpu max -smp 2 \
+	timeout -k 5 "$seconds" nice -n "${VM_NICE:-0}" qemu-system-x86_64 -accel tcg,thread=single -cpu max,la57=off -smp 2 \
 		-display none -monitor none -nic none -serial "file:$console" -serial "file:$results" "$@" \
 		</dev/null
 }
 
 # ---- results ----
 
-# results OUT STATUS FILE...: what a machine whose qemu ended with STATUS printed, where each test file
-# begins with "# file NAME", and the last line is "# end". Adds a failed case for what is not as
-# planned: an early end, a file that did not run, a number of cases that differs.
+# results OUT STATUS FILE...: prints the results of a machine whose qemu ended with STATUS. In OUT each
+# test file begins with "# file NAME", and the last line is "# end". Adds a failed case if the machine
+# ended early, if one of the FILEs did not run, or if a file ran another number of cases than it planned.
 results() {
 	local out=$1.text status=$2 file
 	tr -d '\r\0' <"$1" >"$out" 2>/dev/null || true
 	shift 2
 	grep -aE '^(not )?ok|^#' "$out" || true
-	[ "$status" -eq 0 ] || echo "not ok - the machine was ended with status $status (124: its time is over)"
+	[ "$status" -eq 0 ] || echo "not ok - qemu ended with status $status (124: timeout)"
 	grep -aqx '# end' "$out" || echo "not ok - the machine did not run to the end"
 	for file; do
 		grep -aqx "# file $file" "$out" || echo "not ok - $file did not run"
@@ -261,7 +270,7 @@ results() {
 		END { check() }' "$out"
 }
 
-# report NAME TAP CONSOLE SECONDS: one line about a machine, in one piece with what failed there
+# report NAME TAP CONSOLE SECONDS: prints a line about a machine, and what failed there, in one piece
 report() {
 	local text
 	text=$(
@@ -275,7 +284,8 @@ report() {
 	echo "$text"
 }
 
-# count_results LOGS: the last line, from all results in that directory; fails if a case did
+# count_results LOGS: prints the last line, which counts all results in that directory; fails if a case
+# failed
 count_results() {
 	local passed failed skipped
 	skipped=$(cat "$1"/*.tap | grep -ac '^ok.*# SKIP' || true)

@@ -1,8 +1,8 @@
 #!/bin/sh
-# A kernel whose modules tun and nf_tables are not loaded. The last case loads tun, for what follows.
+# A kernel whose modules tun and nf_tables are not loaded. The last case loads tun, for main.sh.
 . "$(dirname "$0")/guest.sh"
 
-case_neither_tun_nor_nf_tables_are_there() {
+case_the_machine_has_neither_tun_nor_nf_tables() {
 	[ ! -e /dev/net/tun ] || fail '/dev/net/tun is there'
 	assert_fails as_root nft list tables
 }
@@ -13,7 +13,7 @@ case_ports_work_without_a_network_program() {
 	stop
 }
 
-case_network_programs_fail_with_a_message_about_tun() {
+case_network_programs_fail_with_an_error_about_tun() {
 	for program in slirp4netns pasta; do
 		launch --net=$program --copy-up=/etc touch "$tmp/ran"
 		assert_eq "status with $program" 1 "$rc"
@@ -30,5 +30,5 @@ case_with_tun_alone_the_network_works() {
 	stop
 }
 
-run_cases neither_tun_nor_nf_tables_are_there ports_work_without_a_network_program \
-	network_programs_fail_with_a_message_about_tun with_tun_alone_the_network_works
+run_cases the_machine_has_neither_tun_nor_nf_tables ports_work_without_a_network_program \
+	network_programs_fail_with_an_error_about_tun with_tun_alone_the_network_works

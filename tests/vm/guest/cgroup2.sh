@@ -1,17 +1,17 @@
 #!/bin/sh
-# A delegated cgroup in the v2 hierarchy.
+# Evacuation of a delegated cgroup of the v2 hierarchy.
 . "$(dirname "$0")/guest.sh"
 
 GROUP=/sys/fs/cgroup/user
 
-# in_group COMMAND...: in the delegated cgroup
+# in_group COMMAND...: runs a command in the delegated cgroup
 in_group() {
 	# shellcheck disable=SC2016 # for the inner shell
 	sh -c '/t/as-root --reuid=0 --regid=0 --clear-groups -- sh -c "echo $$ >$1/cgroup.procs"; shift; exec "$@"' \
 		- $GROUP "$@"
 }
 
-case_evacuation_of_a_delegated_cgroup() {
+case_a_delegated_cgroup_is_evacuated_and_restored() {
 	as_root mkdir $GROUP
 	as_root chown user:user $GROUP $GROUP/cgroup.procs $GROUP/cgroup.subtree_control
 	# shellcheck disable=SC2016 # for the inner shell
@@ -24,4 +24,4 @@ case_evacuation_of_a_delegated_cgroup() {
 	as_root rmdir $GROUP
 }
 
-run_cases evacuation_of_a_delegated_cgroup
+run_cases a_delegated_cgroup_is_evacuated_and_restored

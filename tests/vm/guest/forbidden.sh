@@ -1,9 +1,9 @@
 #!/bin/sh
-# Hosts that forbid namespaces by a sysctl: the message names the sysctl, and with the former value
-# the program works again.
+# Hosts that forbid namespaces by a sysctl. The error must name the sysctl, and with its former value the
+# program must work again.
 . "$(dirname "$0")/guest.sh"
 
-# forbidden_by SYSCTL OPTION...
+# forbidden_by SYSCTL OPTION...: starts a launcher with these options before, while and after SYSCTL is 0
 forbidden_by() {
 	sysctl=$1
 	shift
@@ -22,30 +22,32 @@ forbidden_by() {
 	assert_eq "status after, with $err" 0 "$rc"
 }
 
-case_unprivileged_user_namespaces() {
+case_forbidden_unprivileged_user_namespaces_are_reported() {
 	forbidden_by kernel.unprivileged_userns_clone
 }
-case_user_namespaces() {
+case_forbidden_user_namespaces_are_reported() {
 	forbidden_by user.max_user_namespaces
 }
-case_mount_namespaces() {
+case_forbidden_mount_namespaces_are_reported() {
 	forbidden_by user.max_mnt_namespaces
 }
-case_network_namespaces() {
+case_forbidden_network_namespaces_are_reported() {
 	forbidden_by user.max_net_namespaces
 }
-case_pid_namespaces() {
+case_forbidden_pid_namespaces_are_reported() {
 	forbidden_by user.max_pid_namespaces --pidns
 }
-case_ipc_namespaces() {
+case_forbidden_ipc_namespaces_are_reported() {
 	forbidden_by user.max_ipc_namespaces --ipcns
 }
-case_uts_namespaces() {
+case_forbidden_uts_namespaces_are_reported() {
 	forbidden_by user.max_uts_namespaces --utsns
 }
-case_cgroup_namespaces() {
+case_forbidden_cgroup_namespaces_are_reported() {
 	forbidden_by user.max_cgroup_namespaces --cgroupns
 }
 
-run_cases unprivileged_user_namespaces user_namespaces mount_namespaces network_namespaces \
-	pid_namespaces ipc_namespaces uts_namespaces cgroup_namespaces
+run_cases forbidden_unprivileged_user_namespaces_are_reported forbidden_user_namespaces_are_reported \
+	forbidden_mount_namespaces_are_reported forbidden_network_namespaces_are_reported \
+	forbidden_pid_namespaces_are_reported forbidden_ipc_namespaces_are_reported \
+	forbidden_uts_namespaces_are_reported forbidden_cgroup_namespaces_are_reported

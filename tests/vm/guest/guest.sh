@@ -1,6 +1,7 @@
 # shellcheck shell=sh
-# What the files of check-kernels' guests share, above what the end-to-end tests have. The machine is
-# theirs alone, so ports are fixed numbers. It is emulated: deadlines are long.
+# Shared by the tests that run in the machines of check-kernels, in addition to the library of the
+# end-to-end tests. Nothing else runs in the machine, so port numbers are fixed. It is emulated and slow,
+# so deadlines are long.
 . "$(dirname "$0")/../../e2e/lib.sh"
 
 HOST4=192.0.2.1 CLIENT4=192.0.2.7 SECOND4=192.0.2.2
@@ -12,7 +13,7 @@ as_root() {
 	/t/as-root --reuid=0 --regid=0 --clear-groups -- "$@"
 }
 
-# Runs a command in the client's network.
+# Runs a command in the client's network namespace.
 at_client() {
 	as_root nsenter --net=/run/netns/client "$@"
 }
@@ -21,7 +22,8 @@ has_ipv6() {
 	[ -e /proc/net/if_inet6 ]
 }
 
-# A page, a large file, and a program that says who asks, for busybox httpd in $tmp/www.
+# Makes a site for busybox httpd in $tmp/www: a page, a large file, and a program that prints the client's
+# address.
 make_site() {
 	make_page 'hello from inside'
 	head -c $((BIG_KB * 1024)) /dev/urandom >"$tmp/www/big"
@@ -35,20 +37,20 @@ answers() {
 	[ "$(fetch "$1")" = 'hello from inside' ]
 }
 
-# check_site URL: the page and the large file come as they are
+# check_site URL: checks that the page and the large file arrive unchanged
 check_site() {
 	wait_until 30 answers "$1/"
 	curl -s -g --max-time 60 "$1/big" >"$tmp/big" || fail "curl ended with status $? for $1/big"
 	cmp "$tmp/big" "$tmp/www/big" || fail "$1/big differs"
 }
 
-# serve OPTIONS...: a launcher with a web server on port 80 inside
+# serve OPTIONS...: starts a launcher with a web server on port 80 inside
 serve() {
 	[ -d "$tmp/www" ] || make_site
 	start "$@" busybox httpd -f -p 80 -h "$tmp/www"
 }
 
-# has_ports COUNT: the launcher has published so many
+# has_ports COUNT: true if the launcher has published COUNT ports
 has_ports() {
 	[ "$(rootlessctl --socket="$state/api.sock" list-ports --json | grep -c .)" = "$1" ]
 }

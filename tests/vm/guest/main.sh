@@ -1,17 +1,17 @@
 #!/bin/sh
-# What the program does, on a kernel of another age: IDs, namespaces, mounts, networks, ports, limits
-# and its end. Every machine of check-kernels runs these cases, but for those that forbid user namespaces.
+# The main functions on an older or newer kernel: IDs, namespaces, mounts, networks, ports, limits, and the
+# end. Every machine of check-kernels runs these cases, except those that forbid user namespaces.
 . "$(dirname "$0")/guest.sh"
 
 # ---- identity and namespaces ----
 
-case_the_users_own_id_alone() {
+case_subid_source_self_maps_only_the_own_id() {
 	launch --subid-source=self --net=none sh -c 'id -u; echo $(cat /proc/self/uid_map)'
 	assert_eq status 0 "$rc"
 	assert_eq output "$(printf '0\n0 2000 1')" "$out"
 }
 
-case_subordinate_ids() {
+case_subordinate_ids_are_mapped() {
 	launch --net=none sh -c "id -u; echo \$(cat /proc/self/uid_map /proc/self/gid_map)
 		touch $tmp/file; chown 5:6 $tmp/file"
 	assert_eq status 0 "$rc"
@@ -20,14 +20,14 @@ case_subordinate_ids() {
 	as_root rm "$tmp/file"
 }
 
-case_status_and_signal_of_the_command() {
+case_the_exit_status_is_that_of_the_command() {
 	launch --net=none sh -c 'exit 7'
 	assert_eq status 7 "$rc"
 	launch --net=none sh -c 'kill -KILL $$'
 	[ "$rc" -ne 0 ] || fail 'a command that was killed counts as a success'
 }
 
-case_namespaces_of_its_own() {
+case_each_option_creates_a_namespace() {
 	# shellcheck disable=SC2016 # for the inner shell
 	launch --net=none --pidns --cgroupns --utsns --ipcns sh -c '
 		hostname inside
@@ -43,31 +43,31 @@ case_namespaces_of_its_own() {
 		*) fail "no $ns namespace in $out" ;;
 		esac
 	done
-	assert_match 'the end' '*inside' "$out"
+	assert_match 'host name inside' '*inside' "$out"
 	[ "$(echo "$out" | sed -n 8p)" -lt 10 ] || fail "processes of the host are in /proc: $out"
 	assert_fails test "$(cat /proc/sys/kernel/hostname)" = inside
 }
 
-case_copied_up_directories() {
+case_copied_up_directories_can_be_changed() {
 	etc=$(ls -A /etc)
 	launch --net=none --copy-up=/etc --copy-up=/run --copy-up=/var/lib sh -c '
 		cat /etc/passwd && touch /etc/x /run/x /var/lib/x && ls -A /etc | wc -l'
 	assert_eq "status, with $err" 0 "$rc"
-	assert_eq 'its output' "$(cat /etc/passwd; echo $(($(echo "$etc" | wc -l) + 2)))" "$out"
-	assert_eq 'the host' "$etc" "$(ls -A /etc)"
+	assert_eq output "$(cat /etc/passwd; echo $(($(echo "$etc" | wc -l) + 2)))" "$out"
+	assert_eq 'the directory on the host' "$etc" "$(ls -A /etc)"
 	assert_fails test -e /run/x
 	assert_fails test -e /var/lib/x
 }
 
 # ---- ports without a network program ----
 
-case_tcp() {
+case_a_tcp_port_answers() {
 	serve --net=none --port-driver=builtin -p 127.0.0.1:8080:80/tcp
 	check_site http://127.0.0.1:8080
 	stop
 }
 
-case_streams_in_both_directions() {
+case_streams_arrive_unchanged_in_both_directions() {
 	start --net=none --port-driver=builtin -p 127.0.0.1:8080:8080/tcp "$BUILD/tools/stream" serve 8080
 	wait_until 20 "$BUILD/tools/stream" send 127.0.0.1 8080 small 1 1 1
 	for kind in bulk small mixed; do
@@ -76,13 +76,21 @@ case_streams_in_both_directions() {
 	stop
 }
 
-# echo_datagram ADDRESS OWN_PORT: sends one of 8000 bytes, and compares the answer
+# has_answer: true if as many bytes have arrived as were sent
+has_answer() {
+	[ "$(stat -c %s "$tmp/answer")" = "$(stat -c %s "$tmp/datagram")" ]
+}
+
+# echo_datagram ADDRESS OWN_PORT: sends 8000 bytes in one datagram, and compares the answer. socat ends after its
+# standard input, which is open until the answer has arrived.
 echo_datagram() {
-	socat -t 5 -b 9000 - "UDP:$1,sourceport=$2" <"$tmp/datagram" >"$tmp/answer"
+	: >"$tmp/answer"
+	{ cat "$tmp/datagram"; wait_until 5 has_answer; } |
+		socat -t 0.1 -b 9000 - "UDP:$1,sourceport=$2" >>"$tmp/answer"
 	cmp "$tmp/datagram" "$tmp/answer"
 }
 
-case_udp() {
+case_a_udp_port_answers() {
 	head -c 8000 /dev/urandom >"$tmp/datagram"
 	start --net=none --pidns --port-driver=builtin -p 127.0.0.1:8081:81/udp -p "$SECOND4:8081:81/udp" \
 		socat -b 9000 UDP-LISTEN:81,fork PIPE
@@ -94,16 +102,16 @@ case_udp() {
 	stop
 }
 
-case_addresses_of_clients() {
+case_servers_see_the_addresses_of_clients() {
 	serve --net=none --port-driver=builtin -p 0.0.0.0:8080:80/tcp
 	check_site "http://$HOST4:8080"
 	assert_match address "*$CLIENT4*" "$(at_client curl -s -m 20 "http://$HOST4:8080/cgi-bin/who")"
-	assert_match 'a second one' "*$CLIENT4*" "$(at_client curl -s -m 20 "http://$HOST4:8080/cgi-bin/who")"
+	assert_match 'address of a second connection' "*$CLIENT4*" "$(at_client curl -s -m 20 "http://$HOST4:8080/cgi-bin/who")"
 	stop
 }
 
-# Where the kernel has no IPv6 a port for all addresses is one for IPv4.
-case_ipv6() {
+# On a kernel without IPv6, a port of all addresses is a port of all IPv4 addresses.
+case_ports_work_with_and_without_ipv6() {
 	if ! has_ipv6; then
 		serve --net=none --port-driver=builtin -p :8080:80/tcp
 		check_site http://127.0.0.1:8080
@@ -124,7 +132,7 @@ case_ipv6() {
 
 slirp='--net=slirp4netns --mtu=65520 --copy-up=/etc --copy-up=/run'
 
-case_slirp4netns_and_the_api() {
+case_the_api_adds_and_removes_ports_with_slirp4netns() {
 	# shellcheck disable=SC2086 # options
 	serve $slirp --disable-host-loopback --port-driver=builtin -p "$SECOND4:8080:80/tcp"
 	check_site "http://$SECOND4:8080"
@@ -140,7 +148,7 @@ case_slirp4netns_and_the_api() {
 	stop
 }
 
-case_from_inside_to_the_host() {
+case_the_host_is_reached_from_inside() {
 	make_page 'hello from the host'
 	busybox httpd -f -p 127.0.0.1:8079 -h "$tmp/www" &
 	server=$!
@@ -148,10 +156,25 @@ case_from_inside_to_the_host() {
 	start $slirp sleep 1000
 	wait_until 30 inside sh -c '[ "$(curl -s -m 10 http://10.0.2.2:8079/)" = "hello from the host" ]'
 	stop
-	kill $server
+	end_process "$server"
 }
 
-case_a_detached_network_namespace() {
+# The oldest kernel has neither SO_PEEK_OFF for TCP nor segmentation of UDP.
+case_our_own_network_carries_streams() {
+	"$BUILD/tools/stream" serve 8077 >"$tmp/verified" &
+	server=$!
+	start --net=builtin --copy-up=/etc sleep 1000
+	wait_until 30 inside "$BUILD/tools/stream" send 10.0.2.2 8077 small 1 1 1
+	for kind in bulk mixed; do
+		inside timeout 90 "$BUILD/tools/stream" send 10.0.2.2 8077 "$kind" 4 500 2 || fail "$kind"
+	done
+	inside busybox ping -c 1 -W 10 10.0.2.2 >"$tmp/ping" || fail "$(cat "$tmp/ping")"
+	assert_eq 'streams that arrived wrong' '' "$(grep -v '^ok$' "$tmp/verified" || true)"
+	stop
+	end_process "$server"
+}
+
+case_ports_work_with_a_detached_network_namespace() {
 	make_site
 	# shellcheck disable=SC2086,SC2016 # options; for the inner shell
 	start $slirp --detach-netns --propagation=rslave --port-driver=builtin -p 127.0.0.1:8082:80/tcp \
@@ -160,21 +183,21 @@ case_a_detached_network_namespace() {
 	stop
 }
 
-case_the_port_driver_slirp4netns() {
+case_the_slirp4netns_port_driver_publishes_a_port() {
 	# shellcheck disable=SC2086 # options
 	serve $slirp --port-driver=slirp4netns -p 127.0.0.1:8083:80/tcp
 	check_site http://127.0.0.1:8083
 	stop
 }
 
-case_pasta() {
+case_pasta_publishes_a_port() {
 	make_site
 	start --net=pasta --copy-up=/etc --port-driver=implicit busybox httpd -f -p 8084 -h "$tmp/www"
 	check_site http://127.0.0.1:8084
 	stop
 }
 
-case_a_network_program_that_dies_is_started_again() {
+case_a_network_program_that_dies_is_restarted() {
 	# shellcheck disable=SC2086 # options
 	serve $slirp --port-driver=builtin -p 127.0.0.1:8080:80/tcp
 	first=$(pgrep -P "$pid" slirp4netns)
@@ -188,8 +211,8 @@ case_a_network_program_that_dies_is_started_again() {
 
 # ---- limits, and the end ----
 
-# Clients wait where there are no descriptors for all of them at once; none is refused.
-case_a_limit_of_descriptors() {
+# The launcher has too few descriptors for all clients at once. They wait, and no client is refused.
+case_clients_wait_at_the_file_descriptor_limit() {
 	ulimit -n 64
 	start --net=none --port-driver=builtin -p 127.0.0.1:8080:8080/tcp sh -c "exec $BUILD/tools/stream serve 8080"
 	wait_until 20 "$BUILD/tools/stream" send 127.0.0.1 8080 small 1 1 1
@@ -198,13 +221,12 @@ case_a_limit_of_descriptors() {
 	stop
 }
 
-case_after_kill_9_nothing_runs_and_the_directory_can_be_used() {
+case_after_kill_9_nothing_is_left_running_and_a_new_start_works() {
 	# shellcheck disable=SC2086 # options
 	serve $slirp --port-driver=builtin -p 127.0.0.1:8080:80/tcp
 	check_site http://127.0.0.1:8080
 	left="$child $(pgrep -P "$pid" slirp4netns) $(pgrep -P "$child" busybox)"
-	kill -KILL "$pid"
-	wait "$pid" || true
+	end_process "$pid" KILL
 	for p in $left; do
 		wait_until 20 has_ended "$p"
 	done
@@ -215,7 +237,7 @@ case_after_kill_9_nothing_runs_and_the_directory_can_be_used() {
 	stop
 }
 
-case_a_signal_ends_all() {
+case_SIGTERM_ends_everything() {
 	# shellcheck disable=SC2086 # options
 	serve $slirp --pidns --port-driver=builtin -p 127.0.0.1:8080:80/tcp
 	check_site http://127.0.0.1:8080
@@ -223,9 +245,23 @@ case_a_signal_ends_all() {
 	assert_fails fetch http://127.0.0.1:8080/
 }
 
-run_cases the_users_own_id_alone subordinate_ids status_and_signal_of_the_command \
-	namespaces_of_its_own copied_up_directories tcp streams_in_both_directions udp \
-	addresses_of_clients ipv6 slirp4netns_and_the_api from_inside_to_the_host \
-	a_detached_network_namespace the_port_driver_slirp4netns pasta \
-	a_network_program_that_dies_is_started_again a_limit_of_descriptors \
-	after_kill_9_nothing_runs_and_the_directory_can_be_used a_signal_ends_all
+run_cases subid_source_self_maps_only_the_own_id \
+	subordinate_ids_are_mapped \
+	the_exit_status_is_that_of_the_command \
+	each_option_creates_a_namespace \
+	copied_up_directories_can_be_changed \
+	a_tcp_port_answers \
+	streams_arrive_unchanged_in_both_directions \
+	a_udp_port_answers \
+	servers_see_the_addresses_of_clients \
+	ports_work_with_and_without_ipv6 \
+	the_api_adds_and_removes_ports_with_slirp4netns \
+	the_host_is_reached_from_inside \
+	our_own_network_carries_streams \
+	ports_work_with_a_detached_network_namespace \
+	the_slirp4netns_port_driver_publishes_a_port \
+	pasta_publishes_a_port \
+	a_network_program_that_dies_is_restarted \
+	clients_wait_at_the_file_descriptor_limit \
+	after_kill_9_nothing_is_left_running_and_a_new_start_works \
+	SIGTERM_ends_everything
