@@ -297,7 +297,7 @@ format-check:
 
 # ---- use ----
 
-bench: all $(BUILD)/openloop ## measure against Debian's rootlesskit, pasta and no proxy (docs/benchmarks.md)
+bench: all $(BUILD)/openloop ## compare with RootlessKit 1.1.0 and 3.3.0, pasta and no proxy (docs/benchmarks.md)
 	tests/deps.sh bench
 	tests/bench/run.sh $(BUILD)
 

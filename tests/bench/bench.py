@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Measures every row of the table against whichever peers this machine has. Run by run.sh.
+"""Measures the rows of the table with the peers that this machine has. Run by run.sh.
 
     bench.py --out DIR [--quick] [--rounds N] [--rows 'GROUP...'] [--peer NAME=KIND:FILE]...
 
-Writes DIR/results.json, from which report.py makes the rest. What a peer cannot do, or fails at, is
-noted and does not hinder the others.
+Writes DIR/results.json, of which report.py makes the tables and plots. If a peer cannot do something or
+fails, a note says why, and the others go on.
 """
 import argparse
 import json
@@ -37,7 +37,7 @@ def arguments():
     given.groups = given.rows.replace(",", " ").split() or GROUPS
     wrong = [g for g in given.groups if g not in GROUPS]
     if wrong:
-        parser.error(f"no such rows: {' '.join(wrong)}; there are {' '.join(GROUPS)}")
+        parser.error(f"no such rows: {' '.join(wrong)}; try some of {' '.join(GROUPS)}")
     given.rounds = given.rounds or (3 if given.quick else 5)
     given.groups = [g for g in GROUPS if g in given.groups]
     return given
@@ -48,7 +48,7 @@ def make_peer(text):
     kind, _, binary = rest.partition(":")
     if kind == "direct":
         return peers.Peer(name, kind)
-    words = [binary] if kind == "reference" else [binary, "rootlesskit"]
+    words = [binary] if kind in peers.ROOTLESSKITS else [binary, "rootlesskit"]
     return peers.Peer(name, kind, words)
 
 
@@ -59,14 +59,14 @@ def first_line(command):
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=10, check=False)
     except OSError:
-        return "not there"
+        return "not installed"
     lines = done.stdout.decode(errors="replace").strip().splitlines()
     return lines[0].strip() if lines else "?"
 
 
 def package_version(package):
     line = first_line(["dpkg-query", "-W", "-f", "${Version}", package])
-    return line if line[:1].isdigit() else "not there"
+    return line if line[:1].isdigit() else "not installed"
 
 
 def read(path):
@@ -89,12 +89,12 @@ def machine(peer_list):
     found = {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "kernel": platform.release(),
-        "processor": f"{value_of('/proc/cpuinfo', 'model name')}, {os.cpu_count()} of them, "
-                     f"{len(os.sched_getaffinity(0))} to be used",
+        "CPU": f"{value_of('/proc/cpuinfo', 'model name')}, {os.cpu_count()} of them, "
+               f"{len(os.sched_getaffinity(0))} usable",
         "memory": f"{int(value_of('/proc/meminfo', 'MemTotal').split()[0]) // 1024} MiB",
         "system": value_of_os_release(),
         "user": f"UID {os.getuid()}",
-        "descriptors (hard limit)": str(resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
+        "file descriptors (hard limit)": str(resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
         "fs.pipe-user-pages-soft": read("/proc/sys/fs/pipe-user-pages-soft"),
         "net.core.rmem_max, wmem_max": f"{read('/proc/sys/net/core/rmem_max')}, "
                                        f"{read('/proc/sys/net/core/wmem_max')}",
@@ -104,7 +104,7 @@ def machine(peer_list):
         if peer.kind == "direct":
             continue
         if peer.kind == "pasta":
-            found[peer.name] = f"{first_line(['pasta', '--version'])}, run by ours"
+            found[peer.name] = f"{first_line(['pasta', '--version'])}, run by rlkbox"
         else:
             size = os.path.getsize(peer.binary[0]) if os.path.exists(peer.binary[0]) else 0
             found[peer.name] = f"{first_line(peer.binary + ['--version'])}, {size // 1000} kB"
@@ -129,7 +129,7 @@ def value_of_os_release():
 # ---- the run ----
 
 def available(peer_list, notes):
-    """Those that can run here; why the others cannot goes to the notes."""
+    """Returns the peers that can run here. Notes why the others cannot."""
     usable = []
     for peer in peer_list:
         problem = peer.problem()
@@ -156,7 +156,7 @@ def measure(context, groups):
 
 
 def all_notes(context, peer_list):
-    """Reasons by "row|peer", what lies in a peer's nature included; "group|peer" for what failed."""
+    """Reasons for missing figures by "row|peer", and for failures by "group|peer"."""
     notes = {f"{name}|{peer}": reason for (name, peer), reason in context.notes.items()}
     for peer in peer_list:
         for row, reason in rows.NOTHING_TO_MEASURE.get(peer.kind, {}).items():
@@ -183,7 +183,7 @@ def main():
     os.closerange(3, 1024)
     procs.become_subreaper()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if hard != resource.RLIM_INFINITY:  # wrk and ab take what they are given
+    if hard != resource.RLIM_INFINITY:  # wrk and ab use their soft limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
@@ -200,7 +200,7 @@ def main():
         context.notes.update(notes)
         measure(context, given.groups)
         about["load average after"] = " ".join(read("/proc/loadavg").split()[:3])
-        about["time taken"] = f"{time.monotonic() - began:.0f} s for {' '.join(given.groups)}"
+        about["duration"] = f"{time.monotonic() - began:.0f} s for {' '.join(given.groups)}"
         store(context, given, peer_list, about)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -209,7 +209,7 @@ def main():
             context.drop_all()
         left = procs.end_all()
         if left:
-            print(f"ended at last: {' '.join(left)}", flush=True)
+            print(f"processes were left: {' '.join(left)}", flush=True)
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* openloop PORT RATE SECONDS CONNECTIONS: small HTTP requests to 127.0.0.1:PORT at a fixed rate.
+/* openloop PORT RATE SECONDS CONNECTIONS IP: makes small HTTP requests to IP:PORT at a fixed rate.
  *
- * Request k is due at k / RATE seconds, whether or not those before it are answered, and its
- * latency is counted from then: a server that stalls is not spared the requests that would have
- * come meanwhile ("coordinated omission"). A request that is due takes a connection that is idle,
- * and waits for one if there is none. Every answer has the length of the first one.
+ * Request k is due at k / RATE seconds, even if earlier ones are not answered yet, and its latency
+ * is measured from then. So a server that stalls also pays for the requests that fall due meanwhile
+ * (a closed loop would omit them: "coordinated omission"). A due request takes an idle connection,
+ * or waits for one. Every answer must have the length of the first one.
  *
- * At the end it waits two seconds for answers; what is out then counts with the time that it
- * waited.
+ * At the end the program waits two seconds for answers. A request without an answer counts with the
+ * time that it has waited.
  *
- * Prints one object of JSON: requests, answers, rate reached, and percentiles in microseconds.
+ * Prints a JSON object: requests, answers, rate reached, and percentiles in microseconds.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,7 +26,7 @@
 
 #define MAX_CONNECTIONS 1024
 #define MAX_REQUESTS	20000000
-#define GRACE_NS	2000000000 /* for answers that are out at the end */
+#define GRACE_NS	2000000000 /* the wait for outstanding answers at the end */
 #define NS_PER_S	1000000000LL
 
 static const char request[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -38,7 +38,7 @@ struct connection {
 };
 
 static struct connection connections[MAX_CONNECTIONS];
-static struct connection *idle[MAX_CONNECTIONS]; /* a ring: the one longest idle is next */
+static struct connection *idle[MAX_CONNECTIONS]; /* a ring; longest idle first */
 static unsigned int idle_first, idle_count, connection_count;
 static uint32_t *latency_us;
 static size_t done, answered;
@@ -80,7 +80,7 @@ static void send_request(struct connection *c, int64_t due_ns)
 		fail("send");
 }
 
-/* Reads what there is of an answer. */
+/* Reads a part of an answer. */
 static void on_answer(struct connection *c)
 {
 	char buf[4096];
@@ -89,7 +89,7 @@ static void on_answer(struct connection *c)
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n <= 0 || (size_t)n > c->missing) {
-		fprintf(stderr, n == 0 ? "a connection was closed\n" : "recv: no such answer\n");
+		fprintf(stderr, n == 0 ? "a connection was closed\n" : "unexpected answer\n");
 		exit(1);
 	}
 	c->missing -= (size_t)n;
@@ -99,7 +99,7 @@ static void on_answer(struct connection *c)
 	put_idle(c);
 }
 
-/* The first answer on the first connection tells how long an answer is. */
+/* Sets `answer_len` from the first answer. */
 static void learn_length(int fd)
 {
 	char buf[4096];
@@ -126,12 +126,15 @@ static void learn_length(int fd)
 	}
 }
 
-static void open_connections(int epoll_fd, uint16_t port)
+static void open_connections(int epoll_fd, const char *ip, uint16_t port)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
 	int one = 1;
 
-	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (inet_pton(AF_INET, ip, &to.sin_addr) != 1) {
+		fprintf(stderr, "openloop: %s is no IPv4 address\n", ip);
+		exit(2);
+	}
 	for (unsigned int i = 0; i < connection_count; i++) {
 		struct connection *c = &connections[i];
 		struct epoll_event event = { .events = EPOLLIN, .data.ptr = c };
@@ -148,7 +151,7 @@ static void open_connections(int epoll_fd, uint16_t port)
 	}
 }
 
-/* Waits for answers until something is due. */
+/* Handles answers until `until_ns`. */
 static void wait_until(int epoll_fd, int64_t until_ns)
 {
 	struct epoll_event events[64];
@@ -167,7 +170,7 @@ static void wait_until(int epoll_fd, int64_t until_ns)
 		on_answer(events[i].data.ptr);
 }
 
-/* Those that were not answered have waited until now at least. `sent`: how many were sent. */
+/* Records the requests without an answer as if it came now. `sent`: requests that were sent. */
 static void count_unanswered(size_t sent, size_t count, int64_t start_ns, double gap_ns)
 {
 	int64_t end_ns = now_ns();
@@ -183,7 +186,8 @@ static void count_unanswered(size_t sent, size_t count, int64_t start_ns, double
 	}
 }
 
-/* Sends `count` requests, one each gap_ns, and awaits their answers. Returns seconds taken. */
+/* Sends `count` requests, one every gap_ns, and waits for the answers. Returns the seconds taken.
+ */
 static double run(int epoll_fd, size_t count, double gap_ns)
 {
 	int64_t start_ns = now_ns();
@@ -199,7 +203,7 @@ static double run(int epoll_fd, size_t count, double gap_ns)
 			sent++;
 			due_ns = start_ns + (int64_t)((double)sent * gap_ns);
 		}
-		/* Nothing to send, or nothing to send it on: only an answer is worth waking for. */
+		/* wakes early only for answers if no request, or no connection, is left */
 		wait_until(epoll_fd, sent < count && idle_count > 0 ? due_ns : give_up_ns);
 	}
 	answered = done;
@@ -214,7 +218,7 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The smallest latency that this share of all requests does not exceed. */
+/* Returns the smallest latency that `share` of all requests does not exceed. */
 static uint32_t percentile(double share)
 {
 	size_t rank = (size_t)(share * (double)done);
@@ -230,8 +234,8 @@ int main(int argc, char **argv)
 	size_t count;
 	int epoll_fd;
 
-	if (argc != 5) {
-		fprintf(stderr, "usage: openloop PORT RATE SECONDS CONNECTIONS\n");
+	if (argc != 6) {
+		fprintf(stderr, "usage: openloop PORT RATE SECONDS CONNECTIONS IP\n");
 		return 2;
 	}
 	rate = strtod(argv[2], NULL);
@@ -248,10 +252,10 @@ int main(int argc, char **argv)
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (latency_us == NULL || epoll_fd < 0)
 		fail("start");
-	open_connections(epoll_fd, (uint16_t)strtoul(argv[1], NULL, 10));
+	open_connections(epoll_fd, argv[5], (uint16_t)strtoul(argv[1], NULL, 10));
 	took = run(epoll_fd, count, (double)NS_PER_S / rate);
 	if (answered == 0) {
-		fprintf(stderr, "none of %zu requests was answered\n", count);
+		fprintf(stderr, "no answer to %zu requests\n", count);
 		return 1;
 	}
 	qsort(latency_us, done, sizeof(*latency_us), compare);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured: each peer, brought up with the same two servers inside.
+"""What is measured: the peers, each started with the same two servers inside.
 
     client ---> 127.0.0.1:PORT of the host ---> proxy ---> 127.0.0.1:PORT inside ---> server
 
@@ -27,6 +27,8 @@ NONE = ["--net=none", "--port-driver=builtin"]
 SLIRP = ["--net=slirp4netns", "--mtu=65520", "--disable-host-loopback", "--port-driver=builtin",
          "--copy-up=/etc"]
 PASTA = ["--net=pasta", "--port-driver=implicit", "--copy-up=/etc"]
+
+ROOTLESSKITS = ("rootlesskit", "rootlesskit-3")  # kinds of peers: Debian's 1.1.0, and 3.3.0
 
 NGINX_CONF = """
 daemon off;
@@ -59,7 +61,7 @@ def has_tun():
 
 
 def is_listening(port):
-    """Does anybody listen on this TCP port of any address here?"""
+    """Does a process listen on this TCP port, on any address?"""
     lines = []
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
         if os.path.exists(path):
@@ -69,7 +71,7 @@ def is_listening(port):
 
 
 def free_port():
-    """Below the range that the kernel takes for clients, and below that of the row `ports`."""
+    """A port below the kernel's range for clients, and below the range of the row `ports`."""
     while True:
         port = random.randrange(10000, 30000)
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
@@ -84,12 +86,12 @@ def free_port():
 def nginx_binary():
     found = shutil.which("nginx") or NGINX
     if not os.access(found, os.X_OK):
-        raise Failure("no nginx (tests/deps.sh bench brings it)")
+        raise Failure("no nginx (tests/deps.sh bench unpacks it)")
     return found
 
 
 def ask(port, timeout=2):
-    """One request on a connection of its own; is it answered as it should be?"""
+    """Makes one request on a new connection. Is the answer right?"""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout) as s:
             s.settimeout(timeout)
@@ -100,18 +102,18 @@ def ask(port, timeout=2):
 
 
 class Peer:
-    """A way to publish ports. `binary` is the command's first words; `kind` tells how it is run."""
+    """A way to publish ports. `binary`: the first words of its command. `kind`: how to run it."""
 
     def __init__(self, name, kind, binary=None):
         self.name, self.kind, self.binary = name, kind, binary or []
 
     def problem(self):
-        """Why it cannot be measured at all here, or None."""
+        """Why this peer cannot be measured here, or None."""
         if self.kind == "direct":
             return None
         if not os.access(self.binary[0], os.X_OK):
-            return f"{self.binary[0]} is not there"
-        if self.kind == "reference" and not has_tun():
+            return f"{self.binary[0]} does not exist"
+        if self.kind in ROOTLESSKITS and not has_tun():
             return "it needs slirp4netns and /dev/net/tun"
         if self.kind == "pasta" and not shutil.which("pasta"):
             return "pasta is not installed"
@@ -130,14 +132,21 @@ class Peer:
 
     @property
     def has_api(self):
-        return self.kind in ("ours", "reference")
+        return self.kind == "rlkbox" or self.kind in ROOTLESSKITS
+
+    @property
+    def is_recent(self):
+        """Does it have --net=none with the builtin driver, and --detach-netns?"""
+        return self.kind in ("rlkbox", "rootlesskit-3")
 
 
 class Instance:
-    """A peer that runs. `http` and `iperf` are its ports; close() ends it and all in it."""
+    """A running peer. `http` and `iperf` are its ports. close() ends it and its servers.
 
-    def __init__(self, peer, command=None, options=None, by_itself=False):
-        self.peer, self.by_itself = peer, by_itself
+    standalone: pasta runs without a launcher."""
+
+    def __init__(self, peer, command=None, options=None, standalone=False):
+        self.peer, self.standalone = peer, standalone
         self.dir = tempfile.mkdtemp(prefix="peer.", dir=os.environ.get("TMPDIR"))
         self.started = []
         self.child = None
@@ -145,7 +154,7 @@ class Instance:
             self.http, self.iperf = free_port(), free_port()
             if peer.kind == "direct":
                 self._start_servers()
-            elif by_itself:
+            elif standalone:
                 self._start_pasta()
             elif command is None:
                 self._start_launcher(options or peer.network(), ["--pidns"] + self._publish(),
@@ -159,9 +168,9 @@ class Instance:
             raise
 
     def close(self):
-        # What runs below a launcher has a PID namespace of its own, and ends with it. What runs
-        # below pasta by itself does not.
-        below = procs.descendants(self.pid) if self.by_itself and self.started else []
+        # Servers below a launcher are in its PID namespace and end with it. Servers below a
+        # standalone pasta do not.
+        below = procs.descendants(self.pid) if self.standalone and self.started else []
         for process in reversed(self.started):
             procs.end(process)
         procs.kill(below)
@@ -176,7 +185,7 @@ class Instance:
         return self.started[0].pid
 
     def proxies(self):
-        """The PIDs whose processor time is the proxy's."""
+        """The PIDs whose CPU time is the proxy's."""
         if self.peer.kind == "direct":
             return []
         if self.peer.kind == "pasta":
@@ -184,11 +193,11 @@ class Instance:
         return [self.pid, self.child]
 
     def pastas(self):
-        if self.by_itself:
+        if self.standalone:
             return [self.pid]
         found = [p for p in procs.descendants(self.pid) if procs.name_of(p).startswith(("pasta", "passt"))]
         if not found:
-            raise Failure("no process of pasta is there")
+            raise Failure("there is no process of pasta")
         return found
 
     def forwarder(self):
@@ -223,11 +232,11 @@ class Instance:
         self.started.append(procs.spawn(self._iperf(), cwd=self.dir))
 
     def _start_pasta(self):
-        """pasta by itself with ports that are named: older ones look for UDP ports at their start only."""
+        """Starts a standalone pasta with the ports named: older ones look for UDP ports only at the start."""
         command = ["pasta", "--quiet", "--config-net", "-t", f"{self.http},{self.iperf}", "-u", str(self.iperf)]
         known = subprocess.run(["pasta", "--help"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, timeout=10, check=False).stdout
-        if b"--host-lo-to-ns-lo" in known:  # older ones do so always
+        if b"--host-lo-to-ns-lo" in known:  # older ones always do that
             command.append("--host-lo-to-ns-lo")
         self.started.append(procs.spawn(command + ["--", "sh", "-c", self._server_script()], cwd=self.dir))
 
@@ -248,13 +257,13 @@ class Instance:
             if self.started[0].poll() is not None or time.monotonic() > deadline:
                 with open(log, encoding="utf-8", errors="replace") as f:
                     lines = f.read().strip().splitlines()
-                raise Failure(f"the launcher does not start: {lines[-1] if lines else 'no reason given'}")
+                raise Failure(f"the launcher does not start: {lines[-1] if lines else 'without a reason'}")
             time.sleep(0.01)
 
     def _wait_for_servers(self):
         deadline = time.monotonic() + READY_S
         while not (ask(self.http) and is_listening(self.iperf)):
             if time.monotonic() > deadline:
-                raise Failure("the servers inside are not reached")
+                raise Failure("the servers inside do not answer")
             time.sleep(0.02)
-        time.sleep(0.1)  # iperf3 inside, behind a listener that is there already
+        time.sleep(0.1)  # the published port may listen before iperf3 inside does

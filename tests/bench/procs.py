@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes: started, measured and ended.
+"""Starts, measures and ends processes.
 
-This process is made a subreaper, so that everything that was started, at whatever depth, is its
-descendant until it has ended: end_all() walks down from here and ends by PID. Whatever is started
-also gets SIGTERM when this process dies by itself.
+This process becomes a subreaper, so every process that a benchmark starts stays its descendant until
+it ends, and end_all() finds it. Processes also get SIGTERM when this process dies.
 """
 import ctypes
 import os
@@ -18,7 +17,7 @@ TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 class Failure(Exception):
-    """Why something could not be measured: one line for a note in the table."""
+    """Why something could not be measured: one line, for a note below the table."""
 
 
 def become_subreaper():
@@ -31,7 +30,7 @@ def _in_child():
 
 
 def spawn(command, **more):
-    """Starts it in a session of its own (^C is for us alone), with nothing inherited."""
+    """Starts a command in its own session, so that ^C reaches only us, without our descriptors."""
     settings = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     settings.update(more)
     try:
@@ -41,7 +40,7 @@ def spawn(command, **more):
 
 
 def output_of(command, timeout):
-    """Runs a load to its end and returns what it wrote; it is ended when its time is up."""
+    """Runs a command and returns its output. Kills it after `timeout` seconds."""
     process = spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     name = os.path.basename(command[0])
     try:
@@ -58,7 +57,7 @@ def output_of(command, timeout):
 
 
 def end(process, grace_s=3.0):
-    """Ends a process that was started here and waits for it."""
+    """Ends a process that spawn() started, and waits for it."""
     if process.poll() is None and grace_s > 0:
         process.terminate()
         try:
@@ -73,7 +72,7 @@ def end(process, grace_s=3.0):
 # ---- /proc ----
 
 def _stat(pid):
-    """The fields of /proc/PID/stat from the third on; None if it is gone."""
+    """The fields of /proc/PID/stat from the third on; None if there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
             text = f.read()
@@ -91,7 +90,7 @@ def name_of(pid):
 
 
 def descendants(root):
-    """PIDs of all that descend from a process, the nearest first."""
+    """PIDs of all descendants of a process, children first."""
     children = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -107,7 +106,7 @@ def descendants(root):
 
 
 def kill(pids):
-    """Those of them that are descendants of ours still."""
+    """Kills the processes that are still our descendants."""
     for pid in set(pids) & set(descendants(os.getpid())):
         try:
             os.kill(pid, signal.SIGKILL)
@@ -116,7 +115,7 @@ def kill(pids):
 
 
 def end_all():
-    """Ends every descendant of ours that is left, and says what it was."""
+    """Kills all of our descendants. Returns their PIDs and names."""
     left = []
     for pid in descendants(os.getpid()):
         fields = _stat(pid)
@@ -137,11 +136,11 @@ def end_all():
 
 
 def cpu_ns(pids):
-    """Processor time that these processes have had, user and system, all threads.
+    """CPU time of these processes so far, user and system, all threads.
 
-    /proc/PID/task/*/schedstat has nanoseconds, but not of threads that have ended;
-    /proc/PID/stat has those too, in hundredths of a second: whatever is more, if by more than
-    its coarseness.
+    /proc/PID/task/*/schedstat has nanoseconds, but lacks threads that have ended. /proc/PID/stat
+    has these, too, but in hundredths of a second. So the second counts only if it is larger by more
+    than its resolution.
     """
     total = 0
     for pid in pids:
@@ -174,12 +173,12 @@ def _kilobytes(path, key):
 def resident_kib(pid):
     kib = _kilobytes(f"/proc/{pid}/status", "VmRSS:")
     if kib is None:
-        raise Failure("no VmRSS to be read")
+        raise Failure("VmRSS cannot be read")
     return kib
 
 
 def proportional_kib(pid):
-    """PSS, or None where it may not be read."""
+    """PSS, or None if it must not be read."""
     return _kilobytes(f"/proc/{pid}/smaps_rollup", "Pss:")
 
 

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """report.py OUT [DOCS]: the table, the lists and the plots of OUT/results.json.
 
-Into OUT: table.md, table.csv (a line for each row and peer), raw.csv (a line for each measurement) and
-the plots. With DOCS, the plots go there too, and the part of DOCS/benchmarks.md between the two markers
-is written anew; what stands around it stays.
+Writes to OUT: table.md, table.csv (a line for each row and peer), raw.csv (a line for each measurement) and
+the plots. With DOCS, also copies plots and CSV files there, and replaces the part of DOCS/benchmarks.md
+between the two markers.
 """
 import csv
 import json
@@ -19,22 +19,22 @@ BEGIN = "<!-- generated: begin -->"
 END = "<!-- generated: end -->"
 PLOTS = {
     "bench-bulk": ("Bulk TCP: throughput", "Gbit/s", ["bulk-1-rate", "bulk-64-rate"], ["1 stream", "64 streams"]),
-    "bench-bulk-cpu": ("Bulk TCP: processor time of the proxy", "s/GB", ["bulk-1-cpu", "bulk-64-cpu"],
+    "bench-bulk-cpu": ("Bulk TCP: CPU time of the proxy", "s/GB", ["bulk-1-cpu", "bulk-64-cpu"],
                        ["1 stream", "64 streams"]),
     "bench-requests": ("Small requests and new connections", "1/s", ["small-rate", "connect-rate"],
                        ["requests, kept alive", "new connections"]),
-    "bench-requests-cpu": ("Processor time of the proxy", "µs", ["small-cpu", "connect-cpu"],
+    "bench-requests-cpu": ("CPU time of the proxy", "µs", ["small-cpu", "connect-cpu"],
                            ["per request", "per new connection"]),
     "bench-udp": ("UDP, 1400-byte datagrams at full rate", "Gbit/s", ["udp-rate"], ["received"]),
     "bench-start": ("Start to end of `true`", "ms", ["start-none", "start-full"],
-                    ["no network", "the full slirp4netns line"]),
+                    ["no network", "with the options of nerdctl"]),
     "bench-memory": ("Resident memory after the start", "MB", ["memory-slirp", "memory-none"],
                      ["slirp4netns", "no network"]),
 }
 
 
 class Results:
-    """What OUT/results.json holds, summed up."""
+    """The contents of OUT/results.json, and medians."""
 
     def __init__(self, data):
         self.data = data
@@ -47,7 +47,7 @@ class Results:
                         for name, by_peer in self.summaries.items()}
 
     def reason(self, row, peer):
-        """Why there is no figure."""
+        """Why a figure is missing."""
         notes = self.data["notes"]
         for name in (row.name, row.group, ""):
             if f"{name}|{peer}" in notes:
@@ -66,17 +66,17 @@ def cell(summary, decimals):
     return text
 
 
-def asked_text(asked, row, verdict):
-    """What is asked and what came of it."""
-    sign = "≤" if asked.at_most else "≥"
-    figure = "-" if verdict is None else number(verdict.figure, 3 if asked.of != "excess" else 1)
-    if asked.of == "ratio":
-        return f"{sign} {asked.limit:g} of {asked.peer}: {figure}"
-    if asked.of == "self":
-        return f"{sign} {asked.limit:g} of \"{BY_NAME[asked.other].text}\": {figure}"
-    if asked.of == "excess":
-        return f"{sign} {asked.peer} + {asked.limit:g}: {figure}"
-    return f"{sign} {asked.limit:g} {row.unit}".rstrip()
+def goal_text(goal, row, verdict):
+    """A goal, and the figure that is compared with it."""
+    sign = "≤" if goal.at_most else "≥"
+    figure = "-" if verdict is None else number(verdict.figure, 3 if goal.of != "excess" else 1)
+    if goal.of == "ratio":
+        return f"{sign} {goal.limit:g} of {goal.peer}: {figure}"
+    if goal.of == "self":
+        return f"{sign} {goal.limit:g} of \"{BY_NAME[goal.other].text}\": {figure}"
+    if goal.of == "excess":
+        return f"{sign} {goal.peer} + {goal.limit:g}: {figure}"
+    return f"{sign} {goal.limit:g} {row.unit}".rstrip()
 
 
 def met_text(verdict):
@@ -84,11 +84,11 @@ def met_text(verdict):
 
 
 def table(results):
-    """Markdown, with the reasons for what is missing below."""
+    """Markdown, with the reasons for missing figures below."""
     columns = results.peers
     beside = [p for p in columns if p != OURS]
     lines = ["| what | unit | " + " | ".join(columns) + " | "
-             + " | ".join(f"ours to {p}" for p in beside) + " | asked | met |",
+             + " | ".join(f"rlkbox / {p}" for p in beside) + " | goal | met |",
              "|---|---|" + "---:|" * (len(columns) + len(beside)) + "---|---|"]
     reasons = []
     for row in results.rows:
@@ -106,30 +106,30 @@ def table(results):
         for peer in beside:
             both = OURS in medians and peer in medians
             cells.append(f"{divide(medians[OURS], medians[peer]):.3f}" if both else "-")
-        verdicts = [(a, judge(a, row.name, results.medians)) for a in row.asked if asked_applies(a, results)]
-        cells.append("; ".join(asked_text(a, row, v) for a, v in verdicts))
+        verdicts = [(a, judge(a, row.name, results.medians)) for a in row.goals if goal_applies(a, results)]
+        cells.append("; ".join(goal_text(a, row, v) for a, v in verdicts))
         cells.append(", ".join(met_text(v) for _, v in verdicts))
         lines.append(f"| {row.text} | {row.unit} | " + " | ".join(cells) + " |")
     below = [f"[{i + 1}] {reason}." for i, reason in enumerate(reasons)] + failures(results, reasons)
     return "\n".join(lines + [""] + [line + "  " for line in below]).rstrip() + "\n"
 
 
-def failures(results, told):
-    """What failed in some rounds, of rows that have figures from others."""
+def failures(results, shown):
+    """Failures in rounds of rows that have figures of other rounds."""
     found = []
     for key, reason in results.data["notes"].items():
         group, _, peer = key.partition("|")
-        if group in results.data["groups"] and f"{peer}: {reason}" not in told:
-            found.append(f"In a round of {group}, {peer} failed: {reason}.")
+        if group in results.data["groups"] and f"{peer}: {reason}" not in shown:
+            found.append(f"In one round of {group}, {peer} failed: {reason}.")
     return found
 
 
-def asked_applies(asked, results):
-    return asked.of in ("value", "self") or asked.peer in results.peers or asked.peer == REFERENCE
+def goal_applies(goal, results):
+    return goal.of in ("value", "self") or goal.peer in results.peers or goal.peer == REFERENCE
 
 
 def count_met(results):
-    verdicts = [judge(a, row.name, results.medians) for row in results.rows for a in row.asked]
+    verdicts = [judge(a, row.name, results.medians) for row in results.rows for a in row.goals]
     known = [v for v in verdicts if v is not None]
     return sum(v.met for v in known), len(known), len(verdicts)
 
@@ -137,12 +137,12 @@ def count_met(results):
 def facts(results):
     data = results.data
     met, known, total = count_met(results)
-    text = [f"Medians of {data['rounds']} rounds in which the peers take turns"
+    text = [f"Medians of {data['rounds']} rounds, in which the peers take turns"
             + (" (`--quick`: short loads)" if data["quick"] else "")
-            + "; in brackets the least and the greatest. "
-            + f"Of {total} things asked, {known} could be compared here and {met} are met."]
-    text += [data["facts"][key] for key in sorted(data["facts"])]
-    return "\n".join(text) + "\n"
+            + "; minimum and maximum in parentheses. "
+            + f"Of {total} goals, {known} could be checked in this run, and {met} are met."]
+    text += [""] + [f"- {data['facts'][key]}" for key in sorted(data["facts"])]
+    return "\n".join(text).rstrip() + "\n"
 
 
 def machine(results):
@@ -154,8 +154,8 @@ def machine(results):
 def write_csv(results, out):
     with open(os.path.join(out, "table.csv"), "w", encoding="utf-8", newline="") as f:
         writer = csv.writer(f, lineterminator="\n")
-        writer.writerow(["row", "what", "unit", "peer", "median", "least", "greatest", "count",
-                         "ours_to_peer", "note"])
+        writer.writerow(["row", "what", "unit", "peer", "median", "minimum", "maximum", "count",
+                         "rlkbox_to_peer", "note"])
         for row in results.rows:
             for peer in results.peers:
                 s = results.summaries[row.name][peer]
@@ -188,7 +188,7 @@ set encoding utf8
 set border 3 lc rgb '#444444'
 set tics nomirror out
 set grid ytics lc rgb '#dddddd'
-set key outside top center horizontal
+set key outside top center horizontal samplen 2 width -2
 """
 COLOURS = ["#0b6e99", "#d9822b", "#7a5195", "#9aa5ad", "#2f9e44", "#c92a2a"]
 
@@ -202,7 +202,7 @@ def quoted(text):
 
 
 def draw(results, path, title, unit, lines_of, using, settings, look=""):
-    """A plot of each peer's lines, where it has any. Returns whether there is something to see."""
+    """Plots the lines of each peer that has some. Returns whether there were any."""
     blocks, plots = [], []
     for i, peer in enumerate(results.peers):
         lines = lines_of(peer)
@@ -219,7 +219,7 @@ LINES = "lw 2 pt 7 ps 0.6"
 
 
 def bars(results, path, title, unit, names, labels):
-    """Groups of bars, one for each row, a bar for each peer, with least and greatest."""
+    """A group of bars for each row, with a bar for each peer, and minimum and maximum."""
     picked = [(n, label) for n, label in zip(names, labels) if results.medians.get(n)]
 
     def lines_of(peer):
@@ -234,19 +234,19 @@ def bars(results, path, title, unit, names, labels):
 
 
 def latencies(results, path, title):
-    points = [("latency-p50", "50 %"), ("latency-p90", "90 %"), ("latency-p99", "99 %"), ("latency-p99.9", "99.9 %")]
+    points = [("latency-p50", "50"), ("latency-p90", "90"), ("latency-p99", "99"), ("latency-p99.9", "99.9")]
 
     def lines_of(peer):
         return [f'{x} "{label}" {s.median} {s.low} {s.high}' for x, (name, label) in enumerate(points)
                 if (s := results.summaries.get(name, {}).get(peer))]
 
     return draw(results, path, title, "µs", lines_of, "1:3:4:5:xtic(2) with yerrorlines",
-                "set logscale y\nset format y '%.0f'\nset xrange [-0.3:3.3]\nset xlabel 'share of requests'\n",
+                "set logscale y\nset format y '%.0f'\nset xrange [-0.3:3.3]\nset xlabel 'percentile of requests'\n",
                 LINES)
 
 
 def scaling(results, path, title):
-    """Processor time per request, medians with least and greatest, over idle connections."""
+    """CPU time per request by idle connections: medians, minimum and maximum."""
     def lines_of(peer):
         by_count = {}
         for count, _, cpu in results.data["series"].get("idle", {}).get(peer, []):
@@ -259,14 +259,14 @@ def scaling(results, path, title):
 
 
 def plot_all(results, out):
-    """File names of the plots that there are data for; none without gnuplot."""
+    """Makes the plots that have data. Returns file names and titles; none without gnuplot."""
     if not shutil.which("gnuplot"):
         print("report.py: no gnuplot, no plots", file=sys.stderr)
         return []
     made = [(f"{name}.svg", title) for name, (title, unit, rows, labels) in PLOTS.items()
             if bars(results, os.path.join(out, f"{name}.svg"), title, unit, rows, labels)]
     for name, plot, title in (("bench-latency.svg", latencies, "Latency of small requests at a fixed rate"),
-                              ("bench-idle.svg", scaling, "Processor time per request beside idle connections")):
+                              ("bench-idle.svg", scaling, "CPU time per request by idle connections")):
         if plot(results, os.path.join(out, name), title):
             made.append((name, title))
     return made
@@ -276,16 +276,18 @@ def plot_all(results, out):
 
 def markdown(results, plots):
     return "\n".join([facts(results), table(results), "### The machine\n", machine(results),
-                      "### To repeat it\n", f"    {results.data['command']}\n"]
+                      "### To repeat the run\n",
+                      "```sh not-run: takes ten minutes, and the whole machine\n"
+                      f"{results.data['command']}\n```\n"]
                      + [f"![{title}]({name})\n" for name, title in plots])
 
 
 def splice(text, generated, first=BEGIN, last=END):
-    """The document with what is between the markers replaced."""
+    """Returns the text with the part between the markers replaced."""
     before, begin, rest = text.partition(first)
     _, end, after = rest.partition(last)
     if not begin or not end:
-        raise SystemExit(f"the document has no {first} ... {last}")
+        raise SystemExit(f"the page has no {first} ... {last}")
     return f"{before}{first}\n\n{generated}\n{last}{after}"
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How each group of rows is measured.
 
-A measurement is a function of (context, peer) that yields {row: value}; the peers take turns at it,
-round after round. What needs more than that (idle connections, ports, starts) drives the peers itself.
+A measurement is a function of (context, peer) that returns {row: value}; the peers take turns, round after
+round. Measurements that need more (idle connections, starts) drive the peers themselves.
 """
 import json
 import os
@@ -19,22 +19,22 @@ from targets import REFERENCE, summarize
 
 NODE_PORTS = range(30000, 32768)  # Kubernetes' NodePort range
 SETTLE_S = 0.3  # after the start, before memory is read
-STORE_S = 4.5  # in which ours has looked twice for sockets in store that are not used
+STORE_S = 4.5  # in which rlkbox has checked its pool twice for unused sockets
 
 
 class Context:
-    """Settings, the instances that are up, and what was measured so far."""
+    """Settings, running instances, and what was measured so far."""
 
     def __init__(self, peer_list, rounds, quick, say):
         self.peers, self.rounds, self.quick, self.say = peer_list, rounds, quick, say
         self.seconds = 1 if quick else 4
         self.latency_s = 0.6 if quick else 4
-        self.short_s = 1 if quick else 2  # where there are many instances, steps or sessions
+        self.short_s = 1 if quick else 2  # for groups with many instances, steps or sessions
         self.values = {}  # {row: {peer: [value]}}
         self.notes = {}  # {(row or group, peer): reason}
         self.series = {}  # {"idle": {peer: [[count, requests/s, µs of the proxy per request]]}}
-        self.facts = {}  # what a reader of the table has to know: numbers that were used
-        self.failed_starts = 0
+        self.facts = {}  # notes above the table, such as rates that were used
+        self.failed_starts = {}  # {peer: count}
         self.instances = {}
 
     def add(self, name, peer, value):
@@ -48,14 +48,14 @@ class Context:
         summary = summarize(self.values.get(name, {}).get(peer_name, []))
         return summary.median if summary else None
 
-    def serving(self, peer, by_itself=False):
-        """The peer's instance for loads; a new one if the last has ended."""
+    def serving(self, peer, standalone=False):
+        """The peer's instance for loads. Starts a new one if the last has ended."""
         instance = self.instances.get(peer.name)
-        if instance and (instance.by_itself != by_itself or not instance.is_alive()):
+        if instance and (instance.standalone != standalone or not instance.is_alive()):
             self.drop(peer)
             instance = None
         if not instance:
-            instance = self.instances[peer.name] = Instance(peer, by_itself=by_itself)
+            instance = self.instances[peer.name] = Instance(peer, standalone=standalone)
         return instance
 
     def drop(self, peer):
@@ -72,12 +72,13 @@ class Context:
 
 
 def rounds_of(context, peer):
-    """With --quick, those that little is asked about get one round less."""
-    return context.rounds - (1 if context.quick and peer.kind in ("pasta", "direct") else 0)
+    """With --quick, peers with few goals or none get one round less, but at least one."""
+    fewer = context.quick and peer.kind in ("rootlesskit-3", "pasta", "direct")
+    return max(1, context.rounds - 1) if fewer else context.rounds
 
 
 def take_turns(context, group, measure):
-    """A B C A B C ...: a peer that fails twice is left out from then on."""
+    """Measures A B C A B C ... A peer that fails twice is left out from then on."""
     failures = {}
     for number in range(context.rounds):
         for peer in context.peers:
@@ -93,7 +94,7 @@ def take_turns(context, group, measure):
 
 
 def timed(instance, load):
-    """Runs the load; returns what it returns, and the proxy's processor time in ns (None: no proxy)."""
+    """Runs a load. Returns its result, and the proxy's CPU time in ns (None: no proxy)."""
     pids = instance.proxies()
     before = procs.cpu_ns(pids)
     result = load()
@@ -101,7 +102,7 @@ def timed(instance, load):
 
 
 def with_cpu(values, name, cpu_ns, units, scale):
-    """Adds processor time per unit, where there is a proxy: cpu_ns / units, times scale."""
+    """Adds CPU time per unit, if there is a proxy: cpu_ns / units * scale."""
     if cpu_ns is not None:
         values[name] = cpu_ns / units * scale
     return values
@@ -130,27 +131,27 @@ def connect(context, peer):
 
 def udp(context, peer):
     if peer.kind == "pasta":
-        context.facts["udp"] = "For the UDP rows pasta ran by itself (`-u PORT`)."
-    instance = context.serving(peer, by_itself=peer.kind == "pasta")
+        context.facts["udp"] = "In the UDP rows, pasta ran without a launcher (`-u PORT`)."
+    instance = context.serving(peer, standalone=peer.kind == "pasta")
     (count, rate, lost), cpu = timed(instance, lambda: loads.datagrams(instance.iperf, context.seconds))
     return with_cpu({"udp-rate": rate / 1e9, "udp-lost": lost}, "udp-cpu", cpu, count, 1e-3)
 
 
 def latency_rate(context):
-    """Half of the greatest rate of 1.1.0, or of the first proxy that is there."""
+    """Half of RootlessKit's highest rate, or of the first proxy's."""
     for peer in [context.named(REFERENCE)] + context.peers:
         if peer is None:
             continue
         try:
-            greatest = context.median("small-rate", peer.name)
-            if greatest is None:
-                greatest = loads.requests(context.serving(peer).http, context.seconds)[1]
-            context.facts["latency"] = (f"The fixed rate of the latency rows was {greatest / 2:.0f} requests/s: "
-                                        f"half of {greatest:.0f}, which was the greatest of {peer.name}.")
-            return greatest / 2
+            highest = context.median("small-rate", peer.name)
+            if highest is None:
+                highest = loads.requests(context.serving(peer).http, context.seconds)[1]
+            context.facts["latency"] = (f"The fixed rate of the latency rows was {highest / 2:.0f} requests/s: "
+                                        f"half of {highest:.0f}, the highest rate of {peer.name}.")
+            return highest / 2
         except Failure as e:
             context.note("latency", peer, e)
-    raise Failure("no peer has a greatest rate")
+    raise Failure("no peer answers requests")
 
 
 def measure_latency(context):
@@ -170,14 +171,14 @@ def file_limit():
 
 
 def idle_plan(limit):
-    """How many idle connections are asked of a proxy with two descriptors each, and the most to try."""
+    """Returns the number of idle connections for the rows, and the most to try, at two descriptors each."""
     most = min(9950, limit // 2 - 50)
     return min(9000, most - 900), most
 
 
 def idle_steps(context, peer, wanted):
     """Numbers of idle connections at which the rate is measured."""
-    if peer.kind in ("reference", "pasta"):
+    if peer.kind == "pasta" or peer.kind in peers.ROOTLESSKITS:
         wanted = min(wanted, file_limit() // 10)  # 7 or more descriptors each
     if context.quick:
         return [wanted]
@@ -185,25 +186,25 @@ def idle_steps(context, peer, wanted):
 
 
 def compares(context, peer):
-    """With --quick, others than ours only show what their idle connections cost."""
-    return not context.quick or peer.kind == "ours"
+    """With --quick, only rlkbox is compared with and without idle connections."""
+    return not context.quick or peer.kind == "rlkbox"
 
 
 class IdlePeer:
-    """Two instances of a peer: one gets idle connections, the other has none."""
+    """Two instances of a peer: `loaded` gets idle connections, `unloaded` has none."""
 
     def __init__(self, context, peer, wanted):
         self.context, self.peer = context, peer
         self.steps = idle_steps(context, peer, wanted)
         self.held = 0
-        self.crowded = self.lonely = self.idle = None
+        self.loaded = self.unloaded = self.idle = None
         try:
-            self.crowded = Instance(peer)
-            loads.requests(self.crowded.http, 1)  # what the first load needs is not the idle ones'
+            self.loaded = Instance(peer)
+            loads.requests(self.loaded.http, 1)  # memory for the first load is not the idle connections'
             if compares(context, peer):
-                self.lonely = Instance(peer)
-                loads.requests(self.lonely.http, 1)
-            self.idle = loads.Idle(self.crowded.http)
+                self.unloaded = Instance(peer)
+                loads.requests(self.unloaded.http, 1)
+            self.idle = loads.Idle(self.loaded.http)
         except BaseException:
             self.close()
             raise
@@ -211,12 +212,12 @@ class IdlePeer:
     def close(self):
         if self.idle:
             self.idle.close()
-        for instance in (self.crowded, self.lonely):
+        for instance in (self.loaded, self.unloaded):
             if instance:
                 instance.close()
 
     def fill(self, count):
-        """Opens idle connections; at the last step, what they cost is taken down."""
+        """Opens idle connections. At the last step, measures what they cost."""
         is_costed = self.peer.is_proxy and count == self.steps[-1]
         before = self._settled_cost() if is_costed else None
         had = self.held
@@ -228,10 +229,10 @@ class IdlePeer:
             self.costs = [(a - b) / (self.held - had) for a, b in zip(after, before)]
 
     def _settled_cost(self):
-        """What ours keeps in store for more connections it gives back when none come."""
+        """Waits until rlkbox has given back its pool of sockets for more connections."""
         time.sleep(SETTLE_S)
         cost, before = self._cost(), None
-        if self.peer.kind != "ours":
+        if self.peer.kind != "rlkbox":
             return cost
         while before is None or cost[0] < before[0]:
             before = cost
@@ -240,7 +241,7 @@ class IdlePeer:
         return cost
 
     def _cost(self):
-        pid = self.crowded.forwarder()
+        pid = self.loaded.forwarder()
         return procs.descriptors(pid) if self.peer.kind != "pasta" else 0, procs.resident_kib(pid)
 
     def rate(self, instance):
@@ -252,7 +253,7 @@ def idle_session(context, wanted, most):
     up = {}
 
     def attempt(peer, action):
-        """Does it; a peer that fails is ended and left out."""
+        """Calls `action`. Ends a peer that fails, and leaves it out."""
         try:
             return action()
         except (Failure, OSError) as e:
@@ -265,20 +266,20 @@ def idle_session(context, wanted, most):
         up[peer.name] = IdlePeer(context, peer, wanted)
 
     def compare(one, step, is_last):
-        """Crowded; at the last step, both instances in turn."""
+        """Measures the loaded instance; at the last step, both in turn."""
         if not compares(context, one.peer):
             return
         series = context.series.setdefault("idle", {}).setdefault(one.peer.name, [])
-        rate, cpu = one.rate(one.crowded)
+        rate, cpu = one.rate(one.loaded)
         series.append([step, rate, cpu])
         if is_last:
-            lonely_rate, lonely_cpu = one.rate(one.lonely)
-            series.append([0, lonely_rate, lonely_cpu])
+            unloaded_rate, unloaded_cpu = one.rate(one.unloaded)
+            series.append([0, unloaded_rate, unloaded_cpu])
             context.add("idle-rate", one.peer, rate)
-            context.add("idle-none-rate", one.peer, lonely_rate)
+            context.add("idle-none-rate", one.peer, unloaded_rate)
 
     def finish(one):
-        """The costs, and how many more there can be."""
+        """Records the costs, and how many connections are possible."""
         if one.peer.is_proxy:
             if one.peer.kind != "pasta":
                 context.add("idle-files", one.peer, one.costs[0])
@@ -296,7 +297,7 @@ def idle_session(context, wanted, most):
                 attempt(peer, lambda peer=peer: start(peer))
         depth = max((len(one.steps) for one in up.values()), default=0)
         for i in range(depth):
-            # The last steps of all fall together: it is there that they are compared.
+            # The last steps of all peers coincide, because there they are compared.
             now = {n: one.steps[i - (depth - len(one.steps))] for n, one in up.items()
                    if i >= depth - len(one.steps)}
             for name, step in now.items():
@@ -309,7 +310,7 @@ def idle_session(context, wanted, most):
         for one in list(up.values()):
             attempt(one.peer, lambda one=one: finish(one))
             context.facts[f"idle, {one.peer.name}"] = \
-                f"Idle connections beside the requests of {one.peer.name}: {one.steps[-1]}."
+                f"{one.peer.name} had {one.steps[-1]} idle connections during the requests."
     finally:
         for one in up.values():
             one.close()
@@ -320,8 +321,8 @@ def measure_idle(context):
     limit = file_limit()
     wanted, most = idle_plan(limit)
     if wanted < 100:
-        raise Failure(f"the limit of {limit} descriptors leaves no room for idle connections")
-    context.facts["idle"] = (f"At most {most} connections were tried, with a limit of {limit} descriptors a process.")
+        raise Failure(f"with a limit of {limit} file descriptors there is no room for idle connections")
+    context.facts["idle"] = (f"At most {most} connections were tried; the limit was {limit} file descriptors per process.")
     for _ in range(1 if context.quick else 2):
         idle_session(context, wanted, most)
 
@@ -350,46 +351,47 @@ def memory(context, peer):
         values["memory-slirp"], share = memory_once(peer, peers.SLIRP)
         if share is not None:
             values["memory-slirp-pss"] = share
-    if peer.kind == "ours":
+    if peer.is_recent:
         values["memory-none"] = memory_once(peer, peers.NONE)[0]
     return values
 
 
 # What --quick leaves out: {kind: rows}.
 LEFT_OUT = {
-    "reference": ("idle-rate", "idle-none-rate", "ports-many-rate"),
+    "rootlesskit": ("idle-rate", "idle-none-rate", "ports-many-rate"),
+    "rootlesskit-3": ("idle-rate", "idle-none-rate", "ports-many-rate", "start-detached"),
     "pasta": ("idle-rate", "idle-none-rate", "idle-held", "idle-memory"),
     "direct": ("idle-rate", "idle-none-rate"),
-    "ours": ("start-detached",),
+    "rlkbox": ("start-detached",),
 }
 
 
 def start_commands(peer):
-    """{row: command}; `true` stands at the end of each."""
+    """{row: command}; each ends with `true`."""
     if peer.kind == "direct":
         return {"start-none": ["true"]}
     if peer.kind == "pasta":
         pasta_full = [o for o in peers.PASTA] + ["--mtu=65520", "--disable-host-loopback", "--copy-up=/run",
                                                  "--copy-up=/var/lib", "--propagation=rslave"]
         return {"start-full": peer.binary + pasta_full + ["true"]}
-    commands = {"start-none": peer.binary + (peers.NONE if peer.kind == "ours" else []) + ["true"]}
+    commands = {"start-none": peer.binary + (peers.NONE if peer.kind == "rlkbox" else []) + ["true"]}
     if peers.has_tun():
         commands["start-full"] = peer.binary + peers.FULL + ["true"]
-        if peer.kind == "ours":
+        if peer.is_recent:
             commands["start-detached"] = peer.binary + peers.FULL + ["--detach-netns", "true"]
     return commands
 
 
 def add_starts(context, name, peer, times, failed):
-    # 1.1.0 may find that its child has ended already with a command as quick as this.
-    if failed and (peer.kind != "reference" or not times):
+    # RootlessKit may notice its child only after it has ended, with a command as short as this.
+    if failed and (peer.kind not in peers.ROOTLESSKITS or not times):
         raise Failure(f"{failed} of {failed + len(times)} starts failed")
     for took in times:
         context.add(name, peer, took)
     if failed:
-        context.failed_starts += failed
-        context.facts["start"] = (f"{context.failed_starts} starts of {peer.name} failed, since the command had "
-                                  "ended before its ports were ready; they do not count.")
+        count = context.failed_starts[peer.name] = context.failed_starts.get(peer.name, 0) + failed
+        context.facts[f"start, {peer.name}"] = (f"{count} starts of {peer.name} failed, because the command had "
+                                                "ended before the ports were ready; they do not count.")
 
 
 def measure_start(context):
@@ -408,7 +410,7 @@ def measure_start(context):
 # ---- many ports ----
 
 class Api:
-    """One connection to a launcher's API. http.client takes longer for a request than the launcher."""
+    """A connection to a launcher's API. (http.client would take longer than the launcher.)"""
 
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX)
@@ -422,14 +424,14 @@ class Api:
                           f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
         line = self.answers.readline()
         if not line.startswith(b"HTTP/1.1 "):
-            raise Failure(f"the API: {line!r}")
+            raise Failure(f"unexpected answer of the API: {line!r}")
         status, length = int(line.split()[1]), None
         while line not in (b"\r\n", b""):
             line = self.answers.readline()
             if line.lower().startswith(b"content-length:"):
                 length = int(line.split(b":")[1])
         if length is None:
-            raise Failure("the API: an answer without a length")
+            raise Failure("unexpected answer of the API: no Content-Length")
         return status, self.answers.read(length).decode(errors="replace")
 
     def close(self):
@@ -438,7 +440,7 @@ class Api:
 
 
 def publish_all(instance, address, child_port):
-    """Publishes the range on an address, one request after the other; returns seconds."""
+    """Publishes NODE_PORTS on an address, one request after the other. Returns seconds."""
     api = Api(instance.api)
     began = time.perf_counter()
     try:
@@ -458,15 +460,15 @@ def ports(context, peer):
         return {}
     instance = Instance(peer)
     try:
-        # An address for each peer, so that what ended last is in nobody's way.
+        # Each peer has its own address, so that sockets of the last one are not in the way.
         address = f"127.77.0.{context.peers.index(peer) + 1}"
-        # The first load also brings what the memory would grow by anyway.
+        # Memory that the first load takes does not count for the ports.
         values = {"ports-one-rate": loads.requests(instance.http, context.short_s)[1]}
         before = procs.resident_kib(instance.pid)
         values["ports-time"] = publish_all(instance, address, instance.http)
         grown = procs.resident_kib(instance.pid) - before
         values["ports-memory"] = grown * 1.024 / len(NODE_PORTS)
-        if not context.quick or peer.kind == "ours":
+        if not context.quick or peer.kind == "rlkbox":
             port = NODE_PORTS[len(NODE_PORTS) // 2]
             values["ports-many-rate"] = loads.requests(port, context.short_s, address)[1]
         return values
@@ -493,20 +495,20 @@ MEASURE = {
     "ports": in_turns("ports", ports),
 }
 
-# Why a peer has no figure in a row by its nature: (row, peer) or (row, kind).
+# Rows for which a kind of peer can have no figure, and why: {kind: {row: reason}}.
 NOTHING_TO_MEASURE = {
     "direct": {name: "there is no proxy" for name in (
         "bulk-1-cpu", "bulk-64-cpu", "small-cpu", "connect-cpu", "udp-cpu", "idle-files", "idle-held",
         "idle-memory", "memory-slirp", "memory-slirp-pss", "memory-none", "start-full", "start-detached",
         "ports-time", "ports-memory", "ports-one-rate", "ports-many-rate")},
     "pasta": {
-        "idle-files": "its descriptors may not be counted: it makes itself unreadable",
-        "memory-slirp": "it has another network", "memory-slirp-pss": "it has another network",
-        "memory-none": "it has another network", "start-none": "it has a network always",
+        "idle-files": "its descriptors cannot be counted, because it makes itself undumpable",
+        "memory-slirp": "it is another network", "memory-slirp-pss": "it is another network",
+        "memory-none": "it is another network", "start-none": "it always has a network",
         "start-detached": "not measured",
-        "ports-time": "it publishes what is listened on inside", "ports-memory": "as above",
-        "ports-one-rate": "as above", "ports-many-rate": "as above"},
-    "reference": {
+        **{name: "it publishes each port on which a server inside listens" for name in (
+            "ports-time", "ports-memory", "ports-one-rate", "ports-many-rate")}},
+    "rootlesskit": {
         "memory-none": "it has no builtin driver without a network",
         "start-detached": "it has no such option"},
 }
