@@ -7,8 +7,9 @@
 # shellcheck disable=SC2016 # for the inner shell
 set_up_container='
 set -eu
-program=$1
-shift
+started=$1 program=$2
+shift 2
+touch "$started"
 mount -t tmpfs -o mode=755 image /mnt
 mkdir /mnt/bin /mnt/home
 cp "$program" "$(command -v newuidmap)" "$(command -v newgidmap)" /mnt/bin
@@ -26,8 +27,8 @@ exec setpriv --reuid=1000 --regid=1000 --clear-groups env HOME=/mnt/home USER=us
 	XDG_RUNTIME_DIR=/mnt/home/run XDG_DATA_HOME=/mnt/home/data TMPDIR=/mnt/home PATH=/mnt/bin:"$PATH" "$@"
 '
 
-has_child_or_has_ended() {
-	pgrep -P "$pid" || has_ended "$pid"
+has_started_or_has_ended() {
+	[ -e "$tmp/started" ] || has_ended "$pid"
 }
 
 # start_container COMMAND...: starts a command, as the first process of a container without network namespace.
@@ -36,10 +37,11 @@ start_container() {
 	need newuidmap
 	unshare --map-root-user --map-auto true 2>/dev/null || skip userns 'unshare --map-auto fails'
 	env --default-signal=INT,QUIT unshare --map-root-user --map-auto --mount --pid --fork --kill-child \
-		--mount-proc sh -c "$set_up_container" - "$(readlink -f "$bin/rlkbox")" "$@" \
+		--mount-proc sh -c "$set_up_container" - "$tmp/started" "$(readlink -f "$bin/rlkbox")" "$@" \
 		>"$tmp/bg.out" 2>"$tmp/bg.err" </dev/null &
 	pid=$!
-	wait_until 10 has_child_or_has_ended
+	# Before, the child of unshare(1) may be a helper that calls newuidmap.
+	wait_until 10 has_started_or_has_ended
 	first=$(pgrep -P "$pid") || fail "the container ended: $(cat "$tmp/bg.err")"
 	# A change of the UID clears the parent-death signal, by which the container would end with unshare(1).
 	trap 'send_signal KILL "$first"' EXIT
