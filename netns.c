@@ -14,6 +14,7 @@
 #include <sys/statvfs.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "os/rtnl.h"
 #include "os/userns.h"
 
@@ -176,6 +177,20 @@ static int set_up_with_carrier(const char *name, int fd, struct err *e)
 	return r;
 }
 
+/* The kernel reserves 256 queues for a device with several (drivers/net/tun.c), and would give each
+ * a queueing discipline of its own: 6 MB, and milliseconds, when the link is set up. The device
+ * does not need them, since it has a ring for each queue. A kernel that cannot do without them
+ * works, too. */
+static void spare_queues(const char *name)
+{
+	struct err e;
+	FD_AUTO int fd = rtnl_open(&e);
+	int index = fd < 0 ? fd : rtnl_link_index(name, &e);
+
+	if (index < 0 || rtnl_no_queue(fd, index, &e) < 0)
+		log_debug("%s", e.msg);
+}
+
 int netns_make_queues(const char *name, int *fds, size_t count, struct err *e)
 {
 	const short flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
@@ -192,8 +207,10 @@ int netns_make_queues(const char *name, int *fds, size_t count, struct err *e)
 		fd_set_nonblock(fds[opened]);
 		opened++;
 	}
-	if (r == 0)
+	if (r == 0) {
+		spare_queues(name);
 		r = set_up_with_carrier(name, fds[0], e);
+	}
 	while (r < 0 && opened > 0)
 		fd_close(&fds[--opened]);
 	return r;

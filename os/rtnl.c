@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/fib_rules.h>
 #include <linux/netlink.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <poll.h>
@@ -151,6 +152,21 @@ int rtnl_link_up(int fd, int index, unsigned int mtu, struct err *e)
 		add_attr(&req, IFLA_MTU, &value, sizeof(value));
 	r = talk(fd, &req);
 	return r < 0 ? err_sys(e, -r, "setting link %d up with MTU %u", index, mtu) : 0;
+}
+
+int rtnl_no_queue(int fd, int index, struct err *e)
+{
+	static const char kind[] = "noqueue";
+	struct request req;
+	struct tcmsg *tcm = begin(&req, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*tcm));
+	int r;
+
+	tcm->tcm_family = AF_UNSPEC;
+	tcm->tcm_ifindex = index;
+	tcm->tcm_parent = TC_H_ROOT;
+	add_attr(&req, TCA_KIND, kind, sizeof(kind));
+	r = talk(fd, &req);
+	return r < 0 ? err_sys(e, -r, "setting the queueing discipline of link %d", index) : 0;
 }
 
 int rtnl_link_remove(int fd, int index, struct err *e)

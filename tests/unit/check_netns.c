@@ -2,9 +2,11 @@
 
 /* Network namespaces that are pinned to a file, and the devices in them. */
 #include "netns.h"
+#include "os/rtnl.h"
 #include "tests/unit/ownmounts.h"
 
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 
 static struct err e;
@@ -204,6 +206,64 @@ static bool can_make_queues(void)
 
 static const size_t queue_counts[] = { 1, 2, 64 };
 
+/* Counts the queueing disciplines of a link in this namespace, and finds whether the first is
+ * "noqueue". */
+static int count_qdiscs(int index, bool *is_noqueue)
+{
+	struct {
+		struct nlmsghdr head;
+		struct tcmsg tcm;
+	} req = { .head = { .nlmsg_len = sizeof(req),
+			    .nlmsg_type = RTM_GETQDISC,
+			    .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
+		  .tcm = { .tcm_ifindex = index } };
+	union {
+		char bytes[65536];
+		struct nlmsghdr head;
+	} answer;
+	int fd = rtnl_open(&e), count = 0;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(send(fd, &req, sizeof(req), 0), (ssize_t)sizeof(req));
+	*is_noqueue = false;
+	for (;;) {
+		ssize_t left = recv(fd, &answer, sizeof(answer), 0);
+		const struct nlmsghdr *part = &answer.head;
+
+		ck_assert_int_gt(left, 0);
+		for (; NLMSG_OK(part, left); part = NLMSG_NEXT(part, left)) {
+			const struct tcmsg *tcm = NLMSG_DATA(part);
+			const struct rtattr *kind = (const void *)(tcm + 1);
+
+			if (part->nlmsg_type == NLMSG_DONE) {
+				close(fd);
+				return count;
+			}
+			ck_assert_int_eq(part->nlmsg_type, RTM_NEWQDISC);
+			if (tcm->tcm_ifindex != index)
+				continue;
+			*is_noqueue = *is_noqueue || strcmp(RTA_DATA(kind), "noqueue") == 0;
+			count++;
+		}
+	}
+}
+
+/* Otherwise there are 257 of them, with 6 MB. */
+START_TEST(a_device_with_queues_has_one_queueing_discipline)
+{
+	bool is_noqueue;
+	int fds[2];
+
+	if (!can_make_queues())
+		return;
+	ck_assert_msg(netns_make_queues("tap7", fds, 2, &e) == 0, "%s", e.msg);
+	ck_assert_int_eq(count_qdiscs((int)if_nametoindex("tap7"), &is_noqueue), 1);
+	ck_assert(is_noqueue);
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
 START_TEST(a_device_has_queues_with_virtio_headers_and_is_up)
 {
 	const short flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
@@ -308,6 +368,7 @@ int main(void)
 	tcase_add_loop_test(tc, a_missing_or_wrong_device_file_is_reported_with_the_fix, 0,
 			    COUNT(wrong_devices));
 	tcase_add_test(tc, a_device_stays_without_a_descriptor);
+	tcase_add_test(tc, a_device_with_queues_has_one_queueing_discipline);
 	tcase_add_loop_test(tc, a_device_has_queues_with_virtio_headers_and_is_up, 0,
 			    COUNT(queue_counts));
 	tcase_add_loop_test(tc, queues_that_cannot_be_made_leave_nothing_behind, 0,
