@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "formats/inetsum.h"
+#include "formats/udpseg.h"
 #include "ports/coalesce.h"
 #include "usernet/dns.h"
 #include "usernet/frags.h"
@@ -72,15 +73,9 @@ static bool is_dns(const struct stack *s, const struct packet *p)
 	return policy_is_dns(s->link.conf, &p->addrs.dst, port_at(p, 2));
 }
 
-/* An IPv4 datagram without a checksum has 0 there (RFC 768). */
-static bool has_no_sum(const struct packet *p)
-{
-	return packet_is_v4(&p->addrs) && port_at(p, 6) == 0;
-}
-
 static void on_udp(struct stack *s, const struct packet *p, const struct tap_offload *offload)
 {
-	if (!offload->needs_sum && !has_no_sum(p) && !has_right_sum(p))
+	if (!offload->needs_sum && !udpseg_is_intact(p))
 		return;
 	s->udp_count++;
 	if (is_dns(s, p))

@@ -103,6 +103,42 @@ case_the_hosts_other_addresses_answer() {
 	assert_eq IPv6 same "$out$err"
 }
 
+# A UDP packet may be shorter than the IP packet that it is in (RFC 768).
+case_padding_behind_a_datagram_is_cut_off() {
+	need_own
+	start_echo 127.0.0.1
+	# shellcheck disable=SC2086 # options
+	launch $own python3 -c '
+import socket, struct, sys
+port = int(sys.argv[1])
+inside, gateway = socket.inet_aton("10.0.2.100"), socket.inet_aton("10.0.2.2")
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("10.0.2.100", 0))
+s.settimeout(1)
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+
+def datagram(data):
+    head = struct.pack(">3H", s.getsockname()[1], port, 8 + len(data))
+    summed = inside + gateway + struct.pack(">2H", 17, 8 + len(data)) + head + b"\0\0" + data
+    total = sum(struct.unpack(f">{len(summed) // 2}H", summed))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return head + struct.pack(">H", ~total & 0xffff) + data
+
+def ask(packet):
+    for _ in range(10):
+        raw.sendto(packet, ("10.0.2.2", 0))
+        try:
+            return s.recv(99).decode()
+        except TimeoutError:
+            pass
+    return "no answer"
+
+print(ask(datagram(b"whole.")), ask(datagram(b"padded") + b"padding"))
+' "$port"
+	assert_eq answers 'whole. padded' "$out$err"
+}
+
 case_socat_talks_to_socat() {
 	need_own
 	need socat
@@ -354,6 +390,7 @@ run_cases \
 	datagrams_of_all_sizes_pass_at_all_mtus \
 	datagrams_pass_over_IPv6 \
 	the_hosts_other_addresses_answer \
+	padding_behind_a_datagram_is_cut_off \
 	socat_talks_to_socat \
 	batches_keep_the_boundaries_of_datagrams \
 	datagrams_of_a_flood_are_unchanged_and_in_order \

@@ -217,8 +217,13 @@ static void stop(void)
 
 /* ---- frames ---- */
 
+#define PAYLOAD	  32 /* bytes */
 #define WRONG_SUM 1
 #define NO_SUM	  2
+/* UDP: the length in the header is not that of the payload */
+#define PADDED	  4
+#define TOO_LONG  5
+#define TOO_SHORT 6
 
 static void give(const struct virtio_net_hdr_v1 *header, const void *frame, size_t len)
 {
@@ -240,29 +245,43 @@ static int sum_at(uint8_t proto)
 	return proto == IPPROTO_TCP ? 16 : proto == IPPROTO_UDP ? 6 : -1;
 }
 
-/* Makes a frame from inside, with a payload of 30 bytes that begins with the ports 4000 and `port`.
- * Returns its length. */
-static size_t make_frame(uint8_t *frame, const struct packet_head *head, uint16_t port, int sum)
+/* The length that a UDP header states */
+static size_t udp_len(int sum)
 {
-	size_t n = head->fragment_id != 0 ? packet_put_fragment_head(frame, head, 32)
-					  : packet_put_head(frame, head, 32);
-	uint8_t *payload = frame + n;
-	const uint16_t ports[] = { htons(4000), htons(port) };
-	int at = sum_at(head->proto);
+	return sum == PADDED ? 21 : sum == TOO_LONG ? PAYLOAD + 1 : sum == TOO_SHORT ? 7 : PAYLOAD;
+}
+
+/* Stores the checksum of the bytes that the protocol sums up. */
+static void put_sum(uint8_t *payload, const struct packet_head *head, int sum)
+{
+	const size_t stated = head->proto == IPPROTO_UDP ? udp_len(sum) : PAYLOAD;
+	const size_t there = stated < PAYLOAD ? stated : PAYLOAD;
+	const int at = sum_at(head->proto);
 	uint16_t right;
 
-	memset(payload, 0x11, 32);
-	memcpy(payload, ports, sizeof(ports));
-	if (at < 0)
-		return n + 32;
 	memset(payload + at, 0, sizeof(right));
 	right = inetsum_finish(inetsum_add(
-		inetsum_add_pseudo(0, &head->addrs.src, &head->addrs.dst, head->proto, 32), payload,
-		32));
+		inetsum_add_pseudo(0, &head->addrs.src, &head->addrs.dst, head->proto, stated),
+		payload, there));
 	if (sum != NO_SUM)
 		memcpy(payload + at, &right, sizeof(right));
 	payload[at] ^= sum == WRONG_SUM ? 0x40 : 0;
-	return n + 32;
+}
+
+/* Makes a frame from inside, whose payload begins with the ports 4000 and `port`. Returns its
+ * length. */
+static size_t make_frame(uint8_t *frame, const struct packet_head *head, uint16_t port, int sum)
+{
+	size_t n = head->fragment_id != 0 ? packet_put_fragment_head(frame, head, PAYLOAD)
+					  : packet_put_head(frame, head, PAYLOAD);
+	uint8_t *payload = frame + n;
+	const uint16_t ports[] = { htons(4000), htons(port), htons((uint16_t)udp_len(sum)) };
+
+	memset(payload, 0x11, PAYLOAD);
+	memcpy(payload, ports, head->proto == IPPROTO_UDP ? sizeof(ports) : 4);
+	if (sum_at(head->proto) >= 0)
+		put_sum(payload, head, sum);
+	return n + PAYLOAD;
 }
 
 static struct packet_head head_of(const char *dst, uint8_t proto, uint8_t hops)
@@ -305,6 +324,11 @@ static const struct {
 	{ "UDP, wrong sum", "192.0.2.1", IPPROTO_UDP, 64, 7, WRONG_SUM, PLAIN, NOBODY, 0 },
 	{ "UDP, no sum", "192.0.2.1", IPPROTO_UDP, 64, 7, NO_SUM, PLAIN, UDP, 0 },
 	{ "UDP, IPv6, no sum", "2001:db8::1", IPPROTO_UDP, 64, 7, NO_SUM, PLAIN, NOBODY, 0 },
+	{ "UDP, padded", "192.0.2.1", IPPROTO_UDP, 64, 7, PADDED, PLAIN, UDP, 0 },
+	{ "UDP, IPv6, padded", "2001:db8::1", IPPROTO_UDP, 64, 7, PADDED, PLAIN, UDP, 0 },
+	{ "DNS, padded", "10.0.2.3", IPPROTO_UDP, 64, 53, PADDED, PLAIN, DNS, 0 },
+	{ "UDP, too long", "192.0.2.1", IPPROTO_UDP, 64, 7, TOO_LONG, PLAIN, NOBODY, 0 },
+	{ "UDP, too short", "192.0.2.1", IPPROTO_UDP, 64, 7, TOO_SHORT, PLAIN, NOBODY, 0 },
 	{ "UDP, partial sum", "2001:db8::1", IPPROTO_UDP, 64, 7, WRONG_SUM, PARTIAL, UDP, 0 },
 	{ "DNS", "10.0.2.3", IPPROTO_UDP, 64, 53, 0, PLAIN, DNS, 0 },
 	{ "DNS, IPv6", "fd00::3", IPPROTO_UDP, 64, 53, 0, PLAIN, DNS, 0 },
@@ -364,7 +388,7 @@ START_TEST(each_packet_reaches_its_protocol)
 	if (cases[_i].who == ERRORS)
 		ck_assert_msg(seen.error == cases[_i].error, "%s", cases[_i].what);
 	if (cases[_i].who != NOBODY)
-		ck_assert_uint_eq(seen.packet.payload_len, 32);
+		ck_assert_uint_eq(seen.packet.payload_len, PAYLOAD);
 	ck_assert_uint_eq(seen.gso_size, cases[_i].who == UDP ? cases[_i].header.gso_size : 0);
 	ck_assert_uint_eq(seen.flushes, 1);
 }
