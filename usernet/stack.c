@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "formats/inetsum.h"
+#include "formats/tcpseg.h"
 #include "formats/udpseg.h"
 #include "ports/coalesce.h"
 #include "usernet/dns.h"
@@ -55,14 +55,6 @@ struct stack {
 
 /* ---- packets ---- */
 
-static bool has_right_sum(const struct packet *p)
-{
-	uint64_t sum = inetsum_add_pseudo(0, &p->addrs.src, &p->addrs.dst, p->proto,
-					  p->payload_len);
-
-	return inetsum_finish(inetsum_add(sum, p->payload, p->payload_len)) == 0;
-}
-
 static uint16_t port_at(const struct packet *p, size_t at)
 {
 	return (uint16_t)(p->payload_len < at + 2 ? 0 : p->payload[at] << 8 | p->payload[at + 1]);
@@ -98,7 +90,7 @@ static void on_transport(struct stack *s, const struct packet *p, const struct t
 {
 	const bool v4 = packet_is_v4(&p->addrs);
 
-	if (p->proto == IPPROTO_TCP && (offload->needs_sum || has_right_sum(p)))
+	if (p->proto == IPPROTO_TCP && (offload->needs_sum || tcpseg_is_intact(p)))
 		tcptable_on_packet(s->tcp, p);
 	else if (p->proto == IPPROTO_UDP)
 		on_udp(s, p, offload);
