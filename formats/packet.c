@@ -31,6 +31,11 @@ bool packet_is_v4(const struct packet_addrs *addrs)
 	return IN6_IS_ADDR_V4MAPPED(&addrs->dst);
 }
 
+size_t packet_payload_max(const struct packet_addrs *addrs)
+{
+	return packet_is_v4(addrs) ? PACKET_IP_MAX - sizeof(struct ip) : PACKET_IP_MAX;
+}
+
 /* ---- reading ---- */
 
 /* Fills in what a fragment is. Every fragment but the last consists of whole units, and none ends
@@ -124,8 +129,8 @@ static int read_v6(struct packet *p, const uint8_t *at, size_t len)
 	p->payload_len = ntohs(ip.ip6_plen);
 	p->ip_len = sizeof(ip) + p->payload_len;
 	/* A mapped address on the wire is nothing that a host sends (RFC 4291 2.5.5.2). */
-	if (ip.ip6_vfc >> 4 != 6 || p->ip_len > len || p->ip_len > PACKET_IP_MAX ||
-	    IN6_IS_ADDR_V4MAPPED(&ip.ip6_src) || IN6_IS_ADDR_V4MAPPED(&ip.ip6_dst))
+	if (ip.ip6_vfc >> 4 != 6 || p->ip_len > len || IN6_IS_ADDR_V4MAPPED(&ip.ip6_src) ||
+	    IN6_IS_ADDR_V4MAPPED(&ip.ip6_dst))
 		return -EBADMSG;
 	p->addrs.src = ip.ip6_src;
 	p->addrs.dst = ip.ip6_dst;

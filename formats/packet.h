@@ -16,7 +16,9 @@
 #define PACKET_ETH_LEN 14 /* bytes of an Ethernet header */
 #define PACKET_HEAD_MAX \
 	(PACKET_ETH_LEN + 40) /* bytes of the longest head that packet_put_head writes */
-#define PACKET_IP_MAX 65535   /* bytes of the longest IP packet, its header included */
+/* Bytes of the longest packet: IPv4 counts its header (RFC 791 3.1), IPv6 does not (RFC 8200 3). */
+#define PACKET_IP_MAX	 65535
+#define PACKET_FRAME_MAX (PACKET_HEAD_MAX + PACKET_IP_MAX)
 
 struct packet_addrs {
 	struct in6_addr src, dst;
@@ -46,12 +48,15 @@ enum packet_kind {
 
 /* Reads a frame. Returns its kind, or -EBADMSG if it is malformed (too short, lengths that
  * contradict each other, a wrong checksum of the IPv4 header, a fragment that ends behind
- * the longest packet: IPv4 counts PACKET_IP_MAX with the header, IPv6 without it), or
+ * the longest packet), or
  * -EPROTONOSUPPORT for another type of frame. Options and extension headers are skipped. */
 int packet_read(struct packet *p, const uint8_t *frame, size_t len);
 
 /* Is it IPv4? */
 bool packet_is_v4(const struct packet_addrs *addrs);
+
+/* Returns how many bytes can follow the IP header (without options) in the longest packet. */
+size_t packet_payload_max(const struct packet_addrs *addrs);
 
 /* A head to write. */
 struct packet_head {
@@ -64,8 +69,8 @@ struct packet_head {
 	bool has_more;
 };
 
-/* Writes Ethernet and IP headers for a payload of `payload_len` bytes, which fits into
- * PACKET_IP_MAX. IPv4 packets must not be fragmented (DF). Returns the bytes written. */
+/* Writes Ethernet and IP headers for a payload of `payload_len` bytes, at most
+ * packet_payload_max. IPv4 packets must not be fragmented (DF). Returns the bytes written. */
 size_t packet_put_head(uint8_t *out, const struct packet_head *head, size_t payload_len);
 /* The same for a fragment. Writes up to PACKET_HEAD_MAX + 8 bytes. */
 size_t packet_put_fragment_head(uint8_t *out, const struct packet_head *head, size_t payload_len);

@@ -73,7 +73,7 @@ struct dns {
 /* Returns the length of the longest message that fits into a packet to the client. */
 static size_t room_for(const struct client *c)
 {
-	return PACKET_IP_MAX - (packet_is_v4(&c->addrs) ? 20U : 40U) - UDP_HEAD;
+	return packet_payload_max(&c->addrs) - UDP_HEAD;
 }
 
 static void reply(struct dns *d, const struct client *c, const uint8_t *message, size_t len)

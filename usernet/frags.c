@@ -10,8 +10,6 @@
  */
 #include "usernet/frags.h"
 
-#include <netinet/ip.h>
-#include <netinet/ip6.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,9 +22,9 @@
 #define WORDS	  ((UNITS + WORD_BITS - 1) / WORD_BITS)
 
 struct buffer {
-	uint64_t has[WORDS];				/* units that have arrived */
-	uint64_t begins[WORDS];				/* units at which a fragment begins */
-	uint8_t bytes[PACKET_HEAD_MAX + PACKET_IP_MAX]; /* of them, room for headers first */
+	uint64_t has[WORDS];		 /* units that have arrived */
+	uint64_t begins[WORDS];		 /* units at which a fragment begins */
+	uint8_t bytes[PACKET_FRAME_MAX]; /* of them, room for headers first */
 };
 
 struct slot {
@@ -212,13 +210,6 @@ static bool has_right_end(const struct slot *s, const struct packet *p)
 	return (s->len == 0 || end == s->len) && end >= s->end;
 }
 
-/* The longest payload that fits into a packet */
-static size_t payload_max(const struct packet *p)
-{
-	return PACKET_IP_MAX -
-	       (packet_is_v4(&p->addrs) ? sizeof(struct ip) : sizeof(struct ip6_hdr));
-}
-
 static void add(struct slot *s, const struct packet *p)
 {
 	const size_t first = p->fragment_at / UNIT;
@@ -276,7 +267,7 @@ bool frags_on_packet(struct frags *f, struct packet *p)
 	if (fit == IS_COPY && has_right_end(s, p))
 		return false;
 	if (fit != FITS || !has_right_end(s, p) ||
-	    p->fragment_at + p->payload_len > payload_max(p)) {
+	    p->fragment_at + p->payload_len > packet_payload_max(&p->addrs)) {
 		drop(f, s);
 		return false;
 	}

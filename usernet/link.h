@@ -39,8 +39,8 @@ struct link_packet {
 };
 #define LINK_HAS_SUM (-1)
 
-/* Sends a packet. One that is longer than the MTU and not a batch is cut into fragments. Must not
- * exceed PACKET_IP_MAX bytes with its IP header. */
+/* Sends a packet. One that is longer than the MTU and not a batch is cut into fragments. Its
+ * head and payload have at most packet_payload_max bytes together. */
 void link_send(struct link *l, const struct link_packet *p);
 
 /* Sends a frame that is not IP: `frame` has at most TAP_HEAD_MAX bytes. */

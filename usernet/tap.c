@@ -22,7 +22,7 @@
 struct tap {
 	int fd;
 	struct pcap *pcap; /* borrowed; NULL: frames are not recorded */
-	uint8_t in[HEADER_LEN + PACKET_ETH_LEN + PACKET_IP_MAX];
+	uint8_t in[HEADER_LEN + PACKET_FRAME_MAX];
 	uint8_t payload[TAP_PAYLOAD_MAX];
 };
 

@@ -84,7 +84,7 @@ case_datagrams_pass_over_IPv6() {
 	for mtu in 1280 1500 65520; do
 		# shellcheck disable=SC2086 # options
 		launch $own --ipv6 --mtu="$mtu" python3 -c "$client" fd00::2 "$port" \
-			0 1 1231 1232 1233 1452 1453 8193 65471 65472 65487
+			0 1 1231 1232 1233 1452 1453 8193 65471 65472 65487 65488 65526 65527
 		assert_eq "answers with MTU $mtu" same "$out$err"
 	done
 }

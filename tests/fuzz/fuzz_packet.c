@@ -63,7 +63,7 @@ static void check_written(const struct packet *p)
 static void check_ip(const struct packet *p, const uint8_t *frame, size_t size)
 {
 	REQUIRE(p->ip == frame + PACKET_ETH_LEN && p->ip_len <= size - PACKET_ETH_LEN);
-	REQUIRE(p->ip_len <= PACKET_IP_MAX);
+	REQUIRE(p->ip_len <= PACKET_IP_MAX + (packet_is_v4(&p->addrs) ? 0 : 40));
 	REQUIRE(p->payload >= p->ip + 20 && p->payload + p->payload_len == p->ip + p->ip_len);
 	REQUIRE(IN6_IS_ADDR_V4MAPPED(&p->addrs.src) == IN6_IS_ADDR_V4MAPPED(&p->addrs.dst));
 	REQUIRE(p->is_fragment == (p->has_more || p->fragment_at != 0));

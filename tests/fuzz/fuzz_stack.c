@@ -176,7 +176,7 @@ static void check_frame(const struct virtio_net_hdr_v1 *header, const uint8_t *f
 
 static void hear(int inside)
 {
-	static uint8_t bytes[sizeof(struct virtio_net_hdr_v1) + PACKET_ETH_LEN + PACKET_IP_MAX];
+	static uint8_t bytes[sizeof(struct virtio_net_hdr_v1) + PACKET_FRAME_MAX];
 	struct virtio_net_hdr_v1 header;
 	ssize_t n;
 

@@ -439,10 +439,27 @@ START_TEST(the_longest_packets_have_their_lengths)
 	struct packet_head v4 = head_of(&samples[SYN_V4]), v6 = head_of(&samples[SYN_V6]);
 	unsigned char out[PACKET_HEAD_MAX];
 
-	packet_put_head(out, &v4, PACKET_IP_MAX - 20);
+	ck_assert_uint_eq(packet_payload_max(&v4.addrs), 65515);
+	packet_put_head(out, &v4, 65515);
 	ck_assert_mem_eq(out + 16, "\xff\xff", 2);
-	packet_put_head(out, &v6, PACKET_IP_MAX - 40);
-	ck_assert_mem_eq(out + 18, "\xff\xd7", 2);
+	ck_assert_uint_eq(packet_payload_max(&v6.addrs), 65535);
+	packet_put_head(out, &v6, 65535);
+	ck_assert_mem_eq(out + 18, "\xff\xff", 2);
+}
+END_TEST
+
+START_TEST(the_longest_packets_are_read)
+{
+	static unsigned char frame[PACKET_FRAME_MAX];
+	const struct packet_head head = head_of(&samples[_i == 0 ? SYN_V4 : SYN_V6]);
+	const size_t max = packet_payload_max(&head.addrs);
+	const size_t len = packet_put_head(frame, &head, max) + max;
+	const unsigned char *copy;
+	struct packet p;
+
+	ck_assert_int_eq(read_copy(&p, frame, len, &copy), PACKET_IP);
+	ck_assert_uint_eq(p.payload_len, max);
+	ck_assert_int_eq(read_copy(&p, frame, len - 1, &copy), -EBADMSG);
 }
 END_TEST
 
@@ -466,6 +483,7 @@ int main(void)
 	tcase_add_loop_test(tc, what_is_written_reads_back_equal, 0, COUNT(samples));
 	tcase_add_test(tc, written_heads_have_every_byte_right);
 	tcase_add_test(tc, the_longest_packets_have_their_lengths);
+	tcase_add_loop_test(tc, the_longest_packets_are_read, 0, 2);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
 }

@@ -424,29 +424,31 @@ START_TEST(the_longest_answer_is_passed_on)
 }
 END_TEST
 
-/* With IPv6 the packet has 20 bytes less. */
+/* An IPv4 packet has room for 20 bytes less than an IPv6 packet. */
 static const struct {
+	const struct inside *inside;
 	size_t len;
 	bool fits;
-} long6[] = { { 65487, true }, { 65488, false }, { 65507, false } };
+} longest[] = { { &inside6, 65507, true }, { &inside6, 65508, true },  { &inside6, 65527, true },
+		{ &inside4, 65507, true }, { &inside4, 65508, false }, { &inside4, 65527, false } };
 
-START_TEST(an_answer_too_long_for_ipv6_asks_for_tcp)
+START_TEST(an_answer_too_long_for_a_packet_asks_for_tcp)
 {
 	static struct message query, got;
 	static struct received r;
 	struct dnsmsg m;
 
-	if (!start("nameserver 127.0.0.1\n"))
+	if (!fixture_need_ipv6() || !start("nameserver ::1\n"))
 		return;
-	serve(1, 1);
+	server[1] = open_server("::1");
 	make_query(&query, ID, "host");
-	send_message(&inside6, &query);
+	send_message(longest[_i].inside, &query);
 	await_query(server[1], &r);
-	answer(server[1], &r, DNSMSG_NOERROR, long6[_i].len - r.m.len);
-	if (long6[_i].fits) {
-		expect_reply(&inside6, ID, &r.m);
+	answer(server[1], &r, DNSMSG_NOERROR, longest[_i].len - r.m.len);
+	if (longest[_i].fits) {
+		expect_reply(longest[_i].inside, ID, &r.m);
 	} else {
-		await_reply(&inside6, &got);
+		await_reply(longest[_i].inside, &got);
 		ck_assert_uint_eq(got.len, query.len);
 		ck_assert_int_eq(dnsmsg_read(&m, got.bytes, got.len), 0);
 		ck_assert_uint_eq(m.id, ID);
@@ -1074,7 +1076,7 @@ static void add_tests(TCase *tc)
 	tcase_add_loop_test(tc, other_codes_are_passed_on, 0, COUNT(passed_rcodes));
 	tcase_add_test(tc, ids_and_ports_are_random);
 	tcase_add_test(tc, the_longest_answer_is_passed_on);
-	tcase_add_loop_test(tc, an_answer_too_long_for_ipv6_asks_for_tcp, 0, COUNT(long6));
+	tcase_add_loop_test(tc, an_answer_too_long_for_a_packet_asks_for_tcp, 0, COUNT(longest));
 	tcase_add_test(tc, a_long_query_is_passed_on);
 	tcase_add_test(tc, a_silent_server_is_followed_by_the_next);
 	tcase_add_test(tc, a_dead_server_delays_only_one_query_for_long);

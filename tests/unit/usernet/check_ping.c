@@ -248,6 +248,20 @@ START_TEST(a_ping_of_any_size_is_answered)
 }
 END_TEST
 
+START_TEST(a_ping_of_any_size_is_answered_over_ipv6)
+{
+	static const size_t more[] = { 1452, 1453, 65507, 65527 };
+	struct packet p;
+
+	fill_data();
+	for (int i = 0; i < COUNT(more); i++) {
+		p = request_of("fd00::100", "fd00::2", ID, 1, 64, more[i]);
+		ping_on_packet(ping, &p);
+		await_reply("fd00::100", "fd00::2", ID, 1, more[i]);
+	}
+}
+END_TEST
+
 static const char *const ignored[][2] = {
 	{ "127.0.0.1", "10.0.2.2" },	{ "0.0.0.0", "10.0.2.2" },     { "224.0.0.1", "10.0.2.2" },
 	{ "10.0.2.2", "10.0.2.2" },	{ "10.0.2.3", "10.0.2.2" },    { "10.0.2.255", "10.0.2.2" },
@@ -306,6 +320,19 @@ START_TEST(the_host_network_is_pinged)
 	send_request("10.0.2.101", "192.0.2.1", 77, 1);
 	await_reply("10.0.2.101", "192.0.2.1", 77, 1, 56);
 	ck_assert_uint_eq(quota.used, 3);
+}
+END_TEST
+
+START_TEST(the_longest_ping_reaches_the_host_network_by_ipv6)
+{
+	struct packet p;
+
+	if (!fixture_need_ipv6() || !enter_host_network())
+		return;
+	fill_data();
+	p = request_of("fd00::100", "2001:db8::1", ID, 1, 64, 65527);
+	ping_on_packet(ping, &p);
+	await_reply("fd00::100", "2001:db8::1", ID, 1, 65527);
 }
 END_TEST
 
@@ -544,10 +571,12 @@ int main(void)
 	tcase_add_checked_fixture(tc, open_ping, close_ping);
 	tcase_add_loop_test(tc, our_addresses_answer_by_themselves, 0, 2 * COUNT(own));
 	tcase_add_loop_test(tc, a_ping_of_any_size_is_answered, 0, COUNT(sizes));
+	tcase_add_test(tc, a_ping_of_any_size_is_answered_over_ipv6);
 	tcase_add_loop_test(tc, some_addresses_are_never_pinged, 0, COUNT(ignored));
 	tcase_add_test(tc, only_echo_requests_are_answered);
 	tcase_add_test(tc, the_host_network_is_pinged);
 	tcase_add_test(tc, the_host_network_is_pinged_by_ipv6);
+	tcase_add_test(tc, the_longest_ping_reaches_the_host_network_by_ipv6);
 	tcase_add_loop_test(tc, a_ping_of_any_size_reaches_the_host_network, 0, COUNT(sizes));
 	tcase_add_test(tc, the_time_to_live_becomes_less_by_one);
 	tcase_add_test(tc, an_error_comes_back_from_its_sender);

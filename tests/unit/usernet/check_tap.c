@@ -173,10 +173,10 @@ START_TEST(the_longest_payload_is_sent_from_the_queues_buffer)
 	uint8_t *payload = tap_payload(t.link.tap);
 
 	memcpy(payload, bytes, TAP_PAYLOAD_MAX);
-	tap_send(t.link.tap, bytes, PACKET_ETH_LEN, payload, TAP_PAYLOAD_MAX, &none);
+	tap_send(t.link.tap, bytes, PACKET_HEAD_MAX, payload, TAP_PAYLOAD_MAX, &none);
 	ck_assert(taplink_receive(&t));
 	ck_assert_uint_eq(t.len, TAPLINK_FRAME_MAX);
-	ck_assert(memcmp(t.frame + PACKET_ETH_LEN, bytes, TAP_PAYLOAD_MAX) == 0);
+	ck_assert(memcmp(t.frame + PACKET_HEAD_MAX, bytes, TAP_PAYLOAD_MAX) == 0);
 }
 END_TEST
 

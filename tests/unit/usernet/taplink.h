@@ -15,7 +15,7 @@
 #include "usernet/link.h"
 #include "usernet/netconf.h"
 
-#define TAPLINK_FRAME_MAX (PACKET_ETH_LEN + PACKET_IP_MAX)
+#define TAPLINK_FRAME_MAX PACKET_FRAME_MAX
 
 static const uint8_t taplink_inside_mac[ETH_ALEN] = { 2, 0, 0, 0, 0, 1 };
 
