@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -68,6 +69,31 @@ void sockopt_set_hops(int fd, int family, int hops)
 		setsockopt(fd, IPPROTO_IP, IP_TTL, &hops, sizeof(hops));
 	else
 		setsockopt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, &hops, sizeof(hops));
+}
+
+void sockopt_report_hops(int fd, int family)
+{
+	if (family == AF_INET)
+		set(fd, IPPROTO_IP, IP_RECVTTL, 1);
+	else
+		set(fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1);
+}
+
+static bool has_hops(const struct cmsghdr *c)
+{
+	return c->cmsg_len >= CMSG_LEN(sizeof(int)) &&
+	       ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL) ||
+		(c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT));
+}
+
+int sockopt_reported_hops(struct msghdr *msg)
+{
+	int hops = SOCKOPT_ANY_HOPS;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c != NULL; c = CMSG_NXTHDR(msg, c))
+		if (has_hops(c))
+			memcpy(&hops, CMSG_DATA(c), sizeof(hops));
+	return hops;
 }
 
 int sockopt_take_error(int fd)

@@ -2,6 +2,8 @@
 #ifndef OS_SOCKOPT_H
 #define OS_SOCKOPT_H
 
+#include <sys/socket.h>
+
 /* Options that our sockets share. Nothing here blocks, failures of setsockopt(2) are ignored, and
  * any thread may call this. */
 
@@ -37,6 +39,13 @@ void sockopt_reset(int *fd);
  * SOCKOPT_ANY_HOPS: the host's default. */
 void sockopt_set_hops(int fd, int family, int hops);
 #define SOCKOPT_ANY_HOPS (-1)
+
+/* Makes recvmsg(2) report the time to live of what a datagram socket receives, in a control message
+ * of SOCKOPT_HOPS_ROOM bytes (ip(7), IP_RECVTTL; ipv6(7), IPV6_RECVHOPLIMIT). */
+void sockopt_report_hops(int fd, int family);
+#define SOCKOPT_HOPS_ROOM CMSG_SPACE(sizeof(int))
+/* Returns the time to live that was reported with a message, or SOCKOPT_ANY_HOPS if none was. */
+int sockopt_reported_hops(struct msghdr *msg);
 
 /* Returns the error that waits on a socket (SO_ERROR, socket(7)), such as that of a connect(2) that
  * has failed, and clears it: a positive errno, or 0 if there is none. */

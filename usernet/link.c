@@ -17,7 +17,7 @@ static struct packet_head head_of(const struct link *l, const struct link_packet
 				     .dst_mac = p->mac,
 				     .addrs = p->addrs,
 				     .proto = p->proto,
-				     .hops = LINK_HOPS };
+				     .hops = p->hops != 0 ? p->hops : LINK_HOPS };
 }
 
 static size_t ip_head_len(const struct link_packet *p)

@@ -12,7 +12,7 @@
 /* The link to the inside, of one queue: sends IP packets. One thread uses a link. Nothing blocks; a
  * packet that the kernel does not take is lost, as on any link. */
 
-#define LINK_HOPS     64 /* time to live of what we send */
+#define LINK_HOPS     64 /* time to live of what we send, unless the packet says another */
 #define LINK_HEAD_MAX 64 /* bytes of a transport header */
 
 struct link {
@@ -25,6 +25,7 @@ struct link_packet {
 	const uint8_t *mac;	   /* of the receiver */
 	struct packet_addrs addrs; /* src: who seems to have sent it; both of one family */
 	uint8_t proto;
+	uint8_t hops; /* time to live; 0: LINK_HOPS */
 	/* The transport header and what follows it. `head` may be NULL if head_len is 0. */
 	const void *head;
 	size_t head_len; /* at most LINK_HEAD_MAX */

@@ -5,8 +5,8 @@
  * and hands it only the replies with that identifier, but from any address. The inside's identifier
  * is put back into what comes from there; sequence numbers and payload are left as they are.
  *
- * The host counts as a router on the way: it takes 1 off the time to live, and stack.c answers
- * packets that would not survive this.
+ * The host counts as a router on the way: it takes 1 off the time to live, of requests and of
+ * replies, and stack.c answers requests that would not survive this.
  */
 #include "usernet/ping.h"
 
@@ -61,13 +61,15 @@ static struct flow_key key_of(const struct packet_addrs *addrs, uint16_t id)
 
 /* ---- to the inside ---- */
 
+/* `hops`: the time to live of the reply; 0: ours */
 static void send_reply(struct ping *ping, const uint8_t *mac, const struct packet_addrs *request,
-		       const struct icmpmsg *m)
+		       const struct icmpmsg *m, uint8_t hops)
 {
 	uint8_t head[ICMPMSG_LEN];
 	const struct link_packet p = { .mac = mac,
 				       .addrs = { request->dst, request->src },
 				       .proto = icmpmsg_proto(request),
+				       .hops = hops,
 				       .head = head,
 				       .head_len = sizeof(head),
 				       .payload = m->payload,
@@ -182,6 +184,7 @@ static int open_socket(const struct in6_addr *dst)
 			warn_forbidden(errnum);
 		return errnum == EPROTONOSUPPORT ? -EPERM : -errnum;
 	}
+	sockopt_report_hops(fd, to.ss_family);
 	if (errqueue_enable(fd, to.ss_family) < 0 ||
 	    connect(fd, (const struct sockaddr *)&to, len) < 0)
 		return -errno;
@@ -276,6 +279,15 @@ static bool is_from_target(const struct flow *f, const struct sockaddr_storage *
 	       ((const struct sockaddr_in *)&want)->sin_addr.s_addr;
 }
 
+/* Takes 1 off the time to live of a packet that the host has received; 0 if that is not known. A
+ * router would not pass on a packet that has none left, but the host is its receiver. */
+static uint8_t hops_after(int received)
+{
+	if (received == SOCKOPT_ANY_HOPS)
+		return 0;
+	return (uint8_t)(received > 1 ? received - 1 : 1);
+}
+
 /* Receives a reply into the TAP's buffer. Returns false if none is waiting. */
 static bool receive(struct flow *f)
 {
@@ -284,9 +296,13 @@ static bool receive(struct flow *f)
 	struct icmpmsg m = { .payload = tap_payload(f->ping->setup.link->tap) };
 	struct iovec parts[] = { { head, sizeof(head) }, { (void *)m.payload, TAP_PAYLOAD_MAX } };
 	struct sockaddr_storage from = { 0 };
-	struct msghdr msg = {
-		.msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = parts, .msg_iovlen = 2
-	};
+	_Alignas(struct cmsghdr) char control[SOCKOPT_HOPS_ROOM];
+	struct msghdr msg = { .msg_name = &from,
+			      .msg_namelen = sizeof(from),
+			      .msg_iov = parts,
+			      .msg_iovlen = 2,
+			      .msg_control = control,
+			      .msg_controllen = sizeof(control) };
 	ssize_t n = recvmsg(f->watch.fd, &msg, MSG_DONTWAIT);
 
 	if (n < 0)
@@ -297,7 +313,7 @@ static bool receive(struct flow *f)
 	m.type = head[0];
 	m.rest = (uint32_t)f->entry.key.port_be << 16 | (uint32_t)head[6] << 8 | head[7];
 	m.len = (size_t)n - sizeof(head);
-	send_reply(f->ping, f->mac, &addrs, &m);
+	send_reply(f->ping, f->mac, &addrs, &m, hops_after(sockopt_reported_hops(&msg)));
 	flowtable_note_answer(&f->ping->flows, &f->entry, clock_now_ms());
 	return true;
 }
@@ -379,7 +395,7 @@ void ping_on_packet(struct ping *ping, const struct packet *p)
 	decision = policy_decide(conf, &p->addrs, &host);
 	if (decision != POLICY_IGNORED && policy_is_ours(conf, &p->addrs.dst)) {
 		m.type = icmpmsg_echo_reply(&p->addrs);
-		send_reply(ping, p->src_mac, &p->addrs, &m);
+		send_reply(ping, p->src_mac, &p->addrs, &m, 0);
 	} else if (decision == POLICY_HOST) {
 		forward(ping, p, &m, &host);
 	} else if (decision == POLICY_REFUSED) {

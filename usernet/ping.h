@@ -13,7 +13,8 @@
 /* ICMP and ICMPv6 echo (ping) from inside, of one queue. Our own addresses are answered here. What
  * is for others goes by ping sockets of the host, which need no privilege (icmp(7),
  * net.ipv4.ping_group_range); errors that such a socket reports, such as time exceeded, come back
- * as ICMP errors (ip(7), IP_RECVERR). Where the host forbids ping sockets, one warning says so.
+ * as ICMP errors (ip(7), IP_RECVERR). Replies keep their time to live, less 1. Where the host
+ * forbids ping sockets, one warning says so.
  *
  * One thread uses a struct; nothing blocks.
  */

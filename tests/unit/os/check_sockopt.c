@@ -148,6 +148,45 @@ START_TEST(an_error_is_taken_once)
 }
 END_TEST
 
+/* Receives a datagram that was sent with this time to live. Returns what was reported with it. */
+static int reported(int fd, int family, int hops)
+{
+	_Alignas(struct cmsghdr) char control[SOCKOPT_HOPS_ROOM];
+	struct msghdr msg = { .msg_control = control, .msg_controllen = sizeof(control) };
+	struct sockaddr_storage self;
+	socklen_t len = sizeof(self);
+
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&self, &len), 0);
+	sockopt_set_hops(fd, family, hops);
+	ck_assert_int_eq(sendto(fd, "", 0, 0, (struct sockaddr *)&self, len), 0);
+	ck_assert_int_eq(recvmsg(fd, &msg, 0), 0);
+	return sockopt_reported_hops(&msg);
+}
+
+static void check_reports(const struct sockaddr *sa, socklen_t len)
+{
+	int fd = socket(sa->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(bind(fd, sa, len), 0);
+	ck_assert_int_eq(reported(fd, sa->sa_family, 7), SOCKOPT_ANY_HOPS);
+	sockopt_report_hops(fd, sa->sa_family);
+	ck_assert_int_eq(reported(fd, sa->sa_family, 7), 7);
+	ck_assert_int_eq(reported(fd, sa->sa_family, 255), 255);
+	close(fd);
+}
+
+START_TEST(the_time_to_live_is_reported_on_request)
+{
+	const struct sockaddr_in v4 = { .sin_family = AF_INET,
+					.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	const struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
+
+	check_reports((const struct sockaddr *)&v4, sizeof(v4));
+	if (fixture_need_ipv6())
+		check_reports((const struct sockaddr *)&v6, sizeof(v6));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("sockopt");
@@ -160,6 +199,7 @@ int main(void)
 	tcase_add_test(tc, an_unannounced_close_resets_the_connection);
 	tcase_add_test(tc, a_clean_close_delivers_all_bytes_and_an_end);
 	tcase_add_test(tc, an_error_is_taken_once);
+	tcase_add_test(tc, the_time_to_live_is_reported_on_request);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
 }

@@ -384,6 +384,43 @@ START_TEST(the_time_to_live_becomes_less_by_one)
 }
 END_TEST
 
+/* Fails if the reply to a ping does not have this time to live. */
+static void check_hops_of_reply(const char *src, const char *dst, uint8_t hops)
+{
+	struct packet p;
+	struct icmpmsg m;
+
+	send_request(src, dst, ID, 1);
+	await_icmp(&p, &m);
+	ck_assert_uint_eq(m.type, icmpmsg_echo_reply(&p.addrs));
+	ck_assert_uint_eq(p.hops, hops);
+}
+
+/* What the host sends, and what arrives inside */
+static const struct {
+	const char *host;
+	uint8_t inside;
+} replies[] = { { "64", 63 }, { "255", 254 }, { "3", 2 }, { "2", 1 }, { "1", 1 } };
+
+START_TEST(the_time_to_live_of_a_reply_becomes_less_by_one)
+{
+	struct err e;
+
+	if (!enter_host_network())
+		return;
+	ck_assert_int_eq(fd_write_file("/proc/sys/net/ipv4/ip_default_ttl", replies[_i].host, &e),
+			 0);
+	check_hops_of_reply("10.0.2.100", "192.0.2.1", replies[_i].inside);
+	check_hops_of_reply("10.0.2.100", "10.0.2.2", 64);
+	if (!fixture_has_ipv6())
+		return;
+	ck_assert_int_eq(
+		fd_write_file("/proc/sys/net/ipv6/conf/lo/hop_limit", replies[_i].host, &e), 0);
+	check_hops_of_reply("fd00::100", "2001:db8::1", replies[_i].inside);
+	check_hops_of_reply("fd00::100", "fd00::2", 64);
+}
+END_TEST
+
 START_TEST(an_error_comes_back_from_its_sender)
 {
 	static const struct {
@@ -579,6 +616,7 @@ int main(void)
 	tcase_add_test(tc, the_longest_ping_reaches_the_host_network_by_ipv6);
 	tcase_add_loop_test(tc, a_ping_of_any_size_reaches_the_host_network, 0, COUNT(sizes));
 	tcase_add_test(tc, the_time_to_live_becomes_less_by_one);
+	tcase_add_loop_test(tc, the_time_to_live_of_a_reply_becomes_less_by_one, 0, COUNT(replies));
 	tcase_add_test(tc, an_error_comes_back_from_its_sender);
 	tcase_add_test(tc, a_reply_from_elsewhere_is_ignored);
 	tcase_add_test(tc, an_unreachable_network_is_reported);
