@@ -165,13 +165,19 @@ static int lease_network(struct child *c, struct err *e)
 	return r;
 }
 
+/* The second name server is the IPv6 one if there are IPv6 settings (network_plan). */
 static void log_network(const struct network *net)
 {
-	char ip[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN];
+	char ip[INET6_ADDRSTRLEN], gateway[INET6_ADDRSTRLEN];
 
 	log_debug("network: %s has %s/%d, MTU %u, gateway %s, DNS %s", net->dev,
 		  inet_ntop(AF_INET, &net->ip, ip, sizeof(ip)), net->prefix_len, net->mtu,
 		  inet_ntop(AF_INET, &net->gateway, gateway, sizeof(gateway)), net->dns[0]);
+	if (net->prefix6_len == 0)
+		return;
+	log_debug("network: %s has %s/%d, gateway %s, DNS %s", net->dev,
+		  inet_ntop(AF_INET6, &net->ip6, ip, sizeof(ip)), net->prefix6_len,
+		  inet_ntop(AF_INET6, &net->gateway6, gateway, sizeof(gateway)), net->dns[1]);
 }
 
 static int use_network(struct child *c, struct err *e)

@@ -82,6 +82,19 @@ nameserver fd00::3' "$out"
 	assert_eq 'without --ipv6' '' "$out$err"
 }
 
+case_debug_logs_the_addresses() {
+	need_own
+	v4='network: tap0 has 10.0.2.100/24, MTU 65520, gateway 10.0.2.2, DNS 10.0.2.3"'
+	# shellcheck disable=SC2086 # options
+	launch --debug $quiet true
+	assert_match 'addresses' "*$v4*" "$err"
+	need_ipv6
+	v6='network: tap0 has fd00::100/64, gateway fd00::2, DNS fd00::3"'
+	# shellcheck disable=SC2086 # options
+	launch --debug $quiet --ipv6 true
+	assert_match 'addresses with --ipv6' "*$v4*$v6*" "$err"
+}
+
 case_the_API_names_the_driver() {
 	need_own
 	while read -r net ip dns; do
@@ -264,6 +277,7 @@ run_cases \
 	it_has_addresses_routes_and_files \
 	mtu_cidr_and_ifname_set_the_network \
 	ipv6_gives_addresses_and_a_route \
+	debug_logs_the_addresses \
 	the_API_names_the_driver \
 	auto_is_this_network_in_the_API_too \
 	the_interface_is_up_at_the_commands_first_instruction \
