@@ -159,8 +159,7 @@ static int lease_network(struct child *c, struct err *e)
 		err_add(e,
 			"; does a DHCP server run on the host's bridge %s, and does the firewall "
 			"let it hear UDP port 67? Try, as root, `systemctl restart lxc-net`, or "
-			"take "
-			"--net=slirp4netns, which needs no server",
+			"take --net=builtin or --net=slirp4netns, which need no server",
 			c->o->net.lxc_user_nic_bridge);
 	return r;
 }

@@ -78,8 +78,10 @@ int lxcusernic_find(struct lxcusernic *l, const struct netopts *o, struct err *e
 		name = find_default(found, sizeof(found)) ? found : "";
 	r = proc_find(name, l->program, sizeof(l->program), e);
 	if (r < 0)
-		err_add(e, " (--net=lxc-user-nic: install the package liblxc-common, or on Fedora "
-			   "and Arch Linux lxc, or name the program by --lxc-user-nic-binary)");
+		err_add(e,
+			" (--net=lxc-user-nic: install the package liblxc-common, or on Fedora "
+			"and Arch Linux lxc, or name the program by --lxc-user-nic-binary; or try "
+			"--net=builtin, which needs no program)");
 	return r;
 }
 

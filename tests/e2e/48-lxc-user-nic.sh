@@ -260,7 +260,7 @@ case_without_a_server_the_start_ends_after_30_seconds() {
 	need_lxc
 	began=$(now_ms)
 	# shellcheck disable=SC2086 # options
-	fails_with '*no DHCP server has given eth0 an address within 30 s; does a DHCP server run on the host'"'"'s bridge none*systemctl restart lxc-net*--net=slirp4netns*' \
+	fails_with '*no DHCP server has given eth0 an address within 30 s; does a DHCP server run on the host'"'"'s bridge none*systemctl restart lxc-net*, or take --net=builtin or --net=slirp4netns, which need no server*' \
 		$quiet --lxc-user-nic-bridge=none
 	assert_within 35000 "$began"
 	wait_until 5 has_no_veth
@@ -268,7 +268,7 @@ case_without_a_server_the_start_ends_after_30_seconds() {
 
 case_a_missing_program_is_named_with_its_package() {
 	need_lxc
-	fails_with '*exec: "/nowhere": stat /nowhere: no such file or directory (--net=lxc-user-nic: install the package liblxc-common, *--lxc-user-nic-binary)*' \
+	fails_with '*exec: "/nowhere": stat /nowhere: no such file or directory (--net=lxc-user-nic: install the package liblxc-common, *--lxc-user-nic-binary; or try --net=builtin, which needs no program)' \
 		--net=lxc-user-nic --lxc-user-nic-binary=/nowhere
 	fails_with '*exec: "nowhere": executable file not found in $PATH (--net=lxc-user-nic: install the package*' \
 		--net=lxc-user-nic --lxc-user-nic-binary=nowhere
