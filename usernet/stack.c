@@ -208,7 +208,7 @@ static size_t share(size_t max, const struct stack_setup *setup)
 	return n > 0 ? n : 1;
 }
 
-static bool make_protocols(struct stack *s, const struct stack_setup *setup, bool has_uso)
+static int make_protocols(struct stack *s, const struct stack_setup *setup, bool has_uso)
 {
 	const struct dns_setup dns = { .loop = s->loop,
 				       .link = &s->link,
@@ -219,6 +219,7 @@ static bool make_protocols(struct stack *s, const struct stack_setup *setup, boo
 					  .link = &s->link,
 					  .errors = &s->errors,
 					  .quota = &s->quota,
+					  .socks = setup->udpsocks,
 					  .max = share(UDP_MAX, setup),
 					  .gso = has_uso };
 	const struct ping_setup ping = { .loop = s->loop,
@@ -234,15 +235,17 @@ static bool make_protocols(struct stack *s, const struct stack_setup *setup, boo
 
 	s->frags = frags_new(s->loop);
 	s->dns = tcp.dns = dns_new(&dns);
-	s->udp = udpnat_new(&udp);
 	s->ping = ping_new(&ping);
 	s->tcp = s->dns != NULL ? tcptable_new(&tcp) : NULL;
-	return s->frags != NULL && s->udp != NULL && s->ping != NULL && s->tcp != NULL;
+	if (s->frags == NULL || s->ping == NULL || s->tcp == NULL)
+		return -ENOMEM;
+	s->udp = udpnat_new(&udp);
+	return s->udp != NULL ? 0 : -errno;
 }
 
 static int init(struct stack *s, const struct stack_setup *setup, int fd)
 {
-	int has_uso = tap_set_offload(fd);
+	int has_uso = tap_set_offload(fd), r;
 
 	s->loop = setup->loop;
 	coalesce_init(&s->coalesce, s->loop);
@@ -254,8 +257,9 @@ static int init(struct stack *s, const struct stack_setup *setup, int fd)
 		return -ENOMEM;
 	s->link = (struct link){ .tap = s->tap, .conf = setup->conf };
 	s->errors = (struct icmperr_sender){ .link = &s->link };
-	if (!make_protocols(s, setup, has_uso > 0))
-		return -ENOMEM;
+	r = make_protocols(s, setup, has_uso > 0);
+	if (r < 0)
+		return r;
 	s->coalesced.watch = (struct watch){ .fd = fd, .events = POLLIN, .on_event = on_tap };
 	return coalesce_add(&s->coalesce, &s->coalesced);
 }

@@ -6,9 +6,10 @@
  *
  * A flow is an entry of the flow table and a connected socket, so the kernel rejects datagrams of
  * anybody but the peer, and reports ICMP errors about what was sent. A connected socket that is
- * idle has the default buffers, and costs 200 bytes here. Its buffers are enlarged when it is busy,
+ * idle has the default buffers, and costs 400 bytes here. Its buffers are enlarged when it is busy,
  * and above a rate of datagrams it is drained by a timer (ports/coalesce.h), which lets datagrams
- * gather to batches.
+ * gather to batches. The socket may be that of another queue's flow (udpsocks.h): then this flow
+ * only sends, until the other one ends.
  *
  * Fragments and the path MTU. The sockets keep the system's default (ip(7), IP_MTU_DISCOVER,
  * IP_PMTUDISC_WANT): the host cuts what is longer than the path's MTU that it knows, because the
@@ -33,7 +34,6 @@
 
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/fd.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "formats/udpseg.h"
@@ -46,6 +46,7 @@
 #include "usernet/policy.h"
 #include "usernet/udpin.h"
 #include "usernet/udpout.h"
+#include "usernet/udpsocks.h"
 
 #define BATCH_MAX   128 /* datagrams of one frame: the kernel's limit (UDP_MAX_SEGMENTS) */
 #define BUSY	    (DGRAMS_MAX / 2) /* datagrams in one call: the flow needs larger buffers */
@@ -56,18 +57,18 @@
 struct flow {
 	struct flow_entry entry; /* client: inside; local: what is written to */
 	struct udpnat *nat;
-	struct coalesced coalesced;  /* its watch has the socket, which `to` owns */
+	struct udpsocks_user user;   /* has the socket */
+	struct coalesced coalesced;  /* its watch has the socket, too; watched only by the reader */
 	struct udpin_dest to;	     /* the host */
 	struct list_node brief_node; /* in the table's `brief` */
 	uint8_t mac[ETH_ALEN];	     /* of the inside */
 	bool is_brief, is_busy;
-	bool has_errqueue; /* errors of the socket are in its error queue */
-	int hops;	   /* time to live of what the socket sends, or SOCKOPT_ANY_HOPS */
 	struct task reap;
 };
 
 struct udpnat {
 	struct udpnat_setup setup;
+	struct udpsocks_queue queue;
 	struct flowtable flows;
 	struct list brief; /* flows to port 53, the last used first */
 	struct coalesce coalesce;
@@ -133,7 +134,7 @@ static void end_flow(struct flow *f)
 		u->recent = NULL;
 	udpin_forget(u->in, &f->to);
 	coalesce_remove(&u->coalesce, &f->coalesced);
-	fd_close(&f->to.fd);
+	udpsocks_leave(&f->user);
 	fdquota_give(u->setup.quota, 1);
 	f->reap.run = reap_flow;
 	loop_defer(u->setup.loop, &f->reap);
@@ -145,6 +146,7 @@ static void end_unusable(struct flow *f, int errnum)
 
 	log_debug("network: a UDP flow to port %d ends: %s", ntohs(f->entry.key.local_port_be),
 		  err_text(errnum, why, sizeof(why)));
+	udpsocks_retire(&f->user);
 	end_flow(f);
 }
 
@@ -205,19 +207,6 @@ static void note_brief(struct flow *f)
 
 /* ---- errors ---- */
 
-/* Returns the MTU of the path to the peer, in bytes; 0 if it is not known. */
-static uint32_t path_mtu(const struct flow *f)
-{
-	const bool v4 = IN6_IS_ADDR_V4MAPPED(&f->entry.key.local);
-	int mtu;
-	socklen_t len = sizeof(mtu);
-
-	if (getsockopt(f->to.fd, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_MTU : IPV6_MTU, &mtu,
-		       &len) < 0)
-		return 0;
-	return mtu > 0 ? (uint32_t)mtu : 0;
-}
-
 static void about_flow(struct icmperr_about *about, const struct flow *f)
 {
 	const struct flow_key *key = &f->entry.key;
@@ -233,7 +222,7 @@ static void send_error(const struct flow *f, const struct icmperr_about *about, 
 
 	if (icmperr_from_errno(&what, errnum))
 		icmperr_send(f->nat->setup.errors, about, what,
-			     what == ICMPERR_TOO_BIG ? path_mtu(f) : 0);
+			     what == ICMPERR_TOO_BIG ? udpsocks_path_mtu(&f->user) : 0);
 }
 
 /* Passes on what is in the error queue. Returns false if there is nothing. */
@@ -261,7 +250,7 @@ static void report(const struct flow *f, int errnum)
 {
 	struct icmperr_about about;
 
-	if (f->has_errqueue && relay_errors(f))
+	if (f->user.sock->has_errqueue && relay_errors(f))
 		return;
 	about_flow(&about, f);
 	send_error(f, &about, errnum);
@@ -303,19 +292,16 @@ static void on_sent(struct udpin_dest *dest, int count, int result, int error)
 static bool follow_hops(struct flow *f, uint8_t packet_hops)
 {
 	struct udpnat *u = f->nat;
-	const int family = IN6_IS_ADDR_V4MAPPED(&f->entry.key.local) ? AF_INET : AF_INET6;
 	const int hops = packet_hops > PROBE_HOPS ? SOCKOPT_ANY_HOPS
 			 : packet_hops > 1	  ? packet_hops - 1
 						  : 1;
 
-	if (f->hops == hops)
+	if (f->user.sock->hops == hops)
 		return true;
 	udpin_flush(u->in);
 	if (u->recent != f)
 		return false;
-	sockopt_set_hops(f->to.fd, family, hops);
-	f->hops = hops;
-	f->has_errqueue = f->has_errqueue || errqueue_enable(f->to.fd, (sa_family_t)family) == 0;
+	udpsocks_set_hops(&f->user, hops);
 	return true;
 }
 
@@ -355,7 +341,7 @@ static void on_answers(struct watch *watch, short revents)
 	int n;
 
 	(void)revents;
-	if (f->has_errqueue)
+	if (f->user.sock->has_errqueue)
 		relay_errors(f);
 	n = pass_answers(f);
 	if (n < 0 && !dgram_is_transient(-n)) {
@@ -394,30 +380,6 @@ static socklen_t route(const struct udpnat *u, const struct packet *p, uint16_t 
 		break;
 	}
 	return 0;
-}
-
-/* The kernel chooses a port before it connects. By chance it may be the one that is connected to,
- * where nobody listens: then the socket would answer itself. */
-static bool is_own_peer(int fd, const struct sockaddr_storage *to, socklen_t len)
-{
-	struct sockaddr_storage own = { 0 };
-	socklen_t own_len = sizeof(own);
-
-	return getsockname(fd, (struct sockaddr *)&own, &own_len) == 0 && own_len == len &&
-	       memcmp(&own, to, len) == 0;
-}
-
-/* Returns a socket that is connected to `to`, or -errno. */
-static int connect_socket(const struct sockaddr_storage *to, socklen_t len)
-{
-	FD_AUTO int fd = socket(to->ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || connect(fd, (const struct sockaddr *)to, len) < 0)
-		return -errno;
-	if (is_own_peer(fd, to, len))
-		return -ECONNREFUSED;
-	dgram_enable_gro(fd);
-	return fd_take(&fd);
 }
 
 static void warn_of_shortage(const struct udpnat *u)
@@ -459,21 +421,59 @@ static bool take_fd(struct udpnat *u)
 	return false;
 }
 
-/* Makes a flow of a connected socket, which is taken. Returns NULL if out of memory. */
-static struct flow *add_flow(struct udpnat *u, const struct flow_key *key, int fd)
+/* Watches the socket of a flow that is its reader. */
+static int watch_answers(struct flow *f)
+{
+	f->coalesced.watch =
+		(struct watch){ .fd = f->to.fd, .events = POLLIN, .on_event = on_answers };
+	return coalesce_add(&f->nat->coalesce, &f->coalesced);
+}
+
+/* The flow of another queue with the same socket has ended. */
+static void on_reader(struct udpsocks_user *user)
+{
+	struct flow *f = LOOP_OWNER(user, struct flow, user);
+	int r = watch_answers(f);
+
+	if (r < 0)
+		end_unusable(f, -r);
+}
+
+/* Gives a flow its socket, which is connected to `to`. Returns 0 or -errno. */
+static int get_socket(struct flow *f, const struct sockaddr_storage *to, socklen_t len)
+{
+	struct udpnat *u = f->nat;
+	int r = udpsocks_join(&u->queue, &f->user, &f->entry.key, to, len);
+
+	if (r < 0)
+		return r;
+	f->to = (struct udpin_dest){ .fd = f->user.sock->fd, .segment_max = DGRAM_ANY_SEGMENT };
+	r = r == 1 ? watch_answers(f) : 0;
+	if (r == 0 && !ensure_buffers(u, f->to.fd))
+		r = -ENOMEM;
+	if (r < 0) {
+		coalesce_remove(&u->coalesce, &f->coalesced);
+		udpsocks_leave(&f->user);
+	}
+	return r;
+}
+
+/* Returns a new flow, or NULL with errno. */
+static struct flow *add_flow(struct udpnat *u, const struct flow_key *key,
+			     const struct sockaddr_storage *to, socklen_t len)
 {
 	struct flow *f = calloc(1, sizeof(*f));
 	struct flow_entry *victim;
+	int r;
 
 	if (f == NULL)
 		return NULL;
 	f->nat = u;
-	f->hops = SOCKOPT_ANY_HOPS;
 	f->entry.key = *key;
-	f->to = (struct udpin_dest){ .fd = fd, .segment_max = DGRAM_ANY_SEGMENT };
-	f->coalesced.watch = (struct watch){ .fd = fd, .events = POLLIN, .on_event = on_answers };
-	if (!ensure_buffers(u, fd) || coalesce_add(&u->coalesce, &f->coalesced) < 0) {
+	r = get_socket(f, to, len);
+	if (r < 0) {
 		free(f);
+		errno = -r;
 		return NULL;
 	}
 	victim = flowtable_victim(&u->flows);
@@ -494,25 +494,21 @@ static struct flow *open_flow(struct udpnat *u, const struct packet *p, const st
 {
 	struct sockaddr_storage to;
 	socklen_t len = route(u, p, ntohs(key->local_port_be), &to);
-	struct flow *f = NULL;
 	enum icmperr what;
-	int fd;
+	struct flow *f;
 
 	/* A flow that is ended for this one must have sent everything. */
 	if (u->in != NULL)
 		udpin_flush(u->in);
 	if (len == 0 || !take_fd(u))
 		return NULL;
-	fd = connect_socket(&to, len);
-	if (fd >= 0)
-		f = add_flow(u, key, fd);
-	else if (icmperr_from_errno(&what, -fd))
+	f = add_flow(u, key, &to, len);
+	if (f != NULL)
+		return f;
+	if (icmperr_from_errno(&what, errno))
 		refuse(u, p, what);
-	if (f == NULL) {
-		fd_close(&fd);
-		fdquota_give(u->setup.quota, 1);
-	}
-	return f;
+	fdquota_give(u->setup.quota, 1);
+	return NULL;
 }
 
 static struct flow *find_flow(const struct udpnat *u, const struct flow_key *key)
@@ -558,6 +554,7 @@ struct udpnat *udpnat_new(const struct udpnat_setup *setup)
 {
 	struct udpnat *u = calloc(1, sizeof(*u));
 	const size_t half = setup->max > 1 ? setup->max / 2 : 1;
+	int r;
 
 	if (u == NULL || flowtable_init(&u->flows, half, half) < 0) {
 		free(u);
@@ -567,7 +564,13 @@ struct udpnat *udpnat_new(const struct udpnat_setup *setup)
 	u->idle.on_due = on_idle;
 	u->out = (struct udpout){ .link = setup->link, .gso = setup->gso };
 	coalesce_init(&u->coalesce, setup->loop);
-	return u;
+	u->queue.on_reader = on_reader;
+	r = udpsocks_attach(setup->socks, &u->queue, setup->loop);
+	if (r == 0)
+		return u;
+	udpnat_free(u);
+	errno = -r;
+	return NULL;
 }
 
 void udpnat_free(struct udpnat *u)
@@ -584,6 +587,7 @@ void udpnat_free(struct udpnat *u)
 	while (u->alive > 0)
 		loop_run_tasks(u->setup.loop);
 	free_buffers(u);
+	udpsocks_detach(&u->queue, u->setup.loop);
 	loop_cancel(u->setup.loop, &u->idle);
 	coalesce_reset(&u->coalesce);
 	flowtable_reset(&u->flows);

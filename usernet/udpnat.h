@@ -10,6 +10,7 @@
 #include "ports/fdquota.h"
 #include "usernet/icmperr.h"
 #include "usernet/link.h"
+#include "usernet/udpsocks.h"
 
 /* UDP from inside to the host's network, of one queue: a flow for each pair of source and
  * destination (addresses and ports), with a connected socket on the host's side. Answers seem to
@@ -32,12 +33,13 @@ struct udpnat_setup {
 	struct loop *loop; /* all borrowed */
 	struct link *link;
 	struct icmperr_sender *errors;
-	struct fdquota *quota; /* one descriptor for each flow */
-	size_t max;	       /* flows, > 1: half of them new, half established */
-	bool gso;	       /* the TAP takes batches of UDP (TUN_F_USO4) */
+	struct fdquota *quota;	/* one descriptor for each flow, also if two share one */
+	struct udpsocks *socks; /* of all queues */
+	size_t max;		/* flows, > 1: half of them new, half established */
+	bool gso;		/* the TAP takes batches of UDP (TUN_F_USO4) */
 };
 
-/* Returns a table without flows, or NULL if out of memory. */
+/* Returns a table without flows, or NULL with errno. */
 struct udpnat *udpnat_new(const struct udpnat_setup *setup);
 /* Sends what has come from inside, and ends all flows. Must not be called from a task. NULL is
  * fine.

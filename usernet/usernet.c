@@ -19,7 +19,7 @@
 #include "usernet/stack.h"
 
 #define RESOLV	      "/etc/resolv.conf"
-#define QUEUE_FDS     3	 /* the TAP, the eventfd and the epoll instance */
+#define QUEUE_FDS     4	 /* the TAP, two eventfds and the epoll instance */
 #define DRAIN_STEP_MS 20 /* interval at which a thread looks whether everything is delivered */
 
 /* A thread that serves one queue. */
@@ -38,6 +38,7 @@ struct usernet {
 	struct netconf conf;
 	struct pcap *pcap;
 	struct dnsservers *servers;
+	struct udpsocks *udpsocks;
 	struct fdtotal *fds;		   /* borrowed */
 	_Atomic unsigned long long end_ms; /* when the threads must have ended */
 	size_t count;
@@ -89,6 +90,7 @@ static int start_server(struct server *s, const struct usernet_setup *setup)
 				     .fds = setup->fds,
 				     .queues = setup->count,
 				     .servers = s->net->servers,
+				     .udpsocks = s->net->udpsocks,
 				     .pcap = s->net->pcap };
 	int r;
 
@@ -112,6 +114,12 @@ static int start_server(struct server *s, const struct usernet_setup *setup)
 	return r;
 }
 
+static void free_shared(const struct usernet *u)
+{
+	dnsservers_free(u->servers);
+	udpsocks_free(u->udpsocks);
+}
+
 static struct usernet *new_net(const struct usernet_setup *setup)
 {
 	struct usernet *u = calloc(1, sizeof(*u) + setup->count * sizeof(u->server[0]));
@@ -119,7 +127,9 @@ static struct usernet *new_net(const struct usernet_setup *setup)
 	if (u == NULL)
 		return NULL;
 	u->servers = dnsservers_new(RESOLV);
-	if (u->servers == NULL) {
+	u->udpsocks = udpsocks_new();
+	if (u->servers == NULL || u->udpsocks == NULL) {
+		free_shared(u);
 		free(u);
 		return NULL;
 	}
@@ -182,7 +192,7 @@ void usernet_free(struct usernet *u, unsigned int drain_ms)
 	for (size_t i = 0; i < u->count; i++)
 		free_server(&u->server[i]);
 	fdtotal_give(u->fds, QUEUE_FDS * u->count);
-	dnsservers_free(u->servers);
+	free_shared(u);
 	pcap_close(u->pcap);
 	free(u);
 }

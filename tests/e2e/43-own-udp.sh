@@ -25,14 +25,19 @@ while True:
     s.sendto(data, sender)
 '
 
-# start_echo ADDRESS [PORT]: starts it. Sets `port` and `server`.
-start_echo() {
+# start_server PROGRAM [ARGUMENT]...: starts a server in Python, which prints its port. Sets `port` and `server`.
+start_server() {
 	: >"$tmp/port"
-	python3 -c "$echo_server" "$1" "${2:-0}" >"$tmp/port" &
+	python3 -c "$@" >"$tmp/port" &
 	server=$!
 	trap 'end_process "$server"' EXIT
 	wait_until 10 test -s "$tmp/port"
 	port=$(cat "$tmp/port")
+}
+
+# start_echo ADDRESS [PORT]: starts the echo server.
+start_echo() {
+	start_server "$echo_server" "$1" "${2:-0}"
 }
 
 # For `python3 -c "$client" HOST PORT SIZE...`: sends datagrams of these sizes one after the other, and
@@ -343,6 +348,53 @@ answered' "$(cat "$tmp/out")"
 
 # ---- flows ----
 
+# A UDP server of the host: puts the port of the sender in front of each datagram, and sends it back. Prints its
+# port.
+naming_server='
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 0))
+print(s.getsockname()[1], flush=True)
+while True:
+    data, sender = s.recvfrom(65536)
+    s.sendto(sender[1].to_bytes(2, "big") + data, sender)
+'
+
+# Fragments have no ports, so the kernel chooses another queue for them than for small datagrams of the same socket
+# (by chance the same). What gets lost is sent again.
+case_small_and_fragmented_datagrams_of_a_socket_have_one_port() {
+	need_own
+	start_server "$naming_server"
+	# shellcheck disable=SC2086 # options
+	launch $own --workers=4 --mtu=1500 python3 -c '
+import socket, sys
+address = ("10.0.2.2", int(sys.argv[1]))
+
+def ask(s, data):
+    for _ in range(10):
+        s.sendto(data, address)
+        try:
+            while (answer := s.recv(65536))[2:] != data:
+                pass
+            return int.from_bytes(answer[:2], "big")
+        except TimeoutError:
+            pass
+    sys.exit(f"no answer to {len(data)} bytes")
+
+clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(16)]
+ports = [set() for _ in clients]
+for s in clients:
+    s.settimeout(1)
+for i in range(8):
+    for number, s in enumerate(clients):
+        size = (100, 5000)[(i + number) % 2]
+        ports[number].add(ask(s, bytes([i, number]) * (size // 2)))
+several = sum(len(p) > 1 for p in ports)
+print(f"{several} sockets have several ports, {len(set.union(*ports))} ports")
+' "$port"
+	assert_eq ports '0 sockets have several ports, 16 ports' "$out$err"
+}
+
 # More flows than there may be, which are 2048 new ones and as many established ones. A port that the kernel
 # chooses again makes an established flow: its flow was answered before.
 case_a_flood_of_flows_is_bounded() {
@@ -397,4 +449,5 @@ run_cases \
 	a_refusal_is_reported_to_the_program \
 	disable_host_loopback_refuses_the_gateway \
 	a_smaller_mtu_on_the_path_is_reported \
+	small_and_fragmented_datagrams_of_a_socket_have_one_port \
 	a_flood_of_flows_is_bounded

@@ -253,6 +253,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
 	setup.loop = loop_new(LOOP_EPOLL);
 	setup.servers = dnsservers_new("/nonexistent");
+	setup.udpsocks = udpsocks_new();
 	stack = stack_new(&setup, pair[0]);
 	REQUIRE(stack != NULL);
 	run(setup.loop, pair[1], data, size);
@@ -260,6 +261,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	stack_free(stack);
 	loop_free(setup.loop);
 	dnsservers_free(setup.servers);
+	udpsocks_free(setup.udpsocks);
 	hear(pair[1]);
 	close(pair[1]);
 	close_conns();

@@ -76,6 +76,7 @@ struct udpnat *udpnat_new(const struct udpnat_setup *setup)
 {
 	seen.has_gso = setup->gso;
 	seen.udp_max = setup->max;
+	errno = ENOMEM;
 	return seen.cannot_start ? NULL : (struct udpnat *)&here;
 }
 

@@ -30,6 +30,7 @@
 #define V4	 1     /* a test's index: the family */
 
 static struct taplink t;
+static struct udpsocks *socks;
 static struct udpnat *nat;
 static struct fdquota quota;
 static struct icmperr_sender errors;
@@ -155,6 +156,7 @@ static void start(size_t max, bool gso)
 					    .link = &t.link,
 					    .errors = &errors,
 					    .quota = &quota,
+					    .socks = socks,
 					    .max = max,
 					    .gso = gso };
 
@@ -173,12 +175,14 @@ static void open_all(void)
 	connect_errno = send_errno = receive_errno = 0;
 	for (size_t i = 0; i < sizeof(sample); i++)
 		sample[i] = (uint8_t)(i * 2654435761U >> 13);
+	socks = udpsocks_new();
 	start(MAX, true);
 }
 
 static void close_all(void)
 {
 	udpnat_free(nat);
+	udpsocks_free(socks);
 	ck_assert_uint_eq(quota.used, 0);
 	taplink_close(&t);
 	loop_free(loop);
@@ -1104,6 +1108,142 @@ START_TEST(a_busy_flow_loses_nothing)
 }
 END_TEST
 
+/* ---- two queues ---- */
+
+/* Sends a datagram of the flow by another queue. */
+static void other_queue_sends(struct udpnat *other, uint16_t port, const void *data, size_t len)
+{
+	struct udpnat *first = nat;
+
+	nat = other;
+	inside_send(PORT, port, data, len);
+	nat = first;
+}
+
+static struct udpnat *start_other_queue(void)
+{
+	struct udpnat *first = nat, *other;
+
+	start(MAX, true);
+	other = nat;
+	nat = first;
+	return other;
+}
+
+static void assert_same_port(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	ck_assert_mem_eq(a, b, sizeof(struct sockaddr_in));
+}
+
+/* Fragments come by another queue than small datagrams. */
+START_TEST(datagrams_of_two_queues_come_from_one_port)
+{
+	struct sockaddr_storage first, from;
+	struct udpnat *other = start_other_queue();
+	uint16_t port = 0;
+	int fd = host_socket(true, &port);
+
+	send_there(fd, PORT, port, "a", 1, &first);
+	for (int i = 0; i < 3; i++) {
+		other_queue_sends(other, port, sample, 5000);
+		ck_assert_uint_eq(host_receive(fd, &from), 5000);
+		assert_same_port(&first, &from);
+		host_send(fd, &from, sample, 5000);
+		assert_answer(port, PORT, sample, 5000);
+		send_there(fd, PORT, port, "b", 1, &from);
+		assert_same_port(&first, &from);
+		host_send(fd, &from, "c", 1);
+		assert_answer(port, PORT, "c", 1);
+		assert_nothing_inside();
+	}
+	udpnat_free(other);
+	close(fd);
+}
+END_TEST
+
+/* The queue that received the answers is pushed out by a flood (_i: 0), or ends. */
+START_TEST(answers_arrive_when_the_flow_of_the_other_queue_has_ended)
+{
+	struct sockaddr_storage first, from;
+	struct udpnat *other = start_other_queue();
+	uint16_t port = 0;
+	int fd = host_socket(true, &port);
+
+	other_queue_sends(other, port, "a", 1);
+	ck_assert_uint_eq(host_receive(fd, &first), 1);
+	send_there(fd, PORT, port, "b", 1, &from);
+	assert_same_port(&first, &from);
+	if (_i == 0) {
+		for (uint16_t i = 1; i <= MAX; i++) {
+			struct udpnat *own = nat;
+
+			nat = other;
+			inside_send((uint16_t)(PORT + i), port, "flood", 5);
+			nat = own;
+		}
+	} else {
+		udpnat_free(other);
+		other = NULL;
+	}
+	host_send(fd, &first, "answer", 6);
+	assert_answer(port, PORT, "answer", 6);
+	assert_nothing_inside();
+	udpnat_free(other);
+	close(fd);
+}
+END_TEST
+
+/* The other flow was never used again. */
+START_TEST(a_flow_that_only_sends_gets_the_answers_when_the_other_is_idle)
+{
+	struct sockaddr_storage first, from;
+	struct udpnat *other = start_other_queue();
+	uint16_t port = 0;
+	int fd = host_socket(true, &port);
+
+	other_queue_sends(other, port, "a", 1);
+	ck_assert_uint_eq(host_receive(fd, &first), 1);
+	skip_ms(UDPNAT_IDLE_MS - 1000);
+	send_there(fd, PORT, port, "b", 1, &from);
+	ck_assert_uint_eq(quota.used, 2);
+	skip_ms(2000);
+	ck_assert_uint_eq(quota.used, 1);
+	host_send(fd, &first, "answer", 6);
+	assert_answer(port, PORT, "answer", 6);
+	udpnat_free(other);
+	close(fd);
+}
+END_TEST
+
+/* As when the address of the host has changed: both queues begin again, with one socket. */
+START_TEST(a_socket_that_does_not_work_any_more_is_not_shared)
+{
+	struct sockaddr_storage first, second, third;
+	struct udpnat *other = start_other_queue();
+	uint16_t port = 0;
+	int fd = host_socket(true, &port);
+
+	send_there(fd, PORT, port, "a", 1, &first);
+	other_queue_sends(other, port, "b", 1);
+	ck_assert_uint_eq(host_receive(fd, &third), 1);
+	send_errno = EINVAL;
+	inside_send(PORT, port, "lost", 4);
+	settle();
+	send_errno = 0;
+	send_there(fd, PORT, port, "c", 1, &second);
+	ck_assert_mem_ne(&first, &second, sizeof(struct sockaddr_in));
+	send_errno = EINVAL;
+	other_queue_sends(other, port, "lost", 4);
+	settle();
+	send_errno = 0;
+	other_queue_sends(other, port, "d", 1);
+	ck_assert_uint_eq(host_receive(fd, &third), 1);
+	assert_same_port(&second, &third);
+	udpnat_free(other);
+	close(fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("udpnat");
@@ -1141,6 +1281,10 @@ int main(void)
 	tcase_add_test(tc, flows_end_in_the_order_in_which_they_are_due);
 	tcase_add_test(tc, the_end_sends_what_has_come_from_inside);
 	tcase_add_test(tc, a_busy_flow_loses_nothing);
+	tcase_add_test(tc, datagrams_of_two_queues_come_from_one_port);
+	tcase_add_loop_test(tc, answers_arrive_when_the_flow_of_the_other_queue_has_ended, 0, 2);
+	tcase_add_test(tc, a_flow_that_only_sends_gets_the_answers_when_the_other_is_idle);
+	tcase_add_test(tc, a_socket_that_does_not_work_any_more_is_not_shared);
 	suite_add_tcase(s, tc);
 	return fixture_run(s);
 }

@@ -19,6 +19,7 @@
 static struct taplink t;
 static struct icmperr_sender errors;
 static struct fdquota quota;
+static struct udpsocks *socks;
 static struct udpnat *nat;
 
 static void open_nat(void)
@@ -30,6 +31,7 @@ static void open_nat(void)
 	taplink_open(&t);
 	errors = (struct icmperr_sender){ .link = &t.link };
 	quota = (struct fdquota){ .max = 100 };
+	setup.socks = socks = udpsocks_new();
 	setup.loop = loop = loop_new(LOOP_EPOLL);
 	nat = udpnat_new(&setup);
 	ck_assert_ptr_nonnull(nat);
@@ -38,6 +40,7 @@ static void open_nat(void)
 static void close_nat(void)
 {
 	udpnat_free(nat);
+	udpsocks_free(socks);
 	loop_free(loop);
 	taplink_close(&t);
 }

@@ -442,7 +442,7 @@ int main(void)
 	tcase_add_test(tc, a_network_whose_device_is_gone_ends);
 	tcase_add_loop_test(tc, a_failed_start_takes_the_queues_and_leaves_nothing, 0,
 			    COUNT(failures));
-	tcase_add_loop_test(tc, a_start_that_fails_half_way_ends_its_threads, 0, 4);
+	tcase_add_loop_test(tc, a_start_that_fails_half_way_ends_its_threads, 0, 6);
 	tcase_add_test(tc, the_end_delivers_what_was_sent);
 	tcase_add_test(tc, the_end_waits_for_a_slow_reader);
 	tcase_add_test(tc, the_end_does_not_wait_for_ever);
