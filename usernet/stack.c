@@ -116,11 +116,18 @@ static bool is_for_neighbours(struct stack *s, const struct packet *p)
 	       neighbour_on_icmp6(&s->link, p);
 }
 
+/* A bridge inside hands us frames for others, too, and a router forwards nothing that was sent to
+ * all (RFC 1812 5.3.4). */
+static bool is_for_us(const struct stack *s, const struct packet *p)
+{
+	return memcmp(p->dst_mac, s->link.conf->mac, ETH_ALEN) == 0;
+}
+
 static void on_ip(struct stack *s, struct packet *p, const struct tap_offload *offload)
 {
 	struct in6_addr host;
 
-	if (is_for_neighbours(s, p))
+	if (is_for_neighbours(s, p) || !is_for_us(s, p))
 		return;
 	switch (policy_decide(s->link.conf, &p->addrs, &host)) {
 	case POLICY_IGNORED:

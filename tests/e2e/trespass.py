@@ -157,6 +157,17 @@ def try_headers():
         link.frame(ip(OWN, HOST, UDP, udp(OWN, HOST, (tag, port))), IPV6)])
 
 
+def try_other_macs():
+    """A router takes only what is sent to it."""
+    other = link.router[:5] + bytes([link.router[5] ^ 1])
+    for mac in (other, link.mac, b"\0" * 6, EVERYBODY, b"\1\0\x5e\0\0\1", b"\x33\x33\0\0\0\1"):
+        for dst in (GATEWAY, DNS, HOST, GATEWAY6, HOST6):
+            src = own_for(dst)
+            for proto, make in ((TCP, tcp), (UDP, udp)):
+                attempt(f"protocol {proto} to {dst} at {mac.hex(':')}", NOTHING, lambda tag: [
+                    ether(mac, link.mac, ip(src, dst, proto, make(src, dst, (tag, port))))])
+
+
 # ---- fragments ----
 
 def fragments(src, dst, proto, payload, ident, cut=8):
@@ -256,7 +267,7 @@ def try_dns_protocol():
                 packet(own_for(dst), dst, UDP, udp(own_for(dst), dst, (tag, 53), data))])
 
 
-for group in (try_addresses, try_link_local, try_sources, try_headers, try_fragments, try_neighbours,
+for group in (try_addresses, try_link_local, try_sources, try_headers, try_other_macs, try_fragments, try_neighbours,
               try_icmp_errors, try_segments, try_dns_protocol):
     group()
 collect()

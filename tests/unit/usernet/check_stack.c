@@ -410,6 +410,31 @@ START_TEST(ipv6_is_refused_when_it_is_off)
 }
 END_TEST
 
+/* A bridge inside floods its ports with frames for MAC addresses that it does not know. */
+START_TEST(packets_for_other_mac_addresses_are_ignored)
+{
+	static const uint8_t macs[][ETH_ALEN] = { { 2, 9, 9, 9, 9, 9 },
+						  { 0 },
+						  { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff },
+						  { 1, 0, 0x5e, 0, 0, 1 },
+						  { 0x33, 0x33, 0, 0, 0, 1 } };
+	static const char *const dsts[] = { "192.0.2.1", "10.0.2.2", "10.0.2.3", "2001:db8::1" };
+	const struct virtio_net_hdr_v1 header = PLAIN;
+
+	for (size_t i = 0; i < sizeof(dsts) / sizeof(dsts[0]); i++) {
+		struct packet_head head = head_of(dsts[i], IPPROTO_UDP, 64);
+		uint8_t frame[256];
+		size_t len;
+
+		head.dst_mac = macs[_i];
+		len = make_frame(frame, &head, 53, 0);
+		give(&header, frame, len);
+		run();
+	}
+	ck_assert_uint_eq(seen.frames, 0);
+}
+END_TEST
+
 /* They are link-local and multicast, which the policy ignores, and have hop limits of their own. */
 START_TEST(neighbour_discovery_goes_before_the_policy)
 {
@@ -663,6 +688,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, start, stop);
 	tcase_add_loop_test(tc, each_packet_reaches_its_protocol, 0, COUNT(cases));
 	tcase_add_test(tc, ipv6_is_refused_when_it_is_off);
+	tcase_add_loop_test(tc, packets_for_other_mac_addresses_are_ignored, 0, 5);
 	tcase_add_test(tc, neighbour_discovery_goes_before_the_policy);
 	tcase_add_test(tc, neighbour_discovery_is_ipv6_and_whole);
 	tcase_add_loop_test(tc, fragments_are_put_together_first, 0, COUNT(fragments));
