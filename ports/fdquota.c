@@ -5,8 +5,6 @@
  */
 #include "ports/fdquota.h"
 
-#include <stdint.h>
-
 /* ---- the total ---- */
 
 /* Charges `count` descriptors to a total and its parents. Returns false, and charges nothing, if
@@ -38,17 +36,22 @@ void fdtotal_give(struct fdtotal *total, size_t count)
 		atomic_fetch_sub_explicit(&total->used, count, memory_order_relaxed);
 }
 
-static size_t room_in(const struct fdtotal *total)
+static size_t room_of(const struct fdtotal *total)
 {
-	size_t room = SIZE_MAX;
+	size_t used = atomic_load_explicit(&total->used, memory_order_relaxed);
 
-	for (; total != NULL; total = total->parent) {
-		size_t used = atomic_load_explicit(&total->used, memory_order_relaxed);
-		size_t left = used < total->max ? total->max - used : 0;
+	return used < total->max ? total->max - used : 0;
+}
 
-		room = left < room ? left : room;
-	}
-	return room;
+/* Returns the total or the parent of it that has the least room. */
+static const struct fdtotal *tightest(const struct fdtotal *total)
+{
+	const struct fdtotal *found = total;
+
+	while ((total = total->parent) != NULL)
+		if (room_of(total) < room_of(found))
+			found = total;
+	return found;
 }
 
 /* ---- a worker's quota ---- */
@@ -58,7 +61,7 @@ size_t fdquota_room(const struct fdquota *q)
 	size_t own = q->reserved > q->used ? q->reserved - q->used : 0;
 
 	if (q->total != NULL)
-		return own + room_in(q->total);
+		return own + room_of(tightest(q->total));
 	return q->used < q->max ? q->max - q->used : 0;
 }
 
@@ -119,7 +122,10 @@ void fdquota_transfer_in(struct fdquota *q, size_t count)
 
 struct fdquota_usage fdquota_usage(const struct fdquota *q)
 {
+	const struct fdtotal *total;
+
 	if (q->total == NULL)
 		return (struct fdquota_usage){ q->used, q->max };
-	return (struct fdquota_usage){ atomic_load(&q->total->used), q->total->max };
+	total = tightest(q->total);
+	return (struct fdquota_usage){ atomic_load(&total->used), total->max };
 }

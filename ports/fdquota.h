@@ -62,7 +62,8 @@ void fdquota_reserve(struct fdquota *q, size_t count);
 void fdquota_transfer_out(struct fdquota *q, size_t count);
 void fdquota_transfer_in(struct fdquota *q, size_t count);
 
-/* For log lines: how many descriptors are in use, by all quotas of the total, and the limit. */
+/* For log lines: how many descriptors are in use, by all quotas of the total, and the limit; those
+ * of the total's parent if that has less room. */
 struct fdquota_usage {
 	size_t used, max;
 };

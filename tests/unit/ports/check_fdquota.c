@@ -75,6 +75,23 @@ START_TEST(usage_is_reported_for_the_quota_and_the_total)
 }
 END_TEST
 
+/* It is the reason why nothing can be taken. */
+START_TEST(usage_is_reported_for_the_parent_if_that_is_fuller)
+{
+	struct fdtotal all = { .max = 3 * MAX }, own = { .max = MAX, .parent = &all };
+	struct fdquota_usage usage;
+
+	quota.total = &own;
+	fdtotal_charge(&all, 3 * MAX - 1);
+	usage = fdquota_usage(&quota);
+	ck_assert_uint_eq(usage.used, 3 * MAX - 1);
+	ck_assert_uint_eq(usage.max, 3 * MAX);
+	ck_assert_uint_eq(fdquota_room(&quota), 1);
+	fdtotal_charge(&own, 1);
+	ck_assert_uint_eq(fdquota_usage(&quota).used, 3 * MAX);
+}
+END_TEST
+
 /* ---- a total ---- */
 
 static struct fdtotal total, part;
@@ -234,6 +251,7 @@ int main(void)
 	tcase_add_test(tc, the_owner_is_told_once_when_there_is_enough_room);
 	tcase_add_test(tc, an_owner_that_wants_no_room_is_not_told);
 	tcase_add_test(tc, usage_is_reported_for_the_quota_and_the_total);
+	tcase_add_test(tc, usage_is_reported_for_the_parent_if_that_is_fuller);
 	tcase_add_test(tc, descriptors_that_one_quota_gives_back_another_may_take);
 	tcase_add_test(tc, other_quotas_cannot_take_reserved_descriptors);
 	tcase_add_test(tc, reserved_descriptors_count_as_room);
