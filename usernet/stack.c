@@ -31,11 +31,19 @@
 
 #define BURST 64 /* frames that are handled before other events get their turn */
 
-/* Limits of all queues together; each queue has its share. Descriptors limit them, too. */
+/* Limits of all queues together; each queue has its share. */
 #define TCP_MAX	 32768
 #define UDP_MAX	 4096
 #define PING_MAX 256
 #define DNS_MAX	 512
+
+/* What part of the descriptors each kind may have at most, so that a flood of one kind leaves some
+ * to the others and to published ports. Of TCP, connections that are not established have a quarter
+ * (usernet/tcpindex.h). */
+#define TCP_PART  1
+#define UDP_PART  2
+#define PING_PART 16
+#define DNS_PART  8
 
 struct stack {
 	struct loop *loop; /* borrowed */
@@ -208,9 +216,10 @@ bool stack_drain(struct stack *s)
 
 /* ---- start and end ---- */
 
-static size_t share(size_t max, const struct stack_setup *setup)
+static size_t share(size_t max, size_t part, const struct stack_setup *setup)
 {
-	size_t n = max / setup->queues;
+	size_t fds = setup->fds->max / part;
+	size_t n = (max < fds ? max : fds) / setup->queues;
 
 	return n > 0 ? n : 1;
 }
@@ -220,25 +229,25 @@ static int make_protocols(struct stack *s, const struct stack_setup *setup, bool
 	const struct dns_setup dns = { .loop = s->loop,
 				       .link = &s->link,
 				       .quota = &s->quota,
-				       .max = share(DNS_MAX, setup),
+				       .max = share(DNS_MAX, DNS_PART, setup),
 				       .servers = setup->servers };
 	const struct udpnat_setup udp = { .loop = s->loop,
 					  .link = &s->link,
 					  .errors = &s->errors,
 					  .quota = &s->quota,
 					  .socks = setup->udpsocks,
-					  .max = share(UDP_MAX, setup),
+					  .max = share(UDP_MAX, UDP_PART, setup),
 					  .gso = has_uso };
 	const struct ping_setup ping = { .loop = s->loop,
 					 .link = &s->link,
 					 .errors = &s->errors,
 					 .quota = &s->quota,
-					 .max = share(PING_MAX, setup) };
+					 .max = share(PING_MAX, PING_PART, setup) };
 	struct tcptable_setup tcp = { .loop = s->loop,
 				      .link = &s->link,
 				      .errors = &s->errors,
 				      .quota = &s->quota,
-				      .max = share(TCP_MAX, setup) };
+				      .max = share(TCP_MAX, TCP_PART, setup) };
 
 	s->frags = frags_new(s->loop);
 	s->dns = tcp.dns = dns_new(&dns);

@@ -25,7 +25,7 @@ static struct {
 	uint16_t gso_size;
 	enum icmperr error;
 	bool is_ndp, is_complete, is_draining, is_lively, cannot_start, has_gso;
-	size_t udp_max;
+	size_t max[WHO]; /* flows that a table may have */
 } seen;
 
 static char here; /* stands for each table */
@@ -40,6 +40,7 @@ static void note(enum who who, const struct packet *p)
 struct tcptable *tcptable_new(const struct tcptable_setup *setup)
 {
 	ck_assert_ptr_eq(setup->dns, &here);
+	seen.max[TCP] = setup->max;
 	return (struct tcptable *)&here;
 }
 
@@ -75,7 +76,7 @@ void tcptable_flush(struct tcptable *t)
 struct udpnat *udpnat_new(const struct udpnat_setup *setup)
 {
 	seen.has_gso = setup->gso;
-	seen.udp_max = setup->max;
+	seen.max[UDP] = setup->max;
 	errno = ENOMEM;
 	return seen.cannot_start ? NULL : (struct udpnat *)&here;
 }
@@ -95,6 +96,7 @@ void udpnat_on_packet(struct udpnat *u, const struct packet *p, uint16_t gso_siz
 struct dns *dns_new(const struct dns_setup *setup)
 {
 	ck_assert_ptr_eq(setup->servers, &here);
+	seen.max[DNS] = setup->max;
 	return (struct dns *)&here;
 }
 
@@ -111,7 +113,7 @@ void dns_on_packet(struct dns *d, const struct packet *p)
 
 struct ping *ping_new(const struct ping_setup *setup)
 {
-	(void)setup;
+	seen.max[PING] = setup->max;
 	return (struct ping *)&here;
 }
 
@@ -633,9 +635,26 @@ START_TEST(a_device_that_is_removed_is_reported_once)
 }
 END_TEST
 
-START_TEST(queues_share_the_limits)
+static const struct {
+	size_t fds, max[WHO];
+} limits[] = {
+	{ 1 << 20, { [TCP] = 16384, [UDP] = 2048, [DNS] = 256, [PING] = 128 } },
+	{ 1600, { [TCP] = 800, [UDP] = 400, [DNS] = 100, [PING] = 50 } },
+	{ 3, { [TCP] = 1, [UDP] = 1, [DNS] = 1, [PING] = 1 } },
+};
+
+/* A flood of one kind must leave descriptors to the others. */
+START_TEST(queues_share_the_limits_and_kinds_the_descriptors)
 {
-	ck_assert_uint_eq(seen.udp_max, 2048);
+	int tap;
+
+	stop();
+	memset(&seen, 0, sizeof(seen));
+	fds.max = limits[_i].fds;
+	loop = loop_new(LOOP_EPOLL);
+	stack = make(&tap);
+	ck_assert_ptr_nonnull(stack);
+	ck_assert_mem_eq(seen.max, limits[_i].max, sizeof(seen.max));
 	ck_assert(seen.has_gso);
 }
 END_TEST
@@ -699,7 +718,7 @@ int main(void)
 	tcase_add_test(tc, other_packets_do_not_delay_the_end);
 	tcase_add_test(tc, a_flood_does_not_hold_up_the_end);
 	tcase_add_test(tc, a_device_that_is_removed_is_reported_once);
-	tcase_add_test(tc, queues_share_the_limits);
+	tcase_add_loop_test(tc, queues_share_the_limits_and_kinds_the_descriptors, 0, 3);
 	tcase_add_test(tc, a_kernel_without_batches_of_udp_is_fine);
 	tcase_add_loop_test(tc, a_failure_leaves_nothing_behind, 0, COUNT(failures));
 	suite_add_tcase(s, tc);
