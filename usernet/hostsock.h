@@ -24,7 +24,8 @@ struct hostsock {
 /* Begins to connect to `to`. Returns 0 if the connect is done or under way (POLLOUT follows), or
  * -errno of socket(2) or connect(2), with `fd` -1. */
 int hostsock_connect(struct hostsock *h, const struct sockaddr_storage *to, socklen_t len);
-/* After POLLOUT: returns 0 if the socket is connected, or -errno (SO_ERROR). */
+/* After POLLOUT: returns 0 if the socket is connected, or -errno (SO_ERROR); -ECONNREFUSED if it is
+ * connected to itself, which only happens where nobody listens. */
 int hostsock_connected(const struct hostsock *h);
 
 /* Sends. Returns the number of bytes that the socket has taken, at least 1; -EAGAIN if its buffer

@@ -2,7 +2,7 @@
 
 /* The host's socket of a TCP flow, with real sockets on 127.0.0.1. Each test of reading runs twice:
  * with the kernel's peek offset, and without, as before Linux 6.9. */
-#include "tests/unit/fixture.h"
+#include "tests/unit/ownnet.h"
 #include "usernet/hostsock.h"
 
 #include <arpa/inet.h>
@@ -95,6 +95,30 @@ START_TEST(a_refused_connect_is_reported)
 		ck_assert_int_eq(h.fd, -1);
 	}
 	ck_assert_int_eq(r, -ECONNREFUSED);
+}
+END_TEST
+
+/* In a network in which sockets can only have the port that is connected to */
+START_TEST(a_socket_that_is_connected_to_itself_counts_as_refused)
+{
+	static const char range[] = "5000 5000";
+	struct sockaddr_storage addr = { 0 };
+	struct sockaddr_in *in = (struct sockaddr_in *)&addr;
+	int fd;
+
+	if (!enter_bare_network())
+		return;
+	fd = open("/proc/sys/net/ipv4/ip_local_port_range", O_WRONLY | O_CLOEXEC);
+	ck_assert_int_eq(write(fd, range, strlen(range)), (ssize_t)strlen(range));
+	close(fd);
+	close_pair();
+	peer = -1;
+	in->sin_family = AF_INET;
+	in->sin_port = htons(5000);
+	in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	ck_assert_int_eq(hostsock_connect(&h, &addr, sizeof(*in)), 0);
+	await(h.fd, POLLOUT);
+	ck_assert_int_eq(hostsock_connected(&h), -ECONNREFUSED);
 }
 END_TEST
 
@@ -478,6 +502,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tc, open_pair, close_pair);
 	tcase_add_test(tc, a_refused_connect_is_reported);
+	tcase_add_test(tc, a_socket_that_is_connected_to_itself_counts_as_refused);
 	tcase_add_loop_test(tc, an_address_that_cannot_be_connected_to_is_reported, 0,
 			    COUNT(wrong));
 	tcase_add_test(tc, a_connected_socket_is_non_blocking_and_close_on_exec);
