@@ -47,9 +47,9 @@ enum packet_kind {
 };
 
 /* Reads a frame. Returns its kind, or -EBADMSG if it is malformed (too short, lengths that
- * contradict each other, a wrong checksum of the IPv4 header, a fragment that ends behind
- * the longest packet), or
- * -EPROTONOSUPPORT for another type of frame. Options and extension headers are skipped. */
+ * contradict each other, a wrong checksum of the IPv4 header, a fragment that ends behind the
+ * longest packet), or -EPROTONOSUPPORT for another type of frame. Options and extension headers are
+ * skipped. */
 int packet_read(struct packet *p, const uint8_t *frame, size_t len);
 
 /* Is it IPv4? */
