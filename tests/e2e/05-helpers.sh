@@ -54,6 +54,18 @@ case_a_deadline_that_has_passed_fails_the_case() {
 	[ "$(now_ms)" -gt $((began + 1000)) ] || fail 'wait_until has not waited for a second'
 }
 
+succeed_at_third_try() {
+	deadline=0
+	tries=$((tries + 1))
+	[ "$tries" -ge 3 ]
+}
+
+case_a_command_cannot_change_the_deadline_that_is_set_for_it() {
+	tries=0
+	wait_until 60 succeed_at_third_try
+	assert_eq 'tries' 3 "$tries"
+}
+
 case_a_device_that_cannot_be_opened_is_a_reason_to_skip() {
 	: >"$tmp/device"
 	can_open "$tmp/device"
@@ -101,5 +113,6 @@ run_cases \
 	a_process_that_ignores_the_signal_is_killed_and_the_case_fails \
 	await_success_fails_unless_the_status_is_0 \
 	a_deadline_that_has_passed_fails_the_case \
+	a_command_cannot_change_the_deadline_that_is_set_for_it \
 	a_device_that_cannot_be_opened_is_a_reason_to_skip \
 	a_port_that_closes_during_a_connection_counts_as_open

@@ -83,15 +83,25 @@ assert_within() {
 	[ "$took" -le "$1" ] || fail "it took $took ms, more than $1 ms"
 }
 
-# wait_until SECONDS COMMAND...: repeats the command until it succeeds; fails after SECONDS
+# wait_until SECONDS COMMAND...: repeats the command until it succeeds; fails after SECONDS. What it must remember is
+# in its positional parameters, which the command cannot change.
 wait_until() {
-	limit=$1
-	deadline=$(($(now_ms) + limit * 1000))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		[ "$(now_ms)" -le "$deadline" ] || fail "not within $limit s: $*"
+	set -- "$(($(now_ms) + $1 * 1000))" "$@"
+	until call_rest "$@" >/dev/null 2>&1; do
+		[ "$(now_ms)" -le "$1" ] || fail_late "$@"
 		sleep 0.02
 	done
+}
+# call_rest DEADLINE SECONDS COMMAND...
+call_rest() {
+	shift 2
+	"$@"
+}
+# fail_late DEADLINE SECONDS COMMAND...
+fail_late() {
+	late_s=$2
+	shift 2
+	fail "not within $late_s s: $*"
 }
 
 is_gone() {
@@ -362,14 +372,14 @@ leftovers() {
 
 # Waits up to a second until no process of the case is left. Fails if there are any then, and kills them.
 check_nothing_left() {
-	deadline=$(($(now_ms) + 1000))
+	left_deadline=$(($(now_ms) + 1000))
 	while :; do
 		found=
 		for p in $(leftovers); do
 			has_ended "$p" || found="$found $p"
 		done
 		[ -n "$found" ] || return 0
-		[ "$(now_ms)" -lt "$deadline" ] || break
+		[ "$(now_ms)" -lt "$left_deadline" ] || break
 		sleep 0.1
 	done
 	echo "processes left behind:"
