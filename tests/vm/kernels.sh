@@ -15,7 +15,7 @@ need qemu-system-x86_64:qemu-system-x86 cpio:cpio modprobe:kmod busybox:busybox-
 PROGRAMS='dash env stat mktemp date sleep head tail cat cmp curl socat ip pgrep setpriv nsenter unshare
 	mount flock grep sed slirp4netns pasta newuidmap newgidmap nft'
 MODULES='tun veth bridge nf_tables nft_ct nft_nat nft_chain_nat'
-BOOT_TIMEOUT_S=${BOOT_TIMEOUT_S:-900} # for one machine, its tests included; the unit tests take 300 to 450 s
+BOOT_TIMEOUT_S=${BOOT_TIMEOUT_S:-2700} # for one machine, its tests included; 300 to 450 s, or three times that
 
 # One machine on each line: name, suite of the kernel, memory in MB, tests, kernel options. The newest kernel
 # runs no unit tests, because that of this machine is about as new. Without IPv6, only those of ports/ differ. Since Linux 6.7 an AppArmor profile can deny user namespaces.
