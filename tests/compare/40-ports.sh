@@ -31,7 +31,20 @@ see_refused() {
 		set -- "$@" -p "$spec"
 	done
 	shift "$n"
-	rk $BUILTIN "$@" true
+	until_published "$n" $BUILTIN "$@"
+}
+
+# until_published N OPTIONS...: runs a launcher whose command ends when N ports are published. If one cannot be, the
+# launcher ends the command. A shorter command may end before RootlessKit publishes its ports (was_early).
+until_published() {
+	wanted=$1
+	shift
+	# shellcheck disable=SC2016 # for the inner shell
+	rk "$@" sh -c 'until [ "$(curl -s --unix-socket "$ROOTLESSKIT_STATE_DIR/api.sock" http://x/v1/ports |
+			grep -o "\"id\":" | wc -l)" -ge "$1" ]
+		do
+			sleep 0.02
+		done' - "$wanted"
 }
 
 # see_udp SPEC: publishes a UDP port of an echo server
@@ -113,8 +126,8 @@ group_port() {
 		skip_all ipv6 "this host has no IPv6" port-any port-any-6 port-no-address port-any-tcp6 \
 			port-both-families port-6 port-brackets-around-4
 	fi
-	see port-list rk $BUILTIN \
-		-p "127.0.0.1:$p1:80/tcp,127.0.0.1:$p2:81/tcp" true
+	see port-list until_published 2 $BUILTIN \
+		-p "127.0.0.1:$p1:80/tcp,127.0.0.1:$p2:81/tcp"
 	see port-target see_target
 	see port-conflict see_refused "127.0.0.1:$p1:80/tcp" "127.0.0.1:$p1:80/tcp"
 	see port-conflict-other-child see_refused "127.0.0.1:$p1:80/tcp" "127.0.0.1:$p1:81/tcp"
