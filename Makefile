@@ -224,10 +224,11 @@ check-systemd: all ## test under systemd, with Docker and containerd, in an emul
 	tests/deps.sh
 	tests/vm/systemd.sh $(BUILD)
 
+ASAN_KINDS = unit e2e
 asan: ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	tests/deps.sh
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' test-programs
-	tests/run.sh $(BUILD)/asan unit e2e
+	tests/run.sh $(BUILD)/asan $(ASAN_KINDS)
 
 tsan: ## run every test under ThreadSanitizer
 	tests/deps.sh
