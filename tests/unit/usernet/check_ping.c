@@ -323,19 +323,6 @@ START_TEST(the_host_network_is_pinged)
 }
 END_TEST
 
-START_TEST(the_longest_ping_reaches_the_host_network_by_ipv6)
-{
-	struct packet p;
-
-	if (!fixture_need_ipv6() || !enter_host_network())
-		return;
-	fill_data();
-	p = request_of("fd00::100", "2001:db8::1", ID, 1, 64, 65527);
-	ping_on_packet(ping, &p);
-	await_reply("fd00::100", "2001:db8::1", ID, 1, 65527);
-}
-END_TEST
-
 START_TEST(the_host_network_is_pinged_by_ipv6)
 {
 	if (!fixture_need_ipv6() || !enter_host_network())
@@ -613,7 +600,6 @@ int main(void)
 	tcase_add_test(tc, only_echo_requests_are_answered);
 	tcase_add_test(tc, the_host_network_is_pinged);
 	tcase_add_test(tc, the_host_network_is_pinged_by_ipv6);
-	tcase_add_test(tc, the_longest_ping_reaches_the_host_network_by_ipv6);
 	tcase_add_loop_test(tc, a_ping_of_any_size_reaches_the_host_network, 0, COUNT(sizes));
 	tcase_add_test(tc, the_time_to_live_becomes_less_by_one);
 	tcase_add_loop_test(tc, the_time_to_live_of_a_reply_becomes_less_by_one, 0, COUNT(replies));
