@@ -96,6 +96,16 @@ int sockopt_reported_hops(struct msghdr *msg)
 	return hops;
 }
 
+bool sockopt_is_own_peer(int fd)
+{
+	struct sockaddr_storage own = { 0 }, peer = { 0 };
+	socklen_t own_len = sizeof(own), peer_len = sizeof(peer);
+
+	return getsockname(fd, (struct sockaddr *)&own, &own_len) == 0 &&
+	       getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0 && own_len == peer_len &&
+	       memcmp(&own, &peer, own_len) == 0;
+}
+
 int sockopt_take_error(int fd)
 {
 	int errnum = 0;

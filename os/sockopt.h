@@ -2,6 +2,7 @@
 #ifndef OS_SOCKOPT_H
 #define OS_SOCKOPT_H
 
+#include <stdbool.h>
 #include <sys/socket.h>
 
 /* Options that our sockets share. Nothing here blocks, failures of setsockopt(2) are ignored, and
@@ -46,6 +47,11 @@ void sockopt_report_hops(int fd, int family);
 #define SOCKOPT_HOPS_ROOM CMSG_SPACE(sizeof(int))
 /* Returns the time to live that was reported with a message, or SOCKOPT_ANY_HOPS if none was. */
 int sockopt_reported_hops(struct msghdr *msg);
+
+/* Is a socket connected to itself? The kernel chooses a port before it connects. By chance it may
+ * be the one that is connected to, where nobody listens (for TCP a simultaneous open, RFC
+ * 9293 3.5). */
+bool sockopt_is_own_peer(int fd);
 
 /* Returns the error that waits on a socket (SO_ERROR, socket(7)), such as that of a connect(2) that
  * has failed, and clears it: a positive errno, or 0 if there is none. */

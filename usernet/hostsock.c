@@ -7,7 +7,6 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -60,24 +59,11 @@ int hostsock_connect(struct hostsock *h, const struct sockaddr_storage *to, sock
 	return 0;
 }
 
-/* The kernel chooses a port before it connects. By chance it may be the one that is connected to,
- * where nobody listens: then the socket is connected to itself (RFC 9293 3.5, simultaneous open).
- */
-static bool is_own_peer(int fd)
-{
-	struct sockaddr_storage own = { 0 }, peer = { 0 };
-	socklen_t own_len = sizeof(own), peer_len = sizeof(peer);
-
-	return getsockname(fd, (struct sockaddr *)&own, &own_len) == 0 &&
-	       getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0 && own_len == peer_len &&
-	       memcmp(&own, &peer, own_len) == 0;
-}
-
 int hostsock_connected(const struct hostsock *h)
 {
 	int errnum = sockopt_take_error(h->fd);
 
-	return errnum == 0 && is_own_peer(h->fd) ? -ECONNREFUSED : -errnum;
+	return errnum == 0 && sockopt_is_own_peer(h->fd) ? -ECONNREFUSED : -errnum;
 }
 
 /* ---- to the host ---- */

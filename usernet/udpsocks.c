@@ -16,7 +16,6 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 
 #include "base/fd.h"
@@ -53,17 +52,6 @@ void udpsocks_free(struct udpsocks *s)
 
 /* ---- a new socket ---- */
 
-/* The kernel chooses a port before it connects. By chance it may be the one that is connected to,
- * where nobody listens: then the socket would answer itself. */
-static bool is_own_peer(int fd, const struct sockaddr_storage *to, socklen_t len)
-{
-	struct sockaddr_storage own = { 0 };
-	socklen_t own_len = sizeof(own);
-
-	return getsockname(fd, (struct sockaddr *)&own, &own_len) == 0 && own_len == len &&
-	       memcmp(&own, to, len) == 0;
-}
-
 /* Returns a socket that is connected to `to`, or -errno. */
 static int connect_socket(const struct sockaddr_storage *to, socklen_t len)
 {
@@ -71,7 +59,7 @@ static int connect_socket(const struct sockaddr_storage *to, socklen_t len)
 
 	if (fd < 0 || connect(fd, (const struct sockaddr *)to, len) < 0)
 		return -errno;
-	if (is_own_peer(fd, to, len))
+	if (sockopt_is_own_peer(fd))
 		return -ECONNREFUSED;
 	dgram_enable_gro(fd);
 	return fd_take(&fd);
