@@ -81,7 +81,7 @@ mask_texts() {
 	sed -i -s -e 's/\r//g' "$@" \
 		-e "s/\\b$(printf '%s' "$version" | sed 's/[.]/\\&/g')\\b/VERSION/g" \
 		-e 's/\("apiVersion": *"\|REST API version: \)1\.1\.[0-9]*/\1API/' \
-		-e 's/time="20[0-9T:+Z-]*"/time="TIME"/' \
+		-e 's/time="20[0-9T:+Z-]*"/time="TIME"/' -e 's/^\(| ESC\[[0-9]*m[A-Z]*ESC\[0m\)\[[0-9]*\]/\1[SECONDS]/' \
 		-e 's/^| Date: .* GMT$/| Date: DATE/' \
 		-e 's/rootlesskit[0-9]\{6,\}/rootlesskitTEMP/g' -e 's/rootlesskit[A-Za-z0-9]\{6\}\b/rootlesskitTEMP/g' \
 		-e 's/\.ro[0-9]\{6,\}/.roTEMP/g' -e 's/\.ro[A-Za-z0-9]\{6\}\b/.roTEMP/g' \
@@ -133,16 +133,31 @@ rk() {
 	return "$rc"
 }
 
-# when_ready SCRIPT OPTIONS...: runs a script inside as soon as the API answers. RootlessKit may start the
-# command before that.
+# A script for the shell inside: waits until the API answers. RootlessKit may start the command before that, and
+# fails if the command then ends before the port driver is ready (was_early). On a slow machine it always does.
+AWAIT_API='until curl -s --unix-socket "$ROOTLESSKIT_STATE_DIR/api.sock" http://x/v1/info >/dev/null
+do
+	sleep 0.02
+done
+'
+
+# when_ready SCRIPT OPTIONS...: runs a script inside as soon as the API answers.
 when_ready() {
 	script=$1
 	shift
-	rk "$@" sh -c 'until curl -s --unix-socket "$ROOTLESSKIT_STATE_DIR/api.sock" http://x/v1/info >/dev/null
+	rk "$@" sh -c "$AWAIT_API$script"
+}
+
+# until_published N OPTIONS...: runs a launcher whose command ends when N ports are published. If one cannot be, the
+# launcher ends the command. A shorter command may end before RootlessKit publishes its ports (was_early).
+until_published() {
+	wanted=$1
+	shift
+	rk "$@" sh -c 'until [ "$(curl -s --unix-socket "$ROOTLESSKIT_STATE_DIR/api.sock" http://x/v1/ports |
+			grep -o "\"id\":" | wc -l)" -ge "$1" ]
 		do
 			sleep 0.02
-		done
-		'"$script"
+		done' - "$wanted"
 }
 
 # wait_for COMMAND...: repeats a command until it succeeds, for 10 s at most.

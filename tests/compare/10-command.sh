@@ -166,7 +166,7 @@ see_ids() {
 # Signals 32 and 33, which belong to libc, are left out. If they were ignored at the start, they are no
 # longer ignored in a program that Go has started.
 see_status() {
-	rk "$@" grep -E '^(Uid|Gid|Groups|NoNewPrivs|Seccomp|CapInh|CapPrm|CapEff|CapBnd|CapAmb|ShdPnd|SigBlk|SigIgn|SigCgt|Umask)' /proc/self/status |
+	when_ready "exec grep -E '^(Uid|Gid|Groups|NoNewPrivs|Seccomp|CapInh|CapPrm|CapEff|CapBnd|CapAmb|ShdPnd|SigBlk|SigIgn|SigCgt|Umask)' /proc/self/status" "$@" |
 		sed 's/^\(SigIgn:.*\)..\(.......\)$/\1__\2/'
 }
 

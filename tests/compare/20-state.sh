@@ -46,8 +46,7 @@ see_restart() {
 	done
 	child=
 	list_state
-	rk --state-dir="$state" $BUILTIN -p "127.0.0.1:$p1:80/tcp" \
-		echo "works again"
+	until_published 1 --state-dir="$state" $BUILTIN -p "127.0.0.1:$p1:80/tcp" && echo "works again"
 	[ ! -e "$state" ] && echo removed
 }
 

@@ -167,7 +167,7 @@ group_gvisor() {
 	see gvisor-driver-unknown rk_gvisor --port-driver=foo true
 	see gvisor-driver-slirp4netns rk_gvisor --port-driver=slirp4netns true
 	see gvisor-driver-implicit rk_gvisor --port-driver=implicit true
-	see gvisor-driver-builtin rk_gvisor --port-driver=builtin true
+	see gvisor-driver-builtin rk_gvisor --port-driver=builtin sh -c "$AWAIT_API"
 	see gvisor-driver-host rk --port-driver=gvisor-tap-vsock true
 	see gvisor-driver-none rk --net=none --port-driver=gvisor-tap-vsock true
 	see gvisor-publish-no-driver rk_gvisor -p 127.0.0.1:18001:80/tcp true

@@ -34,19 +34,6 @@ see_refused() {
 	until_published "$n" $BUILTIN "$@"
 }
 
-# until_published N OPTIONS...: runs a launcher whose command ends when N ports are published. If one cannot be, the
-# launcher ends the command. A shorter command may end before RootlessKit publishes its ports (was_early).
-until_published() {
-	wanted=$1
-	shift
-	# shellcheck disable=SC2016 # for the inner shell
-	rk "$@" sh -c 'until [ "$(curl -s --unix-socket "$ROOTLESSKIT_STATE_DIR/api.sock" http://x/v1/ports |
-			grep -o "\"id\":" | wc -l)" -ge "$1" ]
-		do
-			sleep 0.02
-		done' - "$wanted"
-}
-
 # see_udp SPEC: publishes a UDP port of an echo server
 see_udp() {
 	begin $BUILTIN -p "$1" socat udp-listen:80,fork,reuseaddr exec:cat
