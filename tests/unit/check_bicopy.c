@@ -295,6 +295,15 @@ static void stream_fill(struct rig *r, struct stream *s, size_t len)
 	}
 }
 
+/* As stream_fill, until the pair holds bytes that the other side does not take. A slow kernel may
+ * acknowledge later than settle waits, and take some more. */
+static void stream_fill_pair(struct rig *r, struct stream *s)
+{
+	do
+		stream_fill(r, s, BIG);
+	while (r->b.pump[s->from].left == 0);
+}
+
 /* Receives everything until the stream ends. Returns -ENODATA at end of file, or -errno. */
 static ssize_t stream_end(struct rig *r, struct stream *s, size_t chunk)
 {
@@ -775,8 +784,7 @@ START_TEST(a_writer_may_fail_while_its_bytes_are_pending)
 	struct rig r;
 
 	rig_open(&r, TCP_WAYS(_i), TINY);
-	stream_fill(&r, &s, BIG);
-	ck_assert_uint_gt(r.b.pump[s.from].left, 0);
+	stream_fill_pair(&r, &s);
 	close_with_reset(&r.peer[s.from]);
 	if (engine_of(_i) == LOOP_EPOLL)
 		await_end(&r);
@@ -793,8 +801,7 @@ START_TEST(a_reader_may_fail_while_bytes_for_it_are_pending)
 	struct rig r;
 
 	rig_open(&r, TCP_WAYS(_i), TINY);
-	stream_fill(&r, &s, BIG);
-	ck_assert_uint_gt(r.b.pump[s.from].left, 0);
+	stream_fill_pair(&r, &s);
 	close_with_reset(&r.peer[1 - s.from]);
 	await_end(&r);
 	ck_assert_int_eq(stream_end(&r, &back, BUFFER_LEN), -ECONNRESET);
