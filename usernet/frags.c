@@ -10,6 +10,7 @@
  */
 #include "usernet/frags.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +22,7 @@
 #define WORD_BITS 64
 #define WORDS	  ((UNITS + WORD_BITS - 1) / WORD_BITS)
 
-struct buffer {
+struct frags_buffer {
 	uint64_t has[WORDS];		 /* units that have arrived */
 	uint64_t begins[WORDS];		 /* units at which a fragment begins */
 	uint8_t bytes[PACKET_FRAME_MAX]; /* of them, room for headers first */
@@ -33,19 +34,17 @@ struct slot {
 	struct packet_addrs addrs;
 	uint32_t id;
 	uint8_t proto, hops;
-	struct buffer *buffer; /* NULL: the packet is dropped, and so is what is still to come */
-	size_t units;	       /* that have arrived */
-	size_t len;	       /* bytes of the payload; 0: the last fragment has not arrived */
-	size_t end;	       /* bytes until the end of the last one that has arrived */
+	struct frags_buffer
+		*buffer; /* NULL: the packet is dropped, and so is what is still to come */
+	size_t units;	 /* that have arrived */
+	size_t len;	 /* bytes of the payload; 0: the last fragment has not arrived */
+	size_t end;	 /* bytes until the end of the last one that has arrived */
 };
 
 struct frags {
-	struct loop *loop;
-	struct timer timer; /* runs while there is a busy slot, or a spare buffer */
-	struct list busy;   /* in the order of their beginning */
+	pthread_mutex_t lock; /* guards what follows */
+	struct list busy;     /* in the order of their beginning */
 	struct list free;
-	struct buffer *spare; /* the one that is used next; has the packet that was returned last */
-	bool spare_is_new;    /* since the timer was started */
 	struct slot slots[FRAGS_MAX];
 };
 
@@ -63,23 +62,23 @@ static void set(uint64_t *map, size_t unit)
 
 /* ---- slots ---- */
 
-static void put_spare(struct frags *f, struct buffer *b)
+static void put_spare(struct frags_queue *q, struct frags_buffer *b)
 {
 	if (b == NULL)
 		return;
-	if (f->spare == NULL) {
-		f->spare = b;
-		f->spare_is_new = true;
+	if (q->spare == NULL) {
+		q->spare = b;
+		q->spare_is_new = true;
 	} else {
 		free(b);
 	}
 }
 
-static struct buffer *take_buffer(struct frags *f)
+static struct frags_buffer *take_buffer(struct frags_queue *q)
 {
-	struct buffer *b = f->spare;
+	struct frags_buffer *b = q->spare;
 
-	f->spare = NULL;
+	q->spare = NULL;
 	if (b == NULL)
 		b = malloc(sizeof(*b));
 	if (b != NULL) {
@@ -91,26 +90,26 @@ static struct buffer *take_buffer(struct frags *f)
 
 /* Makes the slot's buffer, in which the caller's packet is, the spare one, which lives until it is
  * used again. */
-static void keep_buffer(struct frags *f, struct slot *s)
+static void keep_buffer(struct frags_queue *q, struct slot *s)
 {
-	free(f->spare);
-	f->spare = NULL;
-	put_spare(f, s->buffer);
+	free(q->spare);
+	q->spare = NULL;
+	put_spare(q, s->buffer);
 	s->buffer = NULL;
 }
 
 /* Drops what has arrived, and what will arrive. */
-static void drop(struct frags *f, struct slot *s)
+static void drop(struct frags_queue *q, struct slot *s)
 {
-	put_spare(f, s->buffer);
+	put_spare(q, s->buffer);
 	s->buffer = NULL;
 }
 
-static void end_slot(struct frags *f, struct slot *s)
+static void end_slot(struct frags_queue *q, struct slot *s)
 {
-	drop(f, s);
-	list_remove(&f->busy, &s->node);
-	list_append(&f->free, &s->node);
+	drop(q, s);
+	list_remove(&q->frags->busy, &s->node);
+	list_append(&q->frags->free, &s->node);
 }
 
 static struct slot *oldest(const struct frags *f)
@@ -133,12 +132,13 @@ static struct slot *find(const struct frags *f, const struct packet *p)
 	return NULL;
 }
 
-static struct slot *begin(struct frags *f, const struct packet *p)
+static struct slot *begin(struct frags_queue *q, const struct packet *p)
 {
+	struct frags *f = q->frags;
 	struct slot *s;
 
 	if (f->free.first == NULL)
-		end_slot(f, oldest(f));
+		end_slot(q, oldest(f));
 	s = LIST_OWNER(f->free.first, struct slot, node);
 	list_remove(&f->free, &s->node);
 	*s = (struct slot){ .began_ms = clock_now_ms(),
@@ -146,31 +146,38 @@ static struct slot *begin(struct frags *f, const struct packet *p)
 			    .id = p->fragment_id,
 			    .proto = p->proto,
 			    .hops = p->hops,
-			    .buffer = take_buffer(f) };
+			    .buffer = take_buffer(q) };
 	list_append(&f->busy, &s->node);
-	if (!timer_is_set(&f->timer))
-		loop_timer(f->loop, &f->timer, FRAGS_MS);
 	return s;
+}
+
+/* Forgets what has waited for too long, whoever has begun it. Returns the milliseconds until the
+ * next one has, 0 if there is none. */
+static unsigned int forget_old(struct frags_queue *q)
+{
+	const unsigned long long now = clock_now_ms();
+	struct slot *s;
+
+	while ((s = oldest(q->frags)) != NULL && now - s->began_ms >= FRAGS_MS)
+		end_slot(q, s);
+	return s == NULL ? 0 : (unsigned int)(s->began_ms + FRAGS_MS - now);
 }
 
 static void on_timer(struct timer *t)
 {
-	struct frags *f = LOOP_OWNER(t, struct frags, timer);
-	const unsigned long long now = clock_now_ms();
-	unsigned long long left = FRAGS_MS;
-	struct slot *s;
+	struct frags_queue *q = LOOP_OWNER(t, struct frags_queue, timer);
+	unsigned int left;
 
-	while ((s = oldest(f)) != NULL && now - s->began_ms >= FRAGS_MS)
-		end_slot(f, s);
-	if (s != NULL) {
-		left = s->began_ms + FRAGS_MS - now;
-	} else if (!f->spare_is_new) {
-		free(f->spare);
-		f->spare = NULL;
+	pthread_mutex_lock(&q->frags->lock);
+	left = forget_old(q);
+	pthread_mutex_unlock(&q->frags->lock);
+	if (!q->spare_is_new) {
+		free(q->spare);
+		q->spare = NULL;
 	}
-	f->spare_is_new = false;
-	if (s != NULL || f->spare != NULL)
-		loop_timer(f->loop, t, (unsigned int)left);
+	q->spare_is_new = false;
+	if (left > 0 || q->spare != NULL)
+		loop_timer(q->loop, t, left > 0 ? left : FRAGS_MS);
 }
 
 /* ---- a fragment ---- */
@@ -180,7 +187,7 @@ enum fit { FITS, IS_COPY, OVERLAPS };
 /* How does it fit to those that have arrived? */
 static enum fit fit_of(const struct slot *s, const struct packet *p)
 {
-	const struct buffer *b = s->buffer;
+	const struct frags_buffer *b = s->buffer;
 	const size_t first = p->fragment_at / UNIT;
 	const size_t count = (p->payload_len + UNIT - 1) / UNIT;
 	size_t there = 0, begins = 0;
@@ -253,14 +260,15 @@ static bool read_whole(const struct slot *s, struct packet *p)
 	return packet_read(p, frame, n + s->len) == PACKET_IP && !p->is_fragment;
 }
 
-bool frags_on_packet(struct frags *f, struct packet *p)
+/* Returns true if *p is a whole packet now. */
+static bool take_fragment(struct frags_queue *q, struct packet *p)
 {
-	struct slot *s = find(f, p);
+	struct slot *s = find(q->frags, p);
 	enum fit fit;
 	bool done;
 
 	if (s == NULL)
-		s = begin(f, p);
+		s = begin(q, p);
 	if (s->buffer == NULL)
 		return false;
 	fit = fit_of(s, p);
@@ -268,28 +276,39 @@ bool frags_on_packet(struct frags *f, struct packet *p)
 		return false;
 	if (fit != FITS || !has_right_end(s, p) ||
 	    p->fragment_at + p->payload_len > packet_payload_max(&p->addrs)) {
-		drop(f, s);
+		drop(q, s);
 		return false;
 	}
 	add(s, p);
 	if (!is_complete(s))
 		return false;
 	done = read_whole(s, p);
-	keep_buffer(f, s);
-	end_slot(f, s);
+	keep_buffer(q, s);
+	end_slot(q, s);
+	return done;
+}
+
+bool frags_on_packet(struct frags_queue *q, struct packet *p)
+{
+	bool done;
+
+	pthread_mutex_lock(&q->frags->lock);
+	done = take_fragment(q, p);
+	pthread_mutex_unlock(&q->frags->lock);
+	if (!timer_is_set(&q->timer))
+		loop_timer(q->loop, &q->timer, FRAGS_MS);
 	return done;
 }
 
 /* ---- the table ---- */
 
-struct frags *frags_new(struct loop *loop)
+struct frags *frags_new(void)
 {
 	struct frags *f = calloc(1, sizeof(*f));
 
 	if (f == NULL)
 		return NULL;
-	f->loop = loop;
-	f->timer.on_due = on_timer;
+	pthread_mutex_init(&f->lock, NULL);
 	for (size_t i = 0; i < FRAGS_MAX; i++)
 		list_append(&f->free, &f->slots[i].node);
 	return f;
@@ -297,13 +316,23 @@ struct frags *frags_new(struct loop *loop)
 
 void frags_free(struct frags *f)
 {
-	struct slot *s;
-
 	if (f == NULL)
 		return;
-	while ((s = oldest(f)) != NULL)
-		end_slot(f, s);
-	loop_cancel(f->loop, &f->timer);
-	free(f->spare);
+	for (size_t i = 0; i < FRAGS_MAX; i++)
+		free(f->slots[i].buffer);
+	pthread_mutex_destroy(&f->lock);
 	free(f);
+}
+
+void frags_attach(struct frags_queue *q, struct frags *f, struct loop *loop)
+{
+	*q = (struct frags_queue){ .frags = f, .loop = loop, .timer = { .on_due = on_timer } };
+}
+
+void frags_detach(struct frags_queue *q)
+{
+	if (q->loop != NULL)
+		loop_cancel(q->loop, &q->timer);
+	free(q->spare);
+	*q = (struct frags_queue){ .frags = NULL };
 }

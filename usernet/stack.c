@@ -20,7 +20,6 @@
 #include "formats/udpseg.h"
 #include "ports/coalesce.h"
 #include "usernet/dns.h"
-#include "usernet/frags.h"
 #include "usernet/icmperr.h"
 #include "usernet/link.h"
 #include "usernet/neighbour.h"
@@ -54,7 +53,7 @@ struct stack {
 	struct link link;
 	struct icmperr_sender errors;
 	struct fdquota quota;
-	struct frags *frags;
+	struct frags_queue frags;
 	struct dns *dns;
 	struct udpnat *udp;
 	struct ping *ping;
@@ -146,7 +145,7 @@ static void on_ip(struct stack *s, struct packet *p, const struct tap_offload *o
 	default:
 		break;
 	}
-	if (has_hops_left(s, p) && (!p->is_fragment || frags_on_packet(s->frags, p)))
+	if (has_hops_left(s, p) && (!p->is_fragment || frags_on_packet(&s->frags, p)))
 		on_transport(s, p, offload);
 }
 
@@ -249,11 +248,11 @@ static int make_protocols(struct stack *s, const struct stack_setup *setup, bool
 				      .quota = &s->quota,
 				      .max = share(TCP_MAX, TCP_PART, setup) };
 
-	s->frags = frags_new(s->loop);
+	frags_attach(&s->frags, setup->frags, s->loop);
 	s->dns = tcp.dns = dns_new(&dns);
 	s->ping = ping_new(&ping);
 	s->tcp = s->dns != NULL ? tcptable_new(&tcp) : NULL;
-	if (s->frags == NULL || s->ping == NULL || s->tcp == NULL)
+	if (s->ping == NULL || s->tcp == NULL)
 		return -ENOMEM;
 	s->udp = udpnat_new(&udp);
 	return s->udp != NULL ? 0 : -errno;
@@ -304,7 +303,7 @@ void stack_free(struct stack *s)
 	udpnat_free(s->udp);
 	ping_free(s->ping);
 	dns_free(s->dns);
-	frags_free(s->frags);
+	frags_detach(&s->frags);
 	loop_run_tasks(s->loop);
 	tap_free(s->tap);
 	free(s);

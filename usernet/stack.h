@@ -8,14 +8,16 @@
 #include "base/loop.h"
 #include "ports/fdquota.h"
 #include "usernet/dnsservers.h"
+#include "usernet/frags.h"
 #include "usernet/netconf.h"
 #include "usernet/pcap.h"
 #include "usernet/tap.h"
 #include "usernet/udpsocks.h"
 
 /* The network stack of one queue: takes frames from the inside, and gives each to its protocol. The
- * flows of a queue share nothing with those of others but sockets of UDP (usernet/udpsocks.h): the
- * kernel sends a flow's frames to the queue that answers it (Documentation/networking/tuntap.rst).
+ * flows of a queue share nothing with those of others but sockets of UDP (usernet/udpsocks.h) and
+ * the fragments of packets (usernet/frags.h): the kernel sends a flow's frames to the queue that
+ * answers it (Documentation/networking/tuntap.rst).
  * Everything runs in one thread, and nothing blocks. */
 
 struct stack;
@@ -28,6 +30,7 @@ struct stack_setup {
 	size_t queues; /* how many queues there are; they share the limits */
 	struct dnsservers *servers; /* the host's name servers */
 	struct udpsocks *udpsocks;  /* the sockets of UDP flows, of all queues */
+	struct frags *frags;	    /* packets of all queues that are not complete yet */
 	struct pcap *pcap;	    /* where frames are recorded, or NULL */
 };
 

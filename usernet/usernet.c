@@ -39,6 +39,7 @@ struct usernet {
 	struct pcap *pcap;
 	struct dnsservers *servers;
 	struct udpsocks *udpsocks;
+	struct frags *frags;
 	struct fdtotal *fds;		   /* borrowed */
 	_Atomic unsigned long long end_ms; /* when the threads must have ended */
 	size_t count;
@@ -91,6 +92,7 @@ static int start_server(struct server *s, const struct usernet_setup *setup)
 				     .queues = setup->count,
 				     .servers = s->net->servers,
 				     .udpsocks = s->net->udpsocks,
+				     .frags = s->net->frags,
 				     .pcap = s->net->pcap };
 	int r;
 
@@ -118,6 +120,7 @@ static void free_shared(const struct usernet *u)
 {
 	dnsservers_free(u->servers);
 	udpsocks_free(u->udpsocks);
+	frags_free(u->frags);
 }
 
 static struct usernet *new_net(const struct usernet_setup *setup)
@@ -128,7 +131,8 @@ static struct usernet *new_net(const struct usernet_setup *setup)
 		return NULL;
 	u->servers = dnsservers_new(RESOLV);
 	u->udpsocks = udpsocks_new();
-	if (u->servers == NULL || u->udpsocks == NULL) {
+	u->frags = frags_new();
+	if (u->servers == NULL || u->udpsocks == NULL || u->frags == NULL) {
 		free_shared(u);
 		free(u);
 		return NULL;

@@ -168,7 +168,7 @@ static struct packet_head head_of(unsigned int id)
 	return head;
 }
 
-static void give(struct frags *f, unsigned int id, struct piece piece)
+static void give(struct frags_queue *q, unsigned int id, struct piece piece)
 {
 	struct packet_head head = head_of(id);
 	uint8_t *frame = malloc(PACKET_HEAD_MAX + 8 + piece.len);
@@ -184,7 +184,7 @@ static void give(struct frags *f, unsigned int id, struct piece piece)
 		frame[n + i] = byte_at(id, piece.at + i, piece.differs);
 	if (packet_read(&p, frame, n + piece.len) == PACKET_IP && p.is_fragment) {
 		done = model_takes(&models[id], piece, PACKET_IP_MAX - (id % 2 == 0 ? 20 : 0));
-		REQUIRE(frags_on_packet(f, &p) == done);
+		REQUIRE(frags_on_packet(q, &p) == done);
 		if (done) {
 			check_whole(&models[id], &p, id);
 			models[id] = (struct model){ .count = 0 };
@@ -194,7 +194,7 @@ static void give(struct frags *f, unsigned int id, struct piece piece)
 }
 
 /* STEP bytes: what to do, then place and length in units, then how the end is. */
-static void run(struct frags *f, const uint8_t *at)
+static void run(struct frags_queue *q, const uint8_t *at)
 {
 	struct piece piece = { .at = (size_t)(at[1] << 8 | at[2]) % 8192 * UNIT,
 			       .len = (at[3] + 1U) * UNIT,
@@ -208,21 +208,24 @@ static void run(struct frags *f, const uint8_t *at)
 	}
 	if (!piece.more)
 		piece.len -= at[4] >> 5;
-	give(f, at[0] % PACKETS, piece);
+	give(q, at[0] % PACKETS, piece);
 }
 
 #define STEP 5 /* bytes of the input */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct frags *f = frags_new(NULL);
+	struct frags *f = frags_new();
+	struct frags_queue q;
 
 	REQUIRE(f != NULL);
+	frags_attach(&q, f, NULL);
 	memset(models, 0, sizeof(models));
 	for (size_t i = 0; i + STEP <= size && i / STEP < PIECES_MAX; i += STEP)
-		run(f, data + i);
+		run(&q, data + i);
 	advance(3 * FRAGS_MS);
 	REQUIRE(timer == NULL); /* nothing is kept */
+	frags_detach(&q);
 	frags_free(f);
 	return 0;
 }

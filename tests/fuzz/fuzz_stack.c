@@ -254,6 +254,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	setup.loop = loop_new(LOOP_EPOLL);
 	setup.servers = dnsservers_new("/nonexistent");
 	setup.udpsocks = udpsocks_new();
+	setup.frags = frags_new();
 	stack = stack_new(&setup, pair[0]);
 	REQUIRE(stack != NULL);
 	run(setup.loop, pair[1], data, size);
@@ -262,6 +263,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	loop_free(setup.loop);
 	dnsservers_free(setup.servers);
 	udpsocks_free(setup.udpsocks);
+	frags_free(setup.frags);
 	hear(pair[1]);
 	close(pair[1]);
 	close_conns();

@@ -6,19 +6,27 @@
 #include "usernet/frags.h"
 
 #include <netinet/ip.h>
+#include <pthread.h>
 
 #define V4_PAYLOAD_MAX (PACKET_IP_MAX - 20)
 #define V6_PAYLOAD_MAX PACKET_IP_MAX
 
+#define QUEUES 3
+
 static struct frags *f;
+static struct frags_queue queues[QUEUES];
+static struct frags_queue *queue; /* that gets the next fragment */
 static struct packet_addrs addrs;
 static uint8_t payload[PACKET_IP_MAX];
 
 static void open_table(void)
 {
 	loop = loop_new(LOOP_EPOLL);
-	f = frags_new(loop);
+	f = frags_new();
 	ck_assert_ptr_nonnull(f);
+	for (int i = 0; i < QUEUES; i++)
+		frags_attach(&queues[i], f, loop);
+	queue = queues;
 	addrs = addrs_of("10.0.2.100", "192.0.2.1");
 	for (size_t i = 0; i < sizeof(payload); i++)
 		payload[i] = (uint8_t)(i * 2654435761U >> 11);
@@ -26,6 +34,8 @@ static void open_table(void)
 
 static void close_table(void)
 {
+	for (int i = 0; i < QUEUES; i++)
+		frags_detach(&queues[i]);
 	frags_free(f);
 	loop_free(loop);
 }
@@ -56,7 +66,7 @@ static bool give_as(const struct packet_head *like, const uint8_t *bytes, struct
 	n += piece.len;
 	ck_assert_int_eq(packet_read(p, (uint8_t *)fixture_exact_copy(frame, n), n), PACKET_IP);
 	ck_assert(p->is_fragment);
-	return frags_on_packet(f, p);
+	return frags_on_packet(queue, p);
 }
 
 static bool give_id(uint32_t id, struct piece piece, struct packet *p)
@@ -322,6 +332,22 @@ START_TEST(a_dropped_packet_is_forgotten)
 }
 END_TEST
 
+START_TEST(the_timer_of_any_queue_forgets_all_packets)
+{
+	struct packet p;
+
+	ck_assert(!give(0, 8, true));
+	queue = &queues[1];
+	ck_assert(!give_id(2, (struct piece){ 0, 8, true }, &p));
+	frags_detach(&queues[0]); /* and its timer */
+	skip_ms(FRAGS_MS + 100);
+	ck_assert(!give(8, 8, false)); /* begins again */
+	ck_assert(!give_id(2, (struct piece){ 8, 8, false }, &p));
+	ck_assert(give(0, 8, true));
+	ck_assert(give_id(2, (struct piece){ 0, 8, true }, &p));
+}
+END_TEST
+
 START_TEST(a_packet_stays_valid_until_the_next_call)
 {
 	struct packet p, q;
@@ -332,6 +358,94 @@ START_TEST(a_packet_stays_valid_until_the_next_call)
 	check_whole(&p, 16);
 	ck_assert(give_id(2, (struct piece){ 8, 80, false }, &q));
 	check_whole(&q, 88);
+}
+END_TEST
+
+/* ---- several queues ---- */
+
+START_TEST(fragments_from_several_queues_make_the_packet)
+{
+	struct packet p, q;
+
+	for (int i = 0; i < 100; i++) {
+		queue = &queues[i % QUEUES];
+		ck_assert(!give(8, 8, true));
+		queue = &queues[(i + 1) % QUEUES];
+		ck_assert(!give(16, 3, false));
+		ck_assert(!give_id(2, (struct piece){ 0, 8, true }, &p));
+		ck_assert(give_id(1, (struct piece){ 0, 8, true }, &p));
+		/* The packet stays valid while other queues go on. */
+		queue = &queues[(i + 2) % QUEUES];
+		ck_assert(give_id(2, (struct piece){ 8, 80, false }, &q));
+		check_whole(&q, 88);
+		check_whole(&p, 19);
+	}
+}
+END_TEST
+
+#define ROUNDS	  200
+#define AT_ONCE	  16 /* packets of a round */
+#define PIECE_LEN 1480
+
+static pthread_barrier_t round_begins;
+
+/* A queue: gives its piece of each packet to the table. Returns how many packets it has completed,
+ * or 0 if one of them was wrong. */
+static void *run_queue(void *arg)
+{
+	struct frags_queue *q = arg;
+	const size_t at = (size_t)(q - queues) * PIECE_LEN;
+	struct packet_head head = head_template;
+	static _Thread_local uint8_t frame[TAPLINK_FRAME_MAX];
+	uintptr_t completed = 0;
+	bool is_right = true;
+
+	head.addrs = addrs_of("10.0.2.100", "192.0.2.1");
+	head.fragment_at = at;
+	head.has_more = q != &queues[QUEUES - 1];
+	for (uint32_t i = 0; i < ROUNDS * AT_ONCE; i++) {
+		size_t n;
+		struct packet p;
+
+		if (i % AT_ONCE == 0)
+			pthread_barrier_wait(&round_begins);
+		head.fragment_id = i;
+		n = packet_put_fragment_head(frame, &head, PIECE_LEN);
+		memcpy(frame + n, payload + at, PIECE_LEN);
+		if (packet_read(&p, frame, n + PIECE_LEN) != PACKET_IP || !frags_on_packet(q, &p))
+			continue;
+		is_right = is_right && p.payload_len == QUEUES * PIECE_LEN &&
+			   memcmp(p.payload, payload, p.payload_len) == 0;
+		completed++;
+	}
+	return (void *)(is_right ? completed : 0);
+}
+
+/* Each packet is completed once, by the queue that gives the last fragment. */
+START_TEST(queues_of_several_threads_share_the_table)
+{
+	struct loop *loops[QUEUES];
+	pthread_t threads[QUEUES];
+	uintptr_t sum = 0;
+	void *completed;
+
+	ck_assert_int_eq(pthread_barrier_init(&round_begins, NULL, QUEUES), 0);
+	for (int i = 0; i < QUEUES; i++) {
+		loops[i] = loop_new(LOOP_EPOLL);
+		frags_attach(&queues[i], f, loops[i]);
+	}
+	for (int i = 0; i < QUEUES; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, run_queue, &queues[i]), 0);
+	for (int i = 0; i < QUEUES; i++) {
+		ck_assert_int_eq(pthread_join(threads[i], &completed), 0);
+		sum += (uintptr_t)completed;
+	}
+	ck_assert_uint_eq(sum, ROUNDS * AT_ONCE);
+	for (int i = 0; i < QUEUES; i++) {
+		frags_detach(&queues[i]);
+		loop_free(loops[i]);
+	}
+	pthread_barrier_destroy(&round_begins);
 }
 END_TEST
 
@@ -462,7 +576,10 @@ int main(void)
 	tcase_add_test(tc, a_new_packet_pushes_the_oldest_out);
 	tcase_add_test(tc, a_packet_that_stays_incomplete_is_forgotten);
 	tcase_add_test(tc, a_dropped_packet_is_forgotten);
+	tcase_add_test(tc, the_timer_of_any_queue_forgets_all_packets);
 	tcase_add_test(tc, a_packet_stays_valid_until_the_next_call);
+	tcase_add_test(tc, fragments_from_several_queues_make_the_packet);
+	tcase_add_test(tc, queues_of_several_threads_share_the_table);
 	tcase_add_test(tc, random_fragments_do_what_a_model_does);
 	tcase_add_test(tc, freeing_nothing_is_fine);
 	suite_add_tcase(s, tc);

@@ -24,6 +24,8 @@ static struct taplink t;
 static struct icmperr_sender errors;
 static struct fdquota quota;
 static struct ping *ping;
+static struct frags *frags; /* of what the inside receives */
+static struct frags_queue queue;
 
 static void open_ping(void)
 {
@@ -37,11 +39,16 @@ static void open_ping(void)
 	setup.loop = loop = loop_new(LOOP_EPOLL);
 	ping = ping_new(&setup);
 	ck_assert_ptr_nonnull(ping);
+	frags = frags_new();
+	ck_assert_ptr_nonnull(frags);
+	frags_attach(&queue, frags, loop);
 }
 
 static void close_ping(void)
 {
 	ping_free(ping);
+	frags_detach(&queue);
+	frags_free(frags);
 	loop_run_tasks(loop);
 	loop_free(loop);
 	taplink_close(&t);
@@ -163,15 +170,12 @@ static void send_request(const char *src, const char *dst, uint16_t id, uint16_t
 static void await_packet(struct packet *p)
 {
 	unsigned long long until = fixture_now_ms() + 1000 * FIXTURE_DEADLINE_S;
-	static struct frags *frags;
 
-	frags_free(frags);
-	frags = frags_new(loop);
 	for (;;) {
 		ck_assert(fixture_now_ms() < until);
 		if (!taplink_receive_packet(&t, p))
 			step();
-		else if (!p->is_fragment || frags_on_packet(frags, p))
+		else if (!p->is_fragment || frags_on_packet(&queue, p))
 			return;
 	}
 }

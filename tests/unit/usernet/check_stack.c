@@ -128,21 +128,21 @@ void ping_on_packet(struct ping *ping, const struct packet *p)
 	note(PING, p);
 }
 
-struct frags *frags_new(struct loop *loop)
+void frags_attach(struct frags_queue *q, struct frags *f, struct loop *loop)
 {
-	(void)loop;
-	return (struct frags *)&here;
+	ck_assert_ptr_nonnull(loop);
+	q->frags = f;
 }
 
-void frags_free(struct frags *f)
+void frags_detach(struct frags_queue *q)
 {
-	seen.freed += f != NULL;
+	seen.freed += q->frags != NULL;
 }
 
 /* The complete packet is a datagram to another host. */
-bool frags_on_packet(struct frags *f, struct packet *p)
+bool frags_on_packet(struct frags_queue *q, struct packet *p)
 {
-	ck_assert_ptr_eq(f, &here);
+	ck_assert_ptr_eq(q->frags, &here);
 	note(FRAGS, p);
 	p->is_fragment = false;
 	return seen.is_complete;
@@ -192,7 +192,8 @@ static struct stack *make(int *tap)
 					   .conf = &conf,
 					   .fds = &fds,
 					   .queues = 2,
-					   .servers = (struct dnsservers *)&here };
+					   .servers = (struct dnsservers *)&here,
+					   .frags = (struct frags *)&here };
 
 	faketap_open(tap, &inside);
 	return stack_new(&setup, *tap);
