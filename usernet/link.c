@@ -2,14 +2,19 @@
 /* Sends IP packets to the inside. See link.h. */
 #include "usernet/link.h"
 
-#include <stdatomic.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "formats/inetsum.h"
 
-/* Of the last packet that was cut into fragments. All queues share it: the inside puts fragments
- * together by addresses and ID only, so packets of two queues must not have the same. */
-static _Atomic uint32_t last_fragment_id;
+/* All queues cut one packet at a time. The inside gives up a packet if more than 64 fragments of
+ * others with the same addresses come between two of its own (ipfrag_max_dist, ip-sysctl.rst), as
+ * they would while a thread waits for a CPU. */
+static pthread_mutex_t fragments_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Of the last packet that was cut, guarded by the lock. The inside puts fragments together by
+ * addresses and ID only, so packets of two queues must not have the same. */
+static uint32_t last_fragment_id;
 
 static struct packet_head head_of(const struct link *l, const struct link_packet *p)
 {
@@ -76,7 +81,8 @@ static void send_fragments(const struct link *l, const struct link_packet *p)
 		memcpy(transport, p->head, p->head_len);
 	if (p->sum_at != LINK_HAS_SUM)
 		complete_sum(transport, p);
-	head.fragment_id = atomic_fetch_add(&last_fragment_id, 1);
+	pthread_mutex_lock(&fragments_lock);
+	head.fragment_id = ++last_fragment_id;
 	for (size_t at = 0; at < total; at += room) {
 		uint8_t bytes[TAP_HEAD_MAX];
 		size_t len = total - at < room ? total - at : room, n, own;
@@ -90,6 +96,7 @@ static void send_fragments(const struct link *l, const struct link_packet *p)
 			 &offload);
 		sent += len - own;
 	}
+	pthread_mutex_unlock(&fragments_lock);
 }
 
 void link_send(struct link *l, const struct link_packet *p)

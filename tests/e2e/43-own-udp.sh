@@ -395,6 +395,50 @@ print(f"{several} sockets have several ports, {len(set.union(*ports))} ports")
 	assert_eq ports '0 sockets have several ports, 16 ports' "$out$err"
 }
 
+# Several sockets have their datagrams echoed as fast as they can. The kernel has one note for all fragments between two
+# addresses, which says by which queue the last ones came in; so it may change the queue in the middle of a datagram.
+# The first datagram of each socket is small, so that their flows, and with them the answers, are in different queues.
+# A socket has one datagram under way, so no buffer overflows.
+case_fragments_that_change_the_queue_make_the_datagram() {
+	need_own
+	start_echo 127.0.0.1
+	# shellcheck disable=SC2086 # options
+	launch $own --workers=4 --mtu=1500 python3 -c '
+import selectors, socket, sys
+ROUNDS = 1000
+address = ("10.0.2.2", int(sys.argv[1]))
+ready = selectors.DefaultSelector()
+sent, lost = {}, 0
+
+def datagram(number):
+    return number.to_bytes(4, "big") * (3000 if number > 0 else 1)
+
+def send(s, number):
+    sent[s] = number
+    s.sendto(datagram(number), address)
+
+for i in range(8):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    ready.register(s, selectors.EVENT_READ)
+    send(s, 0)
+while min(sent.values()) < ROUNDS:
+    events = ready.select(1)
+    for s in [key.fileobj for key, _ in events]:
+        data = s.recv(65536)
+        number = int.from_bytes(data[:4], "big")
+        assert data == datagram(number), "another datagram"
+        if number == sent[s] and number < ROUNDS:
+            send(s, number + 1)
+    if not events:
+        late = [s for s in sent if sent[s] < ROUNDS]
+        lost += len(late)
+        for s in late:
+            send(s, sent[s] + 1)
+print(f"{lost} lost")
+' "$port"
+	assert_eq datagrams '0 lost' "$out$err"
+}
+
 # More flows than there may be, which are 2048 new ones and as many established ones. A port that the kernel
 # chooses again makes an established flow: its flow was answered before.
 case_a_flood_of_flows_is_bounded() {
@@ -450,4 +494,5 @@ run_cases \
 	disable_host_loopback_refuses_the_gateway \
 	a_smaller_mtu_on_the_path_is_reported \
 	small_and_fragmented_datagrams_of_a_socket_have_one_port \
+	fragments_that_change_the_queue_make_the_datagram \
 	a_flood_of_flows_is_bounded
