@@ -10,11 +10,11 @@ cd "$(dirname "$0")/../.."
 
 need qemu-system-x86_64:qemu-system-x86 cpio:cpio modprobe:kmod busybox:busybox-static xz:xz-utils \
 	zstd:zstd slirp4netns:slirp4netns pasta:passt newuidmap:uidmap curl:curl socat:socat \
-	ip:iproute2 pgrep:procps setpriv:util-linux
+	ip:iproute2 tc:iproute2 pgrep:procps setpriv:util-linux
 
-PROGRAMS='dash env stat mktemp date sleep head tail cat cmp curl socat ip pgrep setpriv nsenter unshare
+PROGRAMS='dash env stat mktemp date sleep head tail cat cmp curl socat ip tc pgrep setpriv nsenter unshare
 	mount flock grep sed slirp4netns pasta newuidmap newgidmap nft'
-MODULES='tun veth bridge nf_tables nft_ct nft_nat nft_chain_nat'
+MODULES='tun veth bridge nf_tables nft_ct nft_nat nft_chain_nat sch_netem'
 BOOT_TIMEOUT_S=${BOOT_TIMEOUT_S:-2700} # for one machine, its tests included; 300 to 450 s, or three times that
 
 # One machine on each line: name, suite of the kernel, memory in MB, tests, kernel options. The newest kernel
@@ -141,6 +141,7 @@ unexpected_skips() {
 	local lacks=peek-off # TCP sockets have it since Linux 6.9
 	case $1 in
 	no-ipv6) lacks=ipv6 ;;
+	bare) lacks=netem ;;
 	newest | apparmor) lacks=nothing ;;
 	esac
 	sed -n "/^ok.*# SKIP $lacks:/d; s/^ok.*# SKIP /not ok - was skipped because of missing /p" "$logs/$1.tap"

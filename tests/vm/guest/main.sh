@@ -174,6 +174,55 @@ case_our_own_network_carries_streams() {
 	end_process "$server"
 }
 
+# make_bad INTERFACE: lets packets get lost, doubled, and late by different times, so that some overtake others
+make_bad() {
+	inside tc qdisc replace dev "$1" root netem delay 4ms 4ms loss 5% duplicate 2%
+}
+
+# dropped INTERFACE: prints how many packets got lost there
+dropped() {
+	inside tc -s qdisc show dev "$1" | sed -n 's/.*(dropped \([0-9]*\).*/\1/p'
+}
+
+# True if the process $program is in a network namespace of its own.
+has_own_network() {
+	[ "$(readlink "/proc/$program/ns/net")" != "$(readlink "/proc/$child/ns/net")" ] &&
+		grep -qx sleep "/proc/$program/comm"
+}
+
+# The program is in a namespace of its own, behind that of the launcher, so both ways are bad: to us on tap0, and from
+# us on r0.
+case_our_own_network_loses_no_byte_over_bad_links() {
+	start --net=builtin --mtu=1500 --copy-up=/etc sleep 1000
+	make_bad tap0 2>"$tmp/tc" || skip netem "$(cat "$tmp/tc")"
+	nsenter --preserve-credentials -U -m -n -t "$child" unshare --net sleep 1000 & # not `inside`, which forks
+	program=$!
+	wait_until 30 has_own_network
+	inside sh -ec '
+		ip link add r0 type veth peer name p0
+		ip link set p0 netns "$1"
+		ip addr add 10.1.0.1/24 dev r0
+		ip link set r0 up
+		echo 1 >/proc/sys/net/ipv4/ip_forward
+		nsenter --net="/proc/$1/ns/net" sh -ec "ip addr add 10.1.0.2/24 dev p0
+			ip link set p0 up
+			ip route add default via 10.1.0.1"' - "$program" || fail 'no veth pair'
+	make_bad r0 || fail 'r0 cannot be bad'
+	"$BUILD/tools/stream" serve 8077 >"$tmp/verified" &
+	server=$!
+	for kind in bulk small mixed; do
+		inside nsenter --net="/proc/$program/ns/net" timeout 200 \
+			"$BUILD/tools/stream" send 10.0.2.2 8077 "$kind" 4 500 2 >"$tmp/out" || fail "$kind: $(cat "$tmp/out")"
+	done
+	for interface in tap0 r0; do
+		[ "$(dropped $interface)" -gt 0 ] || fail "no packet got lost on $interface"
+	done
+	assert_eq 'streams that arrived wrong' '' "$(grep -v '^ok$' "$tmp/verified" || true)"
+	end_process "$program"
+	stop
+	end_process "$server"
+}
+
 case_ports_work_with_a_detached_network_namespace() {
 	make_site
 	# shellcheck disable=SC2086,SC2016 # options; for the inner shell
@@ -258,6 +307,7 @@ run_cases subid_source_self_maps_only_the_own_id \
 	the_api_adds_and_removes_ports_with_slirp4netns \
 	the_host_is_reached_from_inside \
 	our_own_network_carries_streams \
+	our_own_network_loses_no_byte_over_bad_links \
 	ports_work_with_a_detached_network_namespace \
 	the_slirp4netns_port_driver_publishes_a_port \
 	pasta_publishes_a_port \
