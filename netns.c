@@ -178,16 +178,17 @@ static int set_up_with_carrier(const char *name, int fd, struct err *e)
 }
 
 /* The kernel reserves 256 queues for a device with several (drivers/net/tun.c), and would give each
- * a queueing discipline of its own: 6 MB, and milliseconds, when the link is set up. The device
- * does not need them, since it has a ring for each queue. A kernel that cannot do without them
- * works, too. */
+ * a queueing discipline of its own: 6 MB, and milliseconds, when the link is set up. One for all is
+ * enough, since the device has a ring for each queue. "noqueue" would be none at all, but then the
+ * inside's TCP learns of each packet that a full ring drops, and ends a connection after 15 of its
+ * own (tcp_retries2, without the usual back-off). A kernel without any works, too. */
 static void spare_queues(const char *name)
 {
 	struct err e;
 	FD_AUTO int fd = rtnl_open(&e);
 	int index = fd < 0 ? fd : rtnl_link_index(name, &e);
 
-	if (index < 0 || rtnl_no_queue(fd, index, &e) < 0)
+	if (index < 0 || rtnl_one_qdisc(fd, index, &e) < 0)
 		log_debug("%s", e.msg);
 }
 

@@ -154,9 +154,9 @@ int rtnl_link_up(int fd, int index, unsigned int mtu, struct err *e)
 	return r < 0 ? err_sys(e, -r, "setting link %d up with MTU %u", index, mtu) : 0;
 }
 
-int rtnl_no_queue(int fd, int index, struct err *e)
+int rtnl_one_qdisc(int fd, int index, struct err *e)
 {
-	static const char kind[] = "noqueue";
+	static const char kind[] = "pfifo_fast";
 	struct request req;
 	struct tcmsg *tcm = begin(&req, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*tcm));
 	int r;

@@ -39,9 +39,9 @@ int rtnl_addr6_add(int fd, int index, const struct in6_addr *addr, int prefix_le
 int rtnl_default_route_add(int fd, int index, struct in_addr gateway, bool on_link, struct err *e);
 /* Adds an IPv6 default route; an address of the link has the gateway's network. */
 int rtnl_default_route6_add(int fd, int index, const struct in6_addr *gateway, struct err *e);
-/* Gives a link the queueing discipline "noqueue" (tc(8)), with which packets go straight to the
- * device. Fails with -EOPNOTSUPP if the kernel has no queueing disciplines. */
-int rtnl_no_queue(int fd, int index, struct err *e);
+/* Gives a link one queueing discipline for all its queues: "pfifo_fast" (tc-pfifo_fast(8)). Fails
+ * with -EOPNOTSUPP if the kernel has no queueing disciplines. */
+int rtnl_one_qdisc(int fd, int index, struct err *e);
 /* Removes a link. A veth(4) takes its peer with it. */
 int rtnl_link_remove(int fd, int index, struct err *e);
 

@@ -206,9 +206,8 @@ static bool can_make_queues(void)
 
 static const size_t queue_counts[] = { 1, 2, 64 };
 
-/* Counts the queueing disciplines of a link in this namespace, and finds whether the first is
- * "noqueue". */
-static int count_qdiscs(int index, bool *is_noqueue)
+/* Counts the queueing disciplines of a link in this namespace. */
+static int count_qdiscs(int index)
 {
 	struct {
 		struct nlmsghdr head;
@@ -225,7 +224,6 @@ static int count_qdiscs(int index, bool *is_noqueue)
 
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(send(fd, &req, sizeof(req), 0), (ssize_t)sizeof(req));
-	*is_noqueue = false;
 	for (;;) {
 		ssize_t left = recv(fd, &answer, sizeof(answer), 0);
 		const struct nlmsghdr *part = &answer.head;
@@ -233,17 +231,13 @@ static int count_qdiscs(int index, bool *is_noqueue)
 		ck_assert_int_gt(left, 0);
 		for (; NLMSG_OK(part, left); part = NLMSG_NEXT(part, left)) {
 			const struct tcmsg *tcm = NLMSG_DATA(part);
-			const struct rtattr *kind = (const void *)(tcm + 1);
 
 			if (part->nlmsg_type == NLMSG_DONE) {
 				close(fd);
 				return count;
 			}
 			ck_assert_int_eq(part->nlmsg_type, RTM_NEWQDISC);
-			if (tcm->tcm_ifindex != index)
-				continue;
-			*is_noqueue = *is_noqueue || strcmp(RTA_DATA(kind), "noqueue") == 0;
-			count++;
+			count += tcm->tcm_ifindex == index;
 		}
 	}
 }
@@ -251,14 +245,46 @@ static int count_qdiscs(int index, bool *is_noqueue)
 /* Otherwise there are 257 of them, with 6 MB. */
 START_TEST(a_device_with_queues_has_one_queueing_discipline)
 {
-	bool is_noqueue;
 	int fds[2];
 
 	if (!can_make_queues())
 		return;
 	ck_assert_msg(netns_make_queues("tap7", fds, 2, &e) == 0, "%s", e.msg);
-	ck_assert_int_eq(count_qdiscs((int)if_nametoindex("tap7"), &is_noqueue), 1);
-	ck_assert(is_noqueue);
+	ck_assert_int_eq(count_qdiscs((int)if_nametoindex("tap7")), 1);
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
+#define RING_MAX 4000 /* frames; more than a queue's ring has, which is 500 or 1000 */
+
+/* Nobody reads the queues, so packets get lost, as in a flood. The inside's TCP would end
+ * connections if it were told of that. */
+START_TEST(a_full_queue_is_no_error_of_the_sender)
+{
+	const struct sockaddr_in to = { .sin_family = AF_INET,
+					.sin_port = htons(9),
+					.sin_addr.s_addr = htonl(INADDR_ALLHOSTS_GROUP) };
+	const int on = 1;
+	struct ip_mreqn via = { .imr_ifindex = 0 };
+	int fds[2], fd, s;
+
+	if (!can_make_queues())
+		return;
+	ck_assert_msg(netns_make_queues("tap7", fds, 2, &e) == 0, "%s", e.msg);
+	via.imr_ifindex = (int)if_nametoindex("tap7");
+	fd = rtnl_open(&e);
+	ck_assert_int_eq(
+		rtnl_addr_add(fd, via.imr_ifindex, (struct in_addr){ htonl(0x0a090001) }, 24, &e),
+		0);
+	s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(setsockopt(s, IPPROTO_IP, IP_RECVERR, &on, sizeof(on)), 0);
+	ck_assert_int_eq(setsockopt(s, IPPROTO_IP, IP_MULTICAST_IF, &via, sizeof(via)), 0);
+	for (int i = 0; i < RING_MAX; i++)
+		ck_assert_msg(sendto(s, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to)) == 1,
+			      "datagram %d: %s", i, strerror(errno));
+	close(s);
+	close(fd);
 	close(fds[0]);
 	close(fds[1]);
 }
@@ -369,6 +395,7 @@ int main(void)
 			    COUNT(wrong_devices));
 	tcase_add_test(tc, a_device_stays_without_a_descriptor);
 	tcase_add_test(tc, a_device_with_queues_has_one_queueing_discipline);
+	tcase_add_test(tc, a_full_queue_is_no_error_of_the_sender);
 	tcase_add_loop_test(tc, a_device_has_queues_with_virtio_headers_and_is_up, 0,
 			    COUNT(queue_counts));
 	tcase_add_loop_test(tc, queues_that_cannot_be_made_leave_nothing_behind, 0,
