@@ -43,8 +43,6 @@ wrk:wrk
 ab:apache2-utils
 hyperfine:hyperfine
 gnuplot:gnuplot-nox
-libpcre2-8.so.0:libpcre2-8-0
-libssl.so.3:libssl3
 "
 # The same for tests that are skipped otherwise: tests/peers, and those of lxc-user-nic and of our own DNS.
 optional="
@@ -55,6 +53,13 @@ dnsmasq:dnsmasq-base
 dig:bind9-dnsutils
 tcpdump:tcpdump
 jq:jq
+iperf3:iperf3
+wget:wget
+nc.openbsd:netcat-openbsd
+ssh:openssh-client
+libwrap.so.0:libwrap0
+libpcre2-8.so.0:libpcre2-8-0
+libssl.so.3:libssl3
 /usr/libexec/lxc/lxc-user-nic:liblxc-common
 podman:podman
 /usr/lib/podman/netavark:netavark
@@ -72,9 +77,8 @@ containernetworking-plugins:usr/lib/cni/bridge
 uuid-runtime:usr/sbin/uuidd
 tini:usr/bin/tini
 docker-registry:usr/bin/docker-registry
-"
-[ "${1-}" != bench ] || unpacked="$unpacked
 nginx:usr/sbin/nginx
+openssh-server:usr/sbin/sshd
 "
 
 # A dynamically linked program names its loader (PT_INTERP) near the beginning of the file.

@@ -97,6 +97,66 @@ case_streams_of_a_routed_namespace_arrive_complete() {
 	stop_streams
 }
 
+# As many connections at once, or as the hard limit of descriptors allows.
+MANY=10000
+
+# For `sh -c "$with_all_descriptors" - COMMAND...`: a shell whose soft limit is the hard one
+with_all_descriptors='ulimit -S -n "$(ulimit -H -n)"; exec "$@"'
+
+# Returns what comes on each connection, on that connection. Prints its port.
+echo_server='
+import selectors, socket
+ready = selectors.DefaultSelector()
+listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
+ready.register(listener, selectors.EVENT_READ)
+print(listener.getsockname()[1], flush=True)
+while True:
+    for key, _ in ready.select():
+        if key.fileobj is listener:
+            ready.register(listener.accept()[0], selectors.EVENT_READ)
+        else:
+            key.fileobj.send(key.fileobj.recv(100))
+'
+
+# Opens connections, 250 at a time, and asks on each, with bytes of its own, when all are open.
+many_clients='
+import socket, sys
+connections = []
+count = int(sys.argv[2])
+while len(connections) < count:
+    batch = [socket.socket() for _ in range(min(250, count - len(connections)))]
+    for s in batch:
+        s.setblocking(False)
+        s.connect_ex(("10.0.2.2", int(sys.argv[1])))
+    for s in batch:
+        s.settimeout(60)
+        s.send(b"open ")
+    connections += batch
+for i, s in enumerate(connections):
+    s.send(b"%05d" % i)
+for i, s in enumerate(connections):
+    wanted = b"open %05d" % i
+    while wanted:
+        answer = s.recv(100)
+        assert answer and wanted.startswith(answer), (i, answer)
+        wanted = wanted[len(answer):]
+print("answered")
+'
+
+case_ten_thousand_connections_at_once_answer() {
+	need_own_network
+	need_tun
+	limit=$(ulimit -H -n)
+	[ "$limit" = unlimited ] || [ "$limit" -gt $((MANY + 500)) ] || MANY=$((limit - 500))
+	sh -c "$with_all_descriptors" - python3 -c "$echo_server" >"$tmp/port" 2>"$tmp/server.err" & # ends with the first connection
+	server=$!
+	trap 'end_process "$server"' EXIT
+	wait_until 10 test -s "$tmp/port"
+	launch --subid-source=self --net=builtin --copy-up=/etc sh -c "$with_all_descriptors" - \
+		timeout 100 python3 -c "$many_clients" "$(cat "$tmp/port")" "$MANY"
+	assert_eq "output, with $MANY connections" 'answered' "$out$err"
+}
+
 # What one end does, and what the other must see. The client begins with the name of the case, which tells
 # the server what to do.
 case_ends_and_resets_are_passed_on() {
@@ -196,4 +256,5 @@ run_cases \
 	one_worker_and_many_work \
 	streams_of_a_detached_namespace_arrive_complete \
 	streams_of_a_routed_namespace_arrive_complete \
+	ten_thousand_connections_at_once_answer \
 	ends_and_resets_are_passed_on
