@@ -58,8 +58,6 @@ wget:wget
 nc.openbsd:netcat-openbsd
 ssh:openssh-client
 libwrap.so.0:libwrap0
-libpcre2-8.so.0:libpcre2-8-0
-libssl.so.3:libssl3
 /usr/libexec/lxc/lxc-user-nic:liblxc-common
 podman:podman
 /usr/lib/podman/netavark:netavark
