@@ -103,21 +103,6 @@ MANY=10000
 # For `sh -c "$with_all_descriptors" - COMMAND...`: a shell whose soft limit is the hard one
 with_all_descriptors='ulimit -S -n "$(ulimit -H -n)"; exec "$@"'
 
-# Returns what comes on each connection, on that connection. Prints its port.
-echo_server='
-import selectors, socket
-ready = selectors.DefaultSelector()
-listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
-ready.register(listener, selectors.EVENT_READ)
-print(listener.getsockname()[1], flush=True)
-while True:
-    for key, _ in ready.select():
-        if key.fileobj is listener:
-            ready.register(listener.accept()[0], selectors.EVENT_READ)
-        else:
-            key.fileobj.send(key.fileobj.recv(100))
-'
-
 # Opens connections, 250 at a time, and asks on each, with bytes of its own, when all are open.
 many_clients='
 import socket, sys
@@ -148,12 +133,13 @@ case_ten_thousand_connections_at_once_answer() {
 	need_tun
 	limit=$(ulimit -H -n)
 	[ "$limit" = unlimited ] || [ "$limit" -gt $((MANY + 500)) ] || MANY=$((limit - 500))
-	sh -c "$with_all_descriptors" - python3 -c "$echo_server" >"$tmp/port" 2>"$tmp/server.err" & # ends with the first connection
+	port=$(free_port)
+	sh -c "$with_all_descriptors" - python3 "$tools/echo.py" --ready listening "127.0.0.1:$port/tcp" &
 	server=$!
 	trap 'end_process "$server"' EXIT
-	wait_until 10 test -s "$tmp/port"
+	wait_until 10 test -e "$tmp/listening"
 	launch --subid-source=self --net=builtin --copy-up=/etc sh -c "$with_all_descriptors" - \
-		timeout 100 python3 -c "$many_clients" "$(cat "$tmp/port")" "$MANY"
+		timeout 100 python3 -c "$many_clients" "$port" "$MANY"
 	assert_eq "output, with $MANY connections" 'answered' "$out$err"
 }
 

@@ -12,14 +12,7 @@ need_own() {
 	need_own_network
 	need_tun
 	need dig
-	servers=
-	trap end_servers EXIT
-}
-
-end_servers() {
-	for server in $servers; do
-		end_process "$server"
-	done
+	keep_servers
 }
 
 # serve ADDRESS BEHAVIOUR: a name server of the host (tests/tools/dnsd.py). What it prints is in $tmp/ADDRESS.

@@ -14,14 +14,7 @@ need_own() {
 	need_own_network
 	need_tun
 	need_ipv6
-	servers=
-	trap end_servers EXIT
-}
-
-end_servers() {
-	for server in $servers; do
-		end_process "$server"
-	done
+	keep_servers
 }
 
 # watch NAME ADDRESS... PORT...: servers that report every contact to $tmp/NAME

@@ -16,6 +16,17 @@ network() {
 	printf '%s %s\nmtu %s\nUP\ndefault via %s dev %s\nUP' "$1" "$2" "$3" "$4" "$1"
 }
 
+# From now on, the processes whose PIDs are in `servers` end with the case.
+keep_servers() {
+	servers=
+	trap end_servers EXIT
+}
+end_servers() {
+	for server in $servers; do
+		end_process "$server"
+	done
+}
+
 # fails_with PATTERN OPTIONS...: checks that a launcher with these options fails with an error that matches
 # PATTERN, does not run its command, and leaves no state directory
 fails_with() {
