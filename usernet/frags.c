@@ -151,8 +151,8 @@ static struct slot *begin(struct frags_queue *q, const struct packet *p)
 	return s;
 }
 
-/* Forgets what has waited for too long, whoever has begun it. Returns the milliseconds until the
- * next one has, 0 if there is none. */
+/* Forgets packets that have waited for FRAGS_MS, of all queues. Returns the milliseconds until the
+ * next one will have, or 0 if none waits. */
 static unsigned int forget_old(struct frags_queue *q)
 {
 	const unsigned long long now = clock_now_ms();
